@@ -1,0 +1,80 @@
+"""The errors of the package: one base class, and children named by the mistake that was made.
+
+Every message says what was expected, what was received, where, and the likely fix.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DestinationError",
+    "DtypeError",
+    "EinopsArchError",
+    "MissingFrameworkError",
+    "ParityError",
+    "PatternError",
+    "PortError",
+    "ShapeError",
+    "UnknownArchitectureError",
+]
+
+
+class EinopsArchError(Exception):
+    """Base class of every error that the package raises on purpose."""
+
+
+class ShapeError(EinopsArchError, ValueError):
+    """An array has the wrong rank or sizes: `channel_shuffle(x, 3)` on ten channels."""
+
+
+class DtypeError(EinopsArchError, TypeError):
+    """An array has the wrong dtype: floating-point numbers where token indices are expected."""
+
+
+class PatternError(EinopsArchError, ValueError):
+    """A pattern does not parse, or its two sides do not hold the same axes: `"b (c h -> b c h"`."""
+
+
+class ConfigError(EinopsArchError, ValueError):
+    """A config holds a value that is out of range or does not fit the others."""
+
+
+class UnknownArchitectureError(EinopsArchError, LookupError):
+    """No architecture of that name is in the registry."""
+
+
+class MissingFrameworkError(EinopsArchError, ImportError):
+    """A framework that this part of the package needs is not installed."""
+
+
+class PortError(EinopsArchError, ValueError):
+    """Names, shapes or dtypes of a state do not fit the model; the message lists every problem by path."""
+
+
+class CheckpointError(EinopsArchError, ValueError):
+    """A checkpoint file cannot be read: truncated, not plain weights, or of an unknown format."""
+
+
+class DestinationError(EinopsArchError, OSError):
+    """The place to write to exists already or cannot be written."""
+
+
+class ParityError(EinopsArchError, AssertionError):
+    """Two models do not compute the same function."""
+
+
+def suggestion(received: str, known: Iterable[str]) -> str:
+    """The end of an error message that offers the nearest known name, or lists all of them.
+
+    >>> suggestion("convnt", ["convnet", "shufflenet"])
+    "did you mean 'convnet'?"
+    >>> suggestion("zzz", ["convnet", "shufflenet"])
+    'expected one of convnet, shufflenet'
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(received, known, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
