@@ -1,0 +1,1 @@
+"""PyTorch layers and architectures."""
