@@ -1,0 +1,83 @@
+"""The registry: what each network is, with no framework.
+
+>>> get("convnet").config.preset("mnist").feature_map
+(4, 4)
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.errors import UnknownArchitectureError, suggestion
+
+__all__ = ["Architecture", "Axes", "Config", "ConvNetConfig", "get", "names", "of_config"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network with a name: one config, and twins in `einops_arch.torch` and `einops_arch.flax`.
+
+    Args:
+        name: the name in the registry, and of the files that hold the config and the twins.
+        config: the class of its config.
+    """
+
+    name: str
+    config: type[Config]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the config's documentation."""
+        return (self.config.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def source(self) -> str:
+        """The paper or code that defines the network."""
+        return self.config.SOURCE
+
+    def torch_class(self) -> Any:
+        """The PyTorch twin, a subclass of `torch.nn.Module`."""
+        return getattr(importlib.import_module(f"einops_arch.torch.{self.name}"), self.config.MODEL)
+
+    def flax_class(self) -> Any:
+        """The Flax twin, a subclass of `flax.nnx.Module`."""
+        return getattr(importlib.import_module(f"einops_arch.flax.{self.name}"), self.config.MODEL)
+
+
+_REGISTRY = {
+    "convnet": ConvNetConfig,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all architectures."""
+    return tuple(_REGISTRY)
+
+
+def get(name: str) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        UnknownArchitectureError: no architecture of that name; the nearest one is offered.
+    """
+    if name not in _REGISTRY:
+        raise UnknownArchitectureError(f"no architecture is named {name!r}: {suggestion(name, _REGISTRY)}")
+    return Architecture(name, _REGISTRY[name])
+
+
+def of_config(config: Config) -> Architecture:
+    """The architecture that a config belongs to.
+
+    Raises:
+        UnknownArchitectureError: the config's class is not in the registry.
+    """
+    for name, kind in _REGISTRY.items():
+        if isinstance(config, kind):
+            return Architecture(name, kind)
+    raise UnknownArchitectureError(
+        f"no architecture has a config of type {type(config).__name__}: {suggestion('', _REGISTRY)}"
+    )

@@ -1,0 +1,178 @@
+"""What an architecture's config can do: check itself, name its presets, go to JSON and back, state its axes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from einops_arch.errors import ConfigError, DtypeError, ShapeError, suggestion
+
+__all__ = ["Axes", "Config"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """One input or output of an architecture, with its axes in PyTorch's order.
+
+    Args:
+        name: the name of the argument or of the result.
+        axes: the axes as PyTorch has them, such as `"b c h w"`.
+        sizes: the sizes that the config fixes; the other axes may have any size.
+        dtype: `"float32"`, or `"int64"` for indices.
+        high: one more than the largest index, for indices.
+
+    >>> image = Axes("image", "b c h w", {"c": 3})
+    >>> image.flax_axes
+    'b h w c'
+    """
+
+    name: str
+    axes: str
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    dtype: str = "float32"
+    high: int | None = None
+
+    @property
+    def flax_axes(self) -> str:
+        """The axes as Flax has them: the channels `c` last, the others as they are."""
+        names = self.axes.split()
+        return " ".join([name for name in names if name != "c"] + ["c"] * ("c" in names))
+
+    def check(self, array: Any, *, channels_last: bool = False) -> None:
+        """Raise one clear error if an array does not fit.
+
+        Args:
+            array: anything with `.shape` and `.dtype`.
+            channels_last: the array has Flax's axes.
+
+        Raises:
+            ShapeError: the rank differs, or an axis has not the size that the config fixes.
+            DtypeError: indices are expected and the array does not hold integers.
+        """
+        axes, other = (self.flax_axes, self.axes) if channels_last else (self.axes, self.flax_axes)
+        shape = tuple(array.shape)
+        names = axes.split()
+        fixed = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        expected = f"{self.name}: expected axes '{axes}'" + (f" with {fixed}" if fixed else "")
+        if len(shape) != len(names):
+            raise ShapeError(f"{expected}, received {len(shape)} axes in shape {shape}")
+        wrong = self._misfits(names, shape)
+        if wrong:
+            swapped = other != axes and not self._misfits(other.split(), shape)
+            fix = f"; likely fix: move the axes with rearrange(x, '{other} -> {axes}')" if swapped else ""
+            raise ShapeError(f"{expected}, received {', '.join(wrong)} in shape {shape}{fix}")
+        if self.dtype.startswith("int") and "int" not in str(array.dtype):
+            raise DtypeError(
+                f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}"
+            )
+
+    def _misfits(self, names: Sequence[str], shape: Sequence[int]) -> list[str]:
+        bound = dict(zip(names, shape, strict=True))
+        return [f"{name}={bound[name]}" for name, size in self.sizes.items() if bound.get(name, size) != size]
+
+
+class Config:
+    """Base of the configs: frozen dataclasses of hashable values.
+
+    A subclass lists its named constructors in `PRESETS`, checks its fields in `__post_init__`, names the twins'
+    class in `MODEL` and its source in `SOURCE`, and states its inputs and outputs.
+    """
+
+    PRESETS: ClassVar[tuple[str, ...]] = ()
+    MODEL: ClassVar[str] = ""
+    SOURCE: ClassVar[str] = ""
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """The config of a published size, by the name of its constructor.
+
+        Raises:
+            ConfigError: no preset of that name.
+        """
+        if name not in cls.PRESETS:
+            raise ConfigError(f"{cls.__name__} has no preset {name!r}: {suggestion(name, cls.PRESETS)}")
+        config: Self = getattr(cls, name)()
+        return config
+
+    def inputs(self) -> tuple[Axes, ...]:
+        """The inputs that a call needs, in order."""
+        raise TypeError(f"{type(self).__name__} does not state its inputs")
+
+    def outputs(self) -> tuple[Axes, ...]:
+        """The outputs of a call, in order, nested tuples flattened."""
+        raise TypeError(f"{type(self).__name__} does not state its outputs")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; lists, as JSON has them, become tuples.
+
+        Raises:
+            ConfigError: a field that the config does not have, or a value that it refuses.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for name in fields:
+            if name not in known:
+                raise ConfigError(f"{cls.__name__} has no field {name!r}: {suggestion(name, sorted(known))}")
+        return cls(**{name: _tuples(value) for name, value in fields.items()})
+
+    def to_json(self) -> str:
+        """The fields as one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            ConfigError: the text is not a JSON object, or its fields do not fit.
+        """
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{cls.__name__}: expected a JSON object, received {text[:80]!r} ({error})") from None
+        if not isinstance(fields, dict):
+            raise ConfigError(f"{cls.__name__}: expected a JSON object, received {text[:80]!r}")
+        return cls.from_dict(fields)
+
+    def check_inputs(self, *arrays: Any, channels_last: bool = False) -> None:
+        """Raise one clear error if the arrays are not what the network takes; see `Axes.check`."""
+        for axes, array in zip(self.inputs(), arrays, strict=True):
+            axes.check(array, channels_last=channels_last)
+
+    # Checks for `__post_init__`. Each names the config, the field, what was expected and what was received.
+
+    def _require(self, holds: bool, field: str, expected: str) -> None:
+        if not holds:
+            name = type(self).__name__
+            raise ConfigError(f"{name}: expected {field} to be {expected}, received {getattr(self, field)!r}")
+
+    def _require_positive(self, *fields: str) -> None:
+        for field in fields:
+            value = getattr(self, field)
+            values = value if isinstance(value, tuple) else (value,)
+            holds = bool(values) and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
+            kind = "a tuple of positive integers" if isinstance(value, tuple) else "a positive integer"
+            self._require(holds, field, kind)
+
+    def _require_probability(self, *fields: str) -> None:
+        for field in fields:
+            value = getattr(self, field)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            self._require(number and 0 <= value < 1, field, "a number in [0, 1)")
+
+    def _require_choice(self, field: str, choices: Collection[Any]) -> None:
+        self._require(getattr(self, field) in choices, field, f"one of {', '.join(map(repr, choices))}")
+
+    def _require_bool(self, *fields: str) -> None:
+        for field in fields:
+            self._require(isinstance(getattr(self, field), bool), field, "True or False")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,73 @@
+"""ConvNet in Flax. The PyTorch twin is `einops_arch/torch/convnet.py`."""
+
+from __future__ import annotations
+
+from flax import nnx
+from jax import Array
+
+from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.flax.layers import (
+    Conv,
+    Dropout,
+    Dropout2d,
+    FlattenFeatures,
+    Linear,
+    LogSoftmax,
+    MaxPool,
+    ReLU,
+    Sequential,
+)
+
+__all__ = ["ConvNet"]
+
+
+class ConvNet(Sequential):
+    """Small convolutional network for images `b h w c`; gives log-probabilities `b o`.
+
+    The flatten in the middle knows its sizes, so an image of another size is an error and never becomes nonsense.
+    It keeps PyTorch's order `(c h w)`, so that the weights after it are PyTorch's.
+    `model[:-1]` is the network without its log-softmax.
+
+    Args:
+        config: sizes; those of the MNIST example if left out.
+        rngs: random streams `params` and `dropout`.
+
+    Raises:
+        ShapeError: the image does not have the channels and the size of the config.
+
+    Source: the MNIST example of pytorch/examples. The code that this replaces had `Linear(20, 10)` as its last layer,
+    which does not take the 50 features of the layer before it.
+
+    >>> import jax.numpy as jnp
+    >>> model = ConvNet(ConvNetConfig.mnist(), rngs=nnx.Rngs(0))
+    >>> model(jnp.zeros((2, 28, 28, 1))).shape
+    (2, 10)
+    """
+
+    def __init__(self, config: ConvNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
+        config = config or ConvNetConfig()
+        c1, c2 = config.channels
+        h, w = config.feature_map
+        kernel_size = (config.kernel_size, config.kernel_size)
+        layers = {
+            "conv1": Conv(config.in_channels, c1, kernel_size=kernel_size, rngs=rngs),
+            "pool1": MaxPool((2, 2)),
+            "relu1": ReLU(),
+            "conv2": Conv(c1, c2, kernel_size=kernel_size, rngs=rngs),
+            "conv2_drop": Dropout2d(config.dropout, rngs=rngs),
+            "pool2": MaxPool((2, 2)),
+            "relu2": ReLU(),
+            "flatten": FlattenFeatures(channels=c2, spatial=(h, w)),
+            "fc1": Linear(c2 * h * w, config.hidden, rngs=rngs),
+            "relu3": ReLU(),
+            "fc1_drop": Dropout(config.dropout, rngs=rngs),
+            "fc2": Linear(config.hidden, config.classes, rngs=rngs),
+        }
+        if config.log_softmax:
+            layers["log_softmax"] = LogSoftmax(axis=-1)
+        super().__init__(layers)
+        self.config = config
+
+    def __call__(self, image: Array) -> Array:
+        self.config.check_inputs(image, channels_last=True)
+        return super().__call__(image)

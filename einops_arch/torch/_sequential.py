@@ -1,0 +1,28 @@
+"""`nn.Sequential` for networks that are one chain of named layers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+__all__ = ["NamedSequential"]
+
+
+class NamedSequential(nn.Sequential):
+    """`nn.Sequential` by names, as a base class: a slice of a network is a plain `nn.Sequential`.
+
+    Args:
+        layers: the layers by name, in order.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+        super().__init__(OrderedDict(layers))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            # The class of nn.Sequential's own slice is the subclass, whose constructor takes a config.
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
