@@ -1,0 +1,52 @@
+"""The layers: einops' own, and a shell around each core.
+
+`Rearrange`, `Reduce` and `EinMix` are einops' classes; the rest is written here. `einops_arch.flax.layers` has
+the same names with the same arguments.
+"""
+
+from einops.layers.torch import EinMix, Rearrange, Reduce
+
+from einops_arch.torch._patterns import Repeat
+from einops_arch.torch._reshapes import (
+    FlattenFeatures,
+    FlattenSequence,
+    MergeDirections,
+    MergeHeads,
+    SplitDirections,
+    SplitHeads,
+    UnflattenFeatures,
+    UnflattenSequence,
+)
+from einops_arch.torch._shells import (
+    ChannelShuffle,
+    ChannelUnshuffle,
+    DepthToSpace,
+    GramMatrix,
+    Patchify,
+    SpaceToDepth,
+    Unpatchify,
+    UpsampleNearest,
+)
+
+__all__ = [
+    "ChannelShuffle",
+    "ChannelUnshuffle",
+    "DepthToSpace",
+    "EinMix",
+    "FlattenFeatures",
+    "FlattenSequence",
+    "GramMatrix",
+    "MergeDirections",
+    "MergeHeads",
+    "Patchify",
+    "Rearrange",
+    "Reduce",
+    "Repeat",
+    "SpaceToDepth",
+    "SplitDirections",
+    "SplitHeads",
+    "UnflattenFeatures",
+    "UnflattenSequence",
+    "Unpatchify",
+    "UpsampleNearest",
+]
