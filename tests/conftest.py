@@ -1,8 +1,8 @@
 """Which tests run: `--backend numpy|torch|jax|parity|all` and `--device cpu|cuda`, read from `backends/`.
 
-A file says by its prefix what it needs: `test_core_*.py` numpy (and whatever array backends are at hand, through
-`xp`), `test_torch_*.py` torch, `test_flax_*.py` jax and Flax, `test_parity_*.py` both. What was asked for and cannot
-be used ends the run; nothing is skipped.
+A file says by its prefix what it needs: `test_core_*.py` numpy (and whatever array backends are at hand,
+through `xp`), `test_torch_*.py` torch, `test_flax_*.py` jax and Flax, `test_parity_*.py` both. What was asked
+for and cannot be used ends the run; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def _needs(path: Path) -> str | None:
     """The prefix of what a Python file needs, None where the question has no meaning."""
     if path.parent == ROOT / "tests":
-        kind = path.name.removeprefix("test_").partition("_")[0]
+        kind = path.stem.removeprefix("test_").partition("_")[0]
         return kind if path.name.startswith("test_") else None
     package = ROOT / "einops_arch"
     if package not in path.parents:
@@ -94,9 +94,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if need is None:
         return None
     if need not in PREFIXES:
-        raise pytest.UsageError(
+        pytest.exit(
             f"{collection_path.name}: the prefix {need!r} is none of {', '.join(PREFIXES)};"
-            " name the file test_<prefix>_<topic>.py"
+            " name the file test_<prefix>_<topic>.py",
+            returncode=pytest.ExitCode.USAGE_ERROR,
         )
     return True if need not in config.stash[ENVIRONMENT].prefixes else None
 

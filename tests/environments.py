@@ -57,7 +57,7 @@ def choose(backend: str, device: str) -> Environment:
     if backend == "numpy":
         if device != "cpu":
             raise ValueError(
-                f"--backend numpy has no device {device!r}; leave out --device, or choose torch, jax or parity"
+                f"--backend numpy has no device {device!r}; leave out --device, or choose another backend"
             )
         return read("numpy")
     if backend != "all":
@@ -86,7 +86,7 @@ def check(environment: Environment) -> dict[str, str]:
             importlib.import_module(name)
         except ImportError as error:
             raise RuntimeError(
-                f"{environment.name} needs {name}, which cannot be imported here ({error}); install it, or say"
+                f"{environment.name} needs {name}, which cannot be imported ({error}); install it, or say"
                 " what is at hand with --backend numpy|torch|jax"
             ) from error
         versions[name] = importlib.metadata.version(name)
@@ -108,7 +108,7 @@ def _check_torch(environment: Environment) -> None:
             f"--device cuda was asked for, but torch {torch.__version__} finds no CUDA device;"
             " leave out --device, or install a CUDA build and driver"
         )
-    # float32 means float32. The second form is for releases before 2.9, the first warns about it since.
+    # float32 means float32. The second form is for releases before 2.9; later ones warn about it.
     if hasattr(torch.backends, "fp32_precision"):
         for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
             part.fp32_precision = "ieee"

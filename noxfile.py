@@ -1,0 +1,136 @@
+"""The sessions of this project: `nox -l` lists them, `nox -s tests-torch tests-jax` is what users type."""
+
+from __future__ import annotations
+
+import argparse
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"  # comes with nox, and needs nothing of the system's Python
+nox.options.reuse_venv = "yes"  # pip still brings each environment to its pins
+nox.options.sessions = ["tests-torch", "tests-jax"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+BACKENDS = Path("backends")
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def install(session: nox.Session, folder: str, *more: str) -> None:
+    """The pins of `backends/<folder>`, `more` and this package, resolved together: no range moves a pin."""
+    environment = tomllib.loads((BACKENDS / folder / "env.toml").read_text(encoding="utf-8"))
+    extras = ",".join(environment["extras"])
+    session.install("-r", str(BACKENDS / folder / "requirements.txt"), *more, "-e", f".[{extras}]")
+    probe = (
+        "import importlib.util, sys;"
+        "found = [name for name in sys.argv[1:] if importlib.util.find_spec(name)];"
+        f"sys.exit(f'backends/{folder} must not have {{found}}; delete .nox and run again' if found else 0)"
+    )
+    session.run("python", "-c", probe, *environment["absent"], silent=True)
+
+
+def tests(session: nox.Session, backend: str) -> None:
+    """Install the environment of `backend` on the device asked for, and run its tests in it."""
+    parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", add_help=False, allow_abbrev=False)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    options, pytest_arguments = parser.parse_known_args(session.posargs)
+    folder = backend if backend == "numpy" else f"{backend}-{options.device}"
+    install(session, folder, *group("test"))
+    session.run("python", "-m", "pytest", "--backend", backend, "--device", options.device, *pytest_arguments)
+
+
+@nox.session(name="tests-core")
+def tests_core(session: nox.Session) -> None:
+    """The cores on numpy alone: neither framework is needed."""
+    tests(session, "numpy")
+
+
+@nox.session(name="tests-torch")
+def tests_torch(session: nox.Session) -> None:
+    """The cores and the PyTorch side, with no jax installed (-- --device cpu|cuda, pytest arguments)."""
+    tests(session, "torch")
+
+
+@nox.session(name="tests-jax")
+def tests_jax(session: nox.Session) -> None:
+    """The cores and the Flax side, with no torch installed (-- --device cpu|cuda, pytest arguments)."""
+    tests(session, "jax")
+
+
+@nox.session(name="tests-parity")
+def tests_parity(session: nox.Session) -> None:
+    """Both frameworks together: ports, twins, checkpoints, the command line (-- --device cpu|cuda, ...)."""
+    tests(session, "parity")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and its formatting (-- --fix to repair what it can)."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict; no framework is installed, theirs count as Any."""
+    session.install("-c", str(BACKENDS / "numpy" / "requirements.txt"), *group("types"), "-e", ".[cli]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel and the sdist, look inside, install the wheel in an empty environment, import it."""
+    session.install(*group("wheel"))
+    out = Path(session.create_tmp()).resolve() / "dist"
+    session.run("python", "-m", "build", "--outdir", str(out), silent=True)
+    built, sdist = max(out.glob("*.whl")), max(out.glob("*.tar.gz"))
+
+    with zipfile.ZipFile(built) as archive:
+        inside = {name.partition("/")[0] for name in archive.namelist()}
+    _, version, *_ = built.name.split("-")
+    if inside != {"einops_arch", f"einops_arch-{version}.dist-info"}:
+        session.error(f"{built.name} holds {sorted(inside)}; only einops_arch may be at its top level")
+    with tarfile.open(sdist) as archive:
+        inside = {member.name.split("/")[1] for member in archive.getmembers() if member.isfile()}
+    allowed = set(PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"])
+    always = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    if not always - {".gitignore"} <= inside <= allowed | always:
+        session.error(f"{sdist.name} holds {sorted(inside)}; pyproject.toml lists {sorted(allowed)}")
+
+    empty = out.parent / "empty"
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(empty))
+    python = str(empty / ("Scripts" if session.platform == "win32" else "bin") / "python")
+    pins = str(BACKENDS / "numpy" / "requirements.txt")
+    session.run("python", "-m", "pip", "--python", python, "install", "--quiet", "-c", pins, str(built))
+    look = (
+        "import importlib.metadata as m, einops_arch;"
+        "names = sorted(d.name for d in m.distributions());"
+        "assert names == ['einops', 'einops-arch', 'numpy'], names;"
+        "assert m.version('einops-arch') == einops_arch.__version__;"
+        "print(f'einops_arch {einops_arch.__version__} imported from {einops_arch.__file__}')"
+    )
+    with session.chdir(out):
+        session.run(python, "-I", "-c", look, external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages strictly: a warning fails (-- serve shows them while you write)."""
+    install(session, "parity-cpu", *group("docs"))
+    session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train in PyTorch, port to Flax, get the same answers (arguments after -- go to the demo)."""
+    install(session, "parity-cpu")
+    session.run("python", "-m", "einops_arch", "demo", *session.posargs)
