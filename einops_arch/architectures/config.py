@@ -22,6 +22,7 @@ class Axes:
         sizes: the sizes that the config fixes; the other axes may have any size.
         dtype: `"float32"`, or `"int64"` for indices.
         high: one more than the largest index, for indices.
+        least: the smallest sizes of axes that may have any other.
 
     >>> image = Axes("image", "b c h w", {"c": 3})
     >>> image.flax_axes
@@ -33,6 +34,7 @@ class Axes:
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dtype: str = "float32"
     high: int | None = None
+    least: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def flax_axes(self) -> str:
@@ -48,13 +50,14 @@ class Axes:
             channels_last: the array has Flax's axes.
 
         Raises:
-            ShapeError: the rank differs, or an axis has not the size that the config fixes.
+            ShapeError: the rank differs, an axis has not the size that the config fixes, or is too small.
             DtypeError: indices are expected and the array does not hold integers.
         """
         axes, other = (self.flax_axes, self.axes) if channels_last else (self.axes, self.flax_axes)
         shape = tuple(array.shape)
         names = axes.split()
-        fixed = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        limits = [f"{name}={size}" for name, size in self.sizes.items()]
+        fixed = ", ".join(limits + [f"{name}>={size}" for name, size in self.least.items()])
         expected = f"{self.name}: expected axes '{axes}'" + (f" with {fixed}" if fixed else "")
         if len(shape) != len(names):
             raise ShapeError(f"{expected}, received {len(shape)} axes in shape {shape}")
@@ -70,7 +73,9 @@ class Axes:
 
     def _misfits(self, names: Sequence[str], shape: Sequence[int]) -> list[str]:
         bound = dict(zip(names, shape, strict=True))
-        return [f"{name}={bound[name]}" for name, size in self.sizes.items() if bound.get(name, size) != size]
+        wrong = [name for name, size in self.sizes.items() if bound.get(name, size) != size]
+        wrong += [name for name, size in self.least.items() if bound.get(name, size) < size]
+        return [f"{name}={bound[name]}" for name in wrong]
 
 
 class Config:
