@@ -14,6 +14,8 @@ __all__ = [
     "DestinationError",
     "DtypeError",
     "EinopsArchError",
+    "IndexRangeError",
+    "IndexRangeError",
     "MissingFrameworkError",
     "ParityError",
     "PatternError",
@@ -33,6 +35,14 @@ class ShapeError(EinopsArchError, ValueError):
 
 class DtypeError(EinopsArchError, TypeError):
     """An array has the wrong dtype: floating-point numbers where token indices are expected."""
+
+
+class IndexRangeError(EinopsArchError, IndexError):
+    """An index lies outside of what it indexes: a token that the vocabulary does not have, a negative token."""
+
+
+class IndexRangeError(EinopsArchError, IndexError):
+    """An index lies outside of its table: token 12 of a vocabulary of ten."""
 
 
 class PatternError(EinopsArchError, ValueError):
