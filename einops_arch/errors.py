@@ -15,7 +15,6 @@ __all__ = [
     "DtypeError",
     "EinopsArchError",
     "IndexRangeError",
-    "IndexRangeError",
     "MissingFrameworkError",
     "ParityError",
     "PatternError",
@@ -39,10 +38,6 @@ class DtypeError(EinopsArchError, TypeError):
 
 class IndexRangeError(EinopsArchError, IndexError):
     """An index lies outside of what it indexes: a token that the vocabulary does not have, a negative token."""
-
-
-class IndexRangeError(EinopsArchError, IndexError):
-    """An index lies outside of its table: token 12 of a vocabulary of ten."""
 
 
 class PatternError(EinopsArchError, ValueError):

@@ -67,9 +67,7 @@ class Axes:
             fix = f"; likely fix: move the axes with rearrange(x, '{other} -> {axes}')" if swapped else ""
             raise ShapeError(f"{expected}, received {', '.join(wrong)} in shape {shape}{fix}")
         if self.dtype.startswith("int") and "int" not in str(array.dtype):
-            raise DtypeError(
-                f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}"
-            )
+            raise DtypeError(f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}")
 
     def _misfits(self, names: Sequence[str], shape: Sequence[int]) -> list[str]:
         bound = dict(zip(names, shape, strict=True))

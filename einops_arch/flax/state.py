@@ -1,0 +1,263 @@
+"""The canonical state of a Flax model: PyTorch's names and layout, in numpy arrays. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from einops_arch.errors import PortError
+from einops_arch.port.arrays import to_numpy
+from einops_arch.port.patterns import LayoutPattern
+from einops_arch.port.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
+from einops_arch.port.rules import Constant, Row, Sum, find_rule
+
+__all__ = ["IncompatibleKeys", "load_state_dict", "named_modules", "port_steps", "state_dict"]
+
+# What a call leaves behind or random streams hold: no part of a checkpoint.
+_IGNORED = (nnx.RngState, nnx.Intermediate, nnx.Cache, nnx.Perturbation)
+
+
+class IncompatibleKeys(NamedTuple):
+    """What did not fit, in the form of PyTorch's `load_state_dict`."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def state_dict(model: nnx.Module) -> dict[str, np.ndarray[Any, Any]]:
+    """The state of a Flax model in PyTorch's names and layout, ready for `load_state_dict` of the PyTorch twin.
+
+    Arrays keep their dtype and their bits. Tied parameters are listed under each of their names, as PyTorch does.
+
+    Args:
+        model: any NNX module whose layers have layout rules.
+
+    Raises:
+        PortError: a layer of Flax has no layout rule.
+
+    >>> from einops_arch.flax.convnet import ConvNet
+    >>> state = state_dict(ConvNet(rngs=nnx.Rngs(0)))
+    >>> state["conv1.weight"].shape
+    (10, 1, 5, 5)
+    """
+    state: dict[str, np.ndarray[Any, Any]] = {}
+    for step, _ in port_steps(model):
+        state.update(step.to_torch())
+    return state
+
+
+def load_state_dict(model: nnx.Module, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    """Put a state with PyTorch's names and layout into a Flax model.
+
+    Names, shapes and kinds of numbers are checked before the first value is set, and every problem is reported in one
+    error. Values keep their dtype: a bfloat16 state makes a bfloat16 model. They go to the device, and take the
+    sharding, of the values that they replace.
+
+    Args:
+        model: the model, changed in place.
+        state: numpy arrays, jax arrays or torch tensors by name.
+        strict: missing and unexpected names are errors; otherwise they are returned.
+
+    Raises:
+        PortError: names, shapes or dtypes do not fit; nothing has been changed then.
+    """
+    steps = port_steps(model)
+    arrays = {name: to_numpy(value) for name, value in state.items()}
+    step_of = {name: step for step, _ in steps for name in step.expected}
+    expected = {name: spec for step, _ in steps for name, spec in step.expected.items()}
+    missing, unexpected, problems = check_state(expected, arrays, _aliases(steps))
+    problems += [
+        _too_wide(name, arrays[name]) for name, step in step_of.items() if _is_too_wide(step, arrays.get(name))
+    ]
+    # What Flax does not have cannot be missed.
+    missing = [name for name in missing if not isinstance(step_of[name], ConstantStep)]
+
+    values: list[tuple[nnx.Variable[Any], np.ndarray[Any, Any]]] = []
+    if not problems:
+        for step, variables in steps:
+            if all(name in arrays for name in step.expected):
+                try:
+                    values.extend(zip(variables, step.to_flax(arrays), strict=True))
+                except PortError as error:
+                    problems.append(str(error))
+    if problems or (strict and (missing or unexpected)):
+        lacks, extras = (missing, unexpected) if strict else ([], [])
+        raise problems_error(f"load_state_dict into {type(model).__name__}", expected, lacks, extras, problems)
+    for variable, value in values:
+        variable.set_value(_like(value, variable.get_value()))
+    return IncompatibleKeys(missing, unexpected)
+
+
+def named_modules(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
+    """Every module with its dotted path, in the order of definition, as PyTorch's `named_modules` gives them.
+
+    The `layers` of `nnx.Sequential` are left out of the path, because PyTorch's has no such name.
+    A module that is there under several paths is given under each.
+    """
+    yield from _walk("", model, ())
+
+
+def port_steps(model: nnx.Module) -> list[tuple[Step, tuple[nnx.Variable[Any], ...]]]:
+    """One step for each row of the layout rules, with the variables that it speaks for.
+
+    Raises:
+        PortError: a layer has no rule, or a variable no row; every such problem is in the message.
+    """
+    steps: list[tuple[Step, tuple[nnx.Variable[Any], ...]]] = []
+    problems: list[str] = []
+    claimed: list[str] = []
+    for path, module in _walk("", model, ()):
+        if any(_is_inside(path, owner) for owner in claimed):
+            continue
+        rule = find_rule(type(module))
+        if rule is None:
+            own = _own_variables(module)
+            if own and type(module).__module__.startswith("flax.nnx.nn."):
+                problems.append(f"{_at(path, module)}: no layout rule; add one with einops_arch.port.register_layout")
+                continue
+            for name, variable in own.items():
+                move = Move(_join(path, name), (_leaf(_join(path, name), variable),), _IDENTITY, {})
+                steps.append((move, (variable,)))
+            continue
+        claimed.append(path)
+        variables = dict(_subtree(module))
+        if rule.refuse:
+            problems.append(f"{_at(path, module)}: cannot be ported: {rule.refuse}")
+            continue
+        used: set[str] = set()
+        for row in rule.rows_of(module):
+            for step, names in _steps_of_row(row, path, module, variables):
+                used.update(names)
+                steps.append((step, tuple(variables[name] for name in names)))
+        problems += [
+            f"{_join(path, name)}: the layout rule of {rule.flax_type} has no row for it"
+            for name in variables
+            if name not in used
+        ]
+    if problems:
+        raise problems_error(f"layout of {type(model).__name__}", {}, [], [], problems)
+    return steps
+
+
+_IDENTITY = LayoutPattern.parse("*axes -> *axes")
+
+
+def _steps_of_row(
+    row: Row | Sum | Constant, path: str, module: nnx.Module, variables: Mapping[str, nnx.Variable[Any]]
+) -> Iterator[tuple[Step, tuple[str, ...]]]:
+    """The steps of one row; none where the layer was built without the leaf (`use_bias=False`)."""
+    if isinstance(row, Constant):
+        yield ConstantStep(_join(path, row.torch), row.value, row.dtype), ()
+        return
+    if isinstance(row, Row) and isinstance(row.flax, str) and row.flax.endswith("*"):
+        start = row.flax[:-1]
+        for name in variables:
+            if name.startswith(start):
+                one = Row(row.torch[:-1] + name.removeprefix(start), name, row.pattern, row.sizes)
+                yield from _steps_of_row(one, path, module, variables)
+        return
+    names = (row.flax,) if isinstance(row.flax, str) else row.flax
+    if any(name not in variables for name in names):
+        return
+    leaves = tuple(_leaf(_join(path, name), variables[name]) for name in names)
+    if isinstance(row, Sum):
+        first, second = (_join(path, name) for name in row.torch)
+        yield SumStep((first, second), leaves, row.zero_gate), names
+        return
+    sizes = {axis: getattr(module, size) if isinstance(size, str) else size for axis, size in row.sizes.items()}
+    pattern = LayoutPattern.parse(row.pattern)
+    flip = len(leaves[0].shape) - 2 if row.flip else None
+    stacked = not isinstance(row.flax, str)
+    yield Move(_join(path, row.torch), leaves, pattern, sizes, stacked, flip, row.dtype), names
+
+
+def _walk(path: str, module: nnx.Module, above: tuple[int, ...]) -> Iterator[tuple[str, nnx.Module]]:
+    if id(module) in above:
+        raise PortError(f"{_at(path, module)}: the module is inside itself, so its paths have no end")
+    yield path, module
+    for name, child in _children(module):
+        yield from _walk(_join(path, name), child, (*above, id(module)))
+
+
+def _children(module: Any) -> Iterator[tuple[str, nnx.Module]]:
+    for name, value in _attributes(module):
+        if isinstance(value, nnx.Module):
+            if name == "layers" and isinstance(module, nnx.Sequential):
+                yield from _children(value)
+            else:
+                yield name, value
+
+
+def _own_variables(module: Any) -> dict[str, nnx.Variable[Any]]:
+    return {
+        name: value
+        for name, value in _attributes(module)
+        if isinstance(value, nnx.Variable) and not isinstance(value, _IGNORED)
+    }
+
+
+def _subtree(module: Any, prefix: str = "") -> Iterator[tuple[str, nnx.Variable[Any]]]:
+    for name, value in _own_variables(module).items():
+        yield _join(prefix, name), value
+    for name, child in _children(module):
+        yield from _subtree(child, _join(prefix, name))
+
+
+def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(module, nnx.List):
+        yield from ((str(index), value) for index, value in enumerate(module))
+    elif isinstance(module, nnx.Dict):
+        yield from ((str(key), value) for key, value in module.items())
+    else:
+        yield from ((name, value) for name, value in vars(module).items() if not name.startswith("_pytree"))
+
+
+def _leaf(path: str, variable: nnx.Variable[Any]) -> Leaf:
+    value = variable.get_value()
+    return Leaf(path, tuple(value.shape), np.dtype(value.dtype), lambda: to_numpy(variable.get_value()))
+
+
+def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
+    """On the device, and with the sharding, of the value that is replaced; an abstract model has neither yet."""
+    sharding = getattr(old, "sharding", None) if isinstance(old, jax.Array) else None
+    return jax.device_put(np.ascontiguousarray(value).reshape(value.shape), sharding)
+
+
+def _aliases(steps: list[tuple[Step, tuple[nnx.Variable[Any], ...]]]) -> list[list[str]]:
+    """Groups of names that are one variable in the model."""
+    groups: dict[int, list[str]] = {}
+    for step, variables in steps:
+        if len(variables) == 1 and isinstance(step, Move):
+            groups.setdefault(id(variables[0]), []).append(step.name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _is_too_wide(step: Step, array: np.ndarray[Any, Any] | None) -> bool:
+    """Without x64, jax would narrow the array in silence; a row with a dtype narrows it with a check."""
+    if array is None or isinstance(step, ConstantStep) or (isinstance(step, Move) and step.dtype):
+        return False
+    return bool(jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype)
+
+
+def _too_wide(name: str, array: np.ndarray[Any, Any]) -> str:
+    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
+    return (
+        f"{name}: {array.dtype} would become {narrow} in silence; likely fix: "
+        "jax.config.update('jax_enable_x64', True) before the first array"
+    )
+
+
+def _is_inside(path: str, owner: str) -> bool:
+    return not owner or path == owner or path.startswith(f"{owner}.")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _at(path: str, module: Any) -> str:
+    return f"{path or 'the model'} ({type(module).__name__})"

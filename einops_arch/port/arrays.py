@@ -1,0 +1,74 @@
+"""Arrays across the border: numpy is the common ground, and bits are moved, never computed with.
+
+Types that numpy does not have, such as bfloat16, are those of ml_dtypes, which comes with jax.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import MissingFrameworkError
+
+__all__ = ["dtype_kind", "same_bits", "to_numpy", "to_tensor"]
+
+
+def to_numpy(value: Any) -> np.ndarray[Any, Any]:
+    """The array with the same bits: from a torch tensor on any device, a jax array, or anything that numpy takes.
+
+    Raises:
+        MissingFrameworkError: a bfloat16 or float8 tensor, and ml_dtypes is not installed.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return np.asarray(value)
+    tensor = value.detach().cpu().resolve_conj().resolve_neg()
+    name = str(tensor.dtype).removeprefix("torch.")
+    try:
+        return np.asarray(tensor.numpy())
+    except TypeError:
+        dtype = _ml_dtype(name)
+    carrier = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
+    return np.asarray(tensor.contiguous().view(carrier).numpy().view(dtype))
+
+
+def to_tensor(array: np.ndarray[Any, Any], device: Any = None) -> Any:
+    """A tensor with the same bits, in memory of its own."""
+    import torch
+
+    own = np.array(array, order="C", copy=True)
+    if own.dtype.kind == "V" or own.dtype.isbuiltin != 1:
+        carrier = {1: np.uint8, 2: np.int16}[own.dtype.itemsize]
+        return torch.from_numpy(own.view(carrier)).view(getattr(torch, own.dtype.name)).to(device)
+    return torch.from_numpy(own).to(device)
+
+
+def dtype_kind(dtype: Any) -> str:
+    """The kind of number, by which a state and a model must agree.
+
+    >>> dtype_kind(np.dtype("int64"))
+    'integer'
+    """
+    dtype = np.dtype(dtype)
+    kinds = {"b": "boolean", "i": "integer", "u": "integer", "f": "floating-point", "c": "complex"}
+    # The float types of ml_dtypes are of kind V in some versions and f in others.
+    return kinds.get(dtype.kind, "floating-point" if "float" in dtype.name else dtype.name)
+
+
+def same_bits(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Equal in dtype, shape and every bit: NaN payloads and the sign of zero count."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+def _ml_dtype(name: str) -> np.dtype[Any]:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise MissingFrameworkError(
+            f'numpy has no {name}; install ml_dtypes, which has: pip install "einops-arch[flax]"'
+        ) from None
+    return np.dtype(getattr(ml_dtypes, name))

@@ -1,0 +1,179 @@
+"""Carry weights and buffers from one model to another: PyTorch to Flax, Flax to PyTorch, or within one framework."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from einops_arch import architectures
+from einops_arch.errors import PortError
+from einops_arch.port.arrays import to_numpy, to_tensor
+from einops_arch.port.plan import check_state, problems_error
+
+__all__ = ["framework_of", "load_torch_state", "model_state", "to_flax", "to_torch", "transfer"]
+
+
+def to_flax(model: Any, *, rngs: Any = None) -> Any:
+    """The Flax twin of a PyTorch model, with its weights, buffers and mode.
+
+    Args:
+        model: the PyTorch twin of a registered architecture.
+        rngs: random streams of the new model, for dropout; `nnx.Rngs(0)` if left out.
+
+    Raises:
+        PortError: the model is not of a registered architecture; use `transfer` for models of your own.
+
+    >>> import torch
+    >>> from einops_arch.torch.convnet import ConvNet
+    >>> model = ConvNet()
+    >>> type(to_flax(model)).__module__
+    'einops_arch.flax.convnet'
+    """
+    from flax import nnx
+
+    twin = _architecture(model, "torch", "to_flax").flax_class()(model.config, rngs=rngs or nnx.Rngs(0))
+    transfer(model, twin)
+    if model.training:
+        twin.train()
+    else:
+        twin.eval()
+    return twin
+
+
+def to_torch(model: Any, *, device: Any = None) -> Any:
+    """The PyTorch twin of a Flax model, with its weights and buffers, in evaluation mode if the Flax model is.
+
+    Args:
+        model: the Flax twin of a registered architecture.
+        device: where the PyTorch model goes.
+
+    Raises:
+        PortError: the model is not of a registered architecture; use `transfer` for models of your own.
+
+    >>> from flax import nnx
+    >>> from einops_arch.flax.convnet import ConvNet
+    >>> model = ConvNet(rngs=nnx.Rngs(0))
+    >>> type(to_torch(model)).__module__
+    'einops_arch.torch.convnet'
+    """
+    twin = _architecture(model, "flax", "to_torch").torch_class()(model.config).to(device)
+    transfer(model, twin)
+    return twin.train(_flax_training(model))
+
+
+def transfer(source: Any, target: Any) -> None:
+    """Carry weights and buffers between two models whose module paths match, of either framework.
+
+    Every value of the source is used, every value of the target filled, and all problems are reported together before
+    anything is written. Values keep their dtype and their bits, and go to the target's device. The source is not
+    changed.
+
+    Args:
+        source: a `torch.nn.Module` or an `nnx.Module`; or a state with PyTorch's names and layout.
+        target: a `torch.nn.Module` or an `nnx.Module`, changed in place.
+
+    Raises:
+        PortError: names, shapes or dtypes do not match; nothing has been changed then.
+
+    >>> import torch
+    >>> from flax import nnx
+    >>> source, target = torch.nn.Linear(3, 2), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    >>> transfer(source, target)
+    >>> bool((target.kernel[...].T == source.weight.detach().numpy()).all())
+    True
+    """
+    state = source if isinstance(source, Mapping) else model_state(source)
+    if framework_of(target) == "torch":
+        load_torch_state(target, state)
+    else:
+        from einops_arch.flax.state import load_state_dict
+
+        load_state_dict(target, state)
+
+
+def model_state(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """The canonical state of a model of either framework: PyTorch's names and layout, numpy arrays.
+
+    For a PyTorch model on the CPU the arrays share its memory; treat them as read-only.
+    """
+    if framework_of(model) == "torch":
+        return {name: to_numpy(value) for name, value in model.state_dict().items()}
+    from einops_arch.flax.state import state_dict
+
+    return state_dict(model)
+
+
+def load_torch_state(model: Any, state: Mapping[str, Any]) -> None:
+    """Put a state into a PyTorch model.
+
+    Unlike PyTorch's own method it keeps the state's dtypes, and changes nothing when something does not fit.
+
+    Raises:
+        PortError: names, shapes or dtypes do not match; nothing has been changed then.
+    """
+    targets = model.state_dict(keep_vars=True)
+    arrays = {name: to_numpy(value) for name, value in state.items()}
+    expected = {name: (tuple(tensor.shape), _torch_kind(tensor)) for name, tensor in targets.items()}
+    aliases: dict[int, list[str]] = {}
+    for name, tensor in targets.items():
+        aliases.setdefault(id(tensor), []).append(name)
+    tied = [names for names in aliases.values() if len(names) > 1]
+    missing, unexpected, problems = check_state(expected, arrays, tied)
+    if missing or unexpected or problems:
+        what = f"transfer into {type(model).__name__}"
+        raise problems_error(what, expected, missing, unexpected, problems)
+    for name, tensor in targets.items():
+        value = to_tensor(arrays[name])
+        if value.dtype == tensor.dtype:
+            tensor.data.copy_(value)
+        else:
+            tensor.data = value.to(tensor.device)
+
+
+def framework_of(model: Any) -> str:
+    """`"torch"` or `"flax"`.
+
+    Raises:
+        PortError: the model is of neither framework.
+    """
+    torch, nnx = sys.modules.get("torch"), sys.modules.get("flax.nnx")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return "torch"
+    if nnx is not None and isinstance(model, nnx.Module):
+        return "flax"
+    raise PortError(f"expected a torch.nn.Module or a flax.nnx.Module, received {type(model).__name__}")
+
+
+def _architecture(model: Any, framework: str, function: str) -> architectures.Architecture:
+    received = framework_of(model)
+    if received != framework:
+        raise PortError(f"{function}: expected a {framework} model, received a {received} model")
+    config = getattr(model, "config", None)
+    if not isinstance(config, architectures.Config):
+        raise PortError(
+            f"{function}: expected a model of a registered architecture ({', '.join(architectures.names())}), received "
+            f"{type(model).__name__}; likely fix: build the other model yourself and use transfer(source, target)"
+        )
+    return architectures.of_config(config)
+
+
+def _torch_kind(tensor: Any) -> str:
+    if tensor.dtype.is_floating_point:
+        return "floating-point"
+    if tensor.dtype.is_complex:
+        return "complex"
+    return "boolean" if str(tensor.dtype) == "torch.bool" else "integer"
+
+
+def _flax_training(model: Any) -> bool:
+    """A Flax model has no mode of its own; its layers that behave differently have."""
+    from einops_arch.flax.state import named_modules
+
+    for _, module in named_modules(model):
+        for attribute in ("deterministic", "use_running_average"):
+            if getattr(module, attribute, None) is True:
+                return False
+    return True
