@@ -1,0 +1,174 @@
+"""The checks that come before every einops call, and the one place that words their errors.
+
+They look at sizes and options only, never at values, so tracers and symbolic sizes pass through them.
+A wrong argument is a `ConfigError`, an array that does not fit is a `ShapeError`; both are a `ValueError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from einops_arch.errors import ConfigError, ShapeError
+
+DATA_FORMATS = ("channels_first", "channels_last")
+SPATIAL_AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
+_ALIASES = {"nchw": "channels_first", "nhwc": "channels_last"}
+
+
+def shape_error(
+    core: str,
+    pattern: str,
+    needs: str,
+    received: object,
+    shape: Sequence[Any],
+    sizes: Mapping[str, Any] | None = None,
+    fix: str = "",
+) -> ShapeError:
+    """The error for an array that does not fit, in the one wording that all cores share."""
+    bound = f" with {', '.join(f'{name}={size}' for name, size in sizes.items())}" if sizes else ""
+    hint = f"; likely fix: {fix}" if fix else ""
+    return ShapeError(
+        f"{core}: pattern '{pattern}'{bound} needs {needs}, received {received} in shape {tuple(shape)}{hint}"
+    )
+
+
+def check_choice(core: str, name: str, value: object, known: Sequence[str]) -> None:
+    """Refuse an option that is none of the known words, and offer the nearest."""
+    if value in known:
+        return
+    expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+    spellings = {word.casefold(): word for word in known}
+    spellings.update({alias: word for alias, word in _ALIASES.items() if word in known})
+    nearest = difflib.get_close_matches(str(value).casefold(), spellings, n=1)
+    hint = f"; likely fix: {name}={spellings[nearest[0]]!r}" if nearest else ""
+    raise ConfigError(f"{core}: {name} needs {expected}, received {value!r}{hint}")
+
+
+def check_data_format(core: str, data_format: str) -> None:
+    """Refuse all but the two data formats."""
+    check_choice(core, "data_format", data_format, DATA_FORMATS)
+
+
+def check_whole(core: str, name: str, value: Any, least: int = 1) -> None:
+    """Refuse all but whole numbers of at least `least`: no bool, no float, no -1 to be guessed."""
+    if not _is_whole(value) or value < least:
+        raise ConfigError(f"{core}: {name} needs a whole number of at least {least}, received {value!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, int):  # a size that torch.compile traces counts as one
+        return not isinstance(value, bool)
+    # numpy's integers say so; a symbolic size of jax can only be told by what it has and a float has not.
+    return hasattr(value, "__index__") or (hasattr(value, "__int__") and not hasattr(value, "__float__"))
+
+
+def per_axis(core: str, name: str, value: Any, axes: Sequence[str]) -> tuple[Any, ...]:
+    """One number per axis, from one number for all of them or a tuple."""
+    if not isinstance(value, tuple | list):
+        check_whole(core, name, value)
+        return (value,) * len(axes)
+    if len(value) != len(axes):
+        raise ConfigError(
+            f"{core}: {name} needs one whole number, or one for each of the spatial axes {' '.join(axes)}, "
+            f"received {tuple(value)}"
+        )
+    for number in value:
+        check_whole(core, name, number)
+    return tuple(value)
+
+
+def named_sizes(core: str, name: str, sizes: Any, fewest: int) -> dict[str, Any]:
+    """Up to three spatial sizes, each under the name of its axis."""
+    if not isinstance(sizes, tuple | list) or not fewest <= len(sizes) <= 3:
+        raise ConfigError(f"{core}: {name} needs a tuple of {fewest} to 3 sizes, received {sizes!r}")
+    for size in sizes:
+        check_whole(core, name, size, least=0)
+    return dict(zip(SPATIAL_AXES.get(len(sizes), ()), sizes, strict=True))
+
+
+def check_rank(core: str, pattern: str, shape: Sequence[Any], least: int, most: int | None = None) -> None:
+    """Refuse an array of fewer than `least` or more than `most` axes."""
+    rank = len(shape)
+    if rank >= least and (most is None or rank <= most):
+        return
+    if most is None:
+        needs = f"at least {least} axes"
+    else:
+        needs = f"{least} axes" if least == most else f"{least} to {most} axes"
+    fix = "add the batch axis b" if rank == least - 1 and pattern.startswith("b ") else ""
+    raise shape_error(core, pattern, needs, rank, shape, fix=fix)
+
+
+def spatial_axes(core: str, pattern: str, shape: Sequence[Any]) -> tuple[str, ...]:
+    """The names of the one to three spatial axes beside batch and channels.
+
+    `pattern` stands in the error of an array that has none or too many.
+    """
+    check_rank(core, pattern, shape, 3, 5)
+    return SPATIAL_AXES[len(shape) - 2]
+
+
+def check_channels(
+    core: str, pattern: str, shape: Sequence[Any], data_format: str, divisor: Any, sizes: Mapping[str, Any]
+) -> None:
+    """Refuse channels that do not divide; where the axis that the other format means does, say so."""
+    first = data_format == "channels_first"
+    channels, other = (shape[1], shape[-1]) if first else (shape[-1], shape[1])
+    if channels % divisor != 0:
+        fix = f"data_format={DATA_FORMATS[first]!r}" if other % divisor == 0 else ""
+        raise shape_error(core, pattern, f"channels divisible by {divisor}", channels, shape, sizes=sizes, fix=fix)
+
+
+def check_spatial(
+    core: str,
+    pattern: str,
+    shape: Sequence[Any],
+    data_format: str,
+    axes: Sequence[str],
+    sizes: Mapping[str, Any],
+) -> None:
+    """Refuse spatial axes that do not divide by their factors, which `sizes` holds in the same order."""
+    space = shape[2:] if data_format == "channels_first" else shape[1:-1]
+    for axis, size, (name, factor) in zip(axes, space, sizes.items(), strict=True):
+        if size % factor != 0:
+            needs = f"axis ({axis} {name}) divisible by {factor}"
+            fix = f"pad it to {size + factor - size % factor}"
+            raise shape_error(core, pattern, needs, size, shape, sizes=sizes, fix=fix)
+
+
+def check_size(
+    core: str,
+    pattern: str,
+    shape: Sequence[Any],
+    position: int,
+    expected: Any,
+    what: str,
+    sizes: Mapping[str, Any],
+) -> None:
+    """Refuse an axis that does not have the expected size."""
+    if shape[position] != expected:
+        raise shape_error(core, pattern, f"{expected} {what}", shape[position], shape, sizes=sizes)
+
+
+def check_divisible(
+    core: str,
+    pattern: str,
+    shape: Sequence[Any],
+    position: int,
+    divisor: Any,
+    what: str,
+    sizes: Mapping[str, Any],
+) -> None:
+    """Refuse an axis whose size does not divide."""
+    if shape[position] % divisor != 0:
+        raise shape_error(core, pattern, f"{what} divisible by {divisor}", shape[position], shape, sizes=sizes)
+
+
+def product(sizes: Sequence[Any]) -> Any:
+    """The product, also of symbolic sizes, for which `math.prod` is not traceable."""
+    result: Any = 1
+    for size in sizes:
+        result = result * size
+    return result
