@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -108,7 +109,7 @@ def wheel(session: nox.Session) -> None:
 
     empty = out.parent / "empty"
     session.run("python", "-m", "venv", "--clear", "--without-pip", str(empty))
-    python = str(empty / ("Scripts" if session.platform == "win32" else "bin") / "python")
+    python = str(empty / ("Scripts" if sys.platform == "win32" else "bin") / "python")
     pins = str(BACKENDS / "numpy" / "requirements.txt")
     session.run("python", "-m", "pip", "--python", python, "install", "--quiet", "-c", pins, str(built))
     look = (

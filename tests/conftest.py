@@ -10,28 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environments
 import hypothesis
 import pytest
 from array_backends import ARRAY_BACKENDS
+from selection import Selection, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).resolve().parent.parent
-PREFIXES = ("core", "torch", "flax", "parity")
-# What the doctests of a file in the package need, by the start of its path; everything else needs numpy only.
-DOCTESTS = {
-    "torch/": "torch",
-    "flax/": "flax",
-    "parity/": "parity",
-    "checkpoints/": "parity",
-    "cli/": "parity",
-    "port/transfer.py": "parity",
-}
 
 ENVIRONMENT = pytest.StashKey[environments.Environment]()
 VERSIONS = pytest.StashKey[dict[str, str]]()
@@ -42,9 +30,7 @@ hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profil
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("einops-arch")
-    group.addoption(
-        "--backend", choices=environments.BACKENDS, default="all", help="what is at hand (default: all)"
-    )
+    group.addoption("--backend", choices=environments.BACKENDS, default="all", help="what is at hand (default: all)")
     group.addoption(
         "--device", choices=environments.DEVICES, default="cpu", help="where the arrays live (default: cpu)"
     )
@@ -52,10 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
+        check_names()
         environment = environments.choose(config.getoption("backend"), config.getoption("device"))
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[ENVIRONMENT] = environment
+    # A plugin of its own: a conftest is asked about its own folder only, not about the package's doctests.
+    config.pluginmanager.register(Selection(environment.prefixes))
     # Before any framework is imported: they read their variables once.
     os.environ.update(environment.variables)
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "small")
@@ -73,33 +62,6 @@ def pytest_report_header(config: pytest.Config) -> str:
     versions = config.stash.get(VERSIONS, {})
     parts = [f"{name} {version}" for name, version in versions.items()]
     return f"environment: {environment.name}; device: {environment.device}; {', '.join(parts)}"
-
-
-def _needs(path: Path) -> str | None:
-    """The prefix of what a Python file needs, None where the question has no meaning."""
-    if path.parent == ROOT / "tests":
-        kind = path.stem.removeprefix("test_").partition("_")[0]
-        return kind if path.name.startswith("test_") else None
-    package = ROOT / "einops_arch"
-    if package not in path.parents:
-        return None
-    relative = path.relative_to(package).as_posix()
-    return next((need for start, need in DOCTESTS.items() if relative.startswith(start)), "core")
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if collection_path.suffix != ".py":
-        return None
-    need = _needs(collection_path)
-    if need is None:
-        return None
-    if need not in PREFIXES:
-        pytest.exit(
-            f"{collection_path.name}: the prefix {need!r} is none of {', '.join(PREFIXES)};"
-            " name the file test_<prefix>_<topic>.py",
-            returncode=pytest.ExitCode.USAGE_ERROR,
-        )
-    return True if need not in config.stash[ENVIRONMENT].prefixes else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ ENTRY = '{ test = "tests/test_core_a.py::test_known", reason = "a bug elsewhere"
 def project(tmp_path):
     """A project with this one's conftest and environments, and its own tests."""
     (tmp_path / "tests").mkdir()
-    for name in ("conftest.py", "environments.py", "array_backends.py"):
+    for name in ("conftest.py", "environments.py", "selection.py", "array_backends.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path / "tests" / name)
     shutil.copytree(ROOT / "backends", tmp_path / "backends")
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")

@@ -1,0 +1,54 @@
+"""Which files are collected: each says by its name, or by its place in the package, what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIXES = ("core", "torch", "flax", "parity")
+# What the doctests of a file in the package need, by the start of its path; everything else needs numpy only.
+DOCTESTS = {
+    "torch/": "torch",
+    "flax/": "flax",
+    "parity/": "parity",
+    "checkpoints/": "parity",
+    "cli/": "parity",
+    "port/transfer.py": "parity",
+}
+
+
+def needs(path: Path) -> str | None:
+    """The prefix of what a Python file needs, None where the question has no meaning."""
+    if path.parent == ROOT / "tests":
+        kind = path.stem.removeprefix("test_").partition("_")[0]
+        return kind if path.name.startswith("test_") else None
+    package = ROOT / "einops_arch"
+    if package not in path.parents:
+        return None
+    relative = path.relative_to(package).as_posix()
+    return next((need for start, need in DOCTESTS.items() if relative.startswith(start)), "core")
+
+
+def check_names() -> None:
+    """No test file may be left out of every environment because its name has a slip.
+
+    Raises:
+        ValueError: A file in tests/ starts with none of the prefixes.
+    """
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        if (need := needs(path)) not in PREFIXES:
+            raise ValueError(
+                f"{path.name}: the prefix {need!r} is none of {', '.join(PREFIXES)};"
+                " name the file test_<prefix>_<topic>.py"
+            )
+
+
+class Selection:
+    """A pytest plugin that leaves out every Python file that needs more than these prefixes."""
+
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        self.prefixes = prefixes
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        need = needs(collection_path) if collection_path.suffix == ".py" else None
+        return None if need is None or need in self.prefixes else True
