@@ -12,9 +12,23 @@ from typing import Any
 
 from einops_arch.architectures.config import Axes, Config
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.architectures.style_transfer import StyleTransferConfig
+from einops_arch.architectures.super_resolution import SuperResolutionConfig
+from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
 from einops_arch.errors import UnknownArchitectureError, suggestion
 
-__all__ = ["Architecture", "Axes", "Config", "ConvNetConfig", "get", "names", "of_config"]
+__all__ = [
+    "Architecture",
+    "Axes",
+    "Config",
+    "ConvNetConfig",
+    "StyleTransferConfig",
+    "SuperResolutionConfig",
+    "VGG16FeaturesConfig",
+    "get",
+    "names",
+    "of_config",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,9 @@ class Architecture:
 
 _REGISTRY = {
     "convnet": ConvNetConfig,
+    "super_resolution": SuperResolutionConfig,
+    "style_transfer": StyleTransferConfig,
+    "vgg16_features": VGG16FeaturesConfig,
 }
 
 

@@ -16,12 +16,14 @@ from einops_arch.functional.heads import merge_directions, merge_heads, split_di
 from einops_arch.functional.patches import patchify, unpatchify
 from einops_arch.functional.sequence import flatten_sequence, unflatten_sequence
 from einops_arch.functional.shuffle import channel_shuffle, channel_unshuffle
+from einops_arch.functional.style import content_loss, style_loss, total_variation
 from einops_arch.functional.upsample import upsample_nearest
 
 __all__ = [
     "AXES",
     "channel_shuffle",
     "channel_unshuffle",
+    "content_loss",
     "depth_to_space",
     "flatten_features",
     "flatten_sequence",
@@ -32,8 +34,10 @@ __all__ = [
     "space_to_depth",
     "split_directions",
     "split_heads",
+    "style_loss",
     "to_channels_first",
     "to_channels_last",
+    "total_variation",
     "unflatten_features",
     "unflatten_sequence",
     "unpatchify",
