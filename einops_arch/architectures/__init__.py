@@ -12,6 +12,8 @@ from typing import Any
 
 from einops_arch.architectures.config import Axes, Config
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
+from einops_arch.architectures.shufflenet import ShuffleNetConfig
 from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
@@ -22,6 +24,8 @@ __all__ = [
     "Axes",
     "Config",
     "ConvNetConfig",
+    "ShuffleNetConfig",
+    "ShuffleUnitConfig",
     "StyleTransferConfig",
     "SuperResolutionConfig",
     "VGG16FeaturesConfig",
@@ -67,6 +71,8 @@ _REGISTRY = {
     "super_resolution": SuperResolutionConfig,
     "style_transfer": StyleTransferConfig,
     "vgg16_features": VGG16FeaturesConfig,
+    "shuffle_unit": ShuffleUnitConfig,
+    "shufflenet": ShuffleNetConfig,
 }
 
 
