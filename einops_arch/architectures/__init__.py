@@ -12,6 +12,8 @@ from typing import Any
 
 from einops_arch.architectures.config import Axes, Config
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.architectures.language_model import LanguageModelConfig
+from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
 from einops_arch.architectures.style_transfer import StyleTransferConfig
@@ -24,6 +26,8 @@ __all__ = [
     "Axes",
     "Config",
     "ConvNetConfig",
+    "LanguageModelConfig",
+    "SentimentRNNConfig",
     "ShuffleNetConfig",
     "ShuffleUnitConfig",
     "StyleTransferConfig",
@@ -73,6 +77,8 @@ _REGISTRY = {
     "vgg16_features": VGG16FeaturesConfig,
     "shuffle_unit": ShuffleUnitConfig,
     "shufflenet": ShuffleNetConfig,
+    "language_model": LanguageModelConfig,
+    "sentiment_rnn": SentimentRNNConfig,
 }
 
 

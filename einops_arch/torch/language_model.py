@@ -1,0 +1,155 @@
+"""LanguageModel in PyTorch. The Flax twin is `einops_arch/flax/language_model.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from einops_arch.architectures._tokens import check_tokens
+from einops_arch.architectures.language_model import LanguageModelConfig
+from einops_arch.functional import flatten_sequence, unflatten_sequence
+from einops_arch.torch._concrete import is_concrete
+
+__all__ = ["LanguageModel", "generate"]
+
+State: TypeAlias = Tensor | tuple[Tensor, Tensor]
+
+_CELLS = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
+}
+
+
+class LanguageModel(nn.Module):
+    """Recurrent language model for tokens `t b`; gives logits `t b token` and the state after the last token.
+
+    The state is PyTorch's: `(hidden, cell)` for LSTM and `hidden` for the other cells, each `layer b h`. Given
+    back with the next tokens it continues the text; left out it is zero, see `init_state`.
+    The decoder looks at each position by itself: `t b h -> (t b) h` before it, the same read backwards after it.
+
+    Args:
+        config: sizes; those of the medium model of Zaremba et al. if left out.
+
+    Raises:
+        ShapeError: tokens without two axes or without a time step, or a state of another form or size.
+        DtypeError: tokens that are not integers.
+        IndexRangeError: a token that is not in the vocabulary. On an accelerator and under `torch.compile` it
+            is left to the device's own check.
+
+    Source: the word language model of pytorch/examples, whose names these are. Its log-softmax is left to the
+    loss, and the initial values are PyTorch's. The code that this replaces passed sizes by index to two `view`s.
+
+    >>> model = LanguageModel(LanguageModelConfig.tiny())
+    >>> logits, (hidden, cell) = model(torch.tensor([[1, 2, 3], [4, 5, 6]]))
+    >>> logits.shape, hidden.shape
+    (torch.Size([2, 3, 17]), torch.Size([2, 3, 7]))
+    """
+
+    def __init__(self, config: LanguageModelConfig | None = None) -> None:
+        super().__init__()
+        config = config or LanguageModelConfig()
+        self.drop = nn.Dropout(config.dropout)
+        self.encoder = nn.Embedding(config.vocabulary, config.embedding)
+        self.rnn = _CELLS[config.cell](
+            config.embedding, config.hidden, num_layers=config.layers, dropout=config.dropout_between
+        )
+        self.decoder = nn.Linear(config.hidden, config.vocabulary)
+        if config.tied:
+            self.decoder.weight = self.encoder.weight
+        self.config = config
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits `t b token` for the word after each token, and the state after the last one."""
+        (axes,) = self.config.inputs()
+        check_tokens(axes, tokens, values=is_concrete(tokens))
+        t, b = tokens.shape
+        if state is not None:
+            self.config.check_state(state, batch=b)
+        output, state = self.rnn(self.drop(self.encoder(tokens)), state)
+        output = flatten_sequence(self.drop(output))
+        return unflatten_sequence(self.decoder(output), t=t, b=b), state
+
+    def init_state(self, batch: int) -> State:
+        """The state before the first token: zeros, with the dtype and the device of the weights."""
+        shape = (self.config.layers, batch, self.config.hidden)
+        zeros = tuple(self.encoder.weight.new_zeros(shape) for _ in self.config.state())
+        return zeros if len(zeros) > 1 else zeros[0]
+
+
+@torch.no_grad()
+def generate(
+    model: LanguageModel,
+    prompt: Tensor,
+    steps: int,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+    state: State | None = None,
+) -> Tensor:
+    """Continue a text word by word, each chosen from what the model gives after all words before it.
+
+    Dropout is off, whatever the model's mode is, and the mode is as before afterwards.
+
+    Args:
+        model: the language model.
+        prompt: the beginning `t b` of each text, one word at least.
+        steps: number of words to add.
+        temperature: 0 takes the likeliest word; 1 draws from the model's distribution, less from a sharper.
+        top_k: draw from this many likeliest words only; None draws from all.
+        generator: where the random numbers come from; PyTorch's default one if left out.
+        state: the state before the prompt; zeros if left out.
+
+    Returns:
+        The words that were added, `t b` with `t` equal to `steps`.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        EinopsArchError: the prompt or the state does not fit, as in a call of the model.
+
+    >>> model = LanguageModel(LanguageModelConfig.tiny())
+    >>> generate(model, torch.tensor([[1, 2], [3, 4]]), steps=5).shape
+    torch.Size([5, 2])
+    """
+    model.config.check_generation(steps, temperature, top_k)
+    words = []
+    with _evaluating(model):
+        tokens = prompt
+        for _ in range(steps):
+            logits, state = model(tokens, state)
+            tokens = _choose(logits[-1], temperature, top_k, generator).to(prompt.dtype)
+            tokens = rearrange(tokens, "b -> 1 b")
+            words.append(tokens)
+    return torch.cat(words)
+
+
+def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """One word `b` from logits `b token`."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    if top_k is not None:
+        least = logits.topk(top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    # The largest becomes 0 first, so that a small temperature cannot overflow.
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
+    drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
+    return rearrange(drawn, "b 1 -> b")
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
