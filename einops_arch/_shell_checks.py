@@ -1,8 +1,8 @@
 """What the layer shells of both frameworks share: the checks made when one is built, and how it prints.
 
 A shell that is given a wrong argument fails when the model is built, not at its first call. What is right is
-what the core takes, so the checks and their words are the cores' own, with the name of the class. No framework
-is imported.
+what the core takes, so the checks and their words are the cores' own, with the name of the class. No
+framework is imported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from einops.layers import ReduceMixin
 from einops_arch.errors import ConfigError, PatternError, ShapeError
 from einops_arch.functional import _checks
 
+REDUCTIONS = ("min", "max", "sum", "mean", "prod", "any", "all")
 AxesLengths = tuple[tuple[str, int], ...]
 
 # Printed even with their default value: what frameworks disagree on is named, never implied.
@@ -92,9 +93,7 @@ def sequence_lengths(owner: str, t: Any, b: Any) -> tuple[int | None, int | None
         raise ConfigError(f"{owner}: needs t or b, received neither; likely fix: t=...")
     if list(lengths.values()) == [0]:
         only = next(iter(lengths))
-        raise ConfigError(
-            f"{owner}: needs t and b where one is 0, received only {only}=0; likely fix: give both"
-        )
+        raise ConfigError(f"{owner}: needs t and b where one is 0, received only {only}=0; likely fix: give both")
     return lengths.get("t"), lengths.get("b")
 
 
@@ -151,9 +150,7 @@ def axes_lengths(owner: str, lengths: Mapping[str, Any]) -> AxesLengths:
 def two_sides(owner: str, pattern: object) -> str:
     """Check that a pattern is a string with one arrow, which einops takes for granted."""
     if not isinstance(pattern, str) or pattern.count("->") != 1:
-        raise PatternError(
-            f"{owner}: needs a pattern with two sides, such as 'b c -> c b', received {pattern!r}"
-        )
+        raise PatternError(f"{owner}: needs a pattern with two sides, such as 'b c -> c b', received {pattern!r}")
     return pattern
 
 
@@ -167,9 +164,7 @@ def parsed(owner: str, what: str, parse: Callable[[], Any]) -> Any:
         raise PatternError(f"{owner}: {what} is wrong: {reason}") from None
 
 
-def check_pattern(
-    owner: str, pattern: object, operation: Any, lengths: Mapping[str, Any]
-) -> tuple[str, AxesLengths]:
+def check_pattern(owner: str, pattern: object, operation: Any, lengths: Mapping[str, Any]) -> tuple[str, AxesLengths]:
     """Check a pattern for `"rearrange"`, `"repeat"` or a reduction, with the sizes of its axes.
 
     >>> check_pattern("Rearrange", "b (c r) -> b c r", "rearrange", {"r": 2})
@@ -180,13 +175,23 @@ def check_pattern(
     return text, checked
 
 
-def apply_pattern(owner: str, x: Any, pattern: str, operation: Any, lengths: AxesLengths) -> Any:
-    """Run a checked pattern on an array; `"rearrange"` and `"repeat"` stand where a reduction's name does."""
+def reduction(owner: str, value: Any) -> Any:
+    """Check what to reduce with: a name, or a function of the array and the axes' positions."""
+    return value if callable(value) else choice(owner, "reduction", value, REDUCTIONS)
+
+
+def apply_pattern(
+    owner: str, x: Any, pattern: str, operation: Any, lengths: AxesLengths, *, said: str | None = None
+) -> Any:
+    """Run a checked pattern on an array; `"rearrange"` and `"repeat"` stand where a reduction's name does.
+
+    `said` is the pattern to name in an error, where the user wrote another one.
+    """
     try:
         return einops.reduce(x, pattern, operation, **dict(lengths))
     except EinopsError as error:
         bound = f" with {', '.join(f'{axis}={length}' for axis, length in lengths)}" if lengths else ""
         reason = str(error).splitlines()[-1].strip()
         raise ShapeError(
-            f"{owner}: pattern {pattern!r}{bound} does not fit shape {tuple(x.shape)}: {reason}"
+            f"{owner}: pattern {(said or pattern)!r}{bound} does not fit shape {tuple(x.shape)}: {reason}"
         ) from None

@@ -80,9 +80,7 @@ class UnflattenFeatures(Shell):
         torch.Size([2, 20, 4, 5])
     """
 
-    def __init__(
-        self, channels: int, spatial: tuple[int, ...], *, data_format: str = "channels_first"
-    ) -> None:
+    def __init__(self, channels: int, spatial: tuple[int, ...], *, data_format: str = "channels_first") -> None:
         super().__init__()
         name = type(self).__name__
         self.channels = checks.whole(name, "channels", channels)

@@ -1,7 +1,7 @@
 """The cores over images as `nn.Module`s: channels, pixels and patches.
 
-Each module holds its arguments, checks them when it is built, prints them, and keeps the memory format of what
-it is given: a tensor in `torch.channels_last` comes out in `torch.channels_last`.
+Each module holds its arguments, checks them when it is built, prints them, and keeps the memory format of
+what it is given: a tensor in `torch.channels_last` comes out in `torch.channels_last`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from einops_arch.functional import (
 )
 from einops_arch.functional.depth_space import ORDERS
 from einops_arch.functional.gram import NORMALIZE
-from einops_arch.torch._memory import is_channels_last, keep_memory_format, may_call_kernel
-
-# Up to this many elements the time of a call is mostly overhead, of which PyTorch's own kernel has less.
-_SMALL = 1 << 16
+from einops_arch.torch._memory import keep_memory_format, pixel_kernel_factor, shuffle_kernel_pays
 
 
 class Shell(nn.Module):
@@ -73,19 +70,6 @@ class GramMatrix(Shell):
         return keep_memory_format(core, x, self.data_format, moves_channels=False)
 
 
-def _shuffle_kernel_pays(x: Tensor, groups: int) -> bool:
-    """Whether `F.channel_shuffle` fits and beats the core.
-
-    Measured, time of the kernel over time of the core: ordinary tensors 0.3 to 0.9; channels_last 0.2 to 0.5
-    for two groups or a multiple of four, 1.1 to 3.4 for 3, 5 or 6 groups unless the tensor is small.
-    """
-    if x.ndim < 3 or x.shape[1] % groups or not may_call_kernel(x):
-        return False
-    if x.is_contiguous():
-        return True
-    return is_channels_last(x) and (groups == 2 or groups % 4 == 0 or x.numel() <= _SMALL)
-
-
 class ChannelShuffle(Shell):
     """`b (g k) ... -> b (k g) ...`: deal the channels of `groups` groups out in turn.
 
@@ -114,7 +98,7 @@ class ChannelShuffle(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.data_format == "channels_first" and _shuffle_kernel_pays(x, self.groups):
+        if self.data_format == "channels_first" and shuffle_kernel_pays(x, self.groups):
             return F.channel_shuffle(x, self.groups)
         return keep_memory_format(partial(channel_shuffle, groups=self.groups), x, self.data_format)
 
@@ -142,15 +126,15 @@ class ChannelUnshuffle(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Unshuffling g groups is shuffling the k others.
+        others = x.shape[1] // self.groups if x.ndim > 2 else 0
         if (
             self.data_format == "channels_first"
-            and x.ndim > 2
-            and x.shape[1]
-            and not x.shape[1] % self.groups
+            and others
+            and x.shape[1] % self.groups == 0
+            and shuffle_kernel_pays(x, others)
         ):
-            others = x.shape[1] // self.groups  # unshuffling g groups is shuffling the k others
-            if _shuffle_kernel_pays(x, others):
-                return F.channel_shuffle(x, others)
+            return F.channel_shuffle(x, others)
         return keep_memory_format(partial(channel_unshuffle, groups=self.groups), x, self.data_format)
 
 
@@ -199,8 +183,8 @@ class DepthToSpace(Shell):
         self.data_format = checks.data_format(name, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        factor = _pixel_factor(x, self.factor, self.order, self.data_format)
-        # Measured: 0.4 to 0.7 of the core's time on channels_last with two channels left or more, else 1.4 to 4.
+        factor = pixel_kernel_factor(x, self.factor, self.order, self.data_format)
+        # Measured: 0.4 to 0.7 of the core's time on channels_last with two channels left, else 1.4 to 4.
         if factor and not self.drop_channel and x.shape[1] % factor**2 == 0 and x.shape[1] > factor**2:
             return F.pixel_shuffle(x, factor)
         core = partial(depth_to_space, factor=self.factor, order=self.order, drop_channel=self.drop_channel)
@@ -239,21 +223,12 @@ class SpaceToDepth(Shell):
         self.data_format = checks.data_format(name, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        factor = _pixel_factor(x, self.factor, self.order, self.data_format)
+        factor = pixel_kernel_factor(x, self.factor, self.order, self.data_format)
         # Measured: 0.5 to 0.9 of the core's time on channels_last, 1.4 to 2.6 otherwise.
         if factor and x.shape[2] % factor == 0 and x.shape[3] % factor == 0:
             return F.pixel_unshuffle(x, factor)
         core = partial(space_to_depth, factor=self.factor, order=self.order)
         return keep_memory_format(core, x, self.data_format)
-
-
-def _pixel_factor(x: Tensor, factor: int | tuple[int, ...], order: str, data_format: str) -> int:
-    """The factor to call PyTorch's kernel for pixels with, where that means the same and is faster, or 0."""
-    if order != "CRD" or data_format != "channels_first" or x.ndim != 4 or not may_call_kernel(x):
-        return 0
-    one = {factor} if isinstance(factor, int) else set(factor)
-    fits = isinstance(factor, int) or len(factor) == 2
-    return one.pop() if fits and len(one) == 1 and is_channels_last(x) else 0
 
 
 class UpsampleNearest(Shell):

@@ -1,7 +1,7 @@
 """The layers: einops' own, and a shell around each core.
 
-`Rearrange`, `Reduce` and `EinMix` are einops' classes; the rest is written here. `einops_arch.flax.layers` has
-the same names with the same arguments.
+`Rearrange`, `Reduce` and `EinMix` are einops' classes; the rest is written here. `einops_arch.flax.layers`
+has the same names with the same arguments.
 """
 
 from einops.layers.torch import EinMix, Rearrange, Reduce
@@ -29,24 +29,26 @@ from einops_arch.torch._shells import (
 )
 
 __all__ = [
-    "ChannelShuffle",
-    "ChannelUnshuffle",
-    "DepthToSpace",
-    "EinMix",
-    "FlattenFeatures",
-    "FlattenSequence",
-    "GramMatrix",
-    "MergeDirections",
-    "MergeHeads",
-    "Patchify",
+    # Patterns
     "Rearrange",
     "Reduce",
     "Repeat",
+    "EinMix",
+    # Shells around the cores
+    "GramMatrix",
+    "ChannelShuffle",
+    "ChannelUnshuffle",
+    "DepthToSpace",
     "SpaceToDepth",
-    "SplitDirections",
-    "SplitHeads",
-    "UnflattenFeatures",
-    "UnflattenSequence",
-    "Unpatchify",
     "UpsampleNearest",
+    "Patchify",
+    "Unpatchify",
+    "FlattenFeatures",
+    "UnflattenFeatures",
+    "FlattenSequence",
+    "UnflattenSequence",
+    "SplitHeads",
+    "MergeHeads",
+    "SplitDirections",
+    "MergeDirections",
 ]

@@ -1,0 +1,94 @@
+"""The layers: patterns, a shell around each core, and layers that mean what PyTorch's mean.
+
+`einops_arch.torch.layers` has the same patterns and shells, with the same names and arguments.
+"""
+
+from einops_arch.flax._basic import (
+    GELU,
+    Dropout,
+    Dropout2d,
+    Embed,
+    Identity,
+    Linear,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
+from einops_arch.flax._conv import Conv, ConvTranspose
+from einops_arch.flax._einmix import EinMix
+from einops_arch.flax._norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from einops_arch.flax._patterns import Rearrange, Reduce, Repeat
+from einops_arch.flax._pool import AvgPool, MaxPool, ReflectionPad
+from einops_arch.flax._recurrent import GRU, LSTM, RNN
+from einops_arch.flax._reshapes import (
+    FlattenFeatures,
+    FlattenSequence,
+    MergeDirections,
+    MergeHeads,
+    SplitDirections,
+    SplitHeads,
+    UnflattenFeatures,
+    UnflattenSequence,
+)
+from einops_arch.flax._sequential import Sequential
+from einops_arch.flax._shells import (
+    ChannelShuffle,
+    ChannelUnshuffle,
+    DepthToSpace,
+    GramMatrix,
+    Patchify,
+    SpaceToDepth,
+    Unpatchify,
+    UpsampleNearest,
+)
+
+__all__ = [
+    # Patterns
+    "Rearrange",
+    "Reduce",
+    "Repeat",
+    "EinMix",
+    # Shells around the cores
+    "GramMatrix",
+    "ChannelShuffle",
+    "ChannelUnshuffle",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "UpsampleNearest",
+    "Patchify",
+    "Unpatchify",
+    "FlattenFeatures",
+    "UnflattenFeatures",
+    "FlattenSequence",
+    "UnflattenSequence",
+    "SplitHeads",
+    "MergeHeads",
+    "SplitDirections",
+    "MergeDirections",
+    # PyTorch's layers
+    "Linear",
+    "Embed",
+    "Conv",
+    "ConvTranspose",
+    "BatchNorm",
+    "LayerNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "RMSNorm",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Dropout",
+    "Dropout2d",
+    "MaxPool",
+    "AvgPool",
+    "ReflectionPad",
+    "ReLU",
+    "GELU",
+    "Tanh",
+    "Sigmoid",
+    "LogSoftmax",
+    "Identity",
+    "Sequential",
+]
