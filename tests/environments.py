@@ -56,9 +56,7 @@ def choose(backend: str, device: str) -> Environment:
     """
     if backend == "numpy":
         if device != "cpu":
-            raise ValueError(
-                f"--backend numpy has no device {device!r}; leave out --device, or choose another backend"
-            )
+            raise ValueError(f"--backend numpy has no device {device!r}; leave out --device, or choose another backend")
         return read("numpy")
     if backend != "all":
         return read(f"{backend}-{device}")
@@ -108,13 +106,10 @@ def _check_torch(environment: Environment) -> None:
             f"--device cuda was asked for, but torch {torch.__version__} finds no CUDA device;"
             " leave out --device, or install a CUDA build and driver"
         )
-    # float32 means float32. The second form is for releases before 2.9; later ones warn about it.
-    if hasattr(torch.backends, "fp32_precision"):
-        for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
-            part.fp32_precision = "ieee"
-    else:
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+    # float32 means float32. The older of torch's two ways to say it: after the newer one, reading these two flags
+    # is an error in torch 2.13, and torch's own code reads them.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _check_jax(environment: Environment) -> None:
