@@ -1,0 +1,120 @@
+"""The checks that the layers share: sizes given to a constructor, and shapes given to a call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import ConfigError, ShapeError
+
+__all__ = [
+    "check_channels",
+    "check_features",
+    "check_fraction",
+    "check_groups",
+    "check_rank",
+    "check_sizes",
+    "per_axis",
+    "spatial_pattern",
+    "window_outputs",
+]
+
+_SPATIAL = {1: "w", 2: "h w", 3: "d h w"}
+
+
+def spatial_pattern(axes: int, last: str = "c") -> str:
+    """The axis names of a channels-last input: `spatial_pattern(2)` is `"b h w c"`."""
+    return f"b {_SPATIAL[axes]} {last}"
+
+
+def _whole(value: object, minimum: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= minimum
+
+
+def per_axis(layer: str, name: str, value: Any, axes: int, minimum: int) -> tuple[int, ...]:
+    """One integer per spatial axis, from one integer for all axes or a sequence with one for each."""
+    values = (value,) * axes if isinstance(value, int | np.integer) else value
+    well_formed = isinstance(values, tuple | list) and len(values) == axes and all(_whole(v, minimum) for v in values)
+    if not well_formed:
+        raise ConfigError(
+            f"{layer}: expected {name} as an integer of at least {minimum}, or one for each of the {axes} spatial "
+            f"axes, received {value!r}"
+        )
+    return tuple(int(v) for v in values)
+
+
+def check_sizes(layer: str, **sizes: Any) -> None:
+    """Every named size is a positive integer."""
+    for name, value in sizes.items():
+        if not _whole(value, 1):
+            raise ConfigError(f"{layer}: expected {name} as a positive integer, received {value!r}")
+
+
+def check_groups(layer: str, groups: int, **features: int) -> None:
+    """The number of groups divides every named number of features."""
+    check_sizes(layer, feature_group_count=groups)
+    for name, value in features.items():
+        if value % groups:
+            raise ConfigError(
+                f"{layer}: expected {name} divisible by feature_group_count={groups}, received {name}={value}"
+            )
+
+
+def check_fraction(layer: str, name: str, value: Any) -> None:
+    """A probability lies between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(f"{layer}: expected {name} between 0 and 1, received {value!r}")
+
+
+def check_rank(layer: str, shape: tuple[int, ...], axes: int, last: str = "c") -> None:
+    """The input has `axes` spatial axes, with a batch axis or without one, as PyTorch allows."""
+    if len(shape) not in (axes + 1, axes + 2):
+        raise ShapeError(
+            f"{layer}: expected axes '{spatial_pattern(axes, last)}' (the batch may be left out), "
+            f"received {len(shape)} axes in shape {shape}"
+        )
+
+
+def check_channels(layer: str, shape: tuple[int, ...], channels: int, *, what: str = "channels") -> None:
+    """The last axis holds the channels; where only axis 1 would fit, the message asks about the layout."""
+    if shape and shape[-1] == channels:
+        return
+    received = f"received {shape[-1]} in shape {shape}" if shape else "received a scalar of shape ()"
+    hint = ""
+    if len(shape) > 2 and shape[1] == channels:
+        hint = f"; likely fix: channels first? axis 1 has {channels}, move it to the end with to_channels_last(x)"
+    raise ShapeError(f"{layer}: expected {channels} {what} on the last axis (channels last), {received}{hint}")
+
+
+def check_features(layer: str, shape: tuple[int, ...], features: int) -> None:
+    """The last axis holds the features of a layer that knows no space."""
+    if not shape or shape[-1] != features:
+        received = f"received {shape[-1]} in shape {shape}" if shape else "received a scalar of shape ()"
+        raise ShapeError(f"{layer}: expected {features} input features on the last axis, {received}")
+
+
+def window_outputs(
+    layer: str,
+    shape: tuple[int, ...],
+    window: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[int, ...]:
+    """How many positions a window takes along each spatial axis; at least one, or it is an error."""
+    sizes = shape[-len(window) - 1 : -1]
+    outputs = tuple(
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, s, p, d in zip(sizes, window, strides, padding, dilation, strict=True)
+    )
+    if math.prod(sizes) and min(outputs) < 1:
+        reach = tuple(d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True))
+        padded = tuple(size + 2 * p for size, p in zip(sizes, padding, strict=True))
+        raise ShapeError(
+            f"{layer}: expected spatial sizes of at least {reach} (the window's reach), "
+            f"received {padded} after padding in shape {shape}"
+        )
+    return outputs

@@ -1,0 +1,53 @@
+"""PyTorch's initial distributions, as initialisers in JAX's form `init(key, shape, dtype)`.
+
+`nnx.Linear` and `nnx.Conv` start from a truncated normal of standard deviation 1/sqrt(fan_in) and zero biases;
+`torch.nn.Linear` and `torch.nn.Conv2d` start weight and bias from the uniform distribution on
+[-1/sqrt(fan_in), 1/sqrt(fan_in)), whose standard deviation is smaller by sqrt(3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["Initializer", "standard_normal", "uniform_fan_in"]
+
+Initializer = Callable[[jax.Array, Sequence[int], Any], jax.Array]
+
+
+def uniform_fan_in(fan_in: int) -> Initializer:
+    """The uniform distribution on [-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+    PyTorch's for the weights and biases of linear, convolution and recurrent layers.
+
+    Args:
+        fan_in: how many inputs one output sums over; for recurrent layers the hidden size; for a transposed
+            convolution out_features / groups times the kernel's size, which is how PyTorch counts there.
+
+    Returns:
+        An initialiser for the weight and for the bias alike. A fan_in of zero gives zeros.
+
+    >>> import jax
+    >>> weight = uniform_fan_in(25)(jax.random.key(0), (25, 40), jax.numpy.float32)
+    >>> bool(abs(weight).max() <= 0.2), weight.shape
+    (True, (25, 40))
+    """
+    bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, tuple(shape), dtype, minval=-bound, maxval=bound)
+
+    return init
+
+
+def standard_normal() -> Initializer:
+    """The normal distribution N(0, 1), PyTorch's for embeddings (NNX divides by sqrt(features))."""
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.normal(key, tuple(shape), dtype)
+
+    return init
