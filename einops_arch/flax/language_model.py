@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ __all__ = ["LanguageModel", "generate"]
 
 State: TypeAlias = Array | tuple[Array, Array]
 
-_CELLS = {
+_CELLS: dict[str, Any] = {
     "lstm": LSTM,
     "gru": GRU,
     "rnn_tanh": partial(RNN, nonlinearity="tanh"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from einops import rearrange
@@ -20,7 +20,7 @@ __all__ = ["LanguageModel", "generate"]
 
 State: TypeAlias = Tensor | tuple[Tensor, Tensor]
 
-_CELLS = {
+_CELLS: dict[str, Any] = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
     "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),

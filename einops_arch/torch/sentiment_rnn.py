@@ -62,9 +62,9 @@ class SentimentRNN(nn.Module):
         embedded = self.dropout(self.embedding(tokens))
         if lengths is not None:
             # Packing needs them on the CPU wherever the tokens are.
-            lengths = lengths.to("cpu", torch.int64)
+            lengths = lengths.cpu()
             check_lengths(lengths, tokens, values=is_concrete(lengths))
-            embedded = pack_padded_sequence(embedded, lengths, enforce_sorted=False)
+            embedded = pack_padded_sequence(embedded, lengths.to(torch.int64), enforce_sorted=False)
         _, (hidden, _) = self.rnn(embedded)
         hidden = split_directions(hidden, self.config.directions)
         last = rearrange(hidden, "layer direction b h -> layer b (direction h)")[-1]
