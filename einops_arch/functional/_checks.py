@@ -94,7 +94,7 @@ def check_rank(core: str, pattern: str, shape: Sequence[Any], least: int, most: 
     if rank >= least and (most is None or rank <= most):
         return
     if most is None:
-        needs = f"at least {least} axes"
+        needs = f"at least {least} {'axis' if least == 1 else 'axes'}"
     else:
         needs = f"{least} axes" if least == most else f"{least} to {most} axes"
     fix = "add the batch axis b" if rank == least - 1 and pattern.startswith("b ") else ""
@@ -115,10 +115,16 @@ def check_channels(
 ) -> None:
     """Refuse channels that do not divide; where the axis that the other format means does, say so."""
     first = data_format == "channels_first"
-    channels, other = (shape[1], shape[-1]) if first else (shape[-1], shape[1])
+    channels = shape[1] if first else shape[-1]
     if channels % divisor != 0:
-        fix = f"data_format={DATA_FORMATS[first]!r}" if other % divisor == 0 else ""
+        fix = f"data_format={DATA_FORMATS[first]!r}" if _other_format_fits(shape, first, divisor) else ""
         raise shape_error(core, pattern, f"channels divisible by {divisor}", channels, shape, sizes=sizes, fix=fix)
+
+
+def _other_format_fits(shape: Sequence[Any], first: bool, divisor: Any) -> bool:
+    """Whether the axis at the other end looks like the channels: it divides, and is no side of a square."""
+    ends = shape[1:] if first else shape[:0:-1]
+    return len(ends) > 1 and ends[-1] % divisor == 0 and ends[-1] != ends[-2]
 
 
 def check_spatial(

@@ -19,7 +19,7 @@ def gram_matrix(x: Array, *, normalize: str = "spatial", data_format: str = "cha
     It says which features occur together in an image and forgets where, which is what style transfer calls
     style. Sums are made in the dtype of `x`, as `@` makes them: float16 cannot hold a sum above 65504 and the
     small integers wrap around, so widen those first. Integers become floating-point numbers where they are
-    divided, and stay exact integers with `normalize="none"`.
+    divided, and stay exact integers with `normalize="none"`. numpy makes float32 of ml_dtypes' bfloat16.
 
     Args:
         x: features of shape `b c ...`, or `b ... c` with channels last; at least one spatial axis.
