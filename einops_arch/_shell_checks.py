@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import einops
 from einops import EinopsError
 from einops.layers import ReduceMixin
 
-from einops_arch.errors import ConfigError, PatternError, ShapeError
+from einops_arch.errors import ConfigError, DtypeError, PatternError, ShapeError
 from einops_arch.functional import _checks
 
 REDUCTIONS = ("min", "max", "sum", "mean", "prod", "any", "all")
@@ -79,7 +80,7 @@ def data_format(owner: str, value: str) -> str:
     return choice(owner, "data_format", value, _checks.DATA_FORMATS)
 
 
-def flag(owner: str, name: str, value: bool) -> bool:  # noqa: FBT001 - it checks one
+def flag(owner: str, name: str, value: bool) -> bool:
     """Check a yes or no; a 0 or 1 here is more often a number in the wrong place."""
     if not isinstance(value, bool):
         raise ConfigError(f"{owner}: {name} needs True or False, received {value!r}")
@@ -154,6 +155,13 @@ def two_sides(owner: str, pattern: object) -> str:
     return pattern
 
 
+def axis_names(owner: str, name: str, value: object) -> str:
+    """Check that the shape of a weight is a string, which einops takes for granted."""
+    if not isinstance(value, str):
+        raise PatternError(f"{owner}: {name} needs the names of axes, such as 'c o', received {value!r}")
+    return value
+
+
 def parsed(owner: str, what: str, parse: Callable[[], Any]) -> Any:
     """Let einops parse, and say its refusal as our error: the pattern and the reason."""
     try:
@@ -161,6 +169,8 @@ def parsed(owner: str, what: str, parse: Callable[[], Any]) -> Any:
     except EinopsError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = ": ".join(line for line in lines if line and not line.startswith("Error while preparing"))
+        # einops prints sets of axes, whose order changes from run to run.
+        reason = re.sub(r"{(.*?)}", lambda axes: f"{{{', '.join(sorted(axes[1].split(', ')))}}}", reason)
         raise PatternError(f"{owner}: {what} is wrong: {reason}") from None
 
 
@@ -194,4 +204,9 @@ def apply_pattern(
         reason = str(error).splitlines()[-1].strip()
         raise ShapeError(
             f"{owner}: pattern {(said or pattern)!r}{bound} does not fit shape {tuple(x.shape)}: {reason}"
+        ) from None
+    except NotImplementedError:  # einops' word for the mean of integers
+        raise DtypeError(
+            f"{owner}: pattern {pattern!r} with {operation!r} needs floating-point numbers, received {x.dtype}; "
+            "likely fix: convert them first"
         ) from None

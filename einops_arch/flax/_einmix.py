@@ -87,13 +87,14 @@ class EinMix(nnx.Module):
     ) -> None:
         name = type(self).__name__
         self.pattern = checks.two_sides(name, pattern)
+        self.weight_shape = checks.axis_names(name, "weight_shape", weight_shape)
+        self.bias_shape = None if bias_shape is None else checks.axis_names(name, "bias_shape", bias_shape)
         self._lengths = checks.axes_lengths(name, axes_lengths)
         plan = checks.parsed(
             name,
             f"pattern {pattern!r} with weight_shape={weight_shape!r}, bias_shape={bias_shape!r}",
             lambda: _Plan(pattern, weight_shape, bias_shape, **dict(self._lengths)),
         )
-        self.weight_shape, self.bias_shape = weight_shape, bias_shape
         self._before, self._after, self._einsum = plan.before, plan.after, plan.einsum_pattern
         self.weight = nnx.Param(_uniform(rngs.params(), plan.weight_sizes, plan.weight_bound))
         if plan.bias_sizes is None:

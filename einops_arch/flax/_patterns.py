@@ -105,6 +105,7 @@ class Reduce(_PatternLayer):
         PatternError: the pattern does not parse, or the right side has an axis that the left has not.
         ConfigError: the reduction is unknown, or a size is out of range.
         ShapeError: when called with an array that does not fit the left side.
+        DtypeError: when called with integers to take the mean of.
 
     Source:
         https://einops.rocks/api/reduce; in PyTorch `einops.layers.torch.Reduce`.
