@@ -69,6 +69,11 @@ class Architecture:
         """The Flax twin, a subclass of `flax.nnx.Module`."""
         return getattr(importlib.import_module(f"einops_arch.flax.{self.name}"), self.config.MODEL)
 
+    def abstract_flax_model(self, config: Config) -> Any:
+        """The Flax twin with shapes and dtypes in the place of values, so that it takes no memory."""
+        nnx = importlib.import_module("flax.nnx")
+        return nnx.eval_shape(lambda: self.flax_class()(config, rngs=nnx.Rngs(0)))
+
 
 _REGISTRY = {
     "convnet": ConvNetConfig,

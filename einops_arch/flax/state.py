@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 from flax import nnx
 
 from einops_arch.errors import PortError
-from einops_arch.port.arrays import to_numpy
+from einops_arch.port.arrays import dtype_kind, to_numpy
 from einops_arch.port.patterns import LayoutPattern
 from einops_arch.port.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
 from einops_arch.port.rules import Constant, Row, Sum, find_rule
 
-__all__ = ["IncompatibleKeys", "load_state_dict", "named_modules", "port_steps", "state_dict"]
+__all__ = [
+    "IncompatibleKeys",
+    "from_leaves",
+    "load_state_dict",
+    "named_modules",
+    "port_steps",
+    "state_dict",
+    "to_leaves",
+]
+
+Steps: TypeAlias = list[tuple[Step, tuple[nnx.Variable[Any], ...]]]
 
 # What a call leaves behind or random streams hold: no part of a checkpoint.
 _IGNORED = (nnx.RngState, nnx.Intermediate, nnx.Cache, nnx.Perturbation)
@@ -67,29 +77,48 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any], strict: bool = 
     """
     steps = port_steps(model)
     arrays = {name: to_numpy(value) for name, value in state.items()}
+    values, missing, unexpected, problems = _values(steps, arrays)
     step_of = {name: step for step, _ in steps for name in step.expected}
-    expected = {name: spec for step, _ in steps for name, spec in step.expected.items()}
-    missing, unexpected, problems = check_state(expected, arrays, _aliases(steps))
     problems += [
         _too_wide(name, arrays[name]) for name, step in step_of.items() if _is_too_wide(step, arrays.get(name))
     ]
-    # What Flax does not have cannot be missed.
-    missing = [name for name in missing if not isinstance(step_of[name], ConstantStep)]
-
-    values: list[tuple[nnx.Variable[Any], np.ndarray[Any, Any]]] = []
-    if not problems:
-        for step, variables in steps:
-            if all(name in arrays for name in step.expected):
-                try:
-                    values.extend(zip(variables, step.to_flax(arrays), strict=True))
-                except PortError as error:
-                    problems.append(str(error))
     if problems or (strict and (missing or unexpected)):
         lacks, extras = (missing, unexpected) if strict else ([], [])
-        raise problems_error(f"load_state_dict into {type(model).__name__}", expected, lacks, extras, problems)
-    for variable, value in values:
+        raise problems_error(f"load_state_dict into {type(model).__name__}", _expected(steps), lacks, extras, problems)
+    for variable, _, value in values:
         variable.set_value(_like(value, variable.get_value()))
     return IncompatibleKeys(missing, unexpected)
+
+
+def to_leaves(model: nnx.Module, state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """A state, moved to the names and layout of a Flax model, by dotted path; the model may be abstract.
+
+    Args:
+        model: the model, or what `nnx.eval_shape` makes of it; it is only looked at.
+        state: arrays with PyTorch's names and layout.
+
+    Raises:
+        PortError: names, shapes or dtypes do not fit.
+    """
+    steps = port_steps(model)
+    values, missing, unexpected, problems = _values(steps, {name: to_numpy(value) for name, value in state.items()})
+    if missing or unexpected or problems:
+        raise problems_error(f"state of {type(model).__name__}", _expected(steps), missing, unexpected, problems)
+    return {leaf.path: value for _, leaf, value in values}
+
+
+def from_leaves(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The inverse of `to_leaves`: arrays by Flax's dotted paths, moved to PyTorch's names and layout.
+
+    Raises:
+        PortError: names, shapes or dtypes do not fit.
+    """
+    steps = port_steps(model, leaves)
+    expected = {leaf.path: (leaf.shape, dtype_kind(leaf.dtype)) for step, _ in steps for leaf in step.leaves}
+    missing, unexpected, problems = check_state(expected, leaves)
+    if missing or unexpected or problems:
+        raise problems_error(f"leaves of {type(model).__name__}", expected, missing, unexpected, problems)
+    return {name: value for step, _ in steps for name, value in step.to_torch().items()}
 
 
 def named_modules(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
@@ -101,13 +130,17 @@ def named_modules(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
     yield from _walk("", model, ())
 
 
-def port_steps(model: nnx.Module) -> list[tuple[Step, tuple[nnx.Variable[Any], ...]]]:
+def port_steps(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]] | None = None) -> Steps:
     """One step for each row of the layout rules, with the variables that it speaks for.
+
+    Args:
+        model: the model; it is only looked at.
+        leaves: values by dotted path, in the place of the model's own.
 
     Raises:
         PortError: a layer has no rule, or a variable no row; every such problem is in the message.
     """
-    steps: list[tuple[Step, tuple[nnx.Variable[Any], ...]]] = []
+    steps: Steps = []
     problems: list[str] = []
     claimed: list[str] = []
     for path, module in _walk("", model, ()):
@@ -120,7 +153,7 @@ def port_steps(model: nnx.Module) -> list[tuple[Step, tuple[nnx.Variable[Any], .
                 problems.append(f"{_at(path, module)}: no layout rule; add one with einops_arch.port.register_layout")
                 continue
             for name, variable in own.items():
-                move = Move(_join(path, name), (_leaf(_join(path, name), variable),), _IDENTITY, {})
+                move = Move(_join(path, name), (_leaf(_join(path, name), variable, leaves),), _IDENTITY, {})
                 steps.append((move, (variable,)))
             continue
         claimed.append(path)
@@ -130,7 +163,7 @@ def port_steps(model: nnx.Module) -> list[tuple[Step, tuple[nnx.Variable[Any], .
             continue
         used: set[str] = set()
         for row in rule.rows_of(module):
-            for step, names in _steps_of_row(row, path, module, variables):
+            for step, names in _steps_of_row(row, path, module, variables, leaves):
                 used.update(names)
                 steps.append((step, tuple(variables[name] for name in names)))
         problems += [
@@ -147,23 +180,20 @@ _IDENTITY = LayoutPattern.parse("*axes -> *axes")
 
 
 def _steps_of_row(
-    row: Row | Sum | Constant, path: str, module: nnx.Module, variables: Mapping[str, nnx.Variable[Any]]
+    row: Row | Sum | Constant,
+    path: str,
+    module: nnx.Module,
+    variables: Mapping[str, nnx.Variable[Any]],
+    given: Mapping[str, np.ndarray[Any, Any]] | None,
 ) -> Iterator[tuple[Step, tuple[str, ...]]]:
     """The steps of one row; none where the layer was built without the leaf (`use_bias=False`)."""
     if isinstance(row, Constant):
         yield ConstantStep(_join(path, row.torch), row.value, row.dtype), ()
         return
-    if isinstance(row, Row) and isinstance(row.flax, str) and row.flax.endswith("*"):
-        start = row.flax[:-1]
-        for name in variables:
-            if name.startswith(start):
-                one = Row(row.torch[:-1] + name.removeprefix(start), name, row.pattern, row.sizes)
-                yield from _steps_of_row(one, path, module, variables)
-        return
     names = (row.flax,) if isinstance(row.flax, str) else row.flax
     if any(name not in variables for name in names):
         return
-    leaves = tuple(_leaf(_join(path, name), variables[name]) for name in names)
+    leaves = tuple(_leaf(_join(path, name), variables[name], given) for name in names)
     if isinstance(row, Sum):
         first, second = (_join(path, name) for name in row.torch)
         yield SumStep((first, second), leaves, row.zero_gate), names
@@ -216,9 +246,32 @@ def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
         yield from ((name, value) for name, value in vars(module).items() if not name.startswith("_pytree"))
 
 
-def _leaf(path: str, variable: nnx.Variable[Any]) -> Leaf:
+def _leaf(path: str, variable: nnx.Variable[Any], given: Mapping[str, np.ndarray[Any, Any]] | None) -> Leaf:
     value = variable.get_value()
-    return Leaf(path, tuple(value.shape), np.dtype(value.dtype), lambda: to_numpy(variable.get_value()))
+    read = (lambda: to_numpy(variable.get_value())) if given is None else (lambda: given[path])
+    return Leaf(path, tuple(value.shape), np.dtype(value.dtype), read)
+
+
+def _expected(steps: Steps) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: spec for step, _ in steps for name, spec in step.expected.items()}
+
+
+def _values(
+    steps: Steps, arrays: Mapping[str, np.ndarray[Any, Any]]
+) -> tuple[list[tuple[nnx.Variable[Any], Leaf, np.ndarray[Any, Any]]], list[str], list[str], list[str]]:
+    """The value of each leaf; then the missing names, the unexpected ones, and the problems of the others."""
+    missing, unexpected, problems = check_state(_expected(steps), arrays, _aliases(steps))
+    # What Flax does not have cannot be missed.
+    constants = {step.name for step, _ in steps if isinstance(step, ConstantStep)}
+    missing = [name for name in missing if name not in constants]
+    values: list[tuple[nnx.Variable[Any], Leaf, np.ndarray[Any, Any]]] = []
+    for step, variables in steps if not problems else []:
+        if all(name in arrays for name in step.expected):
+            try:
+                values.extend(zip(variables, step.leaves, step.to_flax(arrays), strict=True))
+            except PortError as error:
+                problems.append(str(error))
+    return values, missing, unexpected, problems
 
 
 def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
@@ -227,7 +280,7 @@ def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
     return jax.device_put(np.ascontiguousarray(value).reshape(value.shape), sharding)
 
 
-def _aliases(steps: list[tuple[Step, tuple[nnx.Variable[Any], ...]]]) -> list[list[str]]:
+def _aliases(steps: Steps) -> list[list[str]]:
     """Groups of names that are one variable in the model."""
     groups: dict[int, list[str]] = {}
     for step, variables in steps:

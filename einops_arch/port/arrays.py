@@ -71,4 +71,5 @@ def _ml_dtype(name: str) -> np.dtype[Any]:
         raise MissingFrameworkError(
             f'numpy has no {name}; install ml_dtypes, which has: pip install "einops-arch[flax]"'
         ) from None
-    return np.dtype(getattr(ml_dtypes, name))
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype

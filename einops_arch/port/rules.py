@@ -24,7 +24,7 @@ class Row:
     """One PyTorch leaf and the Flax leaf that holds the same numbers.
 
     Args:
-        torch: the name of PyTorch's leaf; a trailing `*` stands for any ending, the same on both sides.
+        torch: the name of PyTorch's leaf.
         flax: the path of the Flax leaf, or several paths: PyTorch's leaf then holds them stacked, as the first axis
             of the pattern's right side.
         pattern: from PyTorch's layout to Flax's.
@@ -248,16 +248,18 @@ def _bidirectional(layer: Any) -> Rows:
     return forward + _recurrent("backward_rnn.cell", layer.backward_rnn.cell, "_l0_reverse")
 
 
+def _own_recurrent(layer: Any) -> Rows:
+    """Our layers have PyTorch's names, one for each layer and direction, in PyTorch's order."""
+    return tuple(
+        Row(name, name, "o i -> i o" if name.startswith("weight") else IDENTITY)
+        for name in vars(layer)
+        if name.startswith(("weight_", "bias_"))
+    )
+
+
 _AFFINE: Rows = (Row("weight", "scale"), Row("bias", "bias"))
 _STATISTICS: Rows = (Row("running_mean", "mean"), Row("running_var", "var"))
 _REWRITES_KERNEL = "it overwrites its layer's kernel when called, so PyTorch's leaves cannot be had back"
-
-_OUR_RECURRENT: Rows = (
-    Row("weight_ih_*", "weight_ih_*", "o i -> i o"),
-    Row("weight_hh_*", "weight_hh_*", "o i -> i o"),
-    Row("bias_ih_*", "bias_ih_*"),
-    Row("bias_hh_*", "bias_hh_*"),
-)
 
 _RULES: dict[str, LayoutRule] = {
     rule.flax_type: rule
@@ -294,8 +296,8 @@ _RULES: dict[str, LayoutRule] = {
             "einops_arch.flax._conv.ConvTranspose",
             (Row("weight", "kernel", "i o *k -> *k o i"), Row("bias", "bias")),
         ),
-        LayoutRule("einops_arch.flax._recurrent.LSTM", _OUR_RECURRENT),
-        LayoutRule("einops_arch.flax._recurrent.GRU", _OUR_RECURRENT),
-        LayoutRule("einops_arch.flax._recurrent.RNN", _OUR_RECURRENT),
+        LayoutRule("einops_arch.flax._recurrent.LSTM", _own_recurrent),
+        LayoutRule("einops_arch.flax._recurrent.GRU", _own_recurrent),
+        LayoutRule("einops_arch.flax._recurrent.RNN", _own_recurrent),
     )
 }

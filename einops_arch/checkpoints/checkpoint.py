@@ -1,0 +1,56 @@
+"""What a checkpoint file holds, whatever its format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from einops_arch import __version__, architectures
+
+__all__ = ["Checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Arrays by name, and what is known about them.
+
+    Args:
+        tensors: the arrays.
+        framework: `"torch"` or `"flax"`: whose names and layout the arrays have.
+        architecture: the name of the architecture, where it is known.
+        config: its config, where it is known.
+    """
+
+    tensors: Mapping[str, np.ndarray[Any, Any]]
+    framework: str = "torch"
+    architecture: str | None = None
+    config: architectures.Config | None = None
+
+    def metadata(self) -> dict[str, str]:
+        """The facts as strings, as a file's header keeps them. `format` is what other libraries look for."""
+        facts = {"format": "pt" if self.framework == "torch" else "flax"}
+        facts |= {"framework": self.framework, "einops_arch_version": __version__}
+        if self.architecture is not None:
+            facts["architecture"] = self.architecture
+        if self.config is not None:
+            facts["config"] = json.dumps(self.config.to_dict())
+        return facts
+
+    @staticmethod
+    def from_metadata(tensors: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, str]) -> Checkpoint:
+        """The inverse of `metadata`; a file of another library has no architecture and is PyTorch's.
+
+        Raises:
+            UnknownArchitectureError: the file names an architecture that is not in the registry.
+            ConfigError: the file's config does not fit the architecture.
+        """
+        framework = facts.get("framework") or ("flax" if facts.get("format") == "flax" else "torch")
+        name = facts.get("architecture")
+        config = None
+        if name is not None and "config" in facts:
+            config = architectures.get(name).config.from_json(facts["config"])
+        return Checkpoint(tensors, framework, name, config)
