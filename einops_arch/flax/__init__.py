@@ -1,5 +1,117 @@
-"""Flax NNX layers and architectures."""
+"""Flax NNX layers and networks, and the state that speaks PyTorch. The PyTorch twins are in `einops_arch.torch`."""
+
+from typing import Any
 
 from einops_arch._frameworks import require
 
 require("jax", "flax", extra="flax", by="einops_arch.flax")
+
+from einops_arch import architectures
+from einops_arch.flax.layers import (
+    GELU,
+    GRU,
+    LSTM,
+    RNN,
+    AvgPool,
+    BatchNorm,
+    ChannelShuffle,
+    ChannelUnshuffle,
+    Conv,
+    ConvTranspose,
+    DepthToSpace,
+    Dropout,
+    Dropout2d,
+    EinMix,
+    Embed,
+    FlattenFeatures,
+    FlattenSequence,
+    GramMatrix,
+    GroupNorm,
+    Identity,
+    InstanceNorm,
+    LayerNorm,
+    Linear,
+    LogSoftmax,
+    MaxPool,
+    MergeDirections,
+    MergeHeads,
+    Patchify,
+    Rearrange,
+    Reduce,
+    ReflectionPad,
+    ReLU,
+    Repeat,
+    RMSNorm,
+    Sequential,
+    Sigmoid,
+    SpaceToDepth,
+    SplitDirections,
+    SplitHeads,
+    Tanh,
+    UnflattenFeatures,
+    UnflattenSequence,
+    Unpatchify,
+    UpsampleNearest,
+)
+from einops_arch.flax.state import load_state_dict, state_dict
+
+__all__ = [
+    "load_state_dict",
+    "state_dict",
+    "Rearrange",
+    "Reduce",
+    "Repeat",
+    "EinMix",
+    "GramMatrix",
+    "ChannelShuffle",
+    "ChannelUnshuffle",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "UpsampleNearest",
+    "Patchify",
+    "Unpatchify",
+    "FlattenFeatures",
+    "UnflattenFeatures",
+    "FlattenSequence",
+    "UnflattenSequence",
+    "SplitHeads",
+    "MergeHeads",
+    "SplitDirections",
+    "MergeDirections",
+    "Linear",
+    "Embed",
+    "Conv",
+    "ConvTranspose",
+    "BatchNorm",
+    "LayerNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "RMSNorm",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Dropout",
+    "Dropout2d",
+    "MaxPool",
+    "AvgPool",
+    "ReflectionPad",
+    "ReLU",
+    "GELU",
+    "Tanh",
+    "Sigmoid",
+    "LogSoftmax",
+    "Identity",
+    "Sequential",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The networks, by the name of their class: `einops_arch.flax.ConvNet`; each is imported when asked for."""
+    for architecture in map(architectures.get, architectures.names()):
+        if name == architecture.config.MODEL:
+            return architecture.flax_class()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(architectures.get(name).config.MODEL for name in architectures.names())])
