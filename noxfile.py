@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tarfile
 import tomllib
@@ -92,8 +93,9 @@ def wheel(session: nox.Session) -> None:
     """Build the wheel and the sdist, look inside, install the wheel in an empty environment, import it."""
     session.install(*group("wheel"))
     out = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(out, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(out), silent=True)
-    built, sdist = max(out.glob("*.whl")), max(out.glob("*.tar.gz"))
+    (built,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
 
     with zipfile.ZipFile(built) as archive:
         inside = {name.partition("/")[0] for name in archive.namelist()}
