@@ -201,7 +201,7 @@ class ShuffleNetConfig(Config):
 
     @classmethod
     def tiny(cls) -> Self:
-        """Three thousand parameters in two stages, hardly two sizes equal: for tests."""
+        """Two thousand parameters in two stages, no two sizes equal: for tests."""
         return cls(in_channels=2, stem_channels=9, stage_channels=(24, 72), repeats=(2, 1), classes=5)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:

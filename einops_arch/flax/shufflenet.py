@@ -31,7 +31,8 @@ class ShuffleNet(Sequential):
 
     >>> import jax.numpy as jnp
     >>> model = ShuffleNet(ShuffleNetConfig.tiny(), rngs=nnx.Rngs(0))
-    >>> model(jnp.zeros((3, 32, 48, 2))).shape
+    >>> classify = nnx.jit(lambda model, image: model(image))
+    >>> classify(model, jnp.zeros((3, 32, 48, 2))).shape
     (3, 5)
     """
 
@@ -41,9 +42,7 @@ class ShuffleNet(Sequential):
         features: dict[str, nnx.Module] = {
             "init_block": Sequential(
                 {
-                    "conv": Conv(
-                        config.in_channels, stem, (3, 3), strides=2, padding=1, use_bias=False, rngs=rngs
-                    ),
+                    "conv": Conv(config.in_channels, stem, (3, 3), strides=2, padding=1, use_bias=False, rngs=rngs),
                     "bn": BatchNorm(stem, epsilon=1e-5, momentum=0.1, rngs=rngs),
                     "relu": ReLU(),
                     "pool": MaxPool((3, 3), strides=2, padding=1),

@@ -48,9 +48,7 @@ class ShuffleUnit(nn.Module):
         self.compress_bn1 = nn.BatchNorm2d(mid, eps=1e-5, momentum=0.1)
         self.compress_relu1 = nn.ReLU(inplace=True)
         self.c_shuffle = ChannelShuffle(config.groups)
-        self.dw_conv2 = nn.Conv2d(
-            mid, mid, kernel_size=3, stride=config.stride, padding=1, groups=mid, bias=False
-        )
+        self.dw_conv2 = nn.Conv2d(mid, mid, kernel_size=3, stride=config.stride, padding=1, groups=mid, bias=False)
         self.dw_bn2 = nn.BatchNorm2d(mid, eps=1e-5, momentum=0.1)
         self.expand_conv3 = nn.Conv2d(mid, out, kernel_size=1, groups=config.groups, bias=False)
         self.expand_bn3 = nn.BatchNorm2d(out, eps=1e-5, momentum=0.1)
