@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,7 +40,7 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, tuple(shape), dtype, minval=-bound, maxval=bound)
+        return _in_few_sizes(partial(jax.random.uniform, minval=-bound, maxval=bound), key, shape, dtype)
 
     return init
 
@@ -48,6 +49,18 @@ def standard_normal() -> Initializer:
     """The normal distribution N(0, 1), PyTorch's for embeddings (NNX divides by sqrt(features))."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        return jax.random.normal(key, tuple(shape), dtype)
+        return _in_few_sizes(jax.random.normal, key, shape, dtype)
 
     return init
+
+
+def _in_few_sizes(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """The values of `draw(key, shape, dtype)`, cut from a longer row of them.
+
+    JAX compiles a generator for each shape, which takes a second where there are four axes and few numbers: far
+    longer than to draw them. Rows of a few lengths are compiled once.
+    """
+    size = math.prod(shape)
+    # Above this, drawing costs more than compiling.
+    row = size if size > 1 << 16 else max(1 << 10, 1 << (size - 1).bit_length())
+    return draw(key, (row,), dtype)[:size].reshape(tuple(shape))
