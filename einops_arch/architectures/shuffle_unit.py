@@ -88,7 +88,7 @@ class ShuffleUnitConfig(Config):
 
     @classmethod
     def tiny(cls) -> Self:
-        """A few hundred parameters, no two sizes equal: for tests."""
+        """A hundred and fifty parameters, no two sizes equal: for tests."""
         return cls(in_channels=9, out_channels=24, combine="concat")
 
     @property
