@@ -1,0 +1,12 @@
+"""Parity: the evidence that a PyTorch model and a Flax model compute the same function.
+
+`compare` runs both in float64 and in their own dtype and gives a report with one row for each module. Importing this
+package imports no framework; `compare` needs both.
+"""
+
+from einops_arch.parity.compare import compare
+from einops_arch.parity.probes import example_inputs, random_state, randomize
+from einops_arch.parity.report import Report, Row
+from einops_arch.parity.verdicts import Verdict
+
+__all__ = ["Report", "Row", "Verdict", "compare", "example_inputs", "random_state", "randomize"]

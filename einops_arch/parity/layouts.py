@@ -1,0 +1,227 @@
+"""Where PyTorch's axes stand in Flax: known from the types of the layers, never from shapes.
+
+A layout is a permutation: axis n of Flax's array is axis `layout[n]` of PyTorch's. How that of an output is known:
+
+1. Layers with a channel axis (convolutions, batch, instance and group norm, pooling, padding, dropout of whole
+   channels, upsampling, pixel shuffle, and our shells with `data_format`) have it at the place that PyTorch
+   documents, and Flax has it last. The same holds for what they are given. Layers that make something else of the
+   axes (patterns, recurrent layers, attention, embedding) have the same axes in both frameworks; where two patterns
+   name their axes, the names decide.
+2. A tensor that several modules give or take is one tensor and has one layout.
+3. Any other module whose output has as many axes as its first tensor input, at least three, has that one's layout; and,
+   where only the output's is known, the input has it. A layer that works on the last axis (Linear, LayerNorm) has its
+   features last in both frameworks when nothing is known of its input.
+4. Where none of this tells, the tensor has the layout of what the module around it was given if it has as many axes,
+   and else the same axes in both frameworks.
+
+The inputs of the network have theirs from the declared axes, the outputs of our twins from their config. What the
+rules cannot know is said with `layouts=`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from einops_arch.errors import PatternError
+
+__all__ = ["Layout", "TraceCall", "channels_last", "from_axes", "from_pattern", "plain", "resolve"]
+
+Layout: TypeAlias = tuple[int, ...]
+
+# Batched or not: the channels stand right before the spatial axes, whose number is in the name.
+_BEFORE_SPACE = re.compile(
+    r"(Lazy)?(Conv|ConvTranspose|InstanceNorm|(Adaptive|Fractional)?(Max|Avg)Pool|MaxUnpool|LPPool|Dropout|"
+    r"(Zero|Constant|Reflection|Replication|Circular)Pad)([123])d"
+)
+_SECOND = re.compile(
+    r"(Lazy)?BatchNorm[123]d|SyncBatchNorm|GroupNorm|LocalResponseNorm|FeatureAlphaDropout|Upsample|"
+    r"UpsamplingNearest2d|UpsamplingBilinear2d|ChannelShuffle"
+)
+_BEFORE_IMAGE = ("PixelShuffle", "PixelUnshuffle", "Softmax2d")
+# Our shells that have channels on both ends, and those that only take them.
+_SHELLS = ("ChannelShuffle", "ChannelUnshuffle", "DepthToSpace", "SpaceToDepth", "UpsampleNearest")
+_SHELLS_THAT_TAKE = ("FlattenFeatures", "GramMatrix", "Patchify")
+_SHELLS_THAT_GIVE = ("UnflattenFeatures", "Unpatchify")
+_PATTERNS = ("Rearrange", "Reduce", "Repeat", "EinMix")
+_OWN_AXES = re.compile(
+    r"Embedding(Bag)?|(RNN|LSTM|GRU)(Base|Cell)?|MultiheadAttention|Transformer\w*|Flatten|Unflatten|"
+    r"(Flatten|Unflatten)Sequence|(Split|Merge)(Heads|Directions)"
+)
+_LAST_AXIS = ("Linear", "Bilinear", "LayerNorm", "RMSNorm")
+
+
+@dataclass(frozen=True)
+class TraceCall:
+    """One call of a module in PyTorch: which, what went in first, what came out, and the call around it."""
+
+    path: str
+    index: int
+    module: Any
+    input: Any
+    outputs: Sequence[Any]
+    parent: int | None
+    place: int
+    names: tuple[str, ...] = field(default=())
+
+
+def plain(rank: int) -> Layout:
+    """The same axes in both frameworks."""
+    return tuple(range(rank))
+
+
+def channels_last(rank: int, axis: int) -> Layout:
+    """One axis moves to the end.
+
+    >>> channels_last(4, 1)
+    (0, 2, 3, 1)
+    """
+    return (*(n for n in range(rank) if n != axis), axis)
+
+
+def from_axes(axes: str) -> Layout:
+    """The channels `c` move to the end.
+
+    >>> from_axes("b c h w")
+    (0, 2, 3, 1)
+    """
+    names = axes.split()
+    return channels_last(len(names), names.index("c")) if "c" in names else plain(len(names))
+
+
+def from_pattern(pattern: str) -> Layout:
+    """From PyTorch's axes to Flax's, by name.
+
+    Raises:
+        PatternError: the two sides do not have the same names, once each.
+
+    >>> from_pattern("b c h w -> b h w c")
+    (0, 2, 3, 1)
+    """
+    left, arrow, right = pattern.partition("->")
+    layout = _by_names(left.split(), right.split())
+    if not arrow or layout is None:
+        raise PatternError(
+            f"layouts: expected PyTorch's axes, '->' and the same axes as Flax has them, received {pattern!r}"
+        )
+    return layout
+
+
+def resolve(
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+) -> dict[tuple[str, int, int], Layout]:
+    """The layout of every output of every call.
+
+    Args:
+        calls: in the order in which they returned.
+        flax_modules: Flax's modules by path.
+        given: tensors whose layout is known: the network's inputs and outputs, and what `layouts=` said.
+
+    Returns:
+        By path, number of the call, and number of the output.
+    """
+    known = {id(tensor): layout for tensor, layout in given}
+    for call in calls:
+        other = flax_modules.get(call.path)
+        for tensor in call.outputs:
+            if (layout := _given_by_type(call.module, other, tensor)) is not None:
+                known.setdefault(id(tensor), layout)
+        if call.input is not None and (layout := _taken_by_type(call.module, other, call.input)) is not None:
+            known.setdefault(id(call.input), layout)
+    _spread(calls, known)
+    for call in calls:
+        if _kind(call.module) == "last axis":
+            for tensor in (call.input, *call.outputs):
+                if tensor is not None:
+                    known.setdefault(id(tensor), plain(tensor.ndim))
+    _spread(calls, known)
+    around = {call.place: call for call in calls}
+    for call in sorted(calls, key=lambda one: one.place):
+        for tensor in call.outputs:
+            if id(tensor) not in known:
+                outer = around.get(call.parent) if call.parent is not None else None
+                layout = known.get(id(outer.input)) if outer is not None else None
+                fits = layout is not None and len(layout) == tensor.ndim and _kind(call.module) != "own axes"
+                known[id(tensor)] = layout if fits and layout is not None else plain(tensor.ndim)
+    return {(call.path, call.index, n): known[id(tensor)] for call in calls for n, tensor in enumerate(call.outputs)}
+
+
+def _spread(calls: Sequence[TraceCall], known: dict[int, Layout]) -> None:
+    """Rule 3, until nothing new is learned."""
+    before = -1
+    while before != len(known):
+        before = len(known)
+        for call in calls:
+            if call.input is None or _kind(call.module) == "own axes":
+                continue
+            for tensor in call.outputs:
+                if tensor.ndim != call.input.ndim or tensor.ndim < 3:
+                    continue
+                if (layout := known.get(id(call.input))) is not None:
+                    known.setdefault(id(tensor), layout)
+                elif (layout := known.get(id(tensor))) is not None:
+                    known.setdefault(id(call.input), layout)
+
+
+def _kind(module: Any) -> str:
+    name = _known_name(module)
+    if name in _LAST_AXIS:
+        return "last axis"
+    if name in _PATTERNS or name in _SHELLS_THAT_TAKE + _SHELLS_THAT_GIVE or _OWN_AXES.fullmatch(name):
+        return "own axes"
+    return "other"
+
+
+def _given_by_type(module: Any, other: Any, tensor: Any) -> Layout | None:
+    name, rank = _known_name(module), tensor.ndim
+    if hasattr(module, "data_format") and name in _SHELLS + _SHELLS_THAT_GIVE:
+        return plain(rank) if getattr(module, "drop_channel", False) else _shell(module, other, rank)
+    if name in _PATTERNS:
+        return _pattern_layout(module, other) or plain(rank)
+    if name in _SHELLS_THAT_TAKE or _OWN_AXES.fullmatch(name):
+        return plain(rank)
+    return _channels_of(name, rank)
+
+
+def _taken_by_type(module: Any, other: Any, tensor: Any) -> Layout | None:
+    name, rank = _known_name(module), tensor.ndim
+    if hasattr(module, "data_format") and name in _SHELLS + _SHELLS_THAT_TAKE:
+        return _shell(module, other, rank)
+    return _channels_of(name, rank)
+
+
+def _channels_of(name: str, rank: int) -> Layout | None:
+    if match := _BEFORE_SPACE.fullmatch(name):
+        axis = rank - int(match[match.lastindex or 0]) - 1
+        return channels_last(rank, axis) if axis >= 0 else None
+    if _SECOND.fullmatch(name) and rank >= 2:
+        return channels_last(rank, 1)
+    return channels_last(rank, rank - 3) if name in _BEFORE_IMAGE and rank >= 3 else None
+
+
+def _shell(module: Any, other: Any, rank: int) -> Layout:
+    formats = module.data_format, getattr(other, "data_format", "channels_last")
+    moves = formats == ("channels_first", "channels_last") and rank >= 2
+    return channels_last(rank, 1) if moves else plain(rank)
+
+
+def _pattern_layout(module: Any, other: Any) -> Layout | None:
+    sides = [getattr(one, "pattern", "").partition("->")[2] for one in (module, other)]
+    one, two = (re.findall(r"\([^)]*\)|\S+", side) for side in sides)
+    return _by_names(one, two)
+
+
+def _by_names(left: Sequence[str], right: Sequence[str]) -> Layout | None:
+    if not left or len(set(left)) != len(left) or sorted(left) != sorted(right) or "..." in left:
+        return None
+    return tuple(left.index(name) for name in right)
+
+
+def _known_name(module: Any) -> str:
+    """The name of the first class that is PyTorch's, einops' or ours."""
+    for base in type(module).__mro__:
+        if base.__module__.partition(".")[0] in ("torch", "einops", "einops_arch"):
+            return base.__name__
+    return ""
