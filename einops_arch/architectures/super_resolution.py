@@ -23,7 +23,7 @@ class SuperResolutionConfig(Config):
         hidden: channels after the first three convolutions.
     """
 
-    PRESETS: ClassVar[tuple[str, ...]] = ("espcn_x2", "espcn_x3", "espcn_x4", "tiny")
+    PRESETS: ClassVar[tuple[str, ...]] = ("espcn_x2", "espcn_x3", "espcn_x4", "tiny", "tiny_rgb")
     MODEL: ClassVar[str] = "SuperResolution"
     SOURCE: ClassVar[str] = "Shi et al. 2016, arXiv:1609.05158, in the form of pytorch/examples"
 
@@ -54,6 +54,11 @@ class SuperResolutionConfig(Config):
     def tiny(cls) -> Self:
         """A thousand parameters, no two sizes equal: for tests."""
         return cls(factor=3, hidden=(5, 7, 4))
+
+    @classmethod
+    def tiny_rgb(cls) -> Self:
+        """As `tiny`, for three colours."""
+        return cls(factor=2, channels=3, hidden=(5, 7, 4))
 
     @property
     def drop_channel(self) -> bool:

@@ -45,9 +45,7 @@ class UpsampleConvLayer(Sequential):
     Source: Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard/
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, upsample: int, *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, upsample: int, *, rngs: nnx.Rngs) -> None:
         layers = {
             "upsample_layer": UpsampleNearest(upsample),
             "reflection_pad": ReflectionPad(kernel_size // 2),
