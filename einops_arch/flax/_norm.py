@@ -1,7 +1,7 @@
 """Normalisation that means what PyTorch's means: its eps, its running statistics, a variance that survives a mean.
 
 NNX computes the variance as E[x^2] - E[x]^2 unless told otherwise, which loses every digit where the mean is large;
-these layers subtract the mean first, as PyTorch does. Half-precision inputs are normalised in float32, as there.
+these layers subtract the mean first. Half-precision inputs are normalised in float32, as there.
 """
 
 from __future__ import annotations
@@ -361,10 +361,17 @@ def _wide(x: jax.Array) -> jax.Array:
 
 
 def _statistics(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean, the input without it, and the biased variance in a second pass; the axes are kept."""
-    mean = jnp.mean(x, axis=axes, keepdims=True)
-    centred = x - mean
-    return mean, centred, jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+    """Mean, the input without it, and the biased variance in a second pass; the axes are kept.
+
+    A mean carries the rounding of a long sum, which a large mean makes larger than the deviations allow. The second
+    pass also takes the mean of what is left, and with it corrects mean and variance. Which number was subtracted first
+    does not change the result, so no gradient goes through it.
+    """
+    shift = jax.lax.stop_gradient(jnp.mean(x, axis=axes, keepdims=True))
+    rest = x - shift
+    left = jnp.mean(rest, axis=axes, keepdims=True)
+    square = jnp.mean(jnp.square(rest), axis=axes, keepdims=True)
+    return shift + left, rest - left, jnp.maximum(square - jnp.square(left), 0.0)
 
 
 def _affine(
