@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from flax import nnx
-from layer_parity import channels_first, compare, draw
+from layer_parity import QUICKLY, channels_first, compare, draw
 
 from einops_arch.flax.layers import AvgPool, Conv, ConvTranspose, MaxPool, ReflectionPad
 
@@ -100,7 +102,7 @@ def pooled(x: np.ndarray, layer, module) -> None:
     (expected * torch.from_numpy(weights)).sum().backward()
     entered = jnp.asarray(np.moveaxis(x, 1, -1))
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
     def both(x, weights):
         found, back = jax.vjp(module, x)
         return found, *back(weights)

@@ -231,10 +231,10 @@ class LSTM(_Recurrent):
 
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> lstm = LSTM(5, 7, num_layers=2, bidirectional=True, rngs=nnx.Rngs(0))
+    >>> lstm = LSTM(5, 7, bidirectional=True, rngs=nnx.Rngs(0))
     >>> output, (h, c) = lstm(jnp.ones((4, 3, 5)), lengths=[4, 1, 2])
     >>> output.shape, h.shape, c.shape
-    ((4, 3, 14), (4, 3, 7), (4, 3, 7))
+    ((4, 3, 14), (2, 3, 7), (2, 3, 7))
     """
 
     _gates = 4

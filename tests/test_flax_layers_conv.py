@@ -1,0 +1,123 @@
+"""Two forms of a convolution: the one that is fast on a CPU equals XLA's own, and only a CPU gets it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from einops_arch.flax import _convolve
+from einops_arch.flax.layers import Conv, ConvTranspose
+
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
+
+def settings(axes: int, groups: int, **changes):
+    same = {
+        "strides": (1,) * axes,
+        "padding": ((0, 0),) * axes,
+        "lhs_dilation": (1,) * axes,
+        "rhs_dilation": (1,) * axes,
+    }
+    return same | {"groups": groups} | changes
+
+
+CASES = {
+    "depthwise": ((2, 7, 8, 5), (3, 2, 1, 5), settings(2, 5, strides=(2, 1), padding=((1, 1), (0, 2)))),
+    "depthwise, two outputs for each channel": ((2, 9, 3), (3, 1, 6), settings(1, 3, rhs_dilation=(2,))),
+    "depthwise, transposed, padding below zero": (
+        (2, 5, 4, 3),
+        (2, 2, 1, 3),
+        settings(2, 3, lhs_dilation=(2, 3), padding=((-1, 1), (1, -2))),
+    ),
+    "pointwise": ((2, 5, 6, 6), (1, 1, 2, 9), settings(2, 3, strides=(2, 3), padding=((1, 1), (0, 1)))),
+    "pointwise, transposed": ((2, 5, 6), (1, 3, 4), settings(1, 2, lhs_dilation=(2,), padding=((0, 1),))),
+    "grouped": ((2, 4, 5, 6, 4), (2, 3, 1, 2, 6), settings(3, 2, strides=(1, 2, 1), padding=((1, 0),) * 3)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_forms_are_one_function(name):
+    shape, kernel_shape, chosen = CASES[name]
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=shape), random.normal(size=kernel_shape)
+
+    @jax.jit
+    def both(x, kernel, weights):
+        found = {}
+        for form in (_convolve.native, _convolve.grouped_on_cpu):
+            y, back = jax.vjp(lambda x, kernel, form=form: form(x, kernel, **chosen), x, kernel)
+            found[form.__name__] = (y, *back(weights))
+        return found
+
+    outputs = jax.eval_shape(lambda x, kernel: _convolve.native(x, kernel, **chosen), x, kernel)
+    found = both(x, kernel, random.normal(size=outputs.shape))
+    for native, fast in zip(*found.values(), strict=True):
+        assert native.shape == fast.shape
+        # Sums of a few dozen products of standard normal numbers in float64.
+        np.testing.assert_allclose(np.asarray(fast), np.asarray(native), rtol=1e-12, atol=1e-13)
+
+
+def lowered(module: nnx.Module, x: jax.Array, platform: str) -> str:
+    def loss(module, x):
+        return (module(x) ** 2).sum()
+
+    graph, state = nnx.split(module)
+    program = jax.jit(jax.grad(lambda state, x: loss(nnx.merge(graph, state), x), argnums=(0, 1)))
+    return program.trace(state, x).lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("kind", [Conv, ConvTranspose])
+def test_only_a_cpu_gets_the_other_form(kind):
+    module = kind(3, 3, (3, 3), padding=1, feature_group_count=3, rngs=nnx.Rngs(0))
+    x = np.zeros((1, 5, 5, 3), "float32")
+    assert "stablehlo.convolution" not in lowered(module, x, "cpu")
+    for platform in ("cuda", "tpu"):
+        text = lowered(module, x, platform)
+        assert "stablehlo.convolution" in text
+        assert "feature_group_count = 3" in text
+    dense = kind(3, 3, (3, 3), padding=1, rngs=nnx.Rngs(0))
+    assert "stablehlo.convolution" in lowered(dense, x, "cpu")
+
+
+def test_the_choice_works_under_jit_grad_and_vmap():
+    conv = Conv(4, 8, (3,), feature_group_count=4, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(conv)
+    x = np.random.default_rng(0).normal(size=(3, 2, 6, 4)).astype("float32")
+
+    def loss(state, x):
+        return (nnx.merge(graph, state)(x) ** 2).sum()
+
+    gradient = jax.jit(jax.grad(loss))
+    together = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0)))(state, x)
+    for sample in range(3):
+        alone = gradient(state, x[sample])
+        for name in ("kernel", "bias"):
+            np.testing.assert_allclose(together[name][...][sample], alone[name][...], rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_sums_as_xla_does():
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(2, 9, 7, 3)), random.normal(size=(5, 5, 1, 3))
+    low = [jnp.asarray(value, "bfloat16") for value in (x, kernel)]
+    exact = _convolve.native(*(value.astype("float64") for value in low), **settings(2, 3))
+    found = _convolve.grouped_on_cpu(*low, **settings(2, 3))
+    assert found.dtype == "bfloat16"
+    # One rounding to eight bits, not 25 of them.
+    np.testing.assert_allclose(np.asarray(found.astype("float64")), np.asarray(exact), rtol=2.0**-8)
+
+
+def test_an_eager_call_compiles_once():
+    conv = Conv(4, 4, (3,), feature_group_count=4, rngs=nnx.Rngs(0))
+    x = np.zeros((1, 7, 4), "float32")
+    conv(x)
+    known = _convolve.convolve._cache_size()
+    conv(x + 1)
+    assert _convolve.convolve._cache_size() == known
+
+
+def test_an_empty_batch():
+    conv = Conv(4, 4, (3,), feature_group_count=4, rngs=nnx.Rngs(0))
+    assert conv(np.zeros((0, 7, 4), "float32")).shape == (0, 5, 4)
