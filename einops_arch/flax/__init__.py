@@ -53,9 +53,10 @@ from einops_arch.flax.layers import (
     Unpatchify,
     UpsampleNearest,
 )
-from einops_arch.flax.state import load_state_dict, state_dict
+from einops_arch.flax.state import linen_variables, load_state_dict, state_dict
 
 __all__ = [
+    "linen_variables",
     "load_state_dict",
     "state_dict",
     "Rearrange",

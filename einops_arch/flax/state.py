@@ -18,6 +18,7 @@ from einops_arch.port.rules import Constant, Row, Sum, find_rule
 __all__ = [
     "IncompatibleKeys",
     "from_leaves",
+    "linen_variables",
     "load_state_dict",
     "named_modules",
     "port_steps",
@@ -121,9 +122,29 @@ def from_leaves(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]]) -
     return {name: value for step, _ in steps for name, value in step.to_torch().items()}
 
 
+def linen_variables(model: nnx.Module) -> dict[str, dict[str, Any]]:
+    """The variables of a model as Linen has them: collections of nested dicts, for `nnx.bridge.to_linen(...).apply`.
+
+    >>> from einops_arch.flax.convnet import ConvNet
+    >>> variables = linen_variables(ConvNet(rngs=nnx.Rngs(0)))
+    >>> variables["params"]["conv1"]["kernel"].shape
+    (5, 5, 1, 10)
+    """
+    collections: dict[str, dict[str, Any]] = {}
+    for path, variable in nnx.to_flat_state(nnx.state(model)):
+        if not isinstance(variable, _IGNORED):
+            node = collections.setdefault(nnx.variable_name_from_type(type(variable)), {})
+            *folders, leaf = path
+            for folder in folders:
+                node = node.setdefault(folder, {})
+            node[leaf] = variable.get_value()
+    return collections
+
+
 def named_modules(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
     """Every module with its dotted path, in the order of definition, as PyTorch's `named_modules` gives them.
 
+    Transforms such as `nnx.grad` put a model's attributes in the order of the alphabet; the paths stay the same.
     The `layers` of `nnx.Sequential` are left out of the path, because PyTorch's has no such name.
     A module that is there under several paths is given under each.
     """
@@ -277,7 +298,8 @@ def _values(
 def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
     """On the device, and with the sharding, of the value that is replaced; an abstract model has neither yet."""
     sharding = getattr(old, "sharding", None) if isinstance(old, jax.Array) else None
-    return jax.device_put(np.ascontiguousarray(value).reshape(value.shape), sharding)
+    # A copy: on the CPU jax would share the memory of the source, which may be a PyTorch model that trains on.
+    return jax.device_put(np.array(value, order="C", copy=True), sharding)
 
 
 def _aliases(steps: Steps) -> list[list[str]]:
