@@ -157,12 +157,11 @@ def _roundoff(pair: Pair) -> float:
 
 
 def _same_bits(pair: Pair) -> bool:
-    if pair.torch_own is None or pair.flax_own is None:
-        return same_bits(pair.torch, pair.flax)
-    if pair.torch_own.dtype.kind in "biu":
+    one, other = (pair.torch, pair.flax) if pair.torch_own is None else (pair.torch_own, pair.flax_own)
+    if one.dtype.kind in "biu" and other is not None:
         # jax without x64 has no int64.
-        return bool(np.array_equal(pair.torch_own, pair.flax_own))
-    return same_bits(pair.torch_own, pair.flax_own)
+        return bool(np.array_equal(one, other))
+    return other is not None and same_bits(one, other)
 
 
 def _not_finite(pairs: Sequence[Pair]) -> str:
