@@ -22,8 +22,8 @@ LIMITS = (
         "FLOAT64",
         1e-12,
         "largest rms difference of the two float64 results, relative to the rms of PyTorch's",
-        "552 layers of honest ports differ by at most 2e-15, gradients of a small ShuffleNet in train mode by 7e-14; the "
-        "smallest change of a formula that was tried, another eps in one norm of a network, by 1e-6",
+        "552 layers of honest ports differ by at most 2e-15, gradients of a small ShuffleNet in train mode by 7e-14; "
+        "the smallest change of a formula that was tried, another eps in one norm of a network, by 1e-6",
     ),
     Limit(
         "RATIO",
@@ -42,8 +42,8 @@ LIMITS = (
         "POOL",
         1000,
         "a tensor of fewer numbers counts as over the ratio only when all such tensors together are over it",
-        "the one honest ratio over the limit, 5.0, was that of 20 numbers; a small ResNet of 162 layers had at most 2.1, "
-        "the tiny twins with eight seeds at most 2.2",
+        "the one honest ratio over the limit, 5.0, was that of 20 numbers; a small ResNet of 162 layers had at most "
+        "2.1, the tiny twins with eight seeds at most 2.2",
     ),
 )
 
