@@ -151,3 +151,13 @@ def test_drawing_needs_a_key():
     assert str(error.value) == (
         "generate: expected a key for temperature=0.7, received None; likely fix: key=jax.random.key(0)"
     )
+
+
+def test_tokens_that_a_traced_function_closes_over_are_checked_all_the_same():
+    """Inside of a trace the methods of a concrete array are traced; the check has to look past them."""
+    model = LanguageModel(LanguageModelConfig.tiny(), rngs=nnx.Rngs(0))
+    tokens, negative = jnp.zeros((3, 2), int), jnp.full((3, 2), -1)
+    logits, _ = nnx.jit(lambda model: model(tokens))(model)
+    assert logits.shape[:2] == (3, 2)
+    with pytest.raises(IndexRangeError, match=r"tokens: expected integers from 0 to"):
+        nnx.jit(lambda model: model(negative))(model)

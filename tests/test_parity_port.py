@@ -247,6 +247,18 @@ def test_tensors_keep_their_bits_and_get_memory_of_their_own():
     assert tensor.tolist() == [[9, 3], [1, 4], [2, 5]]
 
 
+def test_models_share_no_memory_after_a_transfer():
+    """jax can take a numpy array's memory for its own, and the numpy array is PyTorch's."""
+    source, target, back = nn.Linear(31, 37), nnx.Linear(31, 37, rngs=rngs()), nn.Linear(31, 37)
+    transfer(source, target)
+    transfer(target, back)
+    before = np.array(target.kernel[...])
+    with torch.no_grad():
+        source.weight.fill_(5)
+        back.weight.fill_(7)
+    assert same_bits(np.array(target.kernel[...]), before)
+
+
 class Block(nnx.Module):
     def __init__(self, *, rngs):
         self.norm = nnx.LayerNorm(3, rngs=rngs)

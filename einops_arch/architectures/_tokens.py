@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from einops_arch.architectures.config import Axes
 from einops_arch.errors import IndexRangeError
 
@@ -71,6 +73,8 @@ def is_whole(number: object) -> TypeGuard[int]:
 def _check_values(axes: Axes, indices: Any, *, lowest: int, fix: str) -> None:
     if axes.high is None or 0 in indices.shape:
         return
+    # In numpy, because inside of a jax trace even a concrete array's own methods are traced.
+    indices = np.asarray(indices)
     if int(indices.min()) < lowest:
         value, position = int(indices.min()), int(indices.argmin())
     elif int(indices.max()) >= axes.high:
