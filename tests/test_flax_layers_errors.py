@@ -272,6 +272,10 @@ def test_wrong_dtypes():
         built(lambda: Embed(10, 4, rngs=rngs()))(zeros(2))
     with pytest.raises(DtypeError, match=r"^LSTM: expected lengths as integers, received dtype float64$"):
         lstm()(zeros(5, 2, 3), lengths=[5.0, 4.0])
+    with pytest.raises(
+        DtypeError, match=r"^AvgPool: expected floating-point values, received int32 in shape \(1, 4, 2\)$"
+    ):
+        AvgPool(2)(zeros(1, 4, 2, dtype="int32"))
 
 
 @pytest.mark.parametrize(
@@ -291,6 +295,11 @@ def test_an_index_outside_of_the_table_is_nan_in_a_compiled_program():
         embed = built(lambda rows=rows: Embed(rows, 2, rngs=rngs()))
         found = nnx.jit(lambda module, indices: module(indices))(embed, jnp.asarray([0, rows, -1], "int32"))
         assert np.isnan(np.asarray(found)).all(axis=1).tolist() == [False, True, True]
+
+
+def test_bytes_may_index_a_vocabulary_larger_than_a_byte():
+    embed = built(lambda: Embed(300, 2, padding_idx=299, rngs=rngs()))
+    assert np.asarray(embed(np.asarray([0, 255], "uint8"))).tolist() == [[0.0, 0.0]] * 2
 
 
 def test_a_wide_index_is_checked_before_it_could_be_cut_to_32_bits():

@@ -121,6 +121,8 @@ class Embed(nnx.Embed):
         if is_concrete(inputs):
             self._check_range(np.asarray(inputs))
         indices = jnp.asarray(inputs)
+        if indices.dtype.itemsize < 4:  # bytes of text, where the vocabulary may be larger than a byte
+            indices = indices.astype(jnp.int32)
         # `take` counts negative indices from the end, PyTorch does not: send them where they become NaN.
         indices = jnp.where(indices < 0, self.num_embeddings, indices)
         (table,) = self.promote_dtype((self.embedding[...],), dtype=self.dtype, inexact=False)

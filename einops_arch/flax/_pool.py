@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.errors import ConfigError, DtypeError, ShapeError
 from einops_arch.flax._checks import check_rank, per_axis, window_outputs
 from einops_arch.flax._conv import check_reach
 
@@ -108,6 +108,7 @@ class AvgPool(_Pool):
     Raises:
         ConfigError: a setting is out of range.
         ShapeError: when called with another rank, or with an image smaller than the window.
+        DtypeError: when called with integers.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AvgPool2d.html (with `ceil_mode=False`)
 
@@ -130,6 +131,8 @@ class AvgPool(_Pool):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`b *s c -> b *s c`, channels last; the batch axis may be left out."""
         batch, each = self._windows(x)
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            raise DtypeError(f"AvgPool: expected floating-point values, received {x.dtype} in shape {x.shape}")
         work = jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype
         total = _reduce(batch.astype(work), np.zeros((), work), lax.add, each)
         if self.count_include_pad:
