@@ -45,7 +45,7 @@ class PatternError(EinopsArchError, ValueError):
 
 
 class ConfigError(EinopsArchError, ValueError):
-    """A config holds a value that is out of range or does not fit the others."""
+    """A config or an argument holds a value that is out of range or does not fit the others."""
 
 
 class UnknownArchitectureError(EinopsArchError, LookupError):

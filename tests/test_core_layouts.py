@@ -97,8 +97,10 @@ def test_a_pattern_that_does_not_parse_shows_the_place(pattern, message):
             "(heads k) e -> e heads k",
             (7, 5),
             {"heads": 2},
-            "layout pattern '(heads k) e -> e heads k' needs axis '(heads k)' divisible by 2, "
-            "received 7 in shape (7, 5)",
+            (
+                "layout pattern '(heads k) e -> e heads k' needs axis '(heads k)' divisible by 2, "
+                "received 7 in shape (7, 5)"
+            ),
         ),
         ("o i *k -> *k i o", (2,), {}, "layout pattern 'o i *k -> *k i o' needs at least 2 axes, received 1"),
     ],

@@ -53,27 +53,32 @@ class Axes:
             ShapeError: the rank differs, an axis has not the size that the config fixes, or is too small.
             DtypeError: indices are expected and the array does not hold integers.
         """
-        axes, other = (self.flax_axes, self.axes) if channels_last else (self.axes, self.flax_axes)
+        axes = self.flax_axes if channels_last else self.axes
         shape = tuple(array.shape)
         names = axes.split()
+        if len(shape) != len(names) or self._misfits(names, shape):
+            raise self._shape_error(axes, self.axes if channels_last else self.flax_axes, shape)
+        if self.dtype.startswith("int") and "int" not in str(array.dtype):
+            raise DtypeError(f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}")
+
+    def _shape_error(self, axes: str, other: str, shape: tuple[int, ...]) -> ShapeError:
+        """The message is made here and not in `check`, which runs at every call of a network."""
         limits = [f"{name}={size}" for name, size in self.sizes.items()]
         fixed = ", ".join(limits + [f"{name}>={size}" for name, size in self.least.items()])
         expected = f"{self.name}: expected axes '{axes}'" + (f" with {fixed}" if fixed else "")
+        names = axes.split()
         if len(shape) != len(names):
-            raise ShapeError(f"{expected}, received {len(shape)} axes in shape {shape}")
-        wrong = self._misfits(names, shape)
-        if wrong:
-            swapped = other != axes and not self._misfits(other.split(), shape)
-            fix = f"; likely fix: move the axes with rearrange(x, '{other} -> {axes}')" if swapped else ""
-            raise ShapeError(f"{expected}, received {', '.join(wrong)} in shape {shape}{fix}")
-        if self.dtype.startswith("int") and "int" not in str(array.dtype):
-            raise DtypeError(f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}")
+            return ShapeError(f"{expected}, received {len(shape)} axes in shape {shape}")
+        bound = dict(zip(names, shape, strict=True))
+        wrong = ", ".join(f"{name}={bound[name]}" for name in self._misfits(names, shape))
+        swapped = other != axes and not self._misfits(other.split(), shape)
+        fix = f"; likely fix: move the axes with rearrange(x, '{other} -> {axes}')" if swapped else ""
+        return ShapeError(f"{expected}, received {wrong} in shape {shape}{fix}")
 
     def _misfits(self, names: Sequence[str], shape: Sequence[int]) -> list[str]:
         bound = dict(zip(names, shape, strict=True))
         wrong = [name for name, size in self.sizes.items() if bound.get(name, size) != size]
-        wrong += [name for name, size in self.least.items() if bound.get(name, size) < size]
-        return [f"{name}={bound[name]}" for name in wrong]
+        return wrong + [name for name, size in self.least.items() if bound.get(name, size) < size]
 
 
 class Config:
