@@ -5,7 +5,6 @@ Every message says what was expected, what was received, where, and the likely f
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -80,6 +79,8 @@ def suggestion(received: str, known: Iterable[str]) -> str:
     >>> suggestion("zzz", ["convnet", "shufflenet"])
     'expected one of convnet, shufflenet'
     """
+    import difflib  # noqa: PLC0415 - only when there is an error: `import einops_arch` stays as light as einops
+
     known = list(known)
     nearest = difflib.get_close_matches(received, known, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
