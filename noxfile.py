@@ -127,9 +127,14 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the pages strictly: a warning fails (-- serve shows them while you write)."""
-    install(session, "parity-cpu", *group("docs"))
-    session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+    """Build the pages strictly and run their code: a warning fails (-- serve shows them while you write)."""
+    install(session, "parity-cpu", *group("docs"), *group("test"))
+    session.env["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement
+    if session.posargs:
+        session.run("mkdocs", *session.posargs)
+        return
+    session.run("mkdocs", "build", "--strict")
+    session.run("python", "-m", "pytest", "--backend", "parity", "tests/test_parity_docs.py")
 
 
 @nox.session

@@ -1,0 +1,79 @@
+"""Every block of Python in the pages and in the README runs, and an architecture needs no edit to get its page."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from code_blocks import run_page
+
+from einops_arch import architectures
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """The module that writes the pages of the architectures."""
+    spec = importlib.util.spec_from_file_location("architecture_pages", ROOT / "docs/hooks/architecture_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(page)
+
+
+def _page(folder, text):
+    path = folder / "page.md"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_blocks_run_in_order_in_one_namespace(tmp_path):
+    text = "```python\nx = 2\n```\n\n- item\n\n    ```python\n    x += 1\n    ```\n\n```pycon\n>>> x\n3\n```\n"
+    assert run_page(_page(tmp_path, text)) == 3
+
+
+@pytest.mark.parametrize(
+    ("block", "error", "message"),
+    [
+        ("```python\n1 / 0\n```", ZeroDivisionError, "division by zero"),
+        ("```pycon\n>>> 1 / 4\n0.26\n```", AssertionError, "did not evaluate as expected"),
+        ("```python hl_lines='1'\n1 / 0\n```", ValueError, "expected blocks of 'python' or 'pycon'"),
+        ("```py\n1 / 0\n```", ValueError, "expected blocks of 'python' or 'pycon', received 'py'"),
+        ("```pycon\n1 / 0\n```", ValueError, "without '>>>'"),
+    ],
+)
+def test_a_block_that_is_wrong_fails(block, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        run_page(_page(tmp_path, block))
+
+
+def test_an_architecture_gets_its_page_from_the_registry(pages, monkeypatch):
+    monkeypatch.setitem(architectures._REGISTRY, "another", architectures.ConvNetConfig)
+    for framework in ("torch", "flax"):
+        twin = importlib.import_module(f"einops_arch.{framework}.convnet")
+        monkeypatch.setitem(sys.modules, f"einops_arch.{framework}.another", twin)
+    config = types.SimpleNamespace(nav=[{"Home": "index.md"}, {"Architectures": ["architectures/index.md"]}])
+
+    assert pages.on_config(config).nav[1]["Architectures"][-1] == {"another": "architectures/another.md"}
+    assert "[another](another.md)" in pages.table()
+    page = pages.write("another", f"## Before\n\n{pages.TWINS}\n\n## After\n")
+    headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert headings == ["Before", "The twins", "After", "The config", "The parameters", "Reference"]
+    for text in (
+        "self.config.check_inputs(image, channels_last=True)",
+        "| `conv1.weight` | `3 2 3 3` | `conv1.kernel` | `3 3 2 3` | `o i *k -> *k i o` |",
+        "| `hidden` | features between the linear layers. | `50` |",
+        "::: einops_arch.flax.another.ConvNet",
+    ):
+        assert text in page
