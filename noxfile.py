@@ -129,7 +129,7 @@ def wheel(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the pages strictly and run their code: a warning fails (-- serve shows them while you write)."""
     install(session, "parity-cpu", *group("docs"), *group("test"))
-    session.env["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement
+    session.env["NO_MKDOCS_2_WARNING"] = "1"  # a notice of the theme, not of the pages
     if session.posargs:
         session.run("mkdocs", *session.posargs)
         return

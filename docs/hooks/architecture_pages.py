@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def table() -> str:
     for name in architectures.names():
         architecture = architectures.get(name)
         config = architecture.config()
-        axes = f"`{_axes(config.inputs())}` → `{_axes(config.outputs())}`"
+        axes = f"{_axes(config.inputs())} → {_axes(config.outputs())}"
         rows.append(f"| [{name}]({name}.md) | {architecture.summary} | {axes} | {_count(architecture, config):,} |")
     return "\n".join(rows)
 
@@ -227,8 +228,10 @@ def _arguments(docstring: str) -> dict[str, str]:
     return found
 
 
-def _axes(axes: Any, *, flax: bool = False) -> str:
-    return ", ".join(one.flax_axes if flax else one.axes for one in axes)
+def _axes(axes: Any) -> str:
+    """Each kind of axes once, with how many there are."""
+    counts = Counter(one.axes for one in axes)
+    return ", ".join(f"`{kind}`" + (f" ({count} of them)" if count > 1 else "") for kind, count in counts.items())
 
 
 def _named(axes: Any, *, flax: bool = False) -> str:
