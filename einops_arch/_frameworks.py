@@ -34,9 +34,11 @@ def require(*modules: str, extra: str, by: str) -> None:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if error.name != module:
+            # `orbax.checkpoint` is missing where `orbax` is.
+            if f"{module}.".startswith(f"{error.name}."):
+                missing.append(module)
+            else:
                 raise
-            missing.append(module)
     if missing:
         *first, last = missing
         names, verb = (f"{', '.join(first)} and {last}", "are") if first else (last, "is")

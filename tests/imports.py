@@ -31,9 +31,7 @@ print(json.dumps([names, error]))
 """
 
 
-def run(
-    statement: str, *, blocked: tuple[str, ...] = (), path: Path | None = None
-) -> tuple[set[str], list | None]:
+def run(statement: str, *, blocked: tuple[str, ...] = (), path: Path | None = None) -> tuple[set[str], list | None]:
     """Execute `statement` in a fresh process.
 
     Args:

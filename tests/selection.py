@@ -29,6 +29,11 @@ def needs(path: Path) -> str | None:
     return next((need for start, need in DOCTESTS.items() if relative.startswith(start)), "core")
 
 
+def is_helper(path: Path) -> bool:
+    """Whether a Python file beside the tests only serves them; its imports may need what the environment lacks."""
+    return path.suffix == ".py" and ROOT / "tests" in path.parents and not path.name.startswith("test_")
+
+
 def check_names() -> None:
     """No test file may be left out of every environment because its name has a slip.
 
@@ -50,5 +55,7 @@ class Selection:
         self.prefixes = prefixes
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        if is_helper(collection_path):
+            return True
         need = needs(collection_path) if collection_path.suffix == ".py" else None
         return None if need is None or need in self.prefixes else True

@@ -80,9 +80,7 @@ def test_only_what_is_missing_is_named(traps):
 
 
 def test_three_missing_modules_read_as_a_sentence():
-    statement = (
-        "from einops_arch._frameworks import require; require('torch', 'jax', 'flax', extra='all', by='X')"
-    )
+    statement = "from einops_arch._frameworks import require; require('torch', 'jax', 'flax', extra='all', by='X')"
     _, error = run(statement, blocked=FRAMEWORKS)
     assert error == [
         "MissingFrameworkError",
