@@ -23,6 +23,7 @@ class Axes:
         dtype: `"float32"`, or `"int64"` for indices.
         high: one more than the largest index, for indices.
         least: the smallest sizes of axes that may have any other.
+        multiple: what the sizes of axes that may have any other are multiples of.
 
     >>> image = Axes("image", "b c h w", {"c": 3})
     >>> image.flax_axes
@@ -35,6 +36,7 @@ class Axes:
     dtype: str = "float32"
     high: int | None = None
     least: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    multiple: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def flax_axes(self) -> str:
@@ -50,7 +52,8 @@ class Axes:
             channels_last: the array has Flax's axes.
 
         Raises:
-            ShapeError: the rank differs, an axis has not the size that the config fixes, or is too small.
+            ShapeError: the rank differs, an axis has not the size that the config fixes, is too small, or no multiple of
+                what it should be.
             DtypeError: indices are expected and the array does not hold integers.
         """
         axes = self.flax_axes if channels_last else self.axes
@@ -64,7 +67,8 @@ class Axes:
     def _shape_error(self, axes: str, other: str, shape: tuple[int, ...]) -> ShapeError:
         """The message is made here and not in `check`, which runs at every call of a network."""
         limits = [f"{name}={size}" for name, size in self.sizes.items()]
-        fixed = ", ".join(limits + [f"{name}>={size}" for name, size in self.least.items()])
+        limits += [f"{name}>={size}" for name, size in self.least.items()]
+        fixed = ", ".join(limits + [f"{name} a multiple of {size}" for name, size in self.multiple.items()])
         expected = f"{self.name}: expected axes '{axes}'" + (f" with {fixed}" if fixed else "")
         names = axes.split()
         if len(shape) != len(names):
@@ -78,7 +82,8 @@ class Axes:
     def _misfits(self, names: Sequence[str], shape: Sequence[int]) -> list[str]:
         bound = dict(zip(names, shape, strict=True))
         wrong = [name for name, size in self.sizes.items() if bound.get(name, size) != size]
-        return wrong + [name for name, size in self.least.items() if bound.get(name, size) < size]
+        wrong += [name for name, size in self.least.items() if bound.get(name, size) < size]
+        return wrong + [name for name, size in self.multiple.items() if bound.get(name, size) % size]
 
 
 class Config:

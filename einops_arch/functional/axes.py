@@ -18,6 +18,7 @@ AXES: dict[str, str] = {
     "n": "tokens, or positions that were flattened into one axis",
     "e": "embedding, the features of a token",
     "heads": "attention heads",
+    "qkv": "query, key and value, in this order",
     "r1": "factor of the first spatial axis",
     "r2": "factor of the second spatial axis",
     "r3": "factor of the third spatial axis",
