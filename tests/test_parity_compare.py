@@ -173,8 +173,23 @@ class FlaxFails(FlaxNet):
 def test_the_models_are_left_alone_after_an_exception(fails, jit):
     models = pair(fails[0](), fails[1](rngs=nnx.Rngs(0)))
     before = snapshot(*models)
-    with pytest.raises(RuntimeError, match="no further"):
-        compare(*models, IMAGE, axes="b c h w", mode="train", jit=jit)
+    report = compare(*models, IMAGE, axes="b c h w", mode="train", jit=jit)
+    assert differences(before, models) == []
+    # What ran before is still in the report.
+    assert [row.path for row in report.rows if row.verdict.passed] == ["conv", "bn", "drop", "act", "head"]
+    assert report.verdict is Verdict.MISSING
+    assert report.outputs[0].detail == "RuntimeError in the network: no further"
+
+
+def test_two_models_that_do_not_run_are_an_error_that_names_both_modules():
+    models = pair()
+    before = snapshot(*models)
+    with pytest.raises(ParityError) as caught:
+        compare(*models, IMAGE[:, :2], axes="b c h w")
+    message, *lines = str(caught.value).splitlines()
+    assert message == "compare: expected a model that runs with these inputs, received two that do not:"
+    assert lines[0].startswith("  PyTorch: RuntimeError in conv: Given groups=1, weight of size [3, 3, 3, 3]")
+    assert lines[1].startswith("  Flax: ShapeError in conv: Conv: expected 3 input channels")
     assert differences(before, models) == []
 
 
@@ -309,7 +324,7 @@ def test_nan_is_said_first_and_where():
     flax_model.kernel[...] = flax_model.kernel[...].at[0, 0].set(jnp.nan)
     report = compare(torch_model, flax_model, random_numbers("x", (5, 4)))
     assert report.verdict is Verdict.NAN
-    assert report.rows[0].detail == "Flax in float64 and its own dtype"
+    assert report.rows[0].detail == "Flax in float64 and its own dtype; Flax's kernel holds NaN or inf"
     json.loads(report.to_json())
 
 

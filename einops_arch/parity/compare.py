@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from einops_arch.architectures.config import Config
-from einops_arch.errors import PatternError
-from einops_arch.parity.inputs import Inputs, prepare
-from einops_arch.parity.layouts import Layout, TraceCall, from_axes, from_pattern, resolve
-from einops_arch.parity.report import Report, Row
-from einops_arch.parity.rows import Two, gradient_rows, module_rows, output_rows, statistic_rows
+from einops_arch.parity.inputs import prepare
+from einops_arch.parity.paths import Paths, torch_paths_of
+from einops_arch.parity.report import Report
+from einops_arch.parity.session import Options, compared
 
 __all__ = ["compare"]
 
@@ -30,6 +27,10 @@ def compare(
     steps: int = 1,
     seed: int = 0,
     jit: bool = True,
+    paths: Paths | None = None,
+    teacher: bool = False,
+    lift_casts: bool | None = None,
+    causes: bool = True,
 ) -> Report:
     """Run both models in float64 and in their own dtype, and say of each module whether it is the same.
 
@@ -54,11 +55,20 @@ def compare(
         steps: forward passes in train mode, after which the batch statistics are compared.
         seed: of the projection.
         jit: run the Flax model under `jax.jit`; False for a model that cannot be traced.
+        paths: where modules have other paths in Flax: by PyTorch's path, which speaks for all below it too, or a
+            function of PyTorch's path.
+        teacher: give every Flax module the inputs that PyTorch's had, so that errors do not pile up and the first
+            module that is wrong is named even without float64. Also done where a model cannot run in float64.
+        lift_casts: keep float64 where a model casts to less. None lifts the casts that are the same in both models;
+            False lets them be.
+        causes: try out what explains the first divergence, if there is one.
 
     Returns:
         The report.
 
     Raises:
+        ConfigError: `paths` names a module that is not there.
+        ParityError: neither model runs with these inputs.
         ShapeError: the axes of an input are not known, or do not fit it.
         PortError: a Flax layer has no layout rule, which gradients and statistics need.
         MissingFrameworkError: torch, jax or flax is not installed.
@@ -78,34 +88,28 @@ def compare(
     from einops_arch._frameworks import require
 
     require("torch", "jax", "flax", extra="all", by="einops_arch.parity")
+    from einops_arch.flax.state import named_modules
     from einops_arch.parity.flax_run import FlaxSide
     from einops_arch.parity.torch_run import TorchSide
 
     training = _training(mode, steps)
-    ours, theirs = TorchSide(torch_model, training=training), FlaxSide(flax_model, training=training, jit=jit)
+    ours = TorchSide(torch_model, training=training)
+    names = torch_paths_of(paths, ours.modules, [path for path, _ in named_modules(flax_model)])
+    theirs = FlaxSide(flax_model, training=training, jit=jit, paths=names)
     config = getattr(torch_model, "config", None)
-    config = config if isinstance(config, Config) else None
-    given = prepare(inputs, flax_inputs, axes, config, (ours.dtype, theirs.dtype))
-    wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
-
-    run, trace, tensors = ours.run(*wide_torch, steps, double=True)
-    statistics = training and bool(run.statistics)
-    other = theirs.run(*wide_flax, steps, double=True, statistics=statistics)
-    own = own_other = None
-    if {ours.dtype, theirs.dtype} != {np.dtype(np.float64)}:
-        own = ours.run(*given.torch, steps, double=False)[0]
-        own_other = theirs.run(*given.flax, steps, double=False, statistics=statistics)
-    known = _layouts(trace, tensors, given, config, layouts or {}, theirs.modules)
-    two = Two(ours.modules, theirs.modules, run, other, own, own_other, known)
-    rows, notes = module_rows(two)
-    return Report(
-        rows=rows,
-        outputs=output_rows(two, [one.name for one in config.outputs()] if config else []),
-        gradients=_gradients(ours, theirs, (wide_torch, wide_flax), two, given, seed) if gradients else (),
-        statistics=statistic_rows(two) if statistics else (),
-        mode=mode,
-        notes=notes,
+    options = Options(
+        config=config if isinstance(config, Config) else None,
+        layouts=layouts or {},
+        training=training,
+        gradients=gradients,
+        steps=steps,
+        seed=seed,
+        teacher=teacher,
+        lift_casts=lift_casts,
+        causes=causes,
     )
+    given = prepare(inputs, flax_inputs, axes, options.config, (ours.dtype, theirs.dtype))
+    return compared(ours, theirs, given, options)
 
 
 def _training(mode: str, steps: int) -> bool:
@@ -116,37 +120,3 @@ def _training(mode: str, steps: int) -> bool:
             f"compare: expected steps to be at least 1, and 1 in eval mode, received {steps}; likely fix: mode='train'"
         )
     return mode == "train"
-
-
-def _gradients(ours: Any, theirs: Any, wide: tuple[Any, Any], two: Two, given: Inputs, seed: int) -> tuple[Row, ...]:
-    layouts = two.output_layouts
-    parameters, slopes = ours.gradients(*wide[0], seed)
-    # A projection of outputs that do not fit means nothing; their rows say what is wrong.
-    if not two.outputs_fit:
-        return ()
-    others, other_slopes = theirs.gradients(*wide[1], seed, layouts)
-    return gradient_rows((parameters, others), (slopes, other_slopes), given.layouts)
-
-
-def _layouts(
-    trace: Sequence[TraceCall],
-    tensors: Sequence[tuple[str, Any]],
-    given: Inputs,
-    config: Config | None,
-    overrides: Mapping[str, str],
-    flax_modules: Mapping[str, Any],
-) -> dict[tuple[str, int, int], Layout]:
-    known: list[tuple[Any, Layout]] = []
-    for call in trace:
-        if call.path in overrides:
-            layout = from_pattern(overrides[call.path])
-            known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
-    if unknown := sorted(set(overrides) - {call.path for call in trace}):
-        raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
-    outputs = next((call.outputs for call in trace if call.path == ""), ())
-    stated = [from_axes(one.axes) for one in config.outputs()] if config else []
-    if len(stated) == len(outputs):
-        known += [pair for pair in zip(outputs, stated, strict=True) if pair[0].ndim == len(pair[1])]
-    known += [(tensor, given.layouts[place]) for place, tensor in tensors if place in given.layouts]
-    # What was said first counts.
-    return resolve(trace, flax_modules, known[::-1])

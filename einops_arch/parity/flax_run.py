@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,14 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.parity.casts import SCOPE, Cast, flax_casts
+from einops_arch.parity.inputs import Inputs
+from einops_arch.parity.jaxprs import lifted
 from einops_arch.parity.layouts import Layout
+from einops_arch.parity.paths import rename
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.torch_run import Call, Run
+from einops_arch.parity.torch_run import Call, Failure, Run, Wanted
 from einops_arch.parity.values import flatten, rebuild
 from einops_arch.parity.verdicts import Array
 from einops_arch.port.arrays import to_numpy
 
-__all__ = ["FlaxSide"]
+__all__ = ["FlaxSide", "precise"]
 
 _PATCHING = threading.RLock()
 
@@ -29,15 +34,23 @@ class FlaxSide:
         model: the model; only copies of it are run.
         training: the mode of the copies; dropout is off in both.
         jit: compile the copies, which is much faster than one operation at a time.
+        paths: PyTorch's path of each module whose own is another.
     """
 
-    def __init__(self, model: Any, *, training: bool, jit: bool = True) -> None:
-        from einops_arch.flax.state import named_modules
-
+    def __init__(self, model: Any, *, training: bool, jit: bool = True, paths: Mapping[str, str] | None = None) -> None:
         self.model = model
         self.training = training
         self.jit = jit
-        self.modules = dict(named_modules(model))
+        self.paths = dict(paths or {})
+        self._programs: dict[str, _Program] = {}
+        self.modules = dict(self.named(model))
+
+    def named(self, model: Any) -> Iterator[tuple[str, Any]]:
+        """The modules of the model or of a copy, by PyTorch's paths."""
+        from einops_arch.flax.state import named_modules
+
+        for path, module in named_modules(model):
+            yield self.paths.get(path, path), module
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -58,6 +71,8 @@ class FlaxSide:
         *,
         double: bool,
         statistics: bool = False,
+        lift: bool = False,
+        inputs_of: Wanted = frozenset(),
     ) -> Run:
         """Run a copy.
 
@@ -67,40 +82,68 @@ class FlaxSide:
             steps: how often to call it; the first call is recorded, and the statistics are those after the last.
             double: run in float64.
             statistics: keep the state after the last call.
+            lift: keep float64 where the model casts to less.
+            inputs_of: the paths of the modules whose inputs are kept; None for all.
         """
         from flax import nnx
 
-        with _precise(double=double):
+        with precise(double=double):
             graph, state = nnx.split(self._copy(double=double))
             nests = (_arrays(arguments), _arrays(keywords))
-            seen: list[tuple[str, int]] = []
-            places: list[str] = []
-
-            def call(state: Any, inputs: dict[str, Any]) -> Any:
-                model = _merged(graph, state)
-                args, kwargs = (rebuild(nest, inputs.get, _is_array) for nest in nests)
-                with _recording(model) as calls:
-                    outputs = _leaves(model(*args, **kwargs))
-                seen[:] = [(path, index) for path, index, _ in calls]
-                places[:] = [place for place, _ in outputs]
-                after = nnx.filter_state(nnx.state(model), nnx.Not(nnx.Intermediate))
-                return [arrays for _, _, arrays in calls], [one for _, one in outputs], after
-
-            program = self._compiled(call, double=double)
             inputs = dict(pair for nest in nests for pair in _leaves(nest))
-            values, outputs, state = program(state, inputs)
-            run = Run(
-                [Call(*one, tuple(map(to_numpy, arrays))) for one, arrays in zip(seen, values, strict=True)],
-                [(place, to_numpy(one)) for place, one in zip(places, outputs, strict=True)],
-            )
-            for _ in range(steps - 1):
-                state = program(state, inputs)[-1]
-            if statistics:
-                run.statistics = _without_constants(nnx.merge(graph, state))
+            keeps_state = statistics or steps > 1
+            key = repr((rebuild(nests, _slot, _is_array), double, lift, inputs_of, keeps_state))
+            program = self._programs.get(key)
+            if program is None:
+                program = _Program(self, graph, nests, inputs_of, keeps_state=keeps_state)
+                program.prepare(state, inputs, double=double, lift=lift)
+                self._programs[key] = program
+            run, state = program(state, inputs)
+            for _ in range(steps - 1 if run.failure is None else 0):
+                state = program(state, inputs)[1]
+            if statistics and run.failure is None:
+                run.statistics = self._renamed(_without_constants(nnx.merge(graph, state)))
             return run
 
+    def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
+        """Call modules one by one with given inputs.
+
+        Args:
+            nests: arguments by position and by name, for paths and numbers of calls.
+            double: run in float64, the inputs widened.
+
+        Returns:
+            For each the arrays that it gave, or the exception that it raised.
+        """
+        found: dict[tuple[str, int], Any] = {}
+        with precise(double=double):
+            modules = self.copies(double=double)
+            for key, nest in nests.items():
+                args, kwargs = (_arrays(one) for one in (Inputs.widened(nest) if double else nest))
+                try:
+                    output = modules[key[0]](*args, **kwargs)
+                except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
+                    found[key] = error
+                else:
+                    found[key] = [to_numpy(one) for _, one in _leaves(output)]
+        return found
+
+    def copies(self, *, double: bool) -> dict[str, Any]:
+        """The modules of a copy, by path."""
+        with precise(double=double):
+            return dict(self.named(self._copy(double=double)))
+
+    def _renamed(self, state: dict[str, Array]) -> dict[str, Array]:
+        return {rename(name, self.paths): value for name, value in state.items()}
+
     def gradients(
-        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], seed: int, layouts: list[Layout]
+        self,
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        seed: int,
+        layouts: list[Layout],
+        *,
+        lift: bool = False,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The gradients, in float64, of the same random projection of the outputs as PyTorch's.
 
@@ -109,6 +152,7 @@ class FlaxSide:
             keywords: numpy arrays by name.
             seed: of the projection.
             layouts: of the outputs.
+            lift: keep float64 where the model casts to less.
 
         Returns:
             Those of the parameters by PyTorch's names and in its layout, and those of the inputs by place.
@@ -117,7 +161,7 @@ class FlaxSide:
         import jax.numpy as jnp
         from flax import nnx
 
-        with _precise(double=True):
+        with precise(double=True):
             graph, parameters, rest = nnx.split(self._copy(double=True), nnx.Param, ...)
             nests = (_arrays(arguments), _arrays(keywords))
             every = dict(pair for nest in nests for pair in _leaves(nest))
@@ -135,14 +179,17 @@ class FlaxSide:
                         total += jnp.sum(weights * output)
                 return total
 
-            program = self._compiled(jax.grad(projection, argnums=(0, 1)), double=True)
+            if lift:
+                projection = _lifted(projection, parameters, floats, every)[0]
+            program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
             slopes, input_slopes = program(parameters, floats, every)
             return (
-                _gradient_state(nnx.merge(graph, slopes, rest)),
+                self._renamed(_gradient_state(nnx.merge(graph, slopes, rest))),
                 {place: to_numpy(one) for place, one in input_slopes.items()},
             )
 
-    def _compiled(self, function: Any, *, double: bool) -> Any:
+    def compiled(self, function: Any, *, double: bool) -> Any:
+        """The function under `jax.jit`, unless the model is not to be traced."""
         import jax
 
         if not self.jit:
@@ -172,6 +219,77 @@ class FlaxSide:
         return model
 
 
+class _Program:
+    """One call of a model, traced and compiled once for inputs of one form: what it gives, and who gave it."""
+
+    def __init__(
+        self, side: FlaxSide, graph: Any, nests: tuple[Any, Any], inputs_of: Wanted, *, keeps_state: bool
+    ) -> None:
+        self._side = side
+        self._graph = graph
+        self._nests = nests
+        self._inputs_of = inputs_of
+        self._keeps_state = keeps_state
+        self._seen: list[tuple[str, int]] = []
+        self._places: list[str] = []
+        self._taken: list[tuple[tuple[str, int], Any]] = []
+        self._casts: list[Cast] = []
+        self._failure: Failure | None = None
+        self._run: Any = self._call
+
+    def prepare(self, state: Any, inputs: dict[str, Any], *, double: bool, lift: bool) -> None:
+        """Trace it once to look for casts, and compile it."""
+        if lift:
+            self._run, program = _lifted(self._call, state, inputs)
+            self._casts = flax_casts(program)
+        self._run = self._side.compiled(self._run, double=double)
+        if double and not lift and self._side.jit:
+            self._casts = flax_casts(self._run.trace(state, inputs).jaxpr)
+
+    def __call__(self, state: Any, inputs: dict[str, Any]) -> tuple[Run, Any]:
+        """Run it: what was recorded, and the state after it."""
+        values, outputs, taken, state = self._run(state, inputs)
+        calls = [Call(*one, tuple(map(to_numpy, arrays))) for one, arrays in zip(self._seen, values, strict=True)]
+        run = Run(calls, [(place, to_numpy(one)) for place, one in zip(self._places, outputs, strict=True)])
+        for (key, nest), arrays in zip(self._taken, taken, strict=True):
+            found = {place: to_numpy(one) for place, one in arrays.items()}
+            run.inputs[key] = rebuild(nest, lambda place, _, found=found: found[place], _is_slot)
+        run.casts, run.failure = list(self._casts), self._failure
+        return run, state
+
+    def _call(self, state: Any, inputs: dict[str, Any]) -> Any:
+        from flax import nnx
+
+        model = _merged(self._graph, state)
+        args, kwargs = (rebuild(nest, inputs.get, _is_array) for nest in self._nests)
+        self._failure = None
+        with _recording(model, self._side.named, self._inputs_of) as seen:
+            try:
+                outputs = _leaves(model(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model
+                outputs = []
+                self._failure = Failure(seen.failed_in or "", error.with_traceback(None))
+        self._seen[:] = [(path, index) for path, index, _ in seen.calls]
+        self._places[:] = [place for place, _ in outputs]
+        self._taken[:] = [(key, rebuild(nest, _slot, _is_array)) for key, nest in seen.inputs.items()]
+        after = nnx.filter_state(nnx.state(model), nnx.Not(nnx.Intermediate)) if self._keeps_state else None
+        taken = [dict(_leaves(nest)) for nest in seen.inputs.values()]
+        return [arrays for _, _, arrays in seen.calls], [one for _, one in outputs], taken, after
+
+
+def _lifted(function: Any, *arguments: Any) -> tuple[Any, Any]:
+    """The same function with all in float64, and the program that was traced."""
+    import jax
+
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    form = jax.tree.structure(shapes)
+
+    def lifted_function(*arguments: Any) -> Any:
+        return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments)))
+
+    return lifted_function, program
+
+
 def _merged(graph: Any, *states: Any) -> Any:
     """A model with variables of its own; `nnx.merge` alone takes those of the states, and a call would change them."""
     import jax
@@ -199,23 +317,31 @@ def _stop_dropout(module: Any) -> None:
             setattr(module, name, 0.0)
 
 
+@dataclasses.dataclass
+class _Seen:
+    """What a recording keeps: path, number of the call and arrays of each; inputs; where an exception came from."""
+
+    calls: list[tuple[str, int, list[Any]]] = dataclasses.field(default_factory=list)
+    inputs: dict[tuple[str, int], Any] = dataclasses.field(default_factory=dict)
+    failed_in: str | None = None
+
+
 @contextlib.contextmanager
-def _recording(model: Any) -> Iterator[list[tuple[str, int, list[Any]]]]:
-    """Keep the outputs of every module of a model: path, number of the call, arrays.
+def _recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
+    """Keep the outputs of every module of a model, and the inputs of some.
 
     `nnx.capture` wraps the methods that a class defines itself, so it does not see a `__call__` that is inherited, and
     it keeps no order. Here the classes that define it are wrapped, for the time of the run and for this model only.
     """
+    import jax
     from jax.extend.core import get_opaque_trace_state
-
-    from einops_arch.flax.state import named_modules
 
     paths: dict[int, list[str]] = {}
     owners: dict[Any, Any] = {}
-    for path, module in named_modules(model):
+    for path, module in named(model):
         paths.setdefault(id(module), []).append(path)
         owners |= {base: vars(base)["__call__"] for base in type(module).__mro__ if "__call__" in vars(base)}
-    calls: list[tuple[str, int, list[Any]]] = []
+    seen = _Seen()
     counts: dict[str, int] = {}
     running: list[int] = []
     here = get_opaque_trace_state(convention="nnx")
@@ -227,17 +353,24 @@ def _recording(model: Any) -> Iterator[list[tuple[str, int, list[Any]]]]:
             # A call that is passed on to the base class is still the same call.
             if id(self) not in paths or id(self) in running:
                 return bound(*args, **kwargs)
+            names = paths[id(self)]
             running.append(id(self))
             try:
-                output = bound(*args, **kwargs)
+                with jax.named_scope(SCOPE + names[0]):
+                    output = bound(*args, **kwargs)
+            except Exception:
+                seen.failed_in = names[0] if seen.failed_in is None else seen.failed_in
+                raise
             finally:
                 running.pop()
             # Inside a further transformation of jax there are no values to take out.
             if get_opaque_trace_state(convention="nnx") == here:
                 arrays = [one for _, one in _leaves(output)]
-                for path in paths[id(self)]:
+                for path in names:
                     index = counts[path] = counts.get(path, -1) + 1
-                    calls.append((path, index, arrays))
+                    seen.calls.append((path, index, arrays))
+                    if inputs_of is None or path in inputs_of:
+                        seen.inputs[path, index] = (args, kwargs)
             return output
 
         return call
@@ -246,14 +379,14 @@ def _recording(model: Any) -> Iterator[list[tuple[str, int, list[Any]]]]:
         try:
             for owner, original in owners.items():
                 owner.__call__ = wrap(original)
-            yield calls
+            yield seen
         finally:
             for owner, original in owners.items():
                 owner.__call__ = original
 
 
 @contextlib.contextmanager
-def _precise(*, double: bool) -> Iterator[None]:
+def precise(*, double: bool) -> Iterator[None]:
     """Full precision on every device, and float64 where it is asked for, whatever the process has set."""
     import jax
 
@@ -290,6 +423,23 @@ def _without_constants(model: Any) -> dict[str, Array]:
         if not isinstance(step, ConstantStep):
             state |= step.to_torch()
     return state
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slot:
+    """An array's place in a nest."""
+
+    shape_of: tuple[int, ...]
+    dtype_of: str
+
+
+def _slot(place: str, value: Any) -> _Slot:
+    del place
+    return _Slot(tuple(value.shape), str(value.dtype))
+
+
+def _is_slot(value: Any) -> bool:
+    return isinstance(value, _Slot)
 
 
 def _arrays(nest: Any) -> Any:

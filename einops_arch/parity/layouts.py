@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from einops_arch.errors import PatternError
 
-__all__ = ["Layout", "TraceCall", "channels_last", "from_axes", "from_pattern", "plain", "resolve"]
+__all__ = ["Layout", "TraceCall", "channels_last", "from_axes", "from_pattern", "plain", "resolve", "resolve_inputs"]
 
 Layout: TypeAlias = tuple[int, ...]
 
@@ -55,7 +55,7 @@ _LAST_AXIS = ("Linear", "Bilinear", "LayerNorm", "RMSNorm")
 
 @dataclass(frozen=True)
 class TraceCall:
-    """One call of a module in PyTorch: which, what went in first, what came out, and the call around it."""
+    """One call of a module in PyTorch: which, what went in first, what came out, the call around it, all that went in."""
 
     path: str
     index: int
@@ -64,7 +64,7 @@ class TraceCall:
     outputs: Sequence[Any]
     parent: int | None
     place: int
-    names: tuple[str, ...] = field(default=())
+    inputs: Sequence[Any] = ()
 
 
 def plain(rank: int) -> Layout:
@@ -122,6 +122,27 @@ def resolve(
     Returns:
         By path, number of the call, and number of the output.
     """
+    known = _known(calls, flax_modules, given)
+    return {(call.path, call.index, n): known[id(tensor)] for call in calls for n, tensor in enumerate(call.outputs)}
+
+
+def resolve_inputs(
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+) -> dict[tuple[str, int], list[Layout | None]]:
+    """The layout of everything that goes into a call, by path and number of the call; None where it is not known."""
+    known = _known(calls, flax_modules, given)
+    return {
+        (call.path, call.index): [
+            known.get(id(tensor), plain(tensor.ndim) if tensor.ndim < 3 else None) for tensor in call.inputs
+        ]
+        for call in calls
+    }
+
+
+def _known(
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+) -> dict[int, Layout]:
+    """The layouts of all tensors of which anything is known, and of every output, by the tensor's identity."""
     known = {id(tensor): layout for tensor, layout in given}
     for call in calls:
         other = flax_modules.get(call.path)
@@ -145,7 +166,7 @@ def resolve(
                 layout = known.get(id(outer.input)) if outer is not None else None
                 fits = layout is not None and len(layout) == tensor.ndim and _kind(call.module) != "own axes"
                 known[id(tensor)] = layout if fits and layout is not None else plain(tensor.ndim)
-    return {(call.path, call.index, n): known[id(tensor)] for call in calls for n, tensor in enumerate(call.outputs)}
+    return known
 
 
 def _spread(calls: Sequence[TraceCall], known: dict[int, Layout]) -> None:

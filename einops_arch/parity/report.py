@@ -60,7 +60,10 @@ class Report:
         gradients: one for each parameter and floating-point input, if asked for.
         statistics: one for each buffer that training changes, in train mode.
         mode: `"eval"` or `"train"`.
-        notes: modules without parameters that only one of the models has.
+        notes: modules without parameters that only one of the models has, and how the comparison was made.
+        cause: what explains the first divergence, or that nothing that was tried does; in one sentence.
+        casts: the operations that narrow float64 on one side or the other.
+        probes: one for each further input or state that was tried, if asked for.
     """
 
     rows: tuple[Row, ...]
@@ -69,6 +72,9 @@ class Report:
     statistics: tuple[Row, ...] = ()
     mode: str = "eval"
     notes: tuple[str, ...] = ()
+    cause: str = ""
+    casts: tuple[str, ...] = ()
+    probes: tuple[Row, ...] = ()
 
     @property
     def sections(self) -> dict[str, tuple[Row, ...]]:
@@ -78,6 +84,7 @@ class Report:
             "outputs": self.outputs,
             "gradients": self.gradients,
             "statistics": self.statistics,
+            "probes": self.probes,
         }
 
     @property
@@ -99,7 +106,7 @@ class Report:
         if modules := [row for row in self.rows if not row.verdict.passed]:
             # A module that is not there has no values; what differs in values comes first.
             return min(modules, key=lambda row: (row.verdict is Verdict.MISSING, row.order))
-        for rows in (self.outputs, self.statistics, self.gradients[::-1]):
+        for rows in (self.outputs, self.statistics, self.gradients[::-1], self.probes):
             for row in rows:
                 if not row.verdict.passed:
                     return row
@@ -113,7 +120,7 @@ class Report:
         """
         row = self.first_divergence
         if row is not None:
-            raise ParityError(f"{describe(row)}\n\n{self}")
+            raise ParityError("\n".join(filter(None, [describe(row), self.cause, f"\n{self}"])))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; numbers that are not finite are strings."""
@@ -126,6 +133,8 @@ class Report:
             "limits": {limit.name: limit.value for limit in limits.LIMITS},
             **{name: [_plain(row) for row in rows] for name, rows in self.sections.items()},
             "notes": list(self.notes),
+            "cause": self.cause,
+            "casts": list(self.casts),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -143,6 +152,8 @@ class Report:
         first = self.first_divergence
         parts.extend(self.notes)
         parts.append(f"verdict: {self.verdict}" + (f"; {describe(first)}" if first else ""))
+        if self.cause:
+            parts[-1] += f"\n{self.cause}"
         return "\n\n".join(parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from einops_arch.parity.layouts import Layout, plain
 from einops_arch.parity.report import Row, pooled
 from einops_arch.parity.torch_run import Call, Run
 from einops_arch.parity.verdicts import Array, Measure, Pair, Verdict, measure, rms, worst
+from einops_arch.port.arrays import to_numpy
 from einops_arch.port.rules import find_rule
 
 __all__ = ["Two", "gradient_rows", "module_rows", "output_rows", "statistic_rows"]
@@ -46,15 +47,22 @@ class Two:
         return ours == [array.shape for _, array in self.flax.outputs]
 
 
-def module_rows(two: Two) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """One row for each module that has values on both sides or should have, and notes on the others."""
+def module_rows(
+    two: Two, limit: Callable[[str], float] = lambda _: limits.FLOAT64
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """One row for each module that has values on both sides or should have, and notes on the others.
+
+    Args:
+        two: both models.
+        limit: of the difference, by path.
+    """
     sides = [_by_path(run) for run in (two.torch, two.flax, two.torch_own, two.flax_own)]
     ours, theirs = sides[:2]
     order = {(call.path, call.index): n for n, call in enumerate(two.torch.calls)}
     measures: dict[tuple[str, int], Measure] = {}
     for path, calls in ours.items():
         for call, *others in zip(calls, *(side.get(path, []) for side in sides[1:] if side), strict=False):
-            measures[path, call.index] = _measure_call(two, call, others)
+            measures[path, call.index] = _measure_call(two, call, others, limit(path))
     measures = dict(zip(measures, _pool(list(measures.values())), strict=True))
 
     rows: list[Row] = []
@@ -134,7 +142,7 @@ def gradient_rows(
     return _named_rows(rows)
 
 
-def _measure_call(two: Two, call: Call, others: Sequence[Call]) -> Measure:
+def _measure_call(two: Two, call: Call, others: Sequence[Call], limit: float) -> Measure:
     flax = others[0]
     if len(call.arrays) != len(flax.arrays):
         counts = f"{len(call.arrays)} arrays in PyTorch, {len(flax.arrays)} in Flax"
@@ -143,7 +151,34 @@ def _measure_call(two: Two, call: Call, others: Sequence[Call]) -> Measure:
     for n, array in enumerate(call.arrays):
         arrays = [array, flax.arrays[n], *(one.arrays[n] for one in others[1:])]
         pairs.append(_pair(arrays, two.layouts[call.path, call.index, n]))
-    return measure(pairs)
+    found = measure(pairs, limit=limit)
+    if found.verdict is Verdict.NAN and (weights := _not_finite(two, call.path)):
+        return dataclasses.replace(found, detail=f"{found.detail}; {weights}")
+    return found
+
+
+def _not_finite(two: Two, path: str) -> str:
+    """The weights and statistics of a module itself that hold NaN or an infinity."""
+    found = []
+    for side, module in (("PyTorch", two.torch_modules.get(path)), ("Flax", two.flax_modules.get(path))):
+        for name, value in _own_arrays(module):
+            if value.dtype.kind not in "biu" and not np.isfinite(value.astype(np.float64)).all():
+                found.append(f"{side}'s {path + '.' if path else ''}{name} holds NaN or inf")
+    return ", ".join(found)
+
+
+def _own_arrays(module: Any) -> list[tuple[str, Array]]:
+    if hasattr(module, "_parameters"):
+        named = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        return [(name, to_numpy(one)) for name, one in named]
+    from flax import nnx
+
+    variables = [(name, one) for name, one in vars(module).items() if isinstance(one, nnx.Variable)]
+    return [
+        (name, to_numpy(one.get_value()))
+        for name, one in variables
+        if not isinstance(one, nnx.RngState) and hasattr(one.get_value(), "dtype")
+    ]
 
 
 def _pair(arrays: Sequence[Array | None], layout: Layout) -> Pair:

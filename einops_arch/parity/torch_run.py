@@ -6,17 +6,22 @@ import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from einops_arch.parity.casts import Cast, torch_watch
+from einops_arch.parity.inputs import Inputs
 from einops_arch.parity.layouts import TraceCall
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.values import flatten, rebuild
 from einops_arch.parity.verdicts import Array
 from einops_arch.port.arrays import dtype_kind, to_numpy, to_tensor
 
-__all__ = ["Call", "Run", "TorchSide"]
+# Paths, or None for all of them.
+Wanted: TypeAlias = "frozenset[str] | None"
+
+__all__ = ["Call", "Failure", "Run", "TorchSide"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,37 @@ class Call:
     arrays: tuple[Array, ...]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not come to its end: the innermost module that was running, and what it raised."""
+
+    path: str
+    error: Exception
+
+    def __str__(self) -> str:
+        lines = str(self.error).strip().splitlines() or [""]
+        return f"{type(self.error).__name__} in {self.path or 'the network'}: {lines[0]}"
+
+
 @dataclass
 class Run:
-    """What a run left behind: calls in the order in which they returned, outputs by place, and statistics by name."""
+    """What a run left behind.
+
+    Args:
+        calls: in the order in which they returned.
+        outputs: by place.
+        statistics: buffers by name, after the last step.
+        inputs: what went into the calls that were asked for, arguments by position and by name.
+        casts: the operations that narrowed float64.
+        failure: why the run did not come to its end, if so; the calls before that are there.
+    """
 
     calls: list[Call] = field(default_factory=list)
     outputs: list[tuple[str, Array]] = field(default_factory=list)
     statistics: dict[str, Array] = field(default_factory=dict)
+    inputs: dict[tuple[str, int], Any] = field(default_factory=dict)
+    casts: list[Cast] = field(default_factory=list)
+    failure: Failure | None = None
 
 
 class TorchSide:
@@ -61,7 +90,14 @@ class TorchSide:
         return np.dtype(np.float32)
 
     def run(
-        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], steps: int, *, double: bool
+        self,
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        steps: int,
+        *,
+        double: bool,
+        lift: bool = False,
+        inputs_of: Wanted = frozenset(),
     ) -> tuple[Run, list[TraceCall], list[tuple[str, Any]]]:
         """Run a copy.
 
@@ -70,6 +106,8 @@ class TorchSide:
             keywords: the same by name.
             steps: how often to call it; the first call is recorded, and the statistics are those after the last.
             double: run in float64.
+            lift: keep float64 where the model casts to less.
+            inputs_of: the paths of the modules whose inputs are kept; None for all.
 
         Returns:
             What was recorded; the trace from which layouts are resolved; and the input tensors by place.
@@ -79,22 +117,61 @@ class TorchSide:
         with _undisturbed(self.model):
             model = self._copy(double=double)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
-            with torch.no_grad():
-                calls, trace, handles = _record(model)
-                outputs = model(*args, **kwargs)
-                for handle in handles:
-                    handle.remove()
-                run = Run(calls, [(place, _own(one)) for place, one in _leaves(_unpacked(outputs, model))])
+            seen = _Recorder(model, inputs_of)
+            watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
+            run = seen.run
+            with torch.no_grad(), watch:
+                try:
+                    outputs = model(*args, **kwargs)
+                except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model
+                    seen.stop(error)
+                    return run, seen.trace, tensors
+                seen.remove()
+                run.outputs = [(place, _own(one)) for place, one in _leaves(_unpacked(outputs, model))]
+                casts = len(run.casts)
                 for _ in range(steps - 1):
                     model(*args, **kwargs)
+            del run.casts[casts:]
             kept = model.state_dict()
             run.statistics = {name: _own(kept[name]) for name, _ in model.named_buffers() if name in kept}
-            return run, trace, tensors
+            return run, seen.trace, tensors
+
+    def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
+        """Call modules one by one with given inputs.
+
+        Args:
+            nests: arguments by position and by name, for paths and numbers of calls.
+            double: run in float64, the inputs widened.
+
+        Returns:
+            For each the arrays that it gave, or the exception that it raised.
+        """
+        import torch
+
+        found: dict[tuple[str, int], Any] = {}
+        with _undisturbed(self.model), torch.no_grad():
+            model = self._copy(double=double)
+            modules = dict(model.named_modules(remove_duplicate=False))
+            for key, nest in nests.items():
+                (args, kwargs), _ = self._tensors(model, *(Inputs.widened(nest) if double else nest))
+                try:
+                    output = modules[key[0]](*args, **kwargs)
+                except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
+                    found[key] = error
+                else:
+                    found[key] = [_own(one) for _, one in _leaves(_unpacked(output, modules[key[0]]))]
+        return found
 
     def gradients(
-        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], seed: int
+        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], seed: int, *, lift: bool = False
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The gradients, in float64, of a random projection of the outputs.
+
+        Args:
+            arguments: numpy arrays by position.
+            keywords: numpy arrays by name.
+            seed: of the projection.
+            lift: keep float64 where the model casts to less.
 
         Returns:
             Those of the parameters by name, and those of the floating-point inputs by place.
@@ -102,7 +179,8 @@ class TorchSide:
         import torch
 
         # cuDNN has no backward pass of recurrent layers in evaluation mode.
-        with _undisturbed(self.model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
+        with _undisturbed(self.model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), watch:
             model = self._copy(double=True).requires_grad_()
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             inputs = {place: one.requires_grad_() for place, one in tensors if one.is_floating_point()}
@@ -158,40 +236,81 @@ class TorchSide:
         return (args, rebuild(keywords, change, is_array)), tensors
 
 
-def _record(model: Any) -> tuple[list[Call], list[TraceCall], list[Any]]:
-    """Put hooks on every module of a copy."""
-    paths: dict[int, list[str]] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        paths.setdefault(id(module), []).append(path)
-    calls: list[Call] = []
-    trace: list[TraceCall] = []
-    counts: dict[str, int] = {}
-    running: list[tuple[Any, int, Any]] = []
-    places = iter(range(1 << 62))
+class _Recorder:
+    """Hooks on every module of a copy."""
 
-    def enter(module: Any, args: Any, kwargs: Any) -> None:
-        first = next((one for _, one in _leaves((args, list(kwargs.values())))), None)
-        running.append((module, next(places), first))
+    def __init__(self, model: Any, inputs_of: Wanted) -> None:
+        self.run = Run()
+        self.trace: list[TraceCall] = []
+        self._wanted = inputs_of
+        self._paths: dict[int, list[str]] = {}
+        for path, module in model.named_modules(remove_duplicate=False):
+            self._paths.setdefault(id(module), []).append(path)
+        self._counts: dict[str, int] = {}
+        self._running: list[tuple[Any, int, list[Any], Any]] = []
+        self._places = iter(range(1 << 62))
+        self._handles = []
+        for module in model.modules():
+            self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True))
 
-    def leave(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def here(self) -> str:
+        """The path of the module that is running."""
+        return self._paths[id(self._running[-1][0])][0] if self._running else ""
+
+    def stop(self, error: Exception) -> None:
+        """The run ends here; what the modules that did not finish were given still tells how axes lie."""
+        self.run.failure = Failure(self.here(), error.with_traceback(None))
+        parent = None
+        for module, place, inputs, _ in self._running:
+            first = inputs[0] if inputs else None
+            self.trace.append(TraceCall(self._paths[id(module)][0], -1, module, first, [], parent, place, inputs))
+            parent = place
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
+        inputs = [one for _, one in _leaves((args, list(kwargs.values())))]
+        nest = _copied((args, kwargs)) if self._wants(module) else None
+        self._running.append((module, next(self._places), inputs, nest))
+
+    def _leave(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         del args, kwargs
-        while running[-1][0] is not module:
-            running.pop()
-        _, place, first = running.pop()
-        parent = running[-1][1] if running else None
+        while self._running[-1][0] is not module:
+            self._running.pop()
+        _, place, inputs, nest = self._running.pop()
+        parent = self._running[-1][1] if self._running else None
         outputs = [one for _, one in _leaves(_unpacked(output, module))]
         # A copy: a later module may work in place.
         arrays = tuple(_own(one) for one in outputs)
-        for path in paths[id(module)]:
-            index = counts[path] = counts.get(path, -1) + 1
-            calls.append(Call(path, index, arrays))
-            trace.append(TraceCall(path, index, module, first, outputs, parent, place))
+        for path in self._paths[id(module)]:
+            index = self._counts[path] = self._counts.get(path, -1) + 1
+            self.run.calls.append(Call(path, index, arrays))
+            if nest is not None:
+                self.run.inputs[path, index] = nest
+            first = inputs[0] if inputs else None
+            self.trace.append(TraceCall(path, index, module, first, outputs, parent, place, inputs))
 
-    handles = []
-    for module in model.modules():
-        handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-        handles.append(module.register_forward_hook(leave, with_kwargs=True))
-    return calls, trace, handles
+    def _wants(self, module: Any) -> bool:
+        return self._wanted is None or any(path in self._wanted for path in self._paths[id(module)])
+
+
+def _copied(nest: Any) -> Any:
+    import torch
+
+    args, kwargs = nest
+
+    def is_tensor(value: Any) -> bool:
+        return isinstance(value, torch.Tensor)
+
+    def change(place: str, value: Any) -> Any:
+        del place
+        return _own(value)
+
+    return rebuild(args, change, is_tensor), rebuild(kwargs, change, is_tensor)
 
 
 def _unpacked(output: Any, module: Any) -> Any:

@@ -24,6 +24,7 @@ class Verdict(enum.StrEnum):
     BIT_EQUAL = "bit-equal"
     SAME_FUNCTION = "same function"
     ROUNDING = "rounding"
+    HIDDEN_CAST = "hidden cast"
     MISSING = "missing"
     SEMANTIC = "semantic difference"
     SHAPE = "shape"
@@ -92,7 +93,7 @@ def rms(array: Array) -> float:
     return top * math.sqrt(float(np.mean(np.square(values / top))))
 
 
-def measure(pairs: Sequence[Pair], *, zero: float = 0.0) -> Measure:
+def measure(pairs: Sequence[Pair], *, zero: float = 0.0, limit: float = limits.FLOAT64) -> Measure:
     """The verdict on arrays that belong together, such as the outputs of one module.
 
     Each is measured relative to its own scale, and the largest counts.
@@ -100,6 +101,7 @@ def measure(pairs: Sequence[Pair], *, zero: float = 0.0) -> Measure:
     Args:
         pairs: arrays of equal shapes.
         zero: where both sides' rms is at or below it, they are zero to rounding.
+        limit: of the difference.
     """
     for pair in pairs:
         if pair.torch.shape != pair.flax.shape:
@@ -117,7 +119,7 @@ def measure(pairs: Sequence[Pair], *, zero: float = 0.0) -> Measure:
         if mine is not None and (ratio is None or mine > ratio):
             ratio = mine
         over |= other > limits.FLOOR * roundoff and other > limits.RATIO * own
-    if difference > limits.FLOAT64:
+    if difference > limit:
         verdict = Verdict.SEMANTIC
     elif over:
         verdict = Verdict.ROUNDING
@@ -135,7 +137,7 @@ def _difference(pair: Pair, zero: float) -> float:
     scale = rms(pair.torch)
     if scale <= zero and rms(pair.flax) <= zero:
         return 0.0
-    gap = rms(pair.flax - pair.torch)
+    gap = rms(pair.flax.astype(np.float64, copy=False) - pair.torch)
     return gap / scale if scale else (math.inf if gap else 0.0)
 
 

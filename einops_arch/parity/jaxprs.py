@@ -1,0 +1,173 @@
+"""Walk through a traced Flax function, and run it with some of its operations done otherwise.
+
+A program that jax has traced is a list of operations, whoever wrote it and however it was imported. So what is looked
+for here, such as a cast, and what is tried out, such as another padding, needs no layer to be of a known class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["BODIES", "LIFT", "Rule", "evaluate", "lifted", "operations"]
+
+# Given an operation and the values that go into it: the values that come out, or None to do as it says.
+Rule: TypeAlias = Callable[[Any, Sequence[Any]], Sequence[Any] | None]
+
+BODIES = ("jaxpr", "call_jaxpr", "body_jaxpr", "cond_jaxpr", "fun_jaxpr")
+
+
+def operations(program: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Every operation, also in the bodies of others, with the names of the scopes that it stands in.
+
+    Args:
+        program: what `jax.make_jaxpr` returns, or a body of it.
+        path: the scopes around it.
+    """
+    for one in getattr(program, "jaxpr", program).eqns:
+        here = (*path, *(name for name in str(one.source_info.name_stack).split("/") if name))
+        yield one, here
+        for body in _bodies(one):
+            yield from operations(body, here)
+
+
+def evaluate(program: Any, arguments: Sequence[Any], rule: Rule) -> list[Any]:
+    """Run a traced program, with a rule that may replace operations.
+
+    The bodies of loops and of calls are run by the same rule.
+
+    Args:
+        program: what `jax.make_jaxpr` returns.
+        arguments: one array for each of its inputs.
+        rule: asked before each operation.
+    """
+    return _run(program.jaxpr, program.consts, arguments, rule)
+
+
+def lifted(program: Any, arguments: Sequence[Any]) -> list[Any]:
+    """Run a traced program with every floating-point operation in float64, whatever it casts to."""
+    return evaluate(program, [_widened(one) for one in arguments], LIFT)
+
+
+def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa: N802 it is used as a constant
+    """The rule by which nothing is narrower than float64."""
+    name = operation.primitive.name
+    if name == "reduce_precision":
+        return [values[0]]
+    if _bodies(operation) or not any(_is_float(one) for one in (*values, *(var.aval for var in operation.outvars))):
+        return None
+    parameters = {key: _wide_type(value) for key, value in operation.params.items()}
+    return [_widened(one) for one in _bind(operation, [_widened(one) for one in values], parameters)]
+
+
+def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule) -> list[Any]:
+    values: dict[Any, Any] = dict(zip((*body.constvars, *body.invars), (*consts, *arguments), strict=True))
+    for one in body.eqns:
+        given = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in one.invars]
+        found = rule(one, given)
+        if found is None:
+            found = _do(one, given, rule)
+        values.update(zip(one.outvars, found, strict=True))
+    return [out.val if hasattr(out, "val") else values[out] for out in body.outvars]
+
+
+def _do(operation: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
+    import jax
+
+    name, parameters = operation.primitive.name, operation.params
+    if name == "scan":
+        return _scan(parameters, values, rule)
+    if name == "while":
+        return _while(parameters, values, rule)
+    if name == "cond":
+        branches = [lambda *args, body=body: _closed(body, args, rule) for body in parameters["branches"]]
+        return jax.lax.switch(values[0], branches, *values[1:])
+    bodies = _bodies(operation)
+    if bodies and name in _CALLS:
+        return _closed(bodies[0], values, rule)
+    return _bind(operation, values, parameters)
+
+
+# Operations that do what their body does, and nothing else.
+_CALLS = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "remat",
+    "checkpoint",
+    "remat2",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+    "custom_lin",
+)
+
+
+def _closed(body: Any, values: Sequence[Any], rule: Rule) -> list[Any]:
+    return _run(getattr(body, "jaxpr", body), getattr(body, "consts", ()), values, rule)
+
+
+def _scan(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
+    import jax
+
+    fixed, carried = parameters["num_consts"], parameters["num_carry"]
+    consts, carry, rows = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
+
+    def step(carry: Any, row: Any) -> Any:
+        found = _closed(parameters["jaxpr"], [*consts, *carry, *row], rule)
+        # A loop may not change the type of what it carries.
+        return [new.astype(old.dtype) for new, old in zip(found[:carried], carry, strict=True)], found[carried:]
+
+    last, stacked = jax.lax.scan(
+        step, [jax.numpy.asarray(one) for one in carry], list(rows), parameters["length"], parameters["reverse"]
+    )
+    return [*last, *stacked]
+
+
+def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
+    import jax
+
+    of_test, of_body = parameters["cond_nconsts"], parameters["body_nconsts"]
+    for_test, for_body = values[:of_test], values[of_test : of_test + of_body]
+
+    def test(carry: Any) -> Any:
+        return _closed(parameters["cond_jaxpr"], [*for_test, *carry], rule)[0]
+
+    def step(carry: Any) -> Any:
+        found = _closed(parameters["body_jaxpr"], [*for_body, *carry], rule)
+        return [new.astype(old.dtype) for new, old in zip(found, carry, strict=True)]
+
+    return jax.lax.while_loop(test, step, [jax.numpy.asarray(one) for one in values[of_test + of_body :]])
+
+
+def _bind(operation: Any, values: Sequence[Any], parameters: Any) -> Sequence[Any]:
+    primitive = operation.primitive
+    functions, rest = primitive.get_bind_params(parameters)
+    found = primitive.bind(*functions, *values, **rest)
+    return found if primitive.multiple_results else [found]
+
+
+def _bodies(operation: Any) -> list[Any]:
+    named = [operation.params.get(name) for name in BODIES]
+    return [one for one in named if hasattr(one, "eqns")] + list(operation.params.get("branches", ()))
+
+
+def _is_float(value: Any) -> bool:
+    import jax
+
+    return hasattr(value, "dtype") and bool(jax.dtypes.issubdtype(value.dtype, np.floating))
+
+
+def _widened(value: Any) -> Any:
+    return value.astype(np.float64) if _is_float(value) and value.dtype != np.float64 else value
+
+
+def _wide_type(value: Any) -> Any:
+    import jax
+
+    if isinstance(value, np.dtype) and jax.dtypes.issubdtype(value, np.floating):
+        return np.dtype(np.float64)
+    return value

@@ -1,0 +1,69 @@
+"""Which module of Flax belongs to which of PyTorch, where the paths are not the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from einops_arch.errors import ConfigError, suggestion
+
+__all__ = ["Paths", "rename", "torch_paths_of"]
+
+Paths: TypeAlias = "Mapping[str, str] | Callable[[str], str | None]"
+
+
+def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: Iterable[str]) -> dict[str, str]:
+    """PyTorch's path of each Flax path that is not the same.
+
+    Args:
+        paths: from PyTorch's paths to Flax's; a path speaks for all below it, and the longest counts. Or a function
+            of PyTorch's path, which may return None for a module without a counterpart.
+        torch_paths: all of PyTorch.
+        flax_paths: all of Flax.
+
+    Raises:
+        ConfigError: a path that no module has, or two modules with the same counterpart.
+
+    >>> torch_paths_of({"encoder": "enc"}, ["", "encoder", "encoder.0"], ["", "enc", "enc.0"])
+    {'enc': 'encoder', 'enc.0': 'encoder.0'}
+    """
+    if paths is None:
+        return {}
+    ours, theirs = list(torch_paths), set(flax_paths)
+    if isinstance(paths, Mapping):
+        for side, given, known in (("PyTorch", paths.keys(), set(ours)), ("Flax", paths.values(), theirs)):
+            if unknown := next((path for path in given if path not in known), None):
+                raise ConfigError(f"paths: no module of {side} at {unknown!r}; {suggestion(unknown, sorted(known))}")
+    found: dict[str, str] = {}
+    for path in ours:
+        other = _longest(paths, path) if isinstance(paths, Mapping) else paths(path)
+        if other is None or other not in theirs:
+            continue
+        if other in found and found[other] != path:
+            raise ConfigError(f"paths: {found[other]!r} and {path!r} of PyTorch both go to {other!r} of Flax")
+        found[other] = path
+    taken = set(found.values())
+    # A module of another meaning that happens to have the name keeps out of the way.
+    found |= {path: f"{path} (Flax)" for path in theirs - set(found) if path in taken}
+    return {other: path for other, path in found.items() if other != path}
+
+
+def rename(name: str, paths: Mapping[str, str]) -> str:
+    """The name of a module, or of something inside of one, by the longest path that it begins with.
+
+    >>> rename("enc.0.weight", {"enc": "encoder", "enc.0": "encoder.first"})
+    'encoder.first.weight'
+    """
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        if (path := paths.get(".".join(parts[:count]))) is not None:
+            return ".".join([path, *parts[count:]])
+    return name
+
+
+def _longest(paths: Mapping[str, str], path: str) -> str:
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        if (other := paths.get(".".join(parts[:count]))) is not None:
+            return ".".join([other, *parts[count:]])
+    return path

@@ -1,0 +1,141 @@
+"""Teacher forcing: every module of both sides is given the same recorded inputs, so that errors do not pile up.
+
+The first module that is wrong is named even where float64 is not to be had: with equal inputs, what two right modules
+give differs by their own rounding alone. Without float64 that is all there is to see: a difference below
+`limits.TEACHER` roundoffs stays unseen, and a module that holds others is allowed as much for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.parity import limits
+from einops_arch.parity.inputs import Inputs
+from einops_arch.parity.layouts import Layout, TraceCall, resolve, resolve_inputs
+from einops_arch.parity.report import Report
+from einops_arch.parity.rows import Two, module_rows
+from einops_arch.parity.torch_run import Call, Run
+from einops_arch.parity.values import flatten, rebuild
+from einops_arch.parity.verdicts import Array
+from einops_arch.port.arrays import dtype_kind
+
+__all__ = ["teacher_report"]
+
+
+def teacher_report(
+    ours: Any,
+    theirs: Any,
+    given: Inputs,
+    run: Run,
+    trace: Sequence[TraceCall],
+    known: Sequence[tuple[Any, Layout]],
+    why: str,
+    *,
+    mode: str,
+) -> Report:
+    """Give each Flax module the inputs that PyTorch's had, in PyTorch's own dtype and in float64.
+
+    Args:
+        ours: PyTorch's side.
+        theirs: Flax's side.
+        given: the inputs of both.
+        run: PyTorch's, in its own dtype, with the inputs of every module.
+        trace: of that run.
+        known: the tensors whose layouts are said.
+        why: why there is no float64; empty if there is.
+        mode: of the report.
+    """
+    layouts = resolve(trace, theirs.modules, known)
+    input_layouts = resolve_inputs(trace, theirs.modules, known)
+    forms = theirs.run(*given.flax, 1, double=False, inputs_of=None).inputs
+    notes: list[str] = []
+    nests: dict[tuple[str, int], Any] = {}
+    for key, nest in run.inputs.items():
+        if key in forms:
+            found = _in_flax_form(nest, forms[key], input_layouts[key])
+            if isinstance(found, str):
+                notes.append(f"{key[0] or '(network)'}: not given PyTorch's inputs: {found}")
+            else:
+                nests[key] = found
+    other = _forced(theirs.forced(nests, double=False), run, notes)
+    wide = wide_other = None
+    if not why:
+        wide = ours.forced({key: run.inputs[key] for key in nests}, double=True)
+        wide_other = theirs.forced(nests, double=True)
+        failed = [str(one) for one in (*wide.values(), *wide_other.values()) if isinstance(one, Exception)]
+        why = failed[0].splitlines()[0] if failed else ""
+    recorded = Run([call for call in run.calls if (call.path, call.index) in nests])
+    if why or wide is None or wide_other is None:
+        two = Two(ours.modules, theirs.modules, recorded, other, None, None, layouts)
+        notes.append(
+            f"float64 is not to be had ({why}): modules were given the same inputs in {ours.dtype}, and a difference "
+            f"below {limits.TEACHER:g} roundoffs of a module cannot be seen"
+        )
+        rows, more = module_rows(two, limit=_limits(two, ours.dtype))
+    else:
+        wide_runs = [_forced(one, run, notes) for one in (wide, wide_other)]
+        two = Two(ours.modules, theirs.modules, *wide_runs, recorded, other, layouts)
+        notes.append("each module was given the inputs that PyTorch's had")
+        rows, more = module_rows(two)
+    return Report(rows=rows, outputs=(), mode=mode, notes=(*more, *notes))
+
+
+def in_order(nest: Any, is_array: Any) -> list[Any]:
+    """The arrays of arguments by position, then by name in the caller's order."""
+    args, kwargs = nest
+    return [one for value in (args, *kwargs.values()) for _, one in flatten(value, is_array)]
+
+
+def _in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
+    """PyTorch's arrays in the places that Flax's arguments have for them; or why they do not fit."""
+    values, slots = in_order(nest, _is_array), in_order(form, _is_array)
+    if len(values) != len(slots):
+        return f"{len(values)} arrays in PyTorch, {len(slots)} in Flax"
+    moved: list[Array] = []
+    for value, slot, layout in zip(values, slots, [*layouts, *[None] * len(values)], strict=False):
+        array = value if layout is None or len(layout) != value.ndim else value.transpose(layout)
+        if array.shape != slot.shape:
+            return f"shapes {array.shape} and {slot.shape}"
+        floats = dtype_kind(slot.dtype) == "floating-point"
+        moved.append(array if floats else array.astype(slot.dtype))
+    rest = iter(moved)
+    args, kwargs = form
+    return (
+        rebuild(args, lambda *_: next(rest), _is_array),
+        {name: rebuild(value, lambda *_: next(rest), _is_array) for name, value in kwargs.items()},
+    )
+
+
+def _forced(found: Mapping[tuple[str, int], Any], run: Run, notes: list[str]) -> Run:
+    """Calls in the order of the run that was recorded."""
+    calls = []
+    for call in run.calls:
+        arrays = found.get((call.path, call.index))
+        if isinstance(arrays, Exception):
+            notes.append(f"{call.path or '(network)'}: {type(arrays).__name__}: {arrays}")
+        elif arrays is not None:
+            calls.append(Call(call.path, call.index, tuple(arrays)))
+    return Run(calls)
+
+
+def _limits(two: Two, dtype: np.dtype[Any]) -> Any:
+    """By path: so many roundoffs for each module inside that does something itself."""
+    import ml_dtypes
+
+    paths = [call.path for call in two.torch.calls]
+    unit = limits.TEACHER * float(ml_dtypes.finfo(dtype).eps) / 2
+
+    def limit(path: str) -> float:
+        start = f"{path}." if path else ""
+        inside = [one for one in paths if one.startswith(start) and one != path]
+        leaves = [one for one in inside if not any(other.startswith(f"{one}.") for other in inside)]
+        return unit * max(1, len(leaves))
+
+    return limit
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
