@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from einops_arch.checkpoints import orbax_folder, safetensors_file, torch_file
+from einops_arch.checkpoints import destination, orbax_folder, safetensors_file, torch_file
 from einops_arch.checkpoints.checkpoint import Checkpoint
-from einops_arch.checkpoints.destination import replacing
 from einops_arch.errors import CheckpointError
 
-__all__ = ["FORMATS", "format_of", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMATS", "check_destination", "format_of", "read_checkpoint", "write_checkpoint"]
 
 FORMATS = {
     ".safetensors": "safetensors",
@@ -61,6 +60,30 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return safetensors_file.read(path) if kind == "safetensors" else torch_file.read(path)
 
 
+def check_destination(path: str | Path, framework: str, *, force: bool = False) -> None:
+    """Raise what `write_checkpoint` would raise, before the work that leads to it.
+
+    Args:
+        path: where to.
+        framework: `"torch"` or `"flax"`: whose names and layout the arrays will have.
+        force: replace what is there.
+
+    Raises:
+        DestinationError: the destination exists already, or its folder is not there.
+        CheckpointError: no format has such a name, or the format does not hold the state of that framework.
+    """
+    kind = format_of(path)
+    if kind == "torch" and framework != "torch":
+        raise CheckpointError(
+            f"{path}: a .pt file holds PyTorch's state; write .safetensors or an Orbax folder for Flax"
+        )
+    if kind == "orbax" and framework != "flax":
+        raise CheckpointError(
+            f"{path}: an Orbax folder holds the state of a Flax model; write .safetensors or .pt for PyTorch"
+        )
+    destination.check(Path(path), force=force)
+
+
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
     """Write a checkpoint: whole, or not at all.
 
@@ -73,11 +96,12 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = 
 
     Raises:
         DestinationError: the destination exists already, or cannot be written; nothing is left behind then.
-        CheckpointError: no format has such a name.
+        CheckpointError: no format has such a name, or the format does not hold the state of that framework.
     """
     path = Path(path)
+    check_destination(path, checkpoint.framework, force=force)
     write = {"safetensors": safetensors_file.write, "torch": torch_file.write, "orbax": orbax_folder.write}[
         format_of(path)
     ]
-    with replacing(path, force=force) as temporary:
+    with destination.replacing(path, force=force) as temporary:
         write(temporary, checkpoint)
