@@ -19,7 +19,9 @@ from einops_arch.errors import PortError
 __all__ = ["example_inputs", "random_numbers", "random_state", "randomize"]
 
 
-def example_inputs(config: Config, seed: int = 0, batch: int | None = None) -> tuple[np.ndarray[Any, Any], ...]:
+def example_inputs(
+    config: Config, seed: int = 0, batch: int | None = None, sizes: Mapping[str, int] | None = None
+) -> tuple[np.ndarray[Any, Any], ...]:
     """Inputs for a network of this config, in PyTorch's layout.
 
     Floats are bell-shaped with mean 0 and variance 1, in float32; indices are int64. Axes that the config leaves free
@@ -29,14 +31,18 @@ def example_inputs(config: Config, seed: int = 0, batch: int | None = None) -> t
         config: what the network takes.
         seed: another seed, other numbers.
         batch: the size of the axis `b`; a free size like the others if left out.
+        sizes: sizes of other axes that the config leaves free, where small ones will not do.
 
     >>> from einops_arch.architectures.convnet import ConvNetConfig
     >>> [x.shape for x in example_inputs(ConvNetConfig.mnist())]
     [(3, 1, 28, 28)]
+    >>> from einops_arch.architectures.super_resolution import SuperResolutionConfig
+    >>> [x.shape for x in example_inputs(SuperResolutionConfig.tiny(), batch=2, sizes={"h": 64, "w": 96})]
+    [(2, 1, 64, 96)]
     """
     inputs = config.inputs()
-    sizes = _free_sizes(inputs, batch)
-    return tuple(_example(axes, tuple(sizes[name] for name in axes.axes.split()), seed) for axes in inputs)
+    bound = _free_sizes(inputs, {**(sizes or {}), **({} if batch is None else {"b": batch})})
+    return tuple(_example(axes, tuple(bound[name] for name in axes.axes.split()), seed) for axes in inputs)
 
 
 def random_state(
@@ -134,15 +140,15 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _free_sizes(inputs: Sequence[Axes], batch: int | None) -> dict[str, int]:
-    sizes: dict[str, int] = {} if batch is None else {"b": batch}
+def _free_sizes(inputs: Sequence[Axes], given: Mapping[str, int]) -> dict[str, int]:
+    sizes = dict(given)
     for axes in inputs:
         sizes |= axes.sizes
     for axes in inputs:
         for name in axes.axes.split():
             if name not in sizes:
-                size = max(3, axes.least.get(name, 1))
-                while size in sizes.values():
+                size, step = max(3, axes.least.get(name, 1)), axes.multiple.get(name, 1)
+                while size in sizes.values() or size % step:
                     size += 1
                 sizes[name] = size
     return sizes
