@@ -73,6 +73,12 @@ def tests_parity(session: nox.Session) -> None:
     tests(session, "parity")
 
 
+@nox.session(name="tests-oracles")
+def tests_oracles(session: nox.Session) -> None:
+    """The public networks against torchvision, timm and transformers (minutes; not among CI's; pytest arguments)."""
+    tests(session, "oracles")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and its formatting (-- --fix to repair what it can)."""
@@ -128,7 +134,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the pages strictly and run their code: a warning fails (-- serve shows them while you write)."""
-    install(session, "parity-cpu", *group("docs"), *group("test"))
+    install(session, "parity-cpu", *group("docs"), *group("lint"), *group("test"))  # ruff lays out signatures
     session.env["NO_MKDOCS_2_WARNING"] = "1"  # a notice of the theme, not of the pages
     if session.posargs:
         session.run("mkdocs", *session.posargs)
