@@ -8,9 +8,8 @@ before the scan over time.
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import jax
@@ -24,13 +23,10 @@ from einops_arch.errors import ConfigError, DtypeError, ShapeError
 from einops_arch.flax._checks import check_fraction, check_sizes
 from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax._init import uniform_fan_in
+from einops_arch.flax._scan import Carry, Step, gru_step, lstm_step, relu_step, scan, tanh_step
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
-Carry: TypeAlias = tuple[jax.Array, ...]
-# The state after one step, from the one before and two products b (gate hidden) with their biases: of the input, and
-# of the hidden state.
-Step: TypeAlias = Callable[[Carry, jax.Array, jax.Array], Carry]
 Lengths: TypeAlias = jax.Array | np.ndarray | Sequence[int]
 
 
@@ -172,7 +168,7 @@ class _Recurrent(nnx.Module):
                 outputs = []
             carry = tuple(zeros if part is None else part[row] for part in carries)
             own = {name: leaves[name + suffix] for name in self._leaves()}
-            output, final = _scan(self._step(), x, carry, own, valid, reverse=suffix.endswith("reverse"))
+            output, final = scan(self._step(), x, carry, own, valid, reverse=suffix.endswith("reverse"))
             outputs.append(output)
             finals.append(final)
         stacked = tuple(jnp.stack(parts) for parts in zip(*finals, strict=True))
@@ -241,7 +237,7 @@ class LSTM(_Recurrent):
     _state_names = ("h", "c")
 
     def _step(self) -> Step:
-        return _lstm
+        return lstm_step
 
 
 class GRU(_Recurrent):
@@ -280,7 +276,7 @@ class GRU(_Recurrent):
     _gates = 3
 
     def _step(self) -> Step:
-        return _gru
+        return gru_step
 
 
 class RNN(_Recurrent):
@@ -345,58 +341,7 @@ class RNN(_Recurrent):
         )
 
     def _step(self) -> Step:
-        return _rnn_tanh if self.nonlinearity == "tanh" else _rnn_relu
-
-
-@functools.partial(jax.jit, static_argnames=("step", "reverse"))
-def _scan(
-    step: Step, x: jax.Array, carry: Carry, leaves: dict[str, jax.Array], valid: jax.Array | None, *, reverse: bool
-) -> tuple[jax.Array, Carry]:
-    """One layer in one direction: `t b i -> t b hidden` and its final state.
-
-    Compiled once for all equal shapes, so that a call outside of `jax.jit` does not compile again.
-    """
-    projected = x @ leaves["weight_ih"]
-    if "bias_ih" in leaves:
-        projected = projected + leaves["bias_ih"]
-
-    def body(before: Carry, now: tuple[jax.Array, jax.Array | None]) -> tuple[Carry, jax.Array]:
-        inputs, keep = now
-        hidden = before[0] @ leaves["weight_hh"]
-        if "bias_hh" in leaves:
-            hidden = hidden + leaves["bias_hh"]
-        after = step(before, inputs, hidden)
-        if keep is None:
-            return after, after[0]
-        # The state stands still beyond a sequence's end; in reverse it has not started to move there.
-        after = tuple(jnp.where(keep, new, old) for new, old in zip(after, before, strict=True))
-        return after, jnp.where(keep, after[0], jnp.zeros_like(after[0]))
-
-    final, output = jax.lax.scan(body, carry, (projected, valid), reverse=reverse)
-    return output, final
-
-
-def _lstm(before: Carry, inputs: jax.Array, hidden: jax.Array) -> Carry:
-    i, f, g, o = jnp.split(inputs + hidden, 4, axis=-1)
-    c = jax.nn.sigmoid(f) * before[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-
-def _gru(before: Carry, inputs: jax.Array, hidden: jax.Array) -> Carry:
-    reset_inputs, update_inputs, new_inputs = jnp.split(inputs, 3, axis=-1)
-    reset_hidden, update_hidden, new_hidden = jnp.split(hidden, 3, axis=-1)
-    reset = jax.nn.sigmoid(reset_inputs + reset_hidden)
-    update = jax.nn.sigmoid(update_inputs + update_hidden)
-    new = jnp.tanh(new_inputs + reset * new_hidden)
-    return (new + update * (before[0] - new),)
-
-
-def _rnn_tanh(_: Carry, inputs: jax.Array, hidden: jax.Array) -> Carry:
-    return (jnp.tanh(inputs + hidden),)
-
-
-def _rnn_relu(_: Carry, inputs: jax.Array, hidden: jax.Array) -> Carry:
-    return (jax.nn.relu(inputs + hidden),)
+        return tanh_step if self.nonlinearity == "tanh" else relu_step
 
 
 def _valid_steps(layer: str, lengths: Lengths, steps: int, batch: int) -> jax.Array:
