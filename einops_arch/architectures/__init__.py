@@ -19,6 +19,7 @@ from einops_arch.architectures.shufflenet import ShuffleNetConfig
 from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
+from einops_arch.architectures.vit import ViTConfig
 from einops_arch.errors import UnknownArchitectureError, suggestion
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "StyleTransferConfig",
     "SuperResolutionConfig",
     "VGG16FeaturesConfig",
+    "ViTConfig",
     "get",
     "names",
     "of_config",
@@ -84,6 +86,7 @@ _REGISTRY = {
     "shufflenet": ShuffleNetConfig,
     "language_model": LanguageModelConfig,
     "sentiment_rnn": SentimentRNNConfig,
+    "vit": ViTConfig,
 }
 
 

@@ -1,0 +1,138 @@
+"""ViT in Flax. The PyTorch twin is `einops_arch/torch/vit.py`."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from einops import repeat
+from flax import nnx
+from jax import Array
+
+from einops_arch.architectures._resize import resize_positions, resize_weights
+from einops_arch.architectures.vit import ViTConfig
+from einops_arch.flax._transformer import DotProductAttention, PatchLinear, SmallLinear, normal
+from einops_arch.flax.layers import (
+    GELU,
+    Dropout,
+    Identity,
+    LayerNorm,
+    MergeHeads,
+    Patchify,
+    Rearrange,
+    Reduce,
+    Sequential,
+)
+
+__all__ = ["ViT"]
+
+
+class ViT(nnx.Module):
+    """Classify images `b h w c` of any size that the patch divides; gives logits `b o`.
+
+    An image is cut into patches, `b (h p1) (w p2) c -> b (h w) (c p1 p2)`, which are tokens from there on; a class
+    token comes before them. For another grid than the config's the position embedding is resized, bicubic. At the end
+    the class token, or the mean of the patches, goes through a linear layer.
+
+    Args:
+        config: sizes; those of ViT-B/16 if left out.
+        rngs: random streams `params` and `dropout`.
+
+    Raises:
+        ShapeError: the image does not have the channels of the config, or has a side that the patch does not divide.
+
+    Source: Dosovitskiy et al. 2020, arXiv:2010.11929. Names, layouts and initial distributions are those of timm's
+    `vit_*_patch*`, whose weights load as they are.
+
+    >>> model = ViT(ViTConfig.tiny(), rngs=nnx.Rngs(0))
+    >>> model(jnp.zeros((2, 6, 8, 3))).shape, model(jnp.zeros((2, 10, 4, 3))).shape
+    ((2, 7), (2, 7))
+    """
+
+    def __init__(self, config: ViTConfig | None = None, *, rngs: nnx.Rngs) -> None:
+        self.config = config = config or ViTConfig()
+        e, before = config.embedding, config.tokens_before_patches
+        h, w = config.grid
+        self.cls_token = nnx.Param(normal(1e-6)(rngs.params(), (1, 1, e))) if config.class_token else None
+        self.pos_embed = nnx.Param(normal(0.02)(rngs.params(), (1, before + h * w, e)))
+        self.patch_embed = Sequential(
+            {
+                "patchify": Patchify(config.patch_size),
+                "proj": PatchLinear(config.in_channels, e, config.patch_size, rngs=rngs),
+            }
+        )
+        self.pos_drop = Dropout(config.dropout, rngs=rngs)
+        self.blocks = Sequential(*(Block(config, rngs=rngs) for _ in range(config.layers)))
+        norm = LayerNorm(e, epsilon=config.epsilon, rngs=rngs)
+        self.norm = Identity() if config.norm_after_pool else norm
+        self.pool = Rearrange("b 1 e -> b e") if config.pool == "token" else Reduce("b n e -> b e", "mean")
+        self.fc_norm = norm if config.norm_after_pool else Identity()
+        self.head = SmallLinear(e, config.classes, rngs=rngs) if config.classes else Identity()
+
+    def __call__(self, image: Array) -> Array:
+        """Images `b h w c` to logits `b o`."""
+        self.config.check_inputs(image, channels_last=True)
+        b, height, width, _ = image.shape
+        x = self.patch_embed(image)
+        if self.cls_token is not None:
+            x = jnp.concatenate([repeat(self.cls_token[...], "1 1 e -> b 1 e", b=b), x], axis=1)
+        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
+        x = self.norm(self.blocks(x))
+        x = self.pool(x[:, self.config.pooled_tokens])
+        return self.head(self.fc_norm(x))
+
+    def _positions(self, grid: tuple[int, int]) -> Array:
+        """The position embedding `1 n e` for a grid of patches; the class token's own stays as it is."""
+        pos_embed = self.pos_embed[...]
+        if grid == self.config.grid:
+            return pos_embed
+        before, dtype = self.config.tokens_before_patches, pos_embed.dtype
+        rows, columns = (
+            jnp.array(
+                resize_weights(old, new, antialias=self.config.antialias),
+                # Half precision is too coarse for the weights.
+                dtype=jnp.promote_types(dtype, jnp.float32),
+            )
+            for old, new in zip(self.config.grid, grid, strict=True)
+        )
+        resized = resize_positions(pos_embed[:, before:].astype(rows.dtype), self.config.grid, rows, columns)
+        return jnp.concatenate([pos_embed[:, :before], resized.astype(dtype)], axis=1)
+
+
+class Block(nnx.Module):
+    """Tokens `b n e` to tokens: attention and a multilayer perceptron, each after a norm and beside a shortcut."""
+
+    def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
+        e = config.embedding
+        self.norm1 = LayerNorm(e, epsilon=config.epsilon, rngs=rngs)
+        self.attn = Attention(config, rngs=rngs)
+        self.norm2 = LayerNorm(e, epsilon=config.epsilon, rngs=rngs)
+        self.mlp = Sequential(
+            {
+                "fc1": SmallLinear(e, config.hidden, rngs=rngs),
+                "act": GELU(approximate=False),
+                "drop1": Dropout(config.dropout, rngs=rngs),
+                "fc2": SmallLinear(config.hidden, e, rngs=rngs),
+                "drop2": Dropout(config.dropout, rngs=rngs),
+            }
+        )
+
+    def __call__(self, x: Array) -> Array:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nnx.Module):
+    """Tokens `b n e` to tokens, each a mean over all of them, in several heads: `b n (qkv heads k)` in one layer."""
+
+    def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
+        e = config.embedding
+        self.qkv = SmallLinear(e, 3 * e, use_bias=config.qkv_bias, rngs=rngs)
+        self.split = Rearrange("b n (qkv heads k) -> qkv b heads n k", qkv=3, heads=config.heads)
+        self.attend = DotProductAttention(config.attention_dropout, rngs=rngs)
+        self.merge = MergeHeads()
+        self.proj = SmallLinear(e, e, rngs=rngs)
+        self.proj_drop = Dropout(config.dropout, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        q, k, v = self.split(self.qkv(x))
+        x = self.merge(self.attend(q, k, v))
+        return self.proj_drop(self.proj(x))

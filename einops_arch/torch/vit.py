@@ -1,0 +1,130 @@
+"""ViT in PyTorch. The Flax twin is `einops_arch/flax/vit.py`."""
+
+from __future__ import annotations
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from einops_arch.architectures._resize import resize_positions, resize_weights
+from einops_arch.architectures.vit import ViTConfig
+from einops_arch.torch._sequential import NamedSequential
+from einops_arch.torch._transformer import DotProductAttention, PatchLinear, small_linear
+from einops_arch.torch.layers import MergeHeads, Patchify, Rearrange, Reduce
+
+__all__ = ["ViT"]
+
+
+class ViT(nn.Module):
+    """Classify images `b c h w` of any size that the patch divides; gives logits `b o`.
+
+    An image is cut into patches, `b c (h p1) (w p2) -> b (h w) (c p1 p2)`, which are tokens from there on; a class
+    token comes before them. For another grid than the config's the position embedding is resized, bicubic. At the end
+    the class token, or the mean of the patches, goes through a linear layer.
+
+    Args:
+        config: sizes; those of ViT-B/16 if left out.
+
+    Raises:
+        ShapeError: the image does not have the channels of the config, or has a side that the patch does not divide.
+
+    Source: Dosovitskiy et al. 2020, arXiv:2010.11929. Names, layouts and initial distributions are those of timm's
+    `vit_*_patch*`, whose weights load as they are.
+
+    >>> model = ViT(ViTConfig.tiny())
+    >>> model(torch.zeros(2, 3, 6, 8)).shape, model(torch.zeros(2, 3, 10, 4)).shape
+    (torch.Size([2, 7]), torch.Size([2, 7]))
+    """
+
+    def __init__(self, config: ViTConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ViTConfig()
+        e, before = config.embedding, config.tokens_before_patches
+        h, w = config.grid
+        self.cls_token = nn.Parameter(torch.empty(1, 1, e).normal_(std=1e-6)) if config.class_token else None
+        self.pos_embed = nn.Parameter(torch.empty(1, before + h * w, e).normal_(std=0.02))
+        self.patch_embed = NamedSequential(
+            {
+                "patchify": Patchify(config.patch_size),
+                "proj": PatchLinear(config.in_channels, e, config.patch_size),
+            }
+        )
+        self.pos_drop = nn.Dropout(config.dropout)
+        self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
+        norm = nn.LayerNorm(e, eps=config.epsilon)
+        self.norm = nn.Identity() if config.norm_after_pool else norm
+        self.pool = Rearrange("b 1 e -> b e") if config.pool == "token" else Reduce("b n e -> b e", "mean")
+        self.fc_norm = norm if config.norm_after_pool else nn.Identity()
+        self.head = small_linear(e, config.classes) if config.classes else nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images `b c h w` to logits `b o`."""
+        self.config.check_inputs(image)
+        b, _, height, width = image.shape
+        x = self.patch_embed(image)
+        if self.cls_token is not None:
+            x = torch.cat([repeat(self.cls_token, "1 1 e -> b 1 e", b=b), x], dim=1)
+        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
+        x = self.norm(self.blocks(x))
+        x = self.pool(x[:, self.config.pooled_tokens])
+        return self.head(self.fc_norm(x))
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        """The position embedding `1 n e` for a grid of patches; the class token's own stays as it is."""
+        if grid == self.config.grid:
+            return self.pos_embed
+        before, dtype = self.config.tokens_before_patches, self.pos_embed.dtype
+        rows, columns = (
+            torch.tensor(
+                resize_weights(old, new, antialias=self.config.antialias),
+                # Half precision is too coarse for the weights.
+                dtype=torch.promote_types(dtype, torch.float32),
+                device=self.pos_embed.device,
+            )
+            for old, new in zip(self.config.grid, grid, strict=True)
+        )
+        resized = resize_positions(self.pos_embed[:, before:].to(rows.dtype), self.config.grid, rows, columns)
+        return torch.cat([self.pos_embed[:, :before], resized.to(dtype)], dim=1)
+
+
+class Block(nn.Module):
+    """Tokens `b n e` to tokens: attention and a multilayer perceptron, each after a norm and beside a shortcut."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        e = config.embedding
+        self.norm1 = nn.LayerNorm(e, eps=config.epsilon)
+        self.attn = Attention(config)
+        self.norm2 = nn.LayerNorm(e, eps=config.epsilon)
+        self.mlp = NamedSequential(
+            {
+                "fc1": small_linear(e, config.hidden),
+                "act": nn.GELU(approximate="none"),
+                "drop1": nn.Dropout(config.dropout),
+                "fc2": small_linear(config.hidden, e),
+                "drop2": nn.Dropout(config.dropout),
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nn.Module):
+    """Tokens `b n e` to tokens, each a mean over all of them, in several heads: `b n (qkv heads k)` in one layer."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        e = config.embedding
+        self.qkv = small_linear(e, 3 * e, bias=config.qkv_bias)
+        self.split = Rearrange("b n (qkv heads k) -> qkv b heads n k", qkv=3, heads=config.heads)
+        self.attend = DotProductAttention(config.attention_dropout)
+        self.merge = MergeHeads()
+        self.proj = small_linear(e, e)
+        self.proj_drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(self.qkv(x))
+        x = self.merge(self.attend(q, k, v))
+        return self.proj_drop(self.proj(x))
