@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "backends"
-BACKENDS = ("numpy", "torch", "jax", "parity", "all")
+BACKENDS = ("numpy", "torch", "jax", "parity", "oracles", "all")
 DEVICES = ("cpu", "cuda")
 
 
@@ -54,9 +54,9 @@ def choose(backend: str, device: str) -> Environment:
     Raises:
         ValueError: There is no such environment.
     """
+    if backend in ("numpy", "oracles") and device != "cpu":
+        raise ValueError(f"--backend {backend} has no device {device!r}; leave out --device, or choose another backend")
     if backend == "numpy":
-        if device != "cpu":
-            raise ValueError(f"--backend numpy has no device {device!r}; leave out --device, or choose another backend")
         return read("numpy")
     if backend != "all":
         return read(f"{backend}-{device}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PREFIXES = ("core", "torch", "flax", "parity")
+PREFIXES = ("core", "torch", "flax", "parity", "oracles")
 # What the doctests of a file in the package need, by the start of its path; everything else needs numpy only.
 DOCTESTS = {
     "torch/": "torch",
@@ -14,6 +14,7 @@ DOCTESTS = {
     "checkpoints/": "parity",
     "cli/": "parity",
     "port/transfer.py": "parity",
+    "port/optimizer": "parity",
 }
 
 

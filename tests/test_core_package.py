@@ -17,15 +17,21 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ROOT / "backends"
-NAMES = ["jax-cpu", "jax-cuda", "numpy", "parity-cpu", "parity-cuda", "torch-cpu", "torch-cuda"]
+NAMES = ["jax-cpu", "jax-cuda", "numpy", "oracles-cpu", "parity-cpu", "parity-cuda", "torch-cpu", "torch-cuda"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
 
 def requirements(name: str) -> dict[str, Requirement]:
     lines = (BACKENDS / name / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {canonicalize_name(each.name): each for each in parsed}
+    parsed = {}
+    for line in lines:
+        if line.startswith("-r "):
+            parsed |= requirements(line.removeprefix("-r ../").removesuffix("/requirements.txt"))
+        elif line and not line.startswith("#"):
+            each = Requirement(line)
+            parsed[canonicalize_name(each.name)] = each
+    return parsed
 
 
 def pin(requirement: Requirement) -> str:
@@ -70,13 +76,13 @@ def test_an_environment_is_well_formed(name):
     kind, _, device = name.partition("-")
     assert environment.device == (device or "cpu")
     assert set(environment.extras) <= set(EXTRAS)
-    assert set(environment.prefixes) <= {"core", "torch", "flax", "parity"}
+    assert set(environment.prefixes) <= {"core", "torch", "flax", "parity", "oracles"}
     assert set(environment.frameworks).isdisjoint(environment.absent)
     assert all(isinstance(value, str) for value in environment.variables.values())
     assert environment.variables.get("JAX_ENABLE_X64") == ("1" if "jax" in environment.frameworks else None)
     assert ("notes.md" in {path.name for path in (BACKENDS / name).iterdir()}) == (device == "cuda")
     assert {"torch", "jax", "flax"} == set(environment.frameworks) - {"numpy"} | set(environment.absent)
-    assert kind in {"numpy", "torch", "jax", "parity"}
+    assert kind in {"numpy", "torch", "jax", "parity", "oracles"}
 
 
 @pytest.mark.parametrize("name", NAMES)
