@@ -1,0 +1,63 @@
+"""Build a network from a state, with no random weights on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from einops_arch import architectures
+from einops_arch.architectures import Config
+from einops_arch.errors import PortError
+from einops_arch.flax.state import load_state_dict, named_modules
+
+__all__ = ["from_state"]
+
+
+def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | None = None) -> Any:
+    """The Flax network of a config, with the weights of a state that has PyTorch's names and layout.
+
+    The same as building the network and calling `load_state_dict`, but no weight is drawn only to be replaced: a
+    large network is there sooner and takes its weights' memory once.
+
+    Args:
+        config: the config of a registered architecture.
+        state: numpy arrays, jax arrays or torch tensors by name; a bfloat16 state makes a bfloat16 network.
+        rngs: random streams of dropout, which forks the stream `dropout` for each layer, in the order of the layers;
+            `nnx.Rngs(0)` if left out.
+
+    Returns:
+        The network, in training mode as every new one.
+
+    Raises:
+        PortError: names, shapes or dtypes do not fit.
+        UnknownArchitectureError: the config's class is not in the registry.
+
+    >>> from einops_arch.architectures import ConvNetConfig
+    >>> from einops_arch.flax import state_dict
+    >>> from einops_arch.flax.convnet import ConvNet
+    >>> state = state_dict(ConvNet(ConvNetConfig.tiny(), rngs=nnx.Rngs(0)))
+    >>> model = from_state(ConvNetConfig.tiny(), state)
+    >>> bool((model.conv1.bias[...] == state["conv1.bias"]).all())
+    True
+    """
+    model = architectures.of_config(config).abstract_flax_model(config)
+    rngs = rngs or nnx.Rngs(0)
+    for _, module in named_modules(model):
+        for name, value in vars(module).items():
+            if isinstance(value, nnx.RngStream):
+                setattr(module, name, rngs["dropout"].fork())
+    load_state_dict(model, state)
+    empty = [
+        ".".join(map(str, path))
+        for path, variable in nnx.to_flat_state(nnx.state(model))
+        if isinstance(variable.get_value(), jax.ShapeDtypeStruct)
+    ]
+    if empty:
+        raise PortError(
+            f"from_state: the state has no values for {', '.join(empty)} of {type(model).__name__}; likely fix: build "
+            "the network with rngs= and call load_state_dict"
+        )
+    return model
