@@ -11,6 +11,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DestinationError",
+    "DiscoveryError",
     "DtypeError",
     "EinopsArchError",
     "IndexRangeError",
@@ -65,6 +66,19 @@ class CheckpointError(EinopsArchError, ValueError):
 
 class DestinationError(EinopsArchError, OSError):
     """The place to write to exists already or cannot be written."""
+
+
+class DiscoveryError(EinopsArchError, ValueError):
+    """Code does something that no pattern says: it cuts, turns round, computes, or mixes what should stay apart.
+
+    Args:
+        message: what is wrong, with a small example.
+        kind: one word for it, such as `"crosses"`, `"slice"`, `"flip"` or `"random"`.
+    """
+
+    def __init__(self, message: str, *, kind: str = "no pattern") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ParityError(EinopsArchError, AssertionError):

@@ -1,0 +1,84 @@
+"""Where a function puts each element: moves and repetitions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from einops_arch.discovery.arrays import Runner
+from einops_arch.discovery.refusals import explain
+from einops_arch.discovery.sampling import Sizes
+from einops_arch.discovery.structure import NoPatternError, Structure, decompose
+from einops_arch.discovery.values import counted, scattered, shapes_of
+
+__all__ = ["Moves", "index_map", "moved"]
+
+
+def index_map(output: Any, total: int) -> Any:
+    """The map that counted elements tell: which one is where, -1 for anything else.
+
+    Raises:
+        NoPatternError: the output holds values that are none of the input's, and that are not all the same.
+    """
+    rounded = np.rint(output) if output.dtype.kind == "f" else output
+    if output.dtype.kind not in "fiu" or not np.array_equal(rounded, output):
+        raise NoPatternError("computes", "it computes new values")
+    origin = rounded.astype(np.int64) - 1
+    outside = (origin < 0) | (origin >= total)
+    if outside.any():
+        if len(np.unique(origin[outside])) > 1 or outside.all():
+            raise NoPatternError("computes", "it computes new values")
+        origin[outside] = -1
+    return origin
+
+
+def moved(arrays: Sequence[Any], origin: Any) -> Any:
+    """The values that a map takes from arrays; NaN where it takes none."""
+    values = np.concatenate([*(np.ravel(array).astype(np.float64) for array in arrays), [np.nan]])
+    return values[origin]
+
+
+@dataclass
+class Moves:
+    """Reads a function as a move of the elements of its one input.
+
+    Args:
+        runner: the function; its output is one array.
+        inputs: the names of the input's axes.
+    """
+
+    runner: Runner
+    inputs: tuple[tuple[str, ...], ...]
+
+    def origin(self, sizes: Sizes) -> Any:
+        """The index map at these sizes, proven on random values of both signs."""
+        shapes = shapes_of(self.inputs, sizes)
+        (output,) = self.runner(*counted(shapes))
+        origin = index_map(output, sum(map(math.prod, shapes)))
+        values = scattered(shapes, seed=1)
+        (found,) = self.runner(*values)
+        expected = moved(values, origin)
+        same = (found == expected) | (origin < 0)
+        if not same.all():
+            raise NoPatternError("values", "where it puts an element depends on the values")
+        return origin
+
+    def __call__(self, sizes: Sizes) -> Structure:
+        """The structure at these sizes.
+
+        Raises:
+            NoPatternError: no pattern does it; the reason is in words of the input's axes.
+        """
+        (shape,) = shapes_of(self.inputs, sizes)
+        origin = self.origin(sizes)
+        counts = np.bincount(np.maximum(origin, 0).reshape(-1), minlength=math.prod(shape))
+        try:
+            if not counts.all() or (origin < 0).any():
+                raise NoPatternError("slice", "a part of the input is left out")
+            return decompose(origin, shape)
+        except NoPatternError as error:
+            raise explain(origin, shape, self.inputs[0], error) from None

@@ -1,0 +1,126 @@
+"""Concatenation and splitting along an axis: `pack` and `unpack`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import einops
+import numpy as np
+
+from einops_arch.discovery.arrays import Runner
+from einops_arch.discovery.moves import index_map
+from einops_arch.discovery.naming import write_side
+from einops_arch.discovery.result import Discovery
+from einops_arch.discovery.sampling import Sizes, explore
+from einops_arch.discovery.structure import NoPatternError, Structure
+from einops_arch.discovery.values import counted, normal, shapes_of
+
+__all__ = ["find_pack", "find_unpack"]
+
+
+def find_pack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -> Discovery | None:
+    """The pattern of a concatenation of the inputs, in their order; None if it is none."""
+    shapes = shapes_of(inputs, base)
+    (output,) = runner(*counted(shapes))
+    try:
+        origin = index_map(output, sum(map(math.prod, shapes)))
+    except NoPatternError:
+        return None
+    for axis in range(output.ndim):
+        before, after = output.shape[:axis], output.shape[axis + 1 :]
+        if any(shape[:axis] != before or shape[len(shape) - len(after) :] != after for shape in shapes):
+            continue
+        if any(len(shape) < len(before) + len(after) for shape in shapes):
+            continue
+        pattern = " ".join([*inputs[0][:axis], "*", *inputs[0][len(inputs[0]) - len(after) :]])
+        if not _packs(runner, inputs, base, pattern):
+            continue
+        proven = [shapes]
+        for name in base:
+            sizes = {**base, name: base[name] + 1}
+            try:
+                if _packs(runner, inputs, sizes, pattern):
+                    proven.append(shapes_of(inputs, sizes))
+            except Exception:  # noqa: BLE001 the function is anybody's: a size that it refuses is no news
+                continue
+        letters = ", ".join(_letter(place) for place in range(len(inputs)))
+        code = f'packed, shapes = pack([{letters}], "{pattern}")'
+        return Discovery(
+            "pack", pattern, {}, {}, shapes, tuple(proven), code, inverse=pattern, backend=str(runner.backend)
+        )
+    if len(np.unique(origin // 1)) == origin.size:
+        raise NoPatternError("interleaves", "it puts the inputs together in another way than one after the other")
+    return None
+
+
+def _packs(runner: Runner, inputs: tuple[tuple[str, ...], ...], sizes: Sizes, pattern: str) -> bool:
+    values = normal(shapes_of(inputs, sizes), seed=5)
+    (output,) = runner(*values)
+    try:
+        packed, _ = einops.pack(values, pattern)
+    except (einops.EinopsError, ValueError):
+        return False
+    return bool(np.array_equal(packed, output))
+
+
+def _letter(place: int) -> str:
+    return "xyzuvw"[place] if place < 6 else f"x{place}"
+
+
+def find_unpack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -> Discovery | None:
+    """The pattern of a split into consecutive parts of one axis; None if it is none."""
+    (shape,) = shapes_of(inputs, base)
+    (values,) = normal([shape], seed=5)
+    outputs = runner(values)
+    names = inputs[0]
+    for axis, size in enumerate(shape):
+        before, after = shape[:axis], shape[axis + 1 :]
+        middles = []
+        for one in outputs:
+            if one.shape[:axis] != before or one.shape[max(one.ndim - len(after), 0) :] != after or one.ndim < len(shape) - 1:
+                break
+            middles.append(one.shape[axis : one.ndim - len(after)])
+        if len(middles) != len(outputs) or sum(map(math.prod, middles)) != size:
+            continue
+        pattern = " ".join([*names[:axis], "*", *names[axis + 1 :]])
+        parts = einops.unpack(values, [list(middle) for middle in middles], pattern)
+        if not all(np.array_equal(a, b) for a, b in zip(parts, outputs, strict=True)):
+            continue
+        packed = tuple(middles)
+        proven = [((shape),), *_other_proofs(runner, names, base, axis, packed, pattern)]
+        letters = ", ".join(_letter(place) for place in range(len(outputs)))
+        code = f'{letters} = unpack(x, {[list(middle) for middle in packed]}, "{pattern}")'
+        return Discovery(
+            "unpack",
+            pattern,
+            {},
+            {},
+            (shape,),
+            tuple(proven),
+            code,
+            packed=packed,
+            inverse=pattern,
+            backend=str(runner.backend),
+        )
+    return None
+
+
+def _other_proofs(
+    runner: Runner, names: Sequence[str], base: Sizes, axis: int, packed: Sequence[Sequence[int]], pattern: str
+) -> list[tuple[tuple[int, ...], ...]]:
+    proven = []
+    for place, name in enumerate(names):
+        if place == axis:
+            continue
+        sizes = {**base, name: base[name] + 1}
+        shapes = shapes_of([names], sizes)
+        (values,) = normal(shapes, seed=6)
+        try:
+            outputs = runner(values)
+            parts = einops.unpack(values, [list(middle) for middle in packed], pattern)
+        except Exception:  # noqa: BLE001 the function is anybody's: a size that it refuses is no news
+            continue
+        if len(parts) == len(outputs) and all(np.array_equal(a, b) for a, b in zip(parts, outputs, strict=True)):
+            proven.append(shapes)
+    return proven
