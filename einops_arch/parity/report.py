@@ -10,6 +10,7 @@ from typing import Any
 
 from einops_arch.errors import ParityError
 from einops_arch.parity import limits
+from einops_arch.parity.error_maps import ErrorMaps
 from einops_arch.parity.verdicts import Verdict, worst
 
 __all__ = ["COLUMNS", "Report", "Row", "cells"]
@@ -64,6 +65,9 @@ class Report:
         cause: what explains the first divergence, or that nothing that was tried does; in one sentence.
         casts: the operations that narrow float64 on one side or the other.
         probes: one for each further input or state that was tried, if asked for.
+        located: path of the module in whose code the first difference arises, where that is another than the first row.
+        training: one for the loss, each parameter and each buffer after steps of an optimiser, from `compare_training`.
+        maps: where in the first wrong output the difference sits.
     """
 
     rows: tuple[Row, ...]
@@ -75,6 +79,9 @@ class Report:
     cause: str = ""
     casts: tuple[str, ...] = ()
     probes: tuple[Row, ...] = ()
+    located: str | None = None
+    training: tuple[Row, ...] = ()
+    maps: ErrorMaps | None = None
 
     @property
     def sections(self) -> dict[str, tuple[Row, ...]]:
@@ -85,6 +92,7 @@ class Report:
             "gradients": self.gradients,
             "statistics": self.statistics,
             "probes": self.probes,
+            "training": self.training,
         }
 
     @property
@@ -104,9 +112,11 @@ class Report:
         If no module is, the first output or statistic; and of the gradients, which run backwards, the last.
         """
         if modules := [row for row in self.rows if not row.verdict.passed]:
+            if found := [row for row in modules if row.path == self.located]:
+                return found[0]
             # A module that is not there has no values; what differs in values comes first.
             return min(modules, key=lambda row: (row.verdict is Verdict.MISSING, row.order))
-        for rows in (self.outputs, self.statistics, self.gradients[::-1], self.probes):
+        for rows in (self.outputs, self.statistics, self.gradients[::-1], self.probes, self.training):
             for row in rows:
                 if not row.verdict.passed:
                     return row
@@ -135,11 +145,22 @@ class Report:
             "notes": list(self.notes),
             "cause": self.cause,
             "casts": list(self.casts),
+            "maps": None if self.maps is None else dataclasses.asdict(self.maps),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_html(self, *, title: str = "PyTorch and Flax") -> str:
+        """One page that needs nothing else: the verdict, charts by module, error maps, and all rows.
+
+        Args:
+            title: what was compared.
+        """
+        from einops_arch.parity.html import html_page
+
+        return html_page(self, title=title)
 
     def __str__(self) -> str:
         parts = []
@@ -151,6 +172,8 @@ class Report:
                 parts.append("\n".join([f"{name} ({self.mode} mode)", *text]))
         first = self.first_divergence
         parts.extend(self.notes)
+        if self.maps is not None:
+            parts.extend(f"{self.maps.path or 'the network'}: {line}" for line in self.maps.reading)
         parts.append(f"verdict: {self.verdict}" + (f"; {describe(first)}" if first else ""))
         if self.cause:
             parts[-1] += f"\n{self.cause}"
