@@ -1,17 +1,39 @@
-"""A destination that is whole or untouched."""
+"""A destination that is whole or untouched, whatever happens to the process.
+
+Everything is written in a folder beside the destination, whose name tells what it is, and comes to its place by one
+rename. While it is written the folder is locked; a folder that is not is a leftover of a port that was killed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import hashlib
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from einops_arch.checkpoints.sink import sync
 from einops_arch.errors import DestinationError
 
-__all__ = ["check", "replacing"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["check", "check_distinct", "replacing", "work_folder"]
+
+_OWN = re.compile(
+    r"_CHECKPOINT_METADATA|\.metadata|__\d+_\d+\.distcp|einops_arch\.json|config\.json"
+    r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+)
+_MARKS = ("_CHECKPOINT_METADATA", ".metadata", "config.json", "model.safetensors.index.json", "model.safetensors")
+_NOREPLACE, _EXCHANGE = 1, 2  # of renameat2
+_HERE = -100
+_ENDING = ".einops-arch"
+_LONGEST = 255
 
 
 def check(path: Path, *, force: bool = False) -> None:
@@ -25,9 +47,29 @@ def check(path: Path, *, force: bool = False) -> None:
         raise DestinationError(f"{path} exists already; replace it with --force (force=True)")
     if path.is_dir() and not path.is_symlink() and not _is_checkpoint(path):
         raise DestinationError(f"{path} is a folder that holds other things than a checkpoint; it is not replaced")
-    if not path.parent.is_dir():
-        reason = "is not a folder" if path.parent.exists() else "does not exist"
-        raise DestinationError(f"{path} cannot be written: {path.parent} {reason}")
+    try:
+        if not path.parent.is_dir():
+            path.parent.stat()
+            raise DestinationError(f"{path} cannot be written: {path.parent} is not a folder")
+    except FileNotFoundError:
+        raise DestinationError(f"{path} cannot be written: {path.parent} does not exist") from None
+    except OSError as error:
+        if isinstance(error, DestinationError):
+            raise
+        raise DestinationError(f"{path} cannot be written: {path.parent}: {error.strerror or error}") from error
+
+
+def check_distinct(path: Path, read: Iterable[Path]) -> None:
+    """Refuse a destination that would take the place of what is read.
+
+    Raises:
+        DestinationError: it is one of these files or folders, by whatever name, or holds one of them.
+    """
+    for source in read:
+        real = source.resolve()
+        same = os.path.lexists(path) and source.exists() and path.exists() and path.samefile(source)
+        if same or path.resolve() in {real, *real.parents}:
+            raise DestinationError(f"{path} cannot be written: it is, or holds, the source {source}")
 
 
 @contextlib.contextmanager
@@ -39,36 +81,136 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
         force: replace what is there.
 
     Raises:
-        DestinationError: the destination exists already, or its folder cannot be written.
+        DestinationError: the destination exists already, its folder cannot be written, or another process is
+            writing it.
     """
     check(path, force=force)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        with _locked(path) as folder:
+            # What was there when the lock was got may be the work of another port.
+            check(path, force=force)
+            temporary = folder / path.name
+            yield temporary
+            _sync_all(temporary)
+            _put(temporary, path, folder / "old", force=force)
+            sync(path.parent)
     except OSError as error:
+        if isinstance(error, DestinationError):
+            raise
         raise DestinationError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def work_folder(path: Path) -> Path:
+    """The folder in which a destination is written, which is always the same."""
+    name = f".{path.name}{_ENDING}"
+    if len(os.fsencode(name)) > _LONGEST:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{_ENDING}"
+    return path.parent / name
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """The folder for the work, empty, and nobody else's; it is gone at the end."""
+    folder = work_folder(path)
+    lock = _lock(path, folder)
     try:
-        temporary = folder / path.name
-        yield temporary
-        _put(temporary, path, folder / "old")
-    except OSError as error:
-        raise DestinationError(f"{path} cannot be written: {error.strerror or error}") from error
+        _clean(folder, path)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
-def _put(temporary: Path, path: Path, old: Path) -> None:
-    """Rename; what was there comes back if that fails."""
-    # A folder cannot be renamed over a folder that holds something, nor a file over a folder.
-    aside = (path.is_dir() and not path.is_symlink()) or (temporary.is_dir() and os.path.lexists(path))
-    if aside:
-        path.rename(old)
-    try:
+def _lock(path: Path, folder: Path) -> int | None:
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        if sys.platform == "win32":
+            return None
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The folder may have been removed by its owner before the lock was got.
+            if os.path.samestat(os.fstat(lock), folder.lstat()):
+                return lock
+            os.close(lock)
+        except FileNotFoundError:
+            os.close(lock)
+        except BlockingIOError:
+            os.close(lock)
+            raise DestinationError(f"{path} cannot be written: another process is writing it") from None
+        except OSError:
+            os.close(lock)
+            raise
+
+
+def _clean(folder: Path, path: Path) -> None:
+    """Remove what a killed port left; only where the system cannot exchange names is there something to bring back."""
+    old = folder / "old"
+    if os.path.lexists(old) and not os.path.lexists(path):
+        old.rename(path)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _put(temporary: Path, path: Path, old: Path, *, force: bool) -> None:
+    """Rename; there is no moment at which neither the old nor the new is there."""
+    if not force:
+        if not _rename(temporary, path, _NOREPLACE):
+            if os.path.lexists(path):
+                raise DestinationError(f"{path} was written by another process meanwhile; nothing was replaced")
+            temporary.rename(path)
+        return
+    folders = temporary.is_dir() or (path.is_dir() and not path.is_symlink())
+    if not folders or not os.path.lexists(path):
         temporary.replace(path)
-    except BaseException:
-        if aside:
+    elif not _rename(temporary, path, _EXCHANGE):
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except BaseException:
             old.rename(path)
-        raise
+            raise
+
+
+def _rename(one: Path, other: Path, flag: int) -> bool:
+    """`renameat2`; false where the system or the disk has no such thing.
+
+    Raises:
+        DestinationError: the destination exists, and must not.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    if function(_HERE, os.fsencode(one), _HERE, os.fsencode(other), flag) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        raise DestinationError(f"{other} was written by another process meanwhile; nothing was replaced")
+    if code in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def _sync_all(path: Path) -> None:
+    if path.is_dir():
+        for entry in path.iterdir():
+            _sync_all(entry)
+    sync(path)
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return (folder / "_CHECKPOINT_METADATA").is_file() or not any(folder.iterdir())
+    """Whether a folder holds a checkpoint, or nothing, and not what somebody put beside it."""
+    names = [entry.name for entry in folder.iterdir()]
+    if not names or "_CHECKPOINT_METADATA" in names:
+        return True
+    return any(mark in names for mark in _MARKS) and all(_OWN.fullmatch(name) for name in names)

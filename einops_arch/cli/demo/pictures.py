@@ -1,0 +1,93 @@
+"""The pictures, as PNG files."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch.cli.demo.data import Array, to_colours
+
+__all__ = ["CROP", "chosen_digits", "crops", "draw_digits", "draw_upscaled", "png"]
+
+CROP = (slice(150, 282), slice(306, 482))
+"""Rows and columns of the photograph that are shown: the cup's rim and the spoon."""
+
+_INK, _RIGHT, _WRONG = "#1c2024", "#18794e", "#ce2c31"
+
+
+def chosen_digits(found: dict[str, Any], count: int = 40) -> list[int]:
+    """Which test digits to show: the mistakes first, as far as they fill a quarter, then the others as they come."""
+    wrong = np.flatnonzero((found["torch"] != found["labels"]) | (found["flax"] != found["labels"]))
+    first = [int(n) for n in wrong[: count // 4]]
+    others = [n for n in range(len(found["labels"])) if n not in set(wrong.tolist())]
+    return first + others[: count - len(first)]
+
+
+def crops(found: dict[str, Any]) -> list[tuple[str, Array, float | None]]:
+    """The same part of each version of the photograph: what it is, the image `h w c`, and its PSNR."""
+    photograph = found["photograph"]
+    shown: list[tuple[str, Array, float | None]] = [("original", photograph.colours[CROP], None)]
+    for name, title in (("bicubic", "bicubic"), ("torch", "PyTorch"), ("flax", "Flax, ported")):
+        image = to_colours(np.clip(found[name], 0, 1), photograph.small_colours)
+        shown.append((title, image[CROP], found["psnr"][name]))
+    return shown
+
+
+def draw_digits(path: Path, found: dict[str, Any]) -> None:
+    """A grid of test digits, each with what PyTorch and Flax read."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    chosen = chosen_digits(found)
+    figure = Figure(figsize=(12, 9.2), dpi=110, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    equal, count = int((found["torch"] == found["flax"]).sum()), len(found["labels"])
+    figure.suptitle(
+        f"Trained in PyTorch, ported to Flax: {equal} of {count} test digits read alike\n"
+        "above each digit: PyTorch | Flax; mistakes come first, in red, with the right answer",
+        fontsize=13,
+        color=_INK,
+    )
+    for place, axes in zip(chosen, figure.subplots(5, 8).flat, strict=True):
+        ours, theirs, label = (int(found[name][place]) for name in ("torch", "flax", "labels"))
+        wrong = (ours, theirs) != (label, label)
+        axes.imshow(found["images"][place], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"{ours} | {theirs}" + (f"  ({label})" if wrong else ""), color=_WRONG if wrong else _RIGHT)
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set_color("#d0d4d9")
+    figure.savefig(path)
+
+
+def draw_upscaled(path: Path, found: dict[str, Any]) -> None:
+    """The original, bicubic, PyTorch and Flax side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = crops(found)
+    height, width, _ = shown[0][1].shape
+    figure = Figure(figsize=(16, 16 / len(shown) * height / width + 0.62), dpi=110, facecolor="white")
+    figure.set_layout_engine("constrained")
+    FigureCanvasAgg(figure)
+    factor = found["photograph"].bright.shape[0] // found["photograph"].small.shape[0]
+    figure.suptitle(f"A photograph that the network has not seen, enlarged {factor} times", fontsize=14, color=_INK)
+    for (title, image, psnr), axes in zip(shown, figure.subplots(1, len(shown)).flat, strict=True):
+        axes.imshow(image, interpolation="nearest")
+        axes.set_title(title if psnr is None else f"{title}: {psnr:.2f} dB", color=_INK)
+        axes.set_axis_off()
+    figure.savefig(path)
+
+
+def png(image: Array, scale: int = 1) -> bytes:
+    """An image `h w` or `h w c`, from 0 to 1, as the bytes of a PNG file."""
+    from PIL import Image
+
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    buffer = BytesIO()
+    picture.save(buffer, "png", optimize=True)
+    return buffer.getvalue()
