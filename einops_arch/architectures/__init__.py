@@ -12,6 +12,7 @@ from typing import Any
 
 from einops_arch.architectures.config import Axes, Config
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
@@ -27,6 +28,7 @@ __all__ = [
     "Axes",
     "Config",
     "ConvNetConfig",
+    "GPT2Config",
     "LanguageModelConfig",
     "SentimentRNNConfig",
     "ShuffleNetConfig",
@@ -87,6 +89,7 @@ _REGISTRY = {
     "language_model": LanguageModelConfig,
     "sentiment_rnn": SentimentRNNConfig,
     "vit": ViTConfig,
+    "gpt2": GPT2Config,
 }
 
 

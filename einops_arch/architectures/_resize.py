@@ -42,10 +42,8 @@ def resize_weights(old: int, new: int, *, antialias: bool) -> list[list[float]]:
         new: size of the axis after.
         antialias: whether to smooth where the grid shrinks.
 
-    >>> resize_weights(2, 2, antialias=True)
-    [[1.0, 0.0], [0.0, 1.0]]
-    >>> [[round(weight, 4) for weight in row] for row in resize_weights(1, 2, antialias=False)]
-    [[1.0], [1.0]]
+    >>> [[round(weight, 4) for weight in row] for row in resize_weights(2, 3, antialias=False)]
+    [[1.0868, -0.0868], [0.5, 0.5], [-0.0868, 1.0868]]
     """
     weigh = _antialiased if antialias else _interpolated
     return [weigh(old, position, old / new) for position in range(new)]

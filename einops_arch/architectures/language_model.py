@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from einops_arch.architectures._tokens import is_whole
+from einops_arch.architectures._generation import check_generation
 from einops_arch.architectures.config import Axes, Config
 from einops_arch.errors import ConfigError, ShapeError
 
@@ -136,15 +135,4 @@ class LanguageModelConfig(Config):
         Raises:
             ConfigError: a setting is out of range.
         """
-
-        def require(name: str, expected: str, received: object, *, holds: bool) -> None:
-            if not holds:
-                raise ConfigError(f"generate: expected {name} to be {expected}, received {received!r}")
-
-        require("steps", "a positive integer", steps, holds=is_whole(steps) and steps > 0)
-        holds = (
-            isinstance(temperature, int | float) and not isinstance(temperature, bool) and 0 <= temperature < math.inf
-        )
-        require("temperature", "a number of at least 0", temperature, holds=holds)
-        holds = top_k is None or (is_whole(top_k) and 0 < top_k <= self.vocabulary)
-        require("top_k", f"None or an integer from 1 to {self.vocabulary}", top_k, holds=holds)
+        check_generation(self.vocabulary, steps, temperature, top_k)

@@ -18,6 +18,7 @@ class TiedLinear(nnx.Module):
 
     Args:
         embed: the embedding, `nnx.Embed` or a subclass.
+        use_bias: whether a bias is added.
         rngs: random stream `params`, for the bias.
 
     Source: Press and Wolf 2016, arXiv:1608.05859. `nnx.Embed.attend` is the same without a bias.
@@ -28,14 +29,18 @@ class TiedLinear(nnx.Module):
     ((3, 17), True)
     """
 
-    def __init__(self, embed: nnx.Embed, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, embed: nnx.Embed, *, use_bias: bool = True, rngs: nnx.Rngs) -> None:
         self.weight = embed.embedding
         # PyTorch's distribution for the bias of a linear layer.
         limit = embed.features**-0.5
         shape, dtype = (embed.num_embeddings,), embed.param_dtype
-        self.bias = nnx.Param(jax.random.uniform(rngs.params(), shape, dtype, -limit, limit))
+        bias = jax.random.uniform(rngs.params(), shape, dtype, -limit, limit) if use_bias else None
+        self.bias = None if bias is None else nnx.Param(bias)
 
     def __call__(self, x: Array) -> Array:
         """Scores `... token` of every word, for features `... h`."""
+        if self.bias is None:
+            x, weight = nnx.nn.dtypes.promote_dtype((x, self.weight[...]))
+            return jnp.dot(x, weight.T)
         x, weight, bias = nnx.nn.dtypes.promote_dtype((x, self.weight[...], self.bias[...]))
         return jnp.dot(x, weight.T) + bias

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +21,11 @@ __all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "SmallLinear", "norma
 
 def normal(std: float) -> Initializer:
     """The normal distribution N(0, std)."""
-    draw = standard_normal()
-    return lambda key, shape, dtype=jnp.float32: draw(key, shape, dtype) * std
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return standard_normal()(key, shape, dtype) * std
+
+    return init
 
 
 class SmallLinear(Linear):

@@ -51,8 +51,8 @@ class ViT(nnx.Module):
         self.config = config = config or ViTConfig()
         e, before = config.embedding, config.tokens_before_patches
         h, w = config.grid
-        self.cls_token = nnx.Param(normal(1e-6)(rngs.params(), (1, 1, e))) if config.class_token else None
-        self.pos_embed = nnx.Param(normal(0.02)(rngs.params(), (1, before + h * w, e)))
+        self.cls_token = nnx.Param(normal(1e-6)(rngs.params(), (1, 1, e), jnp.float32)) if config.class_token else None
+        self.pos_embed = nnx.Param(normal(0.02)(rngs.params(), (1, before + h * w, e), jnp.float32))
         self.patch_embed = Sequential(
             {
                 "patchify": Patchify(config.patch_size),

@@ -296,6 +296,8 @@ _RULES: dict[str, LayoutRule] = {
             "einops_arch.flax._conv.ConvTranspose",
             (Row("weight", "kernel", "i o *k -> *k o i"), Row("bias", "bias")),
         ),
+        # GPT-2's: PyTorch's side keeps its weights as `i o` too.
+        LayoutRule("einops_arch.flax._transformer.Conv1D", (Row("weight", "kernel"), Row("bias", "bias"))),
         LayoutRule("einops_arch.flax._recurrent.LSTM", _own_recurrent),
         LayoutRule("einops_arch.flax._recurrent.GRU", _own_recurrent),
         LayoutRule("einops_arch.flax._recurrent.RNN", _own_recurrent),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,6 +13,7 @@ from einops_arch.architectures._tokens import check_tokens
 from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.functional import flatten_sequence, unflatten_sequence
 from einops_arch.torch._concrete import is_concrete
+from einops_arch.torch._evaluating import evaluating
 
 __all__ = ["LanguageModel", "generate"]
 
@@ -121,7 +120,7 @@ def generate(
     """
     model.config.check_generation(steps, temperature, top_k)
     words = []
-    with _evaluating(model):
+    with evaluating(model):
         tokens = prompt
         for _ in range(steps):
             logits, state = model(tokens, state)
@@ -142,14 +141,3 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: to
     logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
     return rearrange(drawn, "b 1 -> b")
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

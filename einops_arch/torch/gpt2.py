@@ -1,0 +1,248 @@
+"""GPT2 in PyTorch. The Flax twin is `einops_arch/flax/gpt2.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from einops_arch.architectures.gpt2 import GPT2Config
+from einops_arch.errors import ConfigError
+from einops_arch.torch._concrete import is_concrete
+from einops_arch.torch._evaluating import evaluating
+from einops_arch.torch._sequential import NamedSequential
+from einops_arch.torch._transformer import Conv1D, DotProductAttention
+from einops_arch.torch.layers import MergeHeads, Rearrange
+
+__all__ = ["GPT2", "choose", "generate"]
+
+State: TypeAlias = Sequence[tuple[Tensor, Tensor]]
+
+
+class GPT2(nn.Module):
+    """Transformer language model for tokens `b t`; gives logits `b t token` for the token after each.
+
+    `model.extend(tokens, state)` continues a text: the state holds the keys and values of the tokens before, so that
+    they are not computed again.
+
+    Args:
+        config: sizes; those of the small GPT-2 if left out.
+
+    Raises:
+        ShapeError: tokens without two axes, without a token, or of more than the config's positions.
+        DtypeError: tokens that are not integers.
+        IndexRangeError: a token that is not in the vocabulary. On an accelerator and under `torch.compile` it
+            is left to the device's own check.
+
+    Source: Radford et al. 2019. Names and layouts are those of Hugging Face's `GPT2LMHeadModel`, whose weights load as
+    they are, and so are the initial distributions.
+
+    >>> model = GPT2(GPT2Config.tiny())
+    >>> model(torch.tensor([[1, 2, 3], [4, 5, 6]])).shape
+    torch.Size([2, 3, 17])
+    """
+
+    def __init__(self, config: GPT2Config | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GPT2Config()
+        self.transformer = Transformer(config)
+        self.lm_head = nn.Linear(config.embedding, config.vocabulary, bias=False)
+        if config.tied:
+            self.lm_head.weight = self.transformer.wte.weight
+        else:
+            nn.init.normal_(self.lm_head.weight, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits `b t token` for the token after each of `b t`."""
+        self.config.check_tokens(tokens, values=is_concrete(tokens))
+        x, _ = self.transformer(tokens)
+        return self.lm_head(x)
+
+    def extend(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read tokens after those that a state holds.
+
+        Args:
+            tokens: the next tokens `b t`.
+            state: for each layer a key and a value `b heads n k` of the `n` tokens before; None before the first.
+
+        Returns:
+            Logits `b t token`, and the state after these tokens.
+        """
+        self.config.check_tokens(tokens, state, values=is_concrete(tokens))
+        x, state = self.transformer(tokens, self.init_state(len(tokens)) if state is None else state)
+        return self.lm_head(x), state
+
+    def init_state(self, batch: int) -> State:
+        """The state before the first token: keys and values of no tokens."""
+        shape = (batch, self.config.heads, 0, self.config.embedding // self.config.heads)
+        empty = self.transformer.wte.weight.new_zeros(shape)
+        return tuple((empty, empty) for _ in range(self.config.layers))
+
+
+class Transformer(nn.Module):
+    """Tokens `b t` to features `b t e`: the embeddings of token and position, blocks, and a norm."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        e = config.embedding
+        self.wte = nn.Embedding(config.vocabulary, e)
+        self.wpe = nn.Embedding(config.positions, e)
+        nn.init.normal_(self.wte.weight, std=0.02)
+        nn.init.normal_(self.wpe.weight, std=0.02)
+        self.drop = nn.Dropout(config.embedding_dropout)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.ln_f = nn.LayerNorm(e, eps=config.epsilon)
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Features of the tokens, and, where a state is given, the state after them."""
+        before = 0 if state is None else state[0][0].shape[2]
+        positions = torch.arange(before, before + tokens.shape[1], device=tokens.device)
+        x = self.drop(self.wte(tokens) + self.wpe(positions))
+        states = []
+        for index, block in enumerate(self.h):
+            x, pair = block(x, None if state is None else state[index])
+            if state is not None:
+                states.append(pair)
+        return self.ln_f(x), tuple(states)
+
+
+class Block(nn.Module):
+    """Features `b t e` to features: attention and a multilayer perceptron, each after a norm and beside a shortcut."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        e = config.embedding
+        self.ln_1 = nn.LayerNorm(e, eps=config.epsilon)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(e, eps=config.epsilon)
+        self.mlp = NamedSequential(
+            {
+                "c_fc": Conv1D(e, config.hidden),
+                "act": nn.GELU(approximate="tanh"),
+                # What a block adds is smaller, the more blocks there are.
+                "c_proj": Conv1D(config.hidden, e, std=0.02 / (2 * config.layers) ** 0.5),
+                "dropout": nn.Dropout(config.dropout),
+            }
+        )
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y, state = self.attn(self.ln_1(x), past)
+        x = x + y
+        return x + self.mlp(self.ln_2(x)), state
+
+
+class Attention(nn.Module):
+    """Features `b t e` to features, each a mean over itself and those before, in several heads."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        e = config.embedding
+        self.c_attn = Conv1D(e, 3 * e)
+        self.split = Rearrange("b n (qkv heads k) -> qkv b heads n k", qkv=3, heads=config.heads)
+        self.attend = DotProductAttention(config.attention_dropout, causal=True)
+        self.merge = MergeHeads()
+        self.c_proj = Conv1D(e, e, std=0.02 / (2 * config.layers) ** 0.5)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        q, k, v = self.split(self.c_attn(x))
+        if past is not None:
+            k, v = (torch.cat([old, new], dim=2) for old, new in zip(past, (k, v), strict=True))
+        x = self.merge(self.attend(q, k, v))
+        return self.resid_dropout(self.c_proj(x)), (k, v)
+
+
+@torch.no_grad()
+def generate(
+    model: GPT2,
+    prompt: Tensor,
+    steps: int,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    uniform: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Continue a text token by token, each chosen from what the model gives after all tokens before it.
+
+    Dropout is off, whatever the model's mode is, and the mode is as before afterwards.
+
+    Args:
+        model: the language model.
+        prompt: the beginning `b t` of each text, one token at least.
+        steps: number of tokens to add.
+        temperature: 0 takes the likeliest token; 1 draws from the model's distribution, less from a sharper.
+        top_k: draw from this many likeliest tokens only; None draws from all.
+        top_p: draw from the fewest likeliest tokens that have this probability together; None draws from all.
+        uniform: a number in [0, 1) for each draw, `b t` with `t` equal to `steps`: with the same numbers the Flax twin
+            writes the same text. Left out, they are drawn.
+        generator: where they are drawn from; PyTorch's default one if left out.
+
+    Returns:
+        The tokens that were added, `b t` with `t` equal to `steps`.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        EinopsArchError: the prompt does not fit, as in a call of the model.
+
+    >>> model = GPT2(GPT2Config.tiny())
+    >>> generate(model, torch.tensor([[1, 2], [3, 4]]), steps=5).shape
+    torch.Size([2, 5])
+    """
+    model.config.check_tokens(prompt, values=is_concrete(prompt))
+    model.config.check_generation(prompt.shape, steps, temperature, top_k, top_p)
+    shape = (len(prompt), steps)
+    if uniform is None and temperature > 0:
+        uniform = torch.rand(shape, generator=generator, device=prompt.device)
+    elif uniform is not None and uniform.shape != shape:
+        raise ConfigError(f"generate: expected uniform of shape {shape}, received {tuple(uniform.shape)}")
+    words: list[Tensor] = []
+    with evaluating(model):
+        tokens, state = prompt, None
+        for step in range(steps):
+            logits, state = model.extend(tokens, state)
+            number = None if temperature == 0 or uniform is None else uniform[:, step]
+            chosen = choose(logits[:, -1], number, temperature=temperature, top_k=top_k, top_p=top_p)
+            tokens = rearrange(chosen.to(prompt.dtype), "b -> b 1")
+            words.append(tokens)
+    return torch.cat(words, dim=1)
+
+
+def choose(
+    logits: Tensor,
+    uniform: Tensor | None,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Tensor:
+    """One token `b` from logits `b token`: the one at a fraction of the distribution, the likeliest token first.
+
+    Args:
+        logits: scores of the tokens.
+        uniform: the fraction `b`, in [0, 1); None takes the likeliest token.
+        temperature: what the logits are divided by.
+        top_k: draw from this many likeliest tokens only.
+        top_p: draw from the fewest likeliest tokens that have this probability together.
+
+    >>> choose(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([0.9]))
+    tensor([2])
+    """
+    if uniform is None:
+        return logits.argmax(dim=-1)
+    logits, order = logits.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits[:, top_k - 1 : top_k], -torch.inf)
+    # The largest becomes 0 first, so that a small temperature cannot overflow.
+    likely = ((logits - logits[:, :1]) / temperature).softmax(dim=-1)
+    if top_p is not None:
+        likely = likely.masked_fill(likely.cumsum(dim=-1) - likely >= top_p, 0)
+    reached = likely.cumsum(dim=-1)
+    rank = (reached <= rearrange(uniform, "b -> b 1") * reached[:, -1:]).sum(dim=-1)
+    # Where rounding lets a fraction below 1 reach the end.
+    rank = torch.minimum(rank, (likely > 0).sum(dim=-1) - 1)
+    return rearrange(order.gather(1, rearrange(rank, "b -> b 1")), "b 1 -> b")
