@@ -8,7 +8,7 @@ from typing import Any
 
 from einops_arch.parity.jaxprs import BODIES, operations
 
-__all__ = ["SCOPE", "Cast", "flax_casts", "same_casts", "torch_watch"]
+__all__ = ["SCOPE", "Cast", "flax_casts", "line_of", "same_casts", "torch_watch"]
 
 # What a scope's name begins with when it is a module's path.
 SCOPE = "module:"
@@ -45,7 +45,7 @@ def flax_casts(program: Any) -> list[Cast]:
         if narrow is None or not any(str(getattr(var.aval, "dtype", "")) == "float64" for var in one.invars):
             continue
         path = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), "")
-        found.append(Cast(path, one.primitive.name, narrow, _line(one)))
+        found.append(Cast(path, one.primitive.name, narrow, line_of(one)))
     return found
 
 
@@ -99,7 +99,8 @@ def _narrow_float(kind: Any) -> str | None:
     return str(dtype)
 
 
-def _line(operation: Any) -> str:
+def line_of(operation: Any) -> str:
+    """The line of code that an operation comes from, without folders; empty where it is not known."""
     try:
         from jax._src import source_info_util
     except ImportError:  # private, and so may move

@@ -197,7 +197,12 @@ class FlaxSide:
         # What is computed does not depend on how hard the compiler tries; how it is rounded does.
         return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0} if double else None)
 
-    def _copy(self, *, double: bool) -> Any:
+    def copy_of(self, path: str) -> Any:
+        """One module of the model in float64, in the mode of the comparison."""
+        with precise(double=True):
+            return self._copy(double=True, module=self.modules[path])
+
+    def _copy(self, *, double: bool, module: Any = None) -> Any:
         import jax
         import jax.numpy as jnp
         from flax import nnx
@@ -205,13 +210,13 @@ class FlaxSide:
         def widen(leaf: Any) -> Any:
             return leaf.astype(jnp.float64) if double and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-        graph, state = nnx.split(self.model)
+        graph, state = nnx.split(self.model if module is None else module)
         model = _merged(graph, jax.tree.map(widen, state))
-        for _, module in nnx.iter_modules(model):
+        for _, one in nnx.iter_modules(model):
             if double:
-                _lift_dtypes(module)
+                _lift_dtypes(one)
             if self.training:
-                _stop_dropout(module)
+                _stop_dropout(one)
         if self.training:
             model.train()
         else:

@@ -145,8 +145,7 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
 
 def _bind(operation: Any, values: Sequence[Any], parameters: Any) -> Sequence[Any]:
     primitive = operation.primitive
-    functions, rest = primitive.get_bind_params(parameters)
-    found = primitive.bind(*functions, *values, **rest)
+    found = primitive.bind(*values, **parameters)
     return found if primitive.multiple_results else [found]
 
 

@@ -55,7 +55,7 @@ _LAST_AXIS = ("Linear", "Bilinear", "LayerNorm", "RMSNorm")
 
 @dataclass(frozen=True)
 class TraceCall:
-    """One call of a module in PyTorch: which, what went in first, what came out, the call around it, all that went in."""
+    """One call of a module in PyTorch: which, what went in first, what came out, the call around it, all inputs."""
 
     path: str
     index: int

@@ -22,7 +22,10 @@ __all__ = ["Two", "gradient_rows", "module_rows", "output_rows", "statistic_rows
 
 @dataclasses.dataclass(frozen=True)
 class Two:
-    """Both models, seen: their modules by path, their runs in float64 and in their own dtype, and the layouts."""
+    """Both models, seen: their modules by path, their runs in float64 and in their own dtype, and the layouts.
+
+    In the float64 runs casts may have been lifted.
+    """
 
     torch_modules: Mapping[str, Any]
     flax_modules: Mapping[str, Any]
@@ -31,6 +34,7 @@ class Two:
     torch_own: Run | None
     flax_own: Run | None
     layouts: Mapping[tuple[str, int, int], Layout]
+    lifted: bool = False
 
     @property
     def output_layouts(self) -> list[Layout]:

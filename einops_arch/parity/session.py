@@ -12,6 +12,7 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import ParityError, PatternError
 from einops_arch.parity.casts import Cast, same_casts
 from einops_arch.parity.diagnosis import diagnose
+from einops_arch.parity.error_maps import first_maps
 from einops_arch.parity.inputs import Inputs
 from einops_arch.parity.layouts import Layout, TraceCall, from_axes, from_pattern, resolve
 from einops_arch.parity.report import Report, Row
@@ -76,7 +77,10 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
             _, under = _look_under(ours, theirs, given, two, options)
             report = _hidden_casts(report, under, two)
     report = dataclasses.replace(report, casts=_said(two.torch.casts, "PyTorch") + _said(two.flax.casts, "Flax"))
-    return diagnose(ours, theirs, given, two, report) if options.causes else report
+    report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
+    if not options.causes or report.passed:
+        return report
+    return diagnose(ours, theirs, given, two, report, lambda *seen: known_tensors(*seen, given, options), options.steps)
 
 
 def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool) -> Two:
@@ -94,7 +98,7 @@ def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: 
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
     statistics = options.training and bool(run.statistics)
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
-    return Two(ours.modules, theirs.modules, run, other, None, None, known)
+    return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
 
 
 def _has_statistics(two: Two) -> bool:

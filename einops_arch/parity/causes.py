@@ -1,0 +1,197 @@
+"""Why a module differs: hypotheses are tried one at a time, in float64, on the module with its recorded inputs.
+
+The right one makes the difference fall to rounding noise; the others leave it about as it was. Each hypothesis is a
+sentence and a way to run the Flax module as if it were true.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from einops_arch.parity import limits
+from einops_arch.parity.jaxprs import Rule, evaluate, lifted
+from einops_arch.parity.values import flatten, rebuild
+from einops_arch.parity.verdicts import Array, Pair, Verdict, measure
+from einops_arch.port.arrays import to_numpy
+
+__all__ = ["Case", "Hypothesis", "explain", "number"]
+
+# What would explain it, in words, and the outputs that the Flax module then has.
+Hypothesis: TypeAlias = tuple[str, Callable[[], Sequence[Any]]]
+
+
+@dataclasses.dataclass
+class Case:
+    """A Flax module that does not do what PyTorch's does.
+
+    Args:
+        path: of both.
+        torch_module: PyTorch's; only its settings and weights are looked at.
+        flax_module: a copy of Flax's in float64.
+        nest: the arguments that Flax's was given, by position and by name.
+        target: PyTorch's outputs in float64, in Flax's layout.
+        lifted: casts are lifted.
+    """
+
+    path: str
+    torch_module: Any
+    flax_module: Any
+    nest: Any
+    target: Sequence[Array]
+    lifted: bool = False
+
+    def __post_init__(self) -> None:
+        self.places = flatten(self.nest, _is_array)
+        self._program: Any = None
+
+    @property
+    def inputs(self) -> list[Array]:
+        """The arrays among the arguments."""
+        return [one for _, one in self.places]
+
+    def clone(self) -> Any:
+        """A module of one's own to change, with the same weights."""
+        import jax
+        from flax import nnx
+
+        graph, state = nnx.split(self.flax_module)
+        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
+
+    def call(self, module: Any, inputs: Sequence[Any] | None = None) -> list[Any]:
+        """The outputs of a module that takes the same arguments."""
+        values = dict(zip([place for place, _ in self.places], inputs or self.inputs, strict=True))
+        args, kwargs = rebuild(self.nest, lambda place, _: _array(values[place]), _is_array)
+        return [one for _, one in flatten(module(*args, **kwargs), _is_any_array)]
+
+    def run(self, module: Any, inputs: Sequence[Any] | None = None) -> list[Any]:
+        """The same, with casts lifted if they are to be."""
+        import jax
+
+        if not self.lifted:
+            return self.call(module, inputs)
+        values = [_array(one) for one in inputs or self.inputs]
+        return lifted(jax.make_jaxpr(lambda *given: self.call(self.clone_of(module), given))(*values), values)
+
+    @staticmethod
+    def clone_of(module: Any) -> Any:
+        """A copy whose variables may change while it is traced."""
+        import jax
+        from flax import nnx
+
+        graph, state = nnx.split(module)
+        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
+
+    @property
+    def program(self) -> Any:
+        """What jax traces of the module, with its weights as constants."""
+        import jax
+
+        if self._program is None:
+            values = [_array(one) for one in self.inputs]
+            self._program = jax.make_jaxpr(lambda *given: self.call(self.clone(), given))(*values)
+        return self._program
+
+    def by_rule(self, rule: Rule) -> list[Any]:
+        """The outputs where a rule replaces some operations."""
+        return evaluate(self.program, [_array(one) for one in self.inputs], rule)
+
+    def difference(self, outputs: Sequence[Any]) -> float:
+        """The largest difference from PyTorch's outputs; infinite where shapes differ or values are not finite."""
+        arrays = [to_numpy(one) for one in outputs]
+        if len(arrays) != len(self.target):
+            return math.inf
+        found = measure([Pair(*pair) for pair in zip(self.target, arrays, strict=True)])
+        return math.inf if found.verdict in (Verdict.SHAPE, Verdict.NAN) else found.difference or 0.0
+
+
+def explain(case: Case) -> str:
+    """The sentence that names the cause, or says that nothing which was tried is it."""
+    from einops_arch.parity.causes_channels import channel_hypotheses
+    from einops_arch.parity.causes_ops import operation_hypotheses
+    from einops_arch.parity.causes_settings import setting_hypotheses
+    from einops_arch.parity.causes_weights import loaded_weights, weight_hypotheses
+    from einops_arch.parity.flax_run import precise
+
+    name = case.path or "the network"
+    with precise(double=True):
+        outputs = case.run(case.flax_module)
+        before = case.difference(outputs)
+        if before <= limits.FLOAT64:
+            return f"{name}: given these inputs alone, it is the same; what differs is not in the module"
+        groups: list[Callable[[], Iterable[Hypothesis]]] = [
+            lambda: loaded_weights(case),
+            lambda: setting_hypotheses(case),
+            lambda: channel_hypotheses(case, outputs),
+            lambda: _masks(case),
+            lambda: operation_hypotheses(case),
+            lambda: weight_hypotheses(case),
+        ]
+        return _first(case, name, before, itertools.chain.from_iterable(map(_made, groups)))
+
+
+def _first(case: Case, name: str, before: float, hypotheses: Iterable[Hypothesis]) -> str:
+    tried, nearest, least = 0, "", before
+    for words, attempt in hypotheses:
+        tried += 1
+        left = _left(case, attempt)
+        if left <= limits.FLOAT64:
+            return f"{name}: explained by {words}"
+        if left < least:
+            nearest, least = words, left
+    said = f"{name}: not explained by any of the {tried} causes that were tried"
+    return said + (f"; the nearest, {nearest}, leaves {least:.1e} of {before:.1e}" if least < before / 2 else "")
+
+
+def _made(make: Callable[[], Iterable[Hypothesis]]) -> Iterator[Hypothesis]:
+    """Hypotheses that cannot even be made, as of a module that cannot be traced, are none."""
+    try:
+        yield from make()
+    except Exception:  # noqa: BLE001 the module is any code at all; the other hypotheses still stand
+        return
+
+
+def _left(case: Case, attempt: Callable[[], Sequence[Any]]) -> float:
+    try:
+        return case.difference(attempt())
+    except Exception:  # noqa: BLE001 a module that cannot run like this is not explained by it
+        return math.inf
+
+
+def _masks(case: Case) -> Iterator[Hypothesis]:
+    for n, (place, value) in enumerate(case.places):
+        if value.dtype == np.bool_:
+            turned = [~one if k == n else one for k, one in enumerate(case.inputs)]
+            words = f"the mask in argument {place} the other way round: what is True here is False in PyTorch"
+            yield words, lambda turned=turned: case.run(case.clone(), turned)
+
+
+def number(value: Any) -> str:
+    """A setting as a person writes it: 1e-5.
+
+    >>> number(1e-05), number(True), number((1, 2))
+    ('1e-5', 'True', '(1, 2)')
+    """
+    text = repr(value)
+    return text.replace("e-0", "e-") if isinstance(value, float) else text
+
+
+def _array(value: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.asarray(value)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def _is_any_array(value: Any) -> bool:
+    import jax
+
+    return isinstance(value, jax.Array | np.ndarray)
