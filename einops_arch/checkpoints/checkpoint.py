@@ -10,8 +10,52 @@ from typing import Any
 import numpy as np
 
 from einops_arch import __version__, architectures
+from einops_arch.errors import CheckpointError
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "Description", "describe"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the facts of a file say.
+
+    Args:
+        framework: `"torch"` or `"flax"`: whose names and layout the arrays have.
+        architecture: the name of the architecture, where it is known.
+        config: its config, where it is known.
+    """
+
+    framework: str = "torch"
+    architecture: str | None = None
+    config: architectures.Config | None = None
+
+    def facts(self) -> dict[str, str]:
+        """The facts as strings, as a file's header keeps them. `format` is what other libraries look for."""
+        facts = {"format": "pt" if self.framework == "torch" else "flax"}
+        facts |= {"framework": self.framework, "einops_arch_version": __version__}
+        if self.architecture is not None:
+            facts["architecture"] = self.architecture
+        if self.config is not None:
+            facts["config"] = json.dumps(self.config.to_dict())
+        return facts
+
+
+def describe(facts: Mapping[str, str]) -> Description:
+    """The inverse of `Description.facts`; a file of another library has no architecture and is PyTorch's.
+
+    Raises:
+        CheckpointError: the file names an unknown framework.
+        UnknownArchitectureError: the file names an architecture that is not in the registry.
+        ConfigError: the file's config does not fit the architecture.
+    """
+    framework = facts.get("framework") or ("flax" if facts.get("format") == "flax" else "torch")
+    if framework not in {"torch", "flax"}:
+        raise CheckpointError(f"expected the framework torch or flax, received {framework!r:.40}")
+    name = facts.get("architecture")
+    config = None
+    if name is not None and "config" in facts:
+        config = architectures.get(name).config.from_json(facts["config"])
+    return Description(framework, name, config)
 
 
 @dataclass(frozen=True)
@@ -19,7 +63,7 @@ class Checkpoint:
     """Arrays by name, and what is known about them.
 
     Args:
-        tensors: the arrays.
+        tensors: the arrays; tied ones are the same array under each of their names.
         framework: `"torch"` or `"flax"`: whose names and layout the arrays have.
         architecture: the name of the architecture, where it is known.
         config: its config, where it is known.
@@ -31,26 +75,16 @@ class Checkpoint:
     config: architectures.Config | None = None
 
     def metadata(self) -> dict[str, str]:
-        """The facts as strings, as a file's header keeps them. `format` is what other libraries look for."""
-        facts = {"format": "pt" if self.framework == "torch" else "flax"}
-        facts |= {"framework": self.framework, "einops_arch_version": __version__}
-        if self.architecture is not None:
-            facts["architecture"] = self.architecture
-        if self.config is not None:
-            facts["config"] = json.dumps(self.config.to_dict())
-        return facts
+        """The facts as strings, as a file's header keeps them."""
+        return Description(self.framework, self.architecture, self.config).facts()
 
     @staticmethod
     def from_metadata(tensors: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, str]) -> Checkpoint:
-        """The inverse of `metadata`; a file of another library has no architecture and is PyTorch's.
+        """The inverse of `metadata`.
 
         Raises:
             UnknownArchitectureError: the file names an architecture that is not in the registry.
             ConfigError: the file's config does not fit the architecture.
         """
-        framework = facts.get("framework") or ("flax" if facts.get("format") == "flax" else "torch")
-        name = facts.get("architecture")
-        config = None
-        if name is not None and "config" in facts:
-            config = architectures.get(name).config.from_json(facts["config"])
-        return Checkpoint(tensors, framework, name, config)
+        known = describe(facts)
+        return Checkpoint(tensors, known.framework, known.architecture, known.config)

@@ -1,28 +1,50 @@
-"""One function that reads any checkpoint and one that writes any."""
+"""One function that opens any checkpoint and one that writes any; all formats meet in them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from einops_arch.checkpoints import destination, orbax_folder, safetensors_file, torch_file
+from einops_arch.checkpoints import dcp_folder, destination, orbax_folder
 from einops_arch.checkpoints.checkpoint import Checkpoint
+from einops_arch.checkpoints.dcp_folder import DcpReader, write_dcp
+from einops_arch.checkpoints.orbax_folder import OrbaxReader, write_orbax
+from einops_arch.checkpoints.reader import MemoryReader, Reader
+from einops_arch.checkpoints.safetensors_file import SafetensorsReader, write_safetensors
+from einops_arch.checkpoints.sharded import HubReader, ShardedReader, write_hub
+from einops_arch.checkpoints.sink import Progress
+from einops_arch.checkpoints.torch_file import TorchReader
+from einops_arch.checkpoints.torch_writer import write_torch
 from einops_arch.errors import CheckpointError
 
-__all__ = ["FORMATS", "check_destination", "format_of", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "FORMATS",
+    "check_destination",
+    "format_of",
+    "open_checkpoint",
+    "read_checkpoint",
+    "write_checkpoint",
+    "write_tensors",
+]
 
 FORMATS = {
     ".safetensors": "safetensors",
     ".pt": "torch",
     ".pth": "torch",
     ".bin": "torch",
+    ".dcp": "dcp",
+    ".hf": "hub",
     "": "orbax",
     ".orbax": "orbax",
 }
 """The format by the ending of the name; an Orbax checkpoint is a folder and usually has none."""
 
+_FRAMEWORK = {"torch": "torch", "dcp": "torch", "orbax": "flax"}
+_INDEX = ".index.json"
+
 
 def format_of(path: str | Path) -> str:
-    """The format that a name stands for: `"safetensors"`, `"torch"` or `"orbax"`.
+    """The format that a name stands for: `"safetensors"`, `"torch"`, `"dcp"`, `"hub"` or `"orbax"`.
 
     Raises:
         CheckpointError: no format has such a name.
@@ -39,55 +61,118 @@ def format_of(path: str | Path) -> str:
     return FORMATS[ending]
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint; no code in it is ever run.
+def open_checkpoint(path: str | Path) -> Reader:
+    """Open a checkpoint; what is in it is known at once, and tensors are read when they are asked for.
+
+    No code in it is ever run.
 
     Args:
-        path: a `.safetensors` or `.pt` file, or an Orbax folder.
+        path: a `.safetensors` or `.pt` file, the index of shards, or a folder of Orbax, of
+            `torch.distributed.checkpoint` or of the Hugging Face hub.
+
+    Returns:
+        A reader, to be closed, or used in a `with` statement.
 
     Raises:
         CheckpointError: the file is not there, is damaged, or holds more than plain weights.
         MissingFrameworkError: the format needs a framework that is not installed.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder")
-    if path.is_dir():
-        return orbax_folder.read(path)
-    kind = format_of(path)
-    if kind == "orbax":
-        raise CheckpointError(f"{path}: expected a folder for Orbax, or a file that ends with .safetensors or .pt")
-    return safetensors_file.read(path) if kind == "safetensors" else torch_file.read(path)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+        raise CheckpointError(f"{path}: cannot be read: {reason}") from error
+    reader = _open_folder(path) if path.is_dir() else _open_file(path)
+    reader.paths = [path, *reader.paths]
+    return reader
 
 
-def check_destination(path: str | Path, framework: str, *, force: bool = False) -> None:
-    """Raise what `write_checkpoint` would raise, before the work that leads to it.
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a whole checkpoint into memory; no code in it is ever run.
+
+    Args:
+        path: what `open_checkpoint` takes.
+
+    Raises:
+        CheckpointError: the file is not there, is damaged, or holds more than plain weights.
+        MissingFrameworkError: the format needs a framework that is not installed.
+    """
+    with open_checkpoint(path) as reader:
+        arrays = {name: reader.read(name) for name in reader.tensors}
+        arrays |= {name: arrays[target] for name, target in reader.aliases.items()}
+        return Checkpoint.from_metadata(arrays, reader.facts)
+
+
+def check_destination(
+    path: str | Path, framework: str, *, force: bool = False, kind: str | None = None, source: Reader | None = None
+) -> None:
+    """Raise what `write_tensors` would raise, before the work that leads to it.
 
     Args:
         path: where to.
         framework: `"torch"` or `"flax"`: whose names and layout the arrays will have.
         force: replace what is there.
+        kind: the format, if the name does not say it.
+        source: what will be read, which the destination must not be.
 
     Raises:
-        DestinationError: the destination exists already, or its folder is not there.
+        DestinationError: the destination exists already, is the source, or its folder is not there.
         CheckpointError: no format has such a name, or the format does not hold the state of that framework.
     """
-    kind = format_of(path)
-    if kind == "torch" and framework != "torch":
-        raise CheckpointError(
-            f"{path}: a .pt file holds PyTorch's state; write .safetensors or an Orbax folder for Flax"
-        )
-    if kind == "orbax" and framework != "flax":
-        raise CheckpointError(
-            f"{path}: an Orbax folder holds the state of a Flax model; write .safetensors or .pt for PyTorch"
-        )
+    kind = kind or format_of(path)
+    if _FRAMEWORK.get(kind, framework) != framework:
+        holds = {
+            "torch": "a .pt file holds PyTorch's state; write .safetensors or an Orbax folder for Flax",
+            "dcp": "a .dcp folder holds PyTorch's state; write .safetensors or an Orbax folder for Flax",
+            "orbax": "an Orbax folder holds the state of a Flax model; write .safetensors, .pt or .dcp for PyTorch",
+        }
+        raise CheckpointError(f"{path}: {holds[kind]}")
+    if source is not None:
+        destination.check_distinct(Path(path), source.paths)
     destination.check(Path(path), force=force)
 
 
-def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
-    """Write a checkpoint: whole, or not at all.
+def write_tensors(
+    path: str | Path,
+    source: Reader,
+    *,
+    force: bool = False,
+    kind: str | None = None,
+    max_shard_size: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write everything that a reader reads, one tensor at a time: whole, or not at all.
 
-    The bytes go to a temporary name beside the destination, which is then renamed.
+    Args:
+        path: where to.
+        source: what to write; its facts say the framework.
+        force: replace what is there.
+        kind: the format, if the name does not say it: `"safetensors"`, `"torch"`, `"dcp"`, `"hub"` or `"orbax"`.
+        max_shard_size: bytes of tensors in one file, for `"hub"`.
+        progress: told the number of bytes after every block.
+
+    Raises:
+        DestinationError: the destination exists already, or cannot be written; nothing is left behind then.
+        CheckpointError: the source cannot be read, or the format does not hold it.
+    """
+    path = Path(path)
+    kind = kind or format_of(path)
+    check_destination(path, source.facts.get("framework", "torch"), force=force, kind=kind, source=source)
+    if max_shard_size is not None and kind != "hub":
+        raise CheckpointError(f"{path}: only a hub folder has shards; likely fix: a name that ends with .hf")
+    with destination.replacing(path, force=force) as temporary:
+        if kind == "hub":
+            write_hub(temporary, source, max_shard_size=max_shard_size, progress=progress)
+        else:
+            write = {"safetensors": write_safetensors, "torch": write_torch, "dcp": write_dcp, "orbax": write_orbax}
+            write[kind](temporary, source, progress=progress)
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
+    """Write a checkpoint that is in memory: whole, or not at all.
 
     Args:
         path: where to; its ending is the format, see `FORMATS`.
@@ -98,10 +183,27 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = 
         DestinationError: the destination exists already, or cannot be written; nothing is left behind then.
         CheckpointError: no format has such a name, or the format does not hold the state of that framework.
     """
-    path = Path(path)
-    check_destination(path, checkpoint.framework, force=force)
-    write = {"safetensors": safetensors_file.write, "torch": torch_file.write, "orbax": orbax_folder.write}[
-        format_of(path)
-    ]
-    with destination.replacing(path, force=force) as temporary:
-        write(temporary, checkpoint)
+    write_tensors(path, MemoryReader(checkpoint.tensors, checkpoint.metadata()), force=force)
+
+
+def _open_folder(path: Path) -> Reader:
+    try:
+        inside = set(os.listdir(path))  # noqa: PTH208 - one look for all the marks
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if orbax_folder.MARK in inside:
+        return OrbaxReader(path)
+    if dcp_folder.MARK in inside:
+        return DcpReader(path)
+    return HubReader(path)
+
+
+def _open_file(path: Path) -> Reader:
+    if path.name.endswith(_INDEX):
+        return ShardedReader(path)
+    kind = format_of(path)
+    if kind == "safetensors":
+        return SafetensorsReader(path)
+    if kind == "torch":
+        return TorchReader(path)
+    raise CheckpointError(f"{path}: expected a folder, or a file that ends with .safetensors or .pt")

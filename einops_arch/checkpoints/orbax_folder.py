@@ -6,6 +6,7 @@ are kept one after the other.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch._frameworks import require
-from einops_arch.checkpoints.facts import read_facts, read_json, write_facts
+from einops_arch.checkpoints.facts import FACTS, read_facts, read_json, write_facts
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.sink import Progress
 from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, numpy_dtype
@@ -26,6 +27,8 @@ MARK = "_CHECKPOINT_METADATA"
 
 _CHUNK = 64 << 20
 """Bytes of a piece of an array in the files, and so of what is encoded or decoded at a time."""
+_EMPTY = "empty"
+"""The fact that says dtype and shape of arrays without elements, JSON by name."""
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
 
 
@@ -59,7 +62,9 @@ class OrbaxReader(Reader):
             self.tensors = {
                 name: TensorInfo(tuple(map(int, one.shape)), one.dtype.name) for name, one in stores.items()
             }
+            self.tensors |= _empty(path)
             self.facts, self.aliases = read_facts(path, self.tensors, "flax")
+            self.facts.pop(_EMPTY, None)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: not a whole Orbax checkpoint: {error}") from error
         except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
@@ -67,6 +72,8 @@ class OrbaxReader(Reader):
         self._stores = stores
 
     def bits(self, name: str) -> Bits:
+        if name not in self._stores:
+            return np.empty(self.tensors[name].shape, carrier(self.tensors[name].dtype))
         try:
             array = np.asarray(self._stores[name].read().result())
         except (ValueError, OSError) as error:
@@ -81,6 +88,7 @@ def write_orbax(path: Path, source: Reader, *, progress: Progress | None = None)
         MissingFrameworkError: Orbax is not installed.
     """
     require("orbax.checkpoint", extra="flax", by="an Orbax folder")
+    import jax
     import orbax.checkpoint as ocp
 
     class Handler(ocp.type_handlers.NumpyHandler):
@@ -94,13 +102,20 @@ def write_orbax(path: Path, source: Reader, *, progress: Progress | None = None)
                     progress(value.nbytes)
             return []
 
-    registry = ocp.type_handlers.create_type_handler_registry((_Promise, Handler(deepcopy_host_arrays=False)))
-    tree = _nest({name: _Promise(source, name) for name in source.tensors})
-    arguments = _nest({name: ocp.SaveArgs(chunk_byte_size=_CHUNK) for name in source.tensors})
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (_Promise, Handler(deepcopy_host_arrays=False)), (jax.Array, ocp.type_handlers.ArrayHandler())
+    )
+    # Orbax refuses arrays without elements.
+    empty = {name: [info.dtype, *info.shape] for name, info in source.tensors.items() if not info.size}
+    full = [name for name in source.tensors if name not in empty]
+    if not full:
+        raise CheckpointError("an Orbax folder needs at least one array with elements")
+    tree = _nest({name: _Promise(source, name) for name in full})
+    arguments = _nest({name: ocp.SaveArgs(chunk_byte_size=_CHUNK) for name in full})
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
     with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(path.resolve(), args=ocp.args.PyTreeSave(tree, save_args=arguments))
-    write_facts(path, source)
+    write_facts(path, source, {_EMPTY: json.dumps(empty)} if empty else {})
 
 
 class _Promise:
@@ -115,6 +130,12 @@ class _Promise:
     def make(self) -> np.ndarray[Any, Any]:
         # Orbax and TensorStore see the memory and not the strides.
         return np.ascontiguousarray(self._source.read(self._name)).reshape(self.shape)
+
+
+def _empty(path: Path) -> dict[str, TensorInfo]:
+    text = read_json(path / FACTS).get(_EMPTY, "{}") if (path / FACTS).is_file() else "{}"
+    found = json.loads(text).items()
+    return {name: TensorInfo(tuple(map(int, shape)), dtype) for name, (dtype, *shape) in found if 0 in shape}
 
 
 def _specs(path: Path, metadata: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -154,16 +175,3 @@ def _nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
             raise CheckpointError(f"{name}: it holds arrays and cannot be one, in an Orbax folder")
         node[last] = leaf
     return tree
-
-
-def read(path: Path) -> Any:
-    from einops_arch.checkpoints.checkpoint import Checkpoint
-
-    with OrbaxReader(path) as reader:
-        return Checkpoint.from_metadata({name: reader.read(name) for name in reader.names()}, reader.facts)
-
-
-def write(path: Path, checkpoint: Any) -> None:
-    from einops_arch.checkpoints.reader import MemoryReader
-
-    write_orbax(path, MemoryReader(checkpoint.tensors, checkpoint.metadata()))

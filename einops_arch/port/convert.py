@@ -1,12 +1,309 @@
-"""Convert a checkpoint of an architecture from one framework's names and layout to the other's, in numpy."""
+"""Carry a checkpoint from one framework's names and layout to the other's: a file of any size, or arrays in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
 from einops_arch import architectures
 from einops_arch.architectures import Config
-from einops_arch.checkpoints.checkpoint import Checkpoint
+from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
+from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
+from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
+from einops_arch.checkpoints.sink import Progress
+from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
+from einops_arch.errors import CheckpointError, PortError
 
-__all__ = ["convert"]
+__all__ = ["PlannedTensor", "Port", "convert", "port_checkpoint"]
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """One tensor of the destination.
+
+    Args:
+        name: its name.
+        sources: the names in the source file that it comes from.
+        pattern: what becomes of them.
+        shape: its shape.
+        dtype: its dtype.
+        nbytes: its bytes.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    pattern: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+
+
+@dataclass
+class Port:
+    """A port: what will be done, then what was done.
+
+    Made by `Port.open`; `run` writes, `check` reads again what was written. Use it in a `with` statement.
+
+    Attributes:
+        before: what the source says of itself.
+        after: what the destination will say.
+        source: the source as it is in the file, with its new names.
+        result: what will be written.
+        renamed: new names by old ones.
+    """
+
+    path: Path
+    before: Description
+    after: Description
+    source: Reader
+    result: Reader
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    model: Any = None
+    _cast: Cast | None = None
+    _ported: Any = None
+
+    @staticmethod
+    def open(
+        path: str | Path | Reader,
+        to: str,
+        *,
+        config: Config | None = None,
+        model: Any = None,
+        rename: Sequence[tuple[str, str]] = (),
+        dtype: str | None = None,
+        allow_overflow: bool = False,
+        untie: bool = False,
+    ) -> Port:
+        """Open a source and hold it against the model; nothing is written.
+
+        Args:
+            path: a checkpoint, or an open reader of one.
+            to: `"torch"` or `"flax"`.
+            config: the config of the network, if the file does not say it.
+            model: a Flax model, which may be abstract, in the place of a registered architecture.
+            rename: pairs of a regular expression and its replacement, for foreign names.
+            dtype: round floating-point tensors to this dtype.
+            allow_overflow: let finite numbers become infinite on the way.
+            untie: write tied tensors under each of their names, for readers that know no aliases.
+
+        Raises:
+            CheckpointError: the source is not whole, or nothing says which network it belongs to.
+            PortError: the source does not fit the network.
+        """
+        reader = path if isinstance(path, Reader) else open_checkpoint(path)
+        try:
+            before = describe(reader.facts)
+            renamed = Renamed(reader, rename) if rename else None
+            source = renamed or reader
+            if model is None:
+                config = config or before.config
+                if config is not None:
+                    model = architectures.of_config(config).abstract_flax_model(config)
+                elif before.framework != to:
+                    raise CheckpointError(
+                        "the file does not say of which architecture it is; likely fix: give a config or a Flax model"
+                    )
+            result, ported = source, None
+            if model is not None:
+                from einops_arch.port.stream import Ported
+
+                result = ported = Ported(source, model, before.framework, to)
+            cast = Cast(result, dtype, allow_overflow=allow_overflow) if dtype is not None else None
+            result = cast or result
+            if untie:
+                result = Untied(result)
+            name = architectures.of_config(config).name if config is not None else before.architecture
+            after = Description(to, name, config)
+            result = _Described(result, after)
+        except BaseException:
+            reader.close()
+            raise
+        names = renamed.renamed if renamed else {}
+        place = reader.paths[0] if reader.paths else Path("memory")
+        return Port(place, before, after, source, result, names, model, cast, ported)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()
+
+    @property
+    def tensors(self) -> list[PlannedTensor]:
+        """What will be written, in this order."""
+        old = {now: name for name, now in self.renamed.items()}
+        rows = []
+        for name, info in self.result.tensors.items():
+            origin = self._ported.origins.get(name) if self._ported is not None else None
+            sources = origin.names if origin is not None else (self.source.aliases.get(name, name),)
+            rows.append(
+                PlannedTensor(
+                    name,
+                    tuple(old.get(one, one) for one in sources),
+                    origin.pattern if origin is not None else "...",
+                    info.shape,
+                    info.dtype,
+                    info.nbytes,
+                )
+            )
+        return rows
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors that will be written."""
+        return sum(info.nbytes for info in self.result.tensors.values())
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was not simply moved, a line each: what is left out, added, computed, renamed or rounded."""
+        lines = []
+        if self._ported is not None:
+            lines += [f"{name}: ignored: {reason}" for name, reason in self._ported.ignored.items()]
+            for name, origin in self._ported.origins.items():
+                if not origin.moved:
+                    old = self.source.info(origin.names[0]).dtype if origin.names else None
+                    new = self._ported.tensors[name].dtype
+                    if old is not None and old != new:
+                        lines.append(f"{name}: {old} became {new}, with the same value")
+                    else:
+                        lines.append(f"{', '.join(origin.names) or name}: {origin.pattern}")
+        elif self.model is None:
+            lines.append("names and shapes were not checked: nothing says of which architecture the file is")
+        lines += [f"{name}: tied to {target}, written once" for name, target in self.result.aliases.items()]
+        for name, change in (self._cast.changes if self._cast is not None else {}).items():
+            lost = self._cast.overflows[name] if self._cast is not None else 0
+            text = f"{name}: rounded, changed by at most {change:.3g}"
+            lines.append(f"{text}; {lost} finite numbers became infinite" if lost else text)
+        return lines
+
+    def run(
+        self,
+        destination: str | Path,
+        *,
+        force: bool = False,
+        kind: str | None = None,
+        max_shard_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write the destination: whole, or not at all.
+
+        Args:
+            destination: where to; its ending is the format.
+            force: replace what is there.
+            kind: the format, if the name does not say it.
+            max_shard_size: bytes in one file, for a hub folder.
+            progress: told the number of bytes after every block.
+
+        Raises:
+            DestinationError: the destination exists already, is the source, or cannot be written.
+            CheckpointError: the source cannot be read, or the format does not hold it.
+            DtypeError: a number does not fit the dtype that was asked for.
+        """
+        write_tensors(
+            destination,
+            self.result,
+            force=force,
+            kind=kind,
+            max_shard_size=max_shard_size,
+            progress=progress,
+        )
+
+    def check(self, destination: str | Path, *, progress: Progress | None = None) -> dict[str, str]:
+        """Read again what was written, move it back, and compare it with the source.
+
+        Returns:
+            The SHA-256 of every tensor, in the source's layout; of a tensor that was computed, in the destination's.
+
+        Raises:
+            PortError: a tensor is not what it should be.
+        """
+        digests, wrong = {}, []
+        with open_checkpoint(destination) as written:
+            back: Reader = written
+            expected: Reader = self.source
+            names = list(self.source.tensors)
+            if self._ported is not None and self.before.framework != self.after.framework:
+                from einops_arch.port.stream import Ported
+
+                back = Ported(written, self.model, self.after.framework, self.before.framework)
+                computed = {name for name, origin in self._ported.origins.items() if not origin.moved}
+                lossy = {one for name in computed for one in self._ported.origins[name].names}
+                names = [name for name in names if name not in lossy and name not in self._ported.ignored]
+                pairs = [(self.result, written, name) for name in computed if name in self.result.tensors]
+            else:
+                pairs = []
+            if self._cast is not None:
+                expected = Cast(self.source, self._cast.dtype, allow_overflow=self._cast.allow_overflow)
+            pairs += [(expected, back, name) for name in names]
+            for one, other, name in pairs:
+                digests[name] = one.digest(name)
+                if name not in other.names() or other.digest(name) != digests[name]:
+                    wrong.append(name)
+                if progress is not None:
+                    progress(one.info(name).nbytes)
+        if wrong:
+            raise PortError("\n  ".join([f"{destination}: {len(wrong)} tensors differ from {self.path}", *wrong]))
+        return digests
+
+
+def port_checkpoint(
+    source: str | Path,
+    destination: str | Path,
+    to: str,
+    *,
+    config: Config | None = None,
+    model: Any = None,
+    rename: Sequence[tuple[str, str]] = (),
+    dtype: str | None = None,
+    allow_overflow: bool = False,
+    untie: bool = False,
+    kind: str | None = None,
+    max_shard_size: int | None = None,
+    force: bool = False,
+    check: bool = False,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Carry a checkpoint file of any size to the other framework, tensor by tensor.
+
+    Args:
+        source: a checkpoint.
+        destination: where to; its ending is the format.
+        to: `"torch"` or `"flax"`.
+        config: the config of the network, if the file does not say it.
+        model: a Flax model, which may be abstract, in the place of a registered architecture.
+        rename: pairs of a regular expression and its replacement, for foreign names.
+        dtype: round floating-point tensors to this dtype.
+        allow_overflow: let finite numbers become infinite on the way.
+        untie: write tied tensors under each of their names.
+        kind: the format, if the name does not say it.
+        max_shard_size: bytes in one file, for a hub folder.
+        force: replace what is there.
+        check: read again what was written, and compare it with the source.
+        progress: told the number of bytes after every block.
+
+    Returns:
+        What was not simply moved, a line each.
+
+    Raises:
+        EinopsArchError: one of its children; nothing has been written then.
+    """
+    check_destination(destination, to, force=force, kind=kind or format_of(destination))
+    with Port.open(
+        source,
+        to,
+        config=config,
+        model=model,
+        rename=rename,
+        dtype=dtype,
+        allow_overflow=allow_overflow,
+        untie=untie,
+    ) as port:
+        port.run(destination, force=force, kind=kind, max_shard_size=max_shard_size, progress=progress)
+        if check:
+            port.check(destination)
+        return port.remarks
 
 
 def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
@@ -23,14 +320,15 @@ def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
         PortError: the arrays do not fit the network; the message lists every problem by path.
         MissingFrameworkError: Flax is not installed; its layers say how their arrays lie.
     """
-    from einops_arch.flax.state import from_leaves, to_leaves
+    with Port.open(MemoryReader(checkpoint.tensors, checkpoint.metadata()), to, config=config) as port:
+        arrays = {name: port.result.read(name) for name in port.result.tensors}
+        arrays |= {name: arrays[target] for name, target in port.result.aliases.items()}
+        return Checkpoint(arrays, to, port.after.architecture, config)
 
-    architecture = architectures.of_config(config)
-    model = architecture.abstract_flax_model(config)
-    if checkpoint.framework == "flax":
-        state = from_leaves(model, checkpoint.tensors)
-    else:
-        state = dict(checkpoint.tensors)
-    leaves = to_leaves(model, state)
-    tensors = leaves if to == "flax" else state
-    return Checkpoint(tensors, to, architecture.name, config)
+
+class _Described(Wrapper):
+    """A reader that says something else of itself."""
+
+    def __init__(self, inner: Reader, description: Description) -> None:
+        super().__init__(inner)
+        self.facts = description.facts()

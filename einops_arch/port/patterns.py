@@ -77,6 +77,14 @@ class LayoutPattern:
         """The same pattern read from right to left."""
         return LayoutPattern(self.right, self.left)
 
+    def opened(self) -> LayoutPattern:
+        """The same move with the parentheses of the right side left open, which never takes a copy.
+
+        >>> str(LayoutPattern.parse("(o p) i -> i (o p)").opened())
+        '(o p) i -> i o p'
+        """
+        return LayoutPattern(self.left, tuple(_names(self.right)))
+
     @property
     def is_identity(self) -> bool:
         """Nothing moves: both sides are the same."""

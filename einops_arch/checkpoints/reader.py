@@ -1,0 +1,136 @@
+"""The one interface of all formats: what is in a checkpoint first, then its tensors one at a time.
+
+A format is a `Reader` and a function that writes what any reader reads. So is everything that happens on the way: a
+port, a change of dtype and a change of names are readers around a reader, and nothing is read before it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from einops_arch.checkpoints.blocks import blocks
+from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, info_of, numpy_dtype
+
+__all__ = ["MemoryReader", "Reader", "Span", "Wrapper"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes of an open file that are a tensor in C order."""
+
+    file: int
+    start: int
+    size: int
+
+
+class Reader(ABC):
+    """A checkpoint that is open for reading.
+
+    Attributes:
+        tensors: what is there, by name, in the order in which it is best read. A tied tensor is there once.
+        aliases: the other names of tied tensors, and the name under which `tensors` has each.
+        facts: strings by name: the framework, the architecture, its config.
+        paths: the files and folders that are read.
+    """
+
+    tensors: dict[str, TensorInfo]
+    aliases: dict[str, str]
+    facts: dict[str, str]
+    paths: Sequence[Path] = ()
+
+    @abstractmethod
+    def bits(self, name: str) -> Bits:
+        """The bits of a tensor, in whatever order they lie in memory; `name` is one of `tensors`."""
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        """The bytes of a tensor in C order, a block at a time."""
+        yield from blocks(self.bits(name))
+
+    def span(self, name: str) -> Span | None:
+        """Where the bytes of a tensor lie in a file as they are, if they do."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most formats hold files open, not all
+        """Let go of files."""
+
+    def info(self, name: str) -> TensorInfo:
+        """What is known of a tensor, by any of its names."""
+        return self.tensors[self.aliases.get(name, name)]
+
+    def names(self) -> list[str]:
+        """Every name, aliases included."""
+        return [*self.tensors, *self.aliases]
+
+    def read(self, name: str) -> np.ndarray[Any, Any]:
+        """A tensor, by any of its names, as an array."""
+        name = self.aliases.get(name, name)
+        return self.bits(name).view(numpy_dtype(self.tensors[name].dtype))
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of a tensor's dtype, shape and bytes in C order."""
+        name = self.aliases.get(name, name)
+        info = self.tensors[name]
+        found = hashlib.sha256(f"{info.dtype} {info.shape}".encode())
+        for block in self.blocks(name):
+            found.update(block.data)
+        return found.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Wrapper(Reader):
+    """A reader around a reader, which it closes."""
+
+    def __init__(self, inner: Reader) -> None:
+        self.inner = inner
+        self.tensors, self.aliases, self.facts = inner.tensors, inner.aliases, inner.facts
+        self.paths = inner.paths
+
+    def bits(self, name: str) -> Bits:
+        return self.inner.bits(name)
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self.inner.blocks(name)
+
+    def span(self, name: str) -> Span | None:
+        return self.inner.span(name)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class MemoryReader(Reader):
+    """Arrays that are in memory already; arrays that are the same memory are tied."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, str]) -> None:
+        first: dict[Any, str] = {}
+        same = {name: first.setdefault(_identity(array), name) for name, array in arrays.items()}
+        self.arrays = {name: array for name, array in arrays.items() if same[name] == name}
+        self.aliases = {name: target for name, target in same.items() if target != name}
+        self.tensors = {name: info_of(array) for name, array in self.arrays.items()}
+        self.facts = dict(facts)
+
+    def bits(self, name: str) -> Bits:
+        array = self.arrays[name]
+        little = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
+        return array.astype(little, copy=False).view(carrier(self.tensors[name].dtype))
+
+
+def _identity(array: np.ndarray[Any, Any]) -> Any:
+    # Two arrays without elements may be anywhere, and are tied only if they are one.
+    place = array.__array_interface__["data"][0] if array.size else id(array)
+    return place, array.shape, array.strides, array.dtype

@@ -1,0 +1,167 @@
+"""Readers around a reader that change names or dtypes on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
+from einops_arch.errors import CheckpointError, DtypeError, PortError
+
+__all__ = ["CAST_TO", "Cast", "Renamed", "Untied", "rule_of"]
+
+CAST_TO = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+"""The dtypes that floating-point tensors can be rounded to."""
+
+
+class Renamed(Wrapper):
+    r"""Other names for the same tensors.
+
+    Args:
+        inner: the reader.
+        rules: pairs of a regular expression and its replacement (`\1` stands for its first group), which are
+            applied to each name one after the other, wherever they match.
+
+    Attributes:
+        renamed: the new name by the old one, of every name that changed.
+
+    Raises:
+        PortError: two names become one, or a rule matches nothing or is no regular expression.
+    """
+
+    def __init__(self, inner: Reader, rules: Sequence[tuple[str, str]]) -> None:
+        super().__init__(inner)
+        new = {name: name for name in inner.names()}
+        for pattern, replacement in rules:
+            try:
+                found = {name: re.subn(pattern, replacement, now) for name, now in new.items()}
+            except (re.error, IndexError) as error:
+                raise PortError(f"rename {pattern}={replacement}: not a regular expression: {error}") from error
+            if not any(count for _, count in found.values()):
+                raise PortError(f"rename {pattern}={replacement}: matches none of the {len(new)} names")
+            new = {name: text for name, (text, _) in found.items()}
+        olds: dict[str, list[str]] = {}
+        for name, now in new.items():
+            olds.setdefault(now, []).append(name)
+        clashes = [f"{now}: the new name of {' and of '.join(group)}" for now, group in olds.items() if len(group) > 1]
+        if clashes:
+            raise PortError("\n  ".join([f"rename: {len(clashes)} names would be taken twice", *clashes]))
+        self._old = {new[name]: name for name in inner.tensors}
+        self.tensors = {new[name]: info for name, info in inner.tensors.items()}
+        self.aliases = {new[name]: new[target] for name, target in inner.aliases.items()}
+        self.renamed = {name: now for name, now in new.items() if name != now}
+
+    def bits(self, name: str) -> Bits:
+        return self.inner.bits(self._old[name])
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self.inner.blocks(self._old[name])
+
+    def span(self, name: str) -> Span | None:
+        return self.inner.span(self._old[name])
+
+
+class Cast(Wrapper):
+    """Floating-point tensors in another dtype, rounded to the nearest as torch and jax round: by way of float32.
+
+    Args:
+        inner: the reader.
+        dtype: one of `CAST_TO`.
+        allow_overflow: let finite numbers become infinite, or NaN where the dtype has no infinity.
+
+    Attributes:
+        changes: for each tensor read so far, the largest difference between a number and what became of it.
+
+    Raises:
+        DtypeError: no such dtype; or while reading, a number that is finite becomes infinite.
+    """
+
+    def __init__(self, inner: Reader, dtype: str, *, allow_overflow: bool = False) -> None:
+        super().__init__(inner)
+        if dtype not in CAST_TO:
+            raise DtypeError(f"expected a dtype of {', '.join(CAST_TO)}, received {dtype}")
+        numpy_dtype(dtype)
+        self.dtype, self.allow_overflow = dtype, allow_overflow
+        self.tensors = {
+            name: replace(info, dtype=dtype) if info.dtype in FLOATS else info for name, info in inner.tensors.items()
+        }
+        self.changes: dict[str, float] = {}
+        self.overflows: dict[str, int] = {}
+
+    def bits(self, name: str) -> Bits:
+        bits = self.inner.bits(name)
+        return self._cast(name, bits) if self._changes(name) else bits
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        if not self._changes(name):
+            yield from self.inner.blocks(name)
+            return
+        for block in self.inner.blocks(name):
+            yield self._cast(name, block.view(carrier(self.inner.tensors[name].dtype))).view(np.uint8)
+
+    def span(self, name: str) -> Span | None:
+        return None if self._changes(name) else self.inner.span(name)
+
+    def _changes(self, name: str) -> bool:
+        return self.tensors[name].dtype != self.inner.tensors[name].dtype
+
+    def _cast(self, name: str, bits: Bits) -> Bits:
+        old = bits.view(numpy_dtype(self.inner.tensors[name].dtype))
+        with np.errstate(all="ignore"):
+            new = old if self.dtype == "float64" else old.astype("float32")
+            new = new.astype(numpy_dtype(self.dtype))
+            self._account(name, old, new)
+        return new.view(carrier(self.dtype))
+
+    def _account(self, name: str, old: np.ndarray[Any, Any], new: np.ndarray[Any, Any]) -> None:
+        finite = np.isfinite(old)
+        lost = int(np.count_nonzero(finite & ~np.isfinite(new)))
+        if lost and not self.allow_overflow:
+            largest = float(np.abs(old[finite].astype("float64")).max())
+            raise DtypeError(
+                f"{name}: {lost} finite numbers do not fit {self.dtype}, the largest is {largest:g}; "
+                "likely fix: bfloat16, which has float32's range, or --allow-overflow (allow_overflow=True)"
+            )
+        self.overflows[name] = self.overflows.get(name, 0) + lost
+        finite &= np.isfinite(new)
+        change = np.abs(new[finite].astype("float64") - old[finite].astype("float64"))
+        self.changes[name] = max(self.changes.get(name, 0.0), float(change.max(initial=0.0)))
+
+
+class Untied(Wrapper):
+    """Tied tensors once under each of their names, for readers that know of no aliases."""
+
+    def __init__(self, inner: Reader) -> None:
+        super().__init__(inner)
+        self._targets: Mapping[str, str] = inner.aliases
+        self.tensors = {**inner.tensors, **{name: inner.tensors[target] for name, target in inner.aliases.items()}}
+        self.aliases = {}
+
+    def bits(self, name: str) -> Bits:
+        return self.inner.bits(self._targets.get(name, name))
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self.inner.blocks(self._targets.get(name, name))
+
+    def span(self, name: str) -> Span | None:
+        return self.inner.span(self._targets.get(name, name))
+
+
+def rule_of(text: str) -> tuple[str, str]:
+    r"""The two sides of `regex=replacement`; an `=` in the expression is written `\x3d`.
+
+    Raises:
+        CheckpointError: there is no `=`.
+
+    >>> rule_of("^module.=")
+    ('^module.', '')
+    """
+    pattern, sign, replacement = text.partition("=")
+    if not sign or not pattern:
+        raise CheckpointError(f"expected --rename 'regex=replacement', received {text!r}")
+    return pattern, replacement
