@@ -47,7 +47,9 @@ class RawChain:
         key: two chains of one key do the same.
         values: what went in and came out in the model, None if it was overwritten since.
         axis: of a pack or unpack.
-        code_scale: unused axes of a pack that the operation makes itself.
+        order: when its last operation ran.
+        pure: every operation moves or repeats elements, and keeps them all.
+        part: the chain of some of its operations, from one to before another.
     """
 
     kind: str
@@ -59,6 +61,9 @@ class RawChain:
     key: Hashable
     values: Callable[[], tuple[list[Any], list[Any]] | None]
     axis: int = 0
+    order: int = 0
+    pure: bool = True
+    part: Callable[[int, int], RawChain] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class Chain:
         shapes: of its inputs.
         discovery: the pattern, None if there is none.
         reason: why there is none.
-        kind: `"pure"` for moves and repetitions that keep every element, `"pack"`, `"unpack"`, or what else it is, such
-            as `"slice"` or `"roll"`.
+        kind: `"move"`, `"pack"`, `"unpack"`, or what it is that has no pattern, such as `"slice"` or `"roll"`.
+        pure: every operation moves or repeats elements, and keeps them all.
         recorded: the pattern gave what the model's own values gave, beside random ones.
     """
 
@@ -82,6 +87,7 @@ class Chain:
     discovery: Discovery | None
     reason: str
     kind: str
+    pure: bool
     recorded: bool
 
     @property
@@ -106,6 +112,7 @@ class Chain:
             ],
             "shapes": [list(shape) for shape in self.shapes],
             "kind": self.kind,
+            "pure": self.pure,
             "discovery": self.discovery.to_dict() if self.discovery else None,
             "reason": self.reason,
             "recorded": self.recorded,
@@ -120,8 +127,22 @@ class _Answer:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-def resolve(raw: RawChain, cache: dict[Hashable, Any], backend: str) -> Chain:
-    """Find the pattern of a chain, and hold it against random values and those of the model."""
+def resolve(raw: RawChain, cache: dict[Hashable, Any], backend: str) -> list[Chain]:
+    """Find the pattern of a chain, and hold it against random values and those of the model.
+
+    A chain that is two patterns one after the other, such as windows put together and a grid taken apart, is given as
+    two chains.
+    """
+    whole = _resolve(raw, cache, backend)
+    if whole.discovery is None and whole.pure and raw.part is not None:
+        for cut in range(len(raw.steps) - 1, 0, -1):
+            parts = [_resolve(part, cache, backend) for part in (raw.part(0, cut), raw.part(cut, len(raw.steps)))]
+            if all(part.discovery is not None for part in parts):
+                return parts
+    return [whole]
+
+
+def _resolve(raw: RawChain, cache: dict[Hashable, Any], backend: str) -> Chain:
     key = (raw.kind, raw.key, raw.shapes, raw.names, raw.axis)
     if key not in cache:
         cache[key] = {"move": _move, "pack": _pack, "unpack": _unpack}[raw.kind](raw, backend)
@@ -132,9 +153,9 @@ def resolve(raw: RawChain, cache: dict[Hashable, Any], backend: str) -> Chain:
         recorded = _same(_listed(discovery(*before)), after)
         if not recorded:
             return Chain(
-                raw.module, raw.steps, raw.shapes, None, "the pattern does not give what the model gave", "wrong", False
+                raw.module, raw.steps, raw.shapes, None, "the pattern does not give what the model gave", "wrong", raw.pure, False
             )
-    return Chain(raw.module, raw.steps, raw.shapes, discovery, answer.reason, answer.kind, recorded)
+    return Chain(raw.module, raw.steps, raw.shapes, discovery, answer.reason, answer.kind, raw.pure, recorded)
 
 
 def _move(raw: RawChain, backend: str) -> _Answer:
@@ -177,7 +198,7 @@ def _move(raw: RawChain, backend: str) -> _Answer:
     (values,) = scattered([shape], seed=9)
     if not _same([discovery(values)], [moved([values], origin)]):
         return _Answer(None, "the pattern does not give what the chain gives", "wrong")
-    return _Answer(discovery, "", "pure")
+    return _Answer(discovery, "", "move")
 
 
 def _pack(raw: RawChain, backend: str) -> _Answer:

@@ -30,7 +30,7 @@ class ModelReport:
     @property
     def counts(self) -> dict[str, int]:
         """Chains found, pure ones among them, those expressed by a pattern, those refused."""
-        pure = [chain for chain in self.chains if chain.kind in PURE]
+        pure = [chain for chain in self.chains if chain.pure]
         return {
             "found": len(self.chains),
             "pure": len(pure),
@@ -67,10 +67,6 @@ class ModelReport:
         return "\n".join([*lines, f"chains: {found}"])
 
 
-PURE = frozenset({"pure", "crosses", "no mixed radix", "diagonal", "wrong"})
-"""The kinds of chains that keep every element and compute nothing, expressed or not."""
-
-
 def _said(chain: Chain) -> str:
     return chain.discovery.code if chain.discovery else f"no pattern: {chain.reason}"
 
@@ -99,7 +95,7 @@ def discover_model(module: Any, inputs: Any) -> ModelReport:
         from einops_arch.discovery.jax_trace import record
     cache: dict[Any, Any] = {}
     return ModelReport(
-        tuple(resolve(raw, cache, backend) for raw in record(module, positional, keywords)), backend
+        tuple(chain for raw in record(module, positional, keywords) for chain in resolve(raw, cache, backend)), backend
     )
 
 

@@ -45,6 +45,7 @@ class _Call:
     output: Any
     step: Step
     module: str
+    order: int
 
     def again(self, tensor: torch.Tensor) -> Any:
         if self.args:
@@ -95,7 +96,7 @@ class _Recorder(TorchFunctionMode):
     def _keep(
         self, name: str, func: Any, args: Any, kwargs: dict[str, Any], source: Any, output: Any, *, move: bool
     ) -> None:
-        call = _Call(name, func, args, kwargs, source, output, _where(name), self.path[-1] if self.path else "")
+        call = _Call(name, func, args, kwargs, source, output, _where(name), self.path[-1] if self.path else "", len(self.kept))
         inputs = [source] if isinstance(source, torch.Tensor) else list(_tensors(source))
         if any(_strange(one) for one in inputs):
             return
@@ -154,13 +155,13 @@ class _Recorder(TorchFunctionMode):
         if all(call.name in _NOT_A_CHAIN for call in calls):
             return None
 
-        def replay(values: Sequence[Any]) -> list[Any]:
-            tensor = torch.from_numpy(np.array(values[0]))
-            for call in calls:
-                tensor = call.again(tensor)
-            return [tensor.numpy()]
+        def part(first: int, last: int) -> RawChain:
+            chosen = calls[first:last]
+            return self._raw("move", chosen, [chosen[0].source], [chosen[-1].output], _replay(chosen))
 
-        return self._raw("move", calls, [at], [end], replay)
+        raw = self._raw("move", calls, [at], [end], _replay(calls))
+        raw.part = part
+        return raw
 
     def _one(self, name: str, call: _Call, inputs: list[torch.Tensor]) -> RawChain | None:
         outputs = list(_tensors(call.output))
@@ -176,6 +177,7 @@ class _Recorder(TorchFunctionMode):
 
         kind = "pack" if name in _JOINS else "unpack" if name in _SPLITS else "move"
         raw = self._raw(kind, [call], inputs, outputs, replay)
+        raw.pure = False
         default = 0
         dim = call.kwargs.get("dim", call.kwargs.get("axis"))
         if dim is None:
@@ -212,11 +214,22 @@ class _Recorder(TorchFunctionMode):
             replay,
             tuple(call.key for call in calls),
             values,
+            order=calls[-1].order,
         )
 
 
+def _replay(calls: Sequence[_Call]) -> Callable[[Sequence[Any]], list[Any]]:
+    def replay(values: Sequence[Any]) -> list[Any]:
+        tensor = torch.from_numpy(np.array(values[0]))
+        for call in calls:
+            tensor = call.again(tensor)
+        return [tensor.numpy()]
+
+    return replay
+
+
 def record(module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[RawChain]:
-    """Run a module once, without gradients, and give the chains of its shape operations in the order of their ends.
+    """Run a module once, without gradients, and give the chains of its shape operations in the order of running.
 
     Args:
         module: a `torch.nn.Module`, or any function of tensors.
@@ -226,7 +239,7 @@ def record(module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> l
     recorder = _Recorder()
     with _watched(module, recorder.path), torch.no_grad(), recorder:
         recorder.kept.append(module(*inputs, **keywords))
-    return list(recorder.chains())
+    return sorted(recorder.chains(), key=lambda chain: chain.order)
 
 
 @contextlib.contextmanager
