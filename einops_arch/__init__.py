@@ -5,10 +5,15 @@ The cores are here: pure functions over numpy, PyTorch and JAX arrays. The layer
 frameworks in `einops_arch.port`, and the evidence that two models are the same in `einops_arch.parity`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from einops_arch.errors import (
     CheckpointError,
     ConfigError,
     DestinationError,
+    DiscoveryError,
     DtypeError,
     EinopsArchError,
     IndexRangeError,
@@ -44,6 +49,9 @@ from einops_arch.functional import (
     upsample_nearest,
 )
 
+if TYPE_CHECKING:
+    from einops_arch.discovery import discover, discover_model
+
 __all__ = [
     "__version__",
     "AXES",
@@ -51,6 +59,8 @@ __all__ = [
     "channel_unshuffle",
     "content_loss",
     "depth_to_space",
+    "discover",
+    "discover_model",
     "flatten_features",
     "flatten_sequence",
     "gram_matrix",
@@ -71,6 +81,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DestinationError",
+    "DiscoveryError",
     "DtypeError",
     "EinopsArchError",
     "IndexRangeError",
@@ -83,3 +94,12 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what most users never call when it is asked for."""
+    if name in {"discover", "discover_model"}:
+        from einops_arch import discovery
+
+        return getattr(discovery, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
