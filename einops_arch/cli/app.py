@@ -43,6 +43,16 @@ class Mode(StrEnum):
     TRAIN = "train"
 
 
+class Kind(StrEnum):
+    """The formats of a checkpoint."""
+
+    SAFETENSORS = "safetensors"
+    TORCH = "torch"
+    ORBAX = "orbax"
+    DCP = "dcp"
+    HUB = "hub"
+
+
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
@@ -115,23 +125,76 @@ def show(
 
 @app.command()
 def port(
-    source: Annotated[Path, typer.Argument(help="A .safetensors or .pt file, or an Orbax folder.")],
-    destination: Annotated[Path, typer.Argument(help="A new .safetensors or .pt file, or an Orbax folder.")],
+    source: Annotated[Path, typer.Argument(help="A checkpoint of any format.")],
+    destination: Annotated[Path, typer.Argument(help="A new file or folder; its ending is the format.")],
     to: Annotated[Framework, typer.Option("--to", help="Whose names and layout the destination has.")],
     arch: Annotated[str | None, typer.Option("--arch", help="The architecture, unless the file says it.")] = None,
     preset: Preset = None,
     config: ConfigFile = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--rename", metavar="REGEX=REPLACEMENT", help="Change names first; repeatable.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Round floating-point tensors, to bfloat16 for example.")
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option("--format", help="The format of the destination, unless its name says it.")
+    ] = None,
+    max_shard_size: Annotated[
+        str | None, typer.Option("--max-shard-size", metavar="SIZE", help="5GB for example: a folder of shards.")
+    ] = None,
     *,
+    allow_overflow: Annotated[
+        bool, typer.Option("--allow-overflow", help="With --dtype: let finite numbers become infinite.")
+    ] = False,
+    untie: Annotated[
+        bool, typer.Option("--untie", help="Write tied tensors under each name, for readers that know no aliases.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read it again and compare each tensor with the source.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the destination.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Carry a checkpoint to the other framework, bit for bit.
+    """Carry a checkpoint of any size to the other framework, bit for bit.
 
-    PyTorch's state goes to .safetensors or .pt, Flax's to .safetensors or an Orbax folder (a name without an ending).
+    PyTorch's state goes to .safetensors, .pt or .dcp, Flax's to .safetensors or an Orbax folder (a name without an
+    ending); either goes to a Hugging Face folder (.hf). The destination is whole or untouched.
     """
-    from einops_arch.cli.porting import port_file
+    from einops_arch.cli.porting import PortOptions, port_file
 
-    port_file(source, destination, str(to), arch, preset, config, force=force, as_json=as_json)
+    options = PortOptions(
+        arch=arch,
+        preset=preset,
+        config=config,
+        rename=tuple(rename or ()),
+        dtype=dtype,
+        allow_overflow=allow_overflow,
+        untie=untie,
+        kind=str(kind) if kind else None,
+        max_shard_size=max_shard_size,
+        check=check,
+        dry_run=dry_run,
+        force=force,
+        as_json=as_json,
+    )
+    port_file(source, destination, str(to), options)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any format.")],
+    *,
+    values: Annotated[
+        bool, typer.Option("--values/--no-values", help="Read the numbers, and count NaN and inf.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in a checkpoint: names, shapes, dtypes, aliases, NaN and inf, and which architecture it fits."""
+    from einops_arch.cli.inspecting import inspect_file
+
+    inspect_file(path, values=values, as_json=as_json)
 
 
 @app.command()
@@ -158,6 +221,29 @@ def verify(
     modes = (str(mode),) if mode else ("eval", "train")
     options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json)
     if not verify_all(targets or [], options, every=every):
+        raise typer.Exit(1)
+
+
+@app.command()
+def discover(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:NAME", help="A function of arrays, a model or its class, or `make()`.")
+    ],
+    inputs: Annotated[
+        list[str],
+        typer.Option("--input", "-i", metavar="AXES=SHAPE", help="Such as 'b c h w=2,12,5,7' or 'b n=2,7@int64'."),
+    ],
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="Whose arrays it takes: numpy, torch or jax.")
+    ] = None,
+    *,
+    show_diff: Annotated[bool, typer.Option("--diff", help="Print a diff that uses rearrange; PyTorch only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the einops pattern of old reshape code, or of every chain of a model; exit code 1 if there is none."""
+    from einops_arch.cli.discovering import discover_target
+
+    if not discover_target(target, inputs, backend, as_json=as_json, show_diff=show_diff):
         raise typer.Exit(1)
 
 
