@@ -25,12 +25,21 @@ __all__ = ["Chain", "RawChain", "Step", "axis_names", "resolve"]
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a chain and the line that calls it."""
+    """One operation of a chain and the line that calls it.
+
+    Args:
+        operation: its name.
+        file: of the code that calls it.
+        line: likewise.
+        function: likewise.
+        sizes: the whole numbers that it is called with.
+    """
 
     operation: str
     file: str
     line: int
     function: str
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass

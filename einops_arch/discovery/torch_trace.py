@@ -96,7 +96,7 @@ class _Recorder(TorchFunctionMode):
     def _keep(
         self, name: str, func: Any, args: Any, kwargs: dict[str, Any], source: Any, output: Any, *, move: bool
     ) -> None:
-        call = _Call(name, func, args, kwargs, source, output, _where(name), self.path[-1] if self.path else "", len(self.kept))
+        call = _Call(name, func, args, kwargs, source, output, _where(name, args[1:]), self.path[-1] if self.path else "", len(self.kept))
         inputs = [source] if isinstance(source, torch.Tensor) else list(_tensors(source))
         if any(_strange(one) for one in inputs):
             return
@@ -262,11 +262,14 @@ def _name(func: Any) -> str:
     return getattr(func.__self__, "__name__", name) if name == "__get__" else name
 
 
-def _where(name: str) -> Step:
+def _where(name: str, arguments: Sequence[Any]) -> Step:
     frame = sys._getframe(2)  # noqa: SLF001 the only way to a caller's line that costs nothing
     while frame.f_back is not None and frame.f_code.co_filename.startswith((*_LIBRARY, __file__)):
         frame = frame.f_back
-    return Step(name, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname)
+    if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
+        arguments = arguments[0]
+    sizes = tuple(arguments) if all(isinstance(one, int) for one in arguments) else ()
+    return Step(name, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, sizes)
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
