@@ -14,6 +14,7 @@ from einops_arch.architectures.config import Axes, Config
 from einops_arch.architectures.convnet import ConvNetConfig
 from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.architectures.language_model import LanguageModelConfig
+from einops_arch.architectures.resnet import ResNetConfig
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
@@ -30,6 +31,7 @@ __all__ = [
     "ConvNetConfig",
     "GPT2Config",
     "LanguageModelConfig",
+    "ResNetConfig",
     "SentimentRNNConfig",
     "ShuffleNetConfig",
     "ShuffleUnitConfig",
@@ -75,8 +77,7 @@ class Architecture:
 
     def abstract_flax_model(self, config: Config) -> Any:
         """The Flax twin with shapes and dtypes in the place of values, so that it takes no memory."""
-        nnx = importlib.import_module("flax.nnx")
-        return nnx.eval_shape(lambda: self.flax_class()(config, rngs=nnx.Rngs(0)))
+        return importlib.import_module("einops_arch.flax._build").abstract_model(self.flax_class(), config)
 
 
 _REGISTRY = {
@@ -90,6 +91,7 @@ _REGISTRY = {
     "sentiment_rnn": SentimentRNNConfig,
     "vit": ViTConfig,
     "gpt2": GPT2Config,
+    "resnet": ResNetConfig,
 }
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from einops_arch.architectures.images import ImagePreprocessing
 from einops_arch.errors import ConfigError, DtypeError, ShapeError, suggestion
 
 __all__ = ["Axes", "Config"]
@@ -24,6 +25,8 @@ class Axes:
         high: one more than the largest index, for indices.
         least: the smallest sizes of axes that may have any other.
         multiple: what the sizes of axes that may have any other are multiples of.
+        example: sizes that show what the network does, where the smallest allowed say little: a batch norm in
+            training, say, needs more than a few values.
 
     >>> image = Axes("image", "b c h w", {"c": 3})
     >>> image.flax_axes
@@ -37,6 +40,7 @@ class Axes:
     high: int | None = None
     least: Mapping[str, int] = dataclasses.field(default_factory=dict)
     multiple: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    example: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def flax_axes(self) -> str:
@@ -52,8 +56,8 @@ class Axes:
             channels_last: the array has Flax's axes.
 
         Raises:
-            ShapeError: the rank differs, an axis has not the size that the config fixes, is too small, or no multiple of
-                what it should be.
+            ShapeError: the rank differs, an axis has not the size that the config fixes, is too small, or is no
+                multiple of what it should be.
             DtypeError: indices are expected and the array does not hold integers.
         """
         axes = self.flax_axes if channels_last else self.axes
@@ -90,12 +94,14 @@ class Config:
     """Base of the configs: frozen dataclasses of hashable values.
 
     A subclass lists its named constructors in `PRESETS`, checks its fields in `__post_init__`, names the twins'
-    class in `MODEL` and its source in `SOURCE`, and states its inputs and outputs.
+    class in `MODEL` and its source in `SOURCE`, and states its inputs and outputs. `IMAGES` is what public weights
+    expect of an image, where the network classifies one.
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ()
     MODEL: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
+    IMAGES: ClassVar[ImagePreprocessing | None] = None
 
     @classmethod
     def preset(cls, name: str) -> Self:

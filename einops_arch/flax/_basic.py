@@ -12,7 +12,7 @@ from flax import nnx
 from einops_arch.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from einops_arch.flax._checks import check_features, check_fraction, check_sizes
 from einops_arch.flax._concrete import is_concrete
-from einops_arch.flax._init import standard_normal, uniform_fan_in
+from einops_arch.flax._init import Initializer, standard_normal, uniform_fan_in
 
 __all__ = [
     "Dropout",
@@ -37,6 +37,7 @@ class Linear(nnx.Linear):
         in_features: size of the last axis of the input.
         out_features: size of the last axis of the output.
         use_bias: whether a bias is added.
+        kernel_init: another initial distribution, as NNX has them; PyTorch's if left out. The same for bias_init.
         rngs: takes one key of the stream `params` for each leaf.
 
     Raises:
@@ -51,10 +52,26 @@ class Linear(nnx.Linear):
     (2, 4, 5)
     """
 
-    def __init__(self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        use_bias: bool = True,
+        kernel_init: Initializer | None = None,
+        bias_init: Initializer | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
         check_sizes("Linear", in_features=in_features, out_features=out_features)
-        init = uniform_fan_in(in_features)
-        super().__init__(in_features, out_features, use_bias=use_bias, kernel_init=init, bias_init=init, rngs=rngs)
+        default = uniform_fan_in(in_features)
+        super().__init__(
+            in_features,
+            out_features,
+            use_bias=use_bias,
+            kernel_init=kernel_init or default,
+            bias_init=bias_init or default,
+            rngs=rngs,
+        )
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """`... i -> ... o`."""

@@ -1,4 +1,4 @@
-"""Build a network from a state, with no random weights on the way."""
+"""Build a network with shapes in the place of values, or from a state, with no random weights on the way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,35 @@ from einops_arch.architectures import Config
 from einops_arch.errors import PortError
 from einops_arch.flax.state import load_state_dict, named_modules
 
-__all__ = ["from_state"]
+__all__ = ["abstract_model", "from_state"]
+
+
+class _SameKey(nnx.RngStream):
+    """A stream whose count stays, where no number is drawn: to count each leaf takes most of the time there."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+    def fork(self, *, split: Any = None) -> nnx.RngStream:
+        """A stream as layers have it."""
+        del split
+        return nnx.RngStream(self.key[...], tag=self.tag)
+
+
+def abstract_model(model_class: Any, config: Config) -> Any:
+    """A network with shapes and dtypes in the place of values, so that it takes no memory.
+
+    Args:
+        model_class: the Flax twin.
+        config: its config.
+    """
+
+    def build() -> Any:
+        rngs = nnx.Rngs(0)
+        rngs.default = _SameKey(0, tag="default")
+        return model_class(config, rngs=rngs)
+
+    return nnx.eval_shape(build)
 
 
 def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | None = None) -> Any:

@@ -22,7 +22,7 @@ from einops_arch.flax._checks import (
     window_outputs,
 )
 from einops_arch.flax._convolve import convolve
-from einops_arch.flax._init import uniform_fan_in
+from einops_arch.flax._init import Initializer, uniform_fan_in
 
 __all__ = ["Conv", "ConvTranspose"]
 
@@ -46,6 +46,7 @@ class Conv(nnx.Conv):
         feature_group_count: PyTorch's `groups`.
         use_bias: whether a bias is added.
         padding_mode: `"zeros"`, `"reflect"`, `"circular"` or `"replicate"`.
+        kernel_init: another initial distribution, as NNX has them; PyTorch's if left out. The same for bias_init.
         rngs: takes one key of the stream `params` for each leaf.
 
     Raises:
@@ -73,6 +74,8 @@ class Conv(nnx.Conv):
         feature_group_count: int = 1,
         use_bias: bool = True,
         padding_mode: str = "zeros",
+        kernel_init: Initializer | None = None,
+        bias_init: Initializer | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         kernel_size = _kernel_size("Conv", kernel_size)
@@ -97,8 +100,8 @@ class Conv(nnx.Conv):
             kernel_dilation=per_axis("Conv", "kernel_dilation", kernel_dilation, axes, 1),
             feature_group_count=feature_group_count,
             use_bias=use_bias,
-            kernel_init=uniform_fan_in(fan_in),
-            bias_init=uniform_fan_in(fan_in),
+            kernel_init=kernel_init or uniform_fan_in(fan_in),
+            bias_init=bias_init or uniform_fan_in(fan_in),
             rngs=rngs,
         )
 

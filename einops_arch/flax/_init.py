@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Initializer", "standard_normal", "uniform_fan_in"]
+__all__ = ["Initializer", "he_normal", "normal", "standard_normal", "uniform_fan_in"]
 
 Initializer = Callable[[jax.Array, Sequence[int], Any], jax.Array]
 
@@ -52,6 +52,23 @@ def standard_normal() -> Initializer:
         return _in_few_sizes(jax.random.normal, key, shape, dtype)
 
     return init
+
+
+def normal(std: float) -> Initializer:
+    """The normal distribution N(0, std)."""
+    draw = standard_normal()
+    return lambda key, shape, dtype=jnp.float32: draw(key, shape, dtype) * std
+
+
+def he_normal(fan_out: int) -> Initializer:
+    """The normal distribution of standard deviation sqrt(2 / fan_out), for weights before a ReLU.
+
+    `torch.nn.init.kaiming_normal_(..., mode="fan_out", nonlinearity="relu")`; He et al. 2015, arXiv:1502.01852.
+
+    Args:
+        fan_out: how many outputs one input goes into: out_features times the kernel's size, groups or not.
+    """
+    return normal(math.sqrt(2 / fan_out))
 
 
 def _in_few_sizes(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:

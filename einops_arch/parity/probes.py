@@ -25,7 +25,7 @@ def example_inputs(
     """Inputs for a network of this config, in PyTorch's layout.
 
     Floats are bell-shaped with mean 0 and variance 1, in float32; indices are int64. Axes that the config leaves free
-    have small sizes, no two of them equal, odd and even ones.
+    have the sizes of its examples, or small ones, no two of them equal, odd and even ones.
 
     Args:
         config: what the network takes.
@@ -141,7 +141,7 @@ def _last(name: str) -> str:
 
 
 def _free_sizes(inputs: Sequence[Axes], given: Mapping[str, int]) -> dict[str, int]:
-    sizes = dict(given)
+    sizes = {name: size for axes in inputs for name, size in axes.example.items()} | dict(given)
     for axes in inputs:
         sizes |= axes.sizes
     for axes in inputs:
