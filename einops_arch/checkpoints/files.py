@@ -127,7 +127,7 @@ def check_destination(
         holds = {
             "torch": "a .pt file holds PyTorch's state; write .safetensors or an Orbax folder for Flax",
             "dcp": "a .dcp folder holds PyTorch's state; write .safetensors or an Orbax folder for Flax",
-            "orbax": "an Orbax folder holds the state of a Flax model; write .safetensors, .pt or .dcp for PyTorch",
+            "orbax": "an Orbax folder holds the state of a Flax model; write .safetensors or .pt for PyTorch",
         }
         raise CheckpointError(f"{path}: {holds[kind]}")
     if source is not None:

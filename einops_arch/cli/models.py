@@ -10,9 +10,10 @@ from typing import Any
 from einops_arch import architectures
 from einops_arch.architectures import Architecture, Config
 from einops_arch.checkpoints import Checkpoint, read_checkpoint
+from einops_arch.checkpoints.checkpoint import Description
 from einops_arch.errors import CheckpointError, ConfigError
 
-__all__ = ["abstract_torch_model", "chosen_config", "count_parameters", "identify", "installed", "read"]
+__all__ = ["abstract_torch_model", "check_names", "chosen_config", "count_parameters", "identify", "installed", "read"]
 
 _PREFIXES = {
     "module.": "DataParallel writes them; likely fix: save model.module.state_dict()",
@@ -79,19 +80,27 @@ def read(path: Path) -> Checkpoint:
         CheckpointError: the file is damaged or holds more than weights, or its names have a wrapper's prefix.
     """
     checkpoint = read_checkpoint(path)
+    check_names(path, list(checkpoint.tensors))
+    return checkpoint
+
+
+def check_names(path: Path, names: list[str]) -> None:
+    """Refuse names that a wrapper of PyTorch has changed.
+
+    Raises:
+        CheckpointError: all names have a wrapper's prefix.
+    """
     for prefix, reason in _PREFIXES.items():
-        names = list(checkpoint.tensors)
         if names and all(name.startswith(prefix) for name in names):
             short = names[0].removeprefix(prefix)
             raise CheckpointError(
                 f"{path}: expected names such as {short!r}, received {names[0]!r}: all {len(names)} names start with "
                 f"{prefix!r}, as {reason}, or take the prefix off each name"
             )
-    return checkpoint
 
 
 def identify(
-    path: Path, checkpoint: Checkpoint, arch: str | None, preset: str | None, file: Path | None
+    path: Path, checkpoint: Checkpoint | Description, arch: str | None, preset: str | None, file: Path | None
 ) -> tuple[Architecture, Config]:
     """The architecture and config of a checkpoint: what its metadata says and what the options say, which must agree.
 

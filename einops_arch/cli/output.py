@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
 from rich.console import Console
 
-__all__ = ["byte_count", "console", "print_json", "progress"]
+from einops_arch.errors import ConfigError
+
+__all__ = ["byte_count", "byte_size", "bytes_bar", "console", "print_json", "progress"]
 
 _WIDE = 200
 """Columns of a page when the output goes to a file or a pipe: a table must not be folded for a screen it never sees."""
@@ -45,6 +48,44 @@ def progress(text: str) -> Iterator[None]:
             stack.callback(timer.join)
             stack.callback(timer.cancel)
         yield
+
+
+@contextlib.contextmanager
+def bytes_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with bytes, rate and time left, moved by the function that it gives; on a terminal only."""
+    from rich import progress as rich_progress
+
+    screen = Console(stderr=True, highlight=False)
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    bar = rich_progress.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    with bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes as a person writes it.
+
+    Raises:
+        ConfigError: it is none.
+
+    >>> byte_size("5GB"), byte_size("64 MiB"), byte_size("1000")
+    (5000000000, 67108864, 1000)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)[bB]?\s*", text)
+    size = 0
+    if match:
+        number, unit, binary = match.groups()
+        size = int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit.upper() or "_"))
+    if size <= 0:
+        raise ConfigError(f"expected a size such as 5GB or 500MiB, received {text!r}")
+    return size
 
 
 def byte_count(number: int) -> str:

@@ -201,14 +201,18 @@ class Port:
             CheckpointError: the source cannot be read, or the format does not hold it.
             DtypeError: a number does not fit the dtype that was asked for.
         """
-        write_tensors(
-            destination,
-            self.result,
-            force=force,
-            kind=kind,
-            max_shard_size=max_shard_size,
-            progress=progress,
-        )
+        try:
+            write_tensors(
+                destination,
+                self.result,
+                force=force,
+                kind=kind,
+                max_shard_size=max_shard_size,
+                progress=progress,
+            )
+        except CheckpointError as error:
+            # What is found while reading does not know the name of the file.
+            raise error if str(self.path) in str(error) else CheckpointError(f"{self.path}: {error}") from error
 
     def check(self, destination: str | Path, *, progress: Progress | None = None) -> dict[str, str]:
         """Read again what was written, move it back, and compare it with the source.

@@ -1,0 +1,130 @@
+"""The command `inspect`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch import architectures
+from einops_arch.checkpoints.checkpoint import describe
+from einops_arch.checkpoints.files import open_checkpoint
+from einops_arch.checkpoints.reader import Reader
+from einops_arch.checkpoints.tensors import FLOATS, carrier, numpy_dtype
+from einops_arch.cli.models import installed
+from einops_arch.cli.output import byte_count, bytes_bar, console, print_json
+
+__all__ = ["fitting", "inspect_file"]
+
+
+def inspect_file(path: Path, *, values: bool, as_json: bool) -> None:
+    """Print what is in a checkpoint.
+
+    Args:
+        path: the file or folder.
+        values: look at the numbers, and count those that are not finite.
+        as_json: print JSON.
+
+    Raises:
+        CheckpointError: it is damaged, or holds more than weights.
+    """
+    with open_checkpoint(path) as reader:
+        total = sum(info.nbytes for info in reader.tensors.values())
+        counts: dict[str, tuple[int, int]] = {}
+        if values:
+            with bytes_bar(f"Reading {path.name}", total) as advance:
+                for name, info in reader.tensors.items():
+                    counts[name] = _not_finite(reader, name)
+                    advance(info.nbytes)
+        found = {
+            "path": str(path),
+            "facts": {name: value for name, value in reader.facts.items() if name != "aliases"},
+            "tensors": [
+                {
+                    "name": name,
+                    "shape": list(info.shape),
+                    "dtype": info.dtype,
+                    "bytes": info.nbytes,
+                    **({"nan": counts[name][0], "inf": counts[name][1]} if name in counts else {}),
+                }
+                for name, info in reader.tensors.items()
+            ],
+            "aliases": reader.aliases,
+            "parameters": sum(info.size for info in reader.tensors.values()),
+            "bytes": total,
+            "fits": fitting(reader),
+        }
+    if as_json:
+        print_json(found)
+    else:
+        _print(found, counts)
+
+
+def fitting(reader: Reader) -> list[str]:
+    """The architectures, with the preset where one is known, whose tensors have these names and shapes."""
+    known = describe(reader.facts)
+    if known.architecture is not None and known.config is not None:
+        return [f"{known.architecture} (it says so)"]
+    if known.framework != "torch" or not installed("flax"):
+        return []
+    shapes = {name: reader.info(name).shape for name in reader.names()}
+    found = []
+    for name in architectures.names():
+        config = architectures.get(name).config
+        # A network of another size has other numbers in its names; one that shares no more than that is another.
+        alike = _kinds(_expected(name, "tiny")) & _kinds(shapes)
+        if len(alike) < len(_kinds(shapes)) / 2:
+            continue
+        found += [f"{name} --preset {preset}" for preset in config.PRESETS if _expected(name, preset) == shapes]
+    return found
+
+
+def _expected(name: str, preset: str) -> dict[str, tuple[int, ...]]:
+    from einops_arch.flax.state import port_steps
+
+    architecture = architectures.get(name)
+    steps = port_steps(architecture.abstract_flax_model(architecture.config.preset(preset)))
+    return {key: tuple(shape) for step, _ in steps for key, (shape, _) in step.expected.items()}
+
+
+def _kinds(names: Iterable[str]) -> set[str]:
+    return {re.sub(r"\d+", "0", name) for name in names}
+
+
+def _not_finite(reader: Reader, name: str) -> tuple[int, int]:
+    info = reader.tensors[name]
+    if info.dtype not in FLOATS:
+        return 0, 0
+    nan = inf = 0
+    for block in reader.blocks(name):
+        numbers = block.view(carrier(info.dtype)).view(numpy_dtype(info.dtype))
+        nan += int(np.count_nonzero(np.isnan(numbers)))
+        inf += int(np.count_nonzero(np.isinf(numbers)))
+    return nan, inf
+
+
+def _print(found: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    page = console()
+    columns = ["name", "shape", "dtype", "bytes", *(["NaN", "inf"] if counts else [])]
+    table = Table(title=found["path"], title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in {"name", "shape", "dtype"} else "right", overflow="fold")
+    for one in found["tensors"]:
+        shape = " ".join(map(str, one["shape"])) or "scalar"
+        numbers = [f"{one['nan']:,}", f"{one['inf']:,}"] if counts else []
+        table.add_row(*map(Text, [one["name"], shape, one["dtype"], f"{one['bytes']:,}", *numbers]))
+    page.print(table)
+    lines = [f"{name}: {value}" for name, value in found["facts"].items()]
+    lines += [f"{name}: tied to {target}" for name, target in found["aliases"].items()]
+    bad = sum(map(sum, counts.values()))
+    lines.append(f"{len(found['tensors'])} tensors, {found['parameters']:,} numbers, {byte_count(found['bytes'])}")
+    lines += [f"{bad:,} numbers are not finite"] if counts else []
+    lines.append(f"fits: {', '.join(found['fits']) or 'no architecture that is known here'}")
+    for line in lines:
+        page.print(line, markup=False, soft_wrap=True)
