@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from einops_arch.architectures.config import Config
+from einops_arch.errors import ParityError
 from einops_arch.parity.inputs import prepare
 from einops_arch.parity.paths import Paths, torch_paths_of
 from einops_arch.parity.report import Report
@@ -17,7 +18,7 @@ __all__ = ["compare"]
 def compare(
     torch_model: Any,
     flax_model: Any,
-    inputs: Any,
+    inputs: Any = None,
     *,
     axes: str | Sequence[str | None] | Mapping[str, str] | None = None,
     flax_inputs: Any = None,
@@ -40,8 +41,10 @@ def compare(
     and random streams of the models stay as they are.
 
     Args:
-        torch_model: a `torch.nn.Module`.
-        flax_model: an `nnx.Module` with the same weights and, as far as they have weights, the same module paths.
+        torch_model: a `torch.nn.Module`; or what `capture` has written, by its path, which needs no inputs: see
+            `compare_captures`.
+        flax_model: an `nnx.Module` with the same weights and, as far as they have weights, the same module paths; or
+            what `capture` has written.
         inputs: an array, a tuple of arguments, or a dict of arguments by name, as PyTorch takes them: numpy arrays or
             tensors.
         axes: PyTorch's axes of each input, such as `"b c h w"`; `c` is last in Flax, the others are in the same order.
@@ -86,7 +89,14 @@ def compare(
     True
     """
     from einops_arch._frameworks import require
+    from einops_arch.parity.offline import compare_captures, is_capture
 
+    if is_capture(torch_model) or is_capture(flax_model):
+        if inputs is not None or flax_inputs is not None:
+            raise ParityError("compare: a capture brings its inputs, received others; likely fix: leave them out")
+        return compare_captures(torch_model, flax_model, layouts=layouts, paths=paths, gradients=gradients or None)
+    if inputs is None:
+        raise ParityError("compare: expected inputs for two models, received none")
     require("torch", "jax", "flax", extra="all", by="einops_arch.parity")
     from einops_arch.flax.state import named_modules
     from einops_arch.parity.flax_run import FlaxSide

@@ -13,7 +13,7 @@ import numpy as np
 from einops_arch.parity import limits
 from einops_arch.port.arrays import same_bits
 
-__all__ = ["Array", "Measure", "Pair", "Verdict", "measure", "rms", "worst"]
+__all__ = ["Array", "Measure", "Pair", "Verdict", "measure", "rms", "unit_roundoff", "worst"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -152,10 +152,21 @@ def _own_errors(pair: Pair) -> tuple[float, float] | None:
 
 def _roundoff(pair: Pair) -> float:
     """The unit roundoff of the coarser of both dtypes."""
+    kinds = [own.dtype for own in (pair.torch_own, pair.flax_own) if own is not None and own.dtype.kind not in "biu"]
+    return max((unit_roundoff(kind) for kind in kinds), default=2.0**-53)
+
+
+def unit_roundoff(dtype: np.dtype[Any]) -> float:
+    """Half the gap between 1 and the next number; ml_dtypes is needed only for types that numpy does not have.
+
+    >>> unit_roundoff(np.dtype("float32")) == 2.0**-24
+    True
+    """
+    if dtype.kind == "f" and dtype.isbuiltin == 1:
+        return float(np.finfo(dtype).eps) / 2
     import ml_dtypes
 
-    kinds = [own.dtype for own in (pair.torch_own, pair.flax_own) if own is not None and own.dtype.kind not in "biu"]
-    return max((float(ml_dtypes.finfo(kind).eps) / 2 for kind in kinds), default=2.0**-53)
+    return float(ml_dtypes.finfo(dtype).eps) / 2
 
 
 def _same_bits(pair: Pair) -> bool:
