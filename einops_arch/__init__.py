@@ -99,7 +99,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import what most users never call when it is asked for."""
     if name in {"discover", "discover_model"}:
-        from einops_arch import discovery
+        from einops_arch import discovery  # noqa: PLC0415 it would make `import einops_arch` slower for all
 
         return getattr(discovery, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,8 @@ DOCTESTS = {
     "flax/": "flax",
     "parity/": "parity",
     "checkpoints/": "parity",
+    "discovery/torch_": "torch",
+    "discovery/jax_": "flax",
     "cli/": "parity",
     "port/transfer.py": "parity",
     "port/optimizer": "parity",

@@ -85,8 +85,12 @@ class Runner:
         given = [_to(value, backend, dtype) for value in values]
         found = self.function(*given)
         for before, after in zip(values, given, strict=True):
-            if backend != "jax" and not (np.shape(before) == tuple(after.shape) and np.array_equal(before, _from(after))):
-                raise DiscoveryError("discover: the function changes its input; expected one that leaves it as it is", kind="side effect")
+            if backend != "jax" and not (
+                np.shape(before) == tuple(after.shape) and np.array_equal(before, _from(after))
+            ):
+                raise DiscoveryError(
+                    "discover: the function changes its input; expected one that leaves it as it is", kind="side effect"
+                )
         outputs = tuple(found) if isinstance(found, tuple | list) else (found,)
         return tuple(_from(one) for one in outputs)
 
@@ -126,7 +130,8 @@ def _from(value: Any) -> Any:
         value = value.detach().cpu().resolve_conj().numpy()
     if not hasattr(value, "shape"):
         raise DiscoveryError(
-            f"discover: expected a function from arrays to arrays, received {type(value).__name__} from it", kind="fails"
+            f"discover: expected a function from arrays to arrays, received {type(value).__name__} from it",
+            kind="fails",
         )
     return np.asarray(value)
 
@@ -151,7 +156,8 @@ def framework_of(function: Callable[..., Any]) -> list[str]:
     """
     found = dict.fromkeys(_signs(function, depth=3))
     # A function of torch or jax may well use numpy for its sizes.
-    return [name for name in ("torch", "jax", "numpy") if name in found][:1]
+    order: list[str] = ["torch", "jax", "numpy"]
+    return [name for name in order if name in found][:1]
 
 
 def _signs(function: Any, depth: int) -> Iterator[str]:

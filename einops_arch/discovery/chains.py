@@ -14,7 +14,6 @@ from einops_arch.discovery.moves import index_map, moved
 from einops_arch.discovery.naming import name_axes
 from einops_arch.discovery.refusals import explain
 from einops_arch.discovery.result import Discovery
-from einops_arch.discovery.sampling import Sample
 from einops_arch.discovery.search import Found
 from einops_arch.discovery.sizes import find_rules
 from einops_arch.discovery.structure import NoPatternError, decompose
@@ -97,7 +96,7 @@ class Chain:
     reason: str
     kind: str
     pure: bool
-    recorded: bool
+    recorded: bool = False
 
     @property
     def operations(self) -> str:
@@ -162,7 +161,13 @@ def _resolve(raw: RawChain, cache: dict[Hashable, Any], backend: str) -> Chain:
         recorded = _same(_listed(discovery(*before)), after)
         if not recorded:
             return Chain(
-                raw.module, raw.steps, raw.shapes, None, "the pattern does not give what the model gave", "wrong", raw.pure, False
+                raw.module,
+                raw.steps,
+                raw.shapes,
+                None,
+                "the pattern does not give what the model gave",
+                "wrong",
+                raw.pure,
             )
     return Chain(raw.module, raw.steps, raw.shapes, discovery, answer.reason, answer.kind, raw.pure, recorded)
 
@@ -187,9 +192,7 @@ def _move(raw: RawChain, backend: str) -> _Answer:
         return _Answer(None, str(better), better.kind)
     base = dict(zip(raw.names, shape, strict=True))
     inputs = (raw.names,)
-    found = Found(
-        structure, find_rules(structure, [Sample(base, structure)], inputs), name_axes(structure, inputs), inputs
-    )
+    found = Found(structure, find_rules(structure, [(base, structure)], inputs), name_axes(structure, inputs), inputs)
     operation = "repeat" if structure.new else "rearrange"
     given = found.given(base)
     words = "".join(f", {name}={size}" for name, size in given.items())
@@ -218,9 +221,7 @@ def _pack(raw: RawChain, backend: str) -> _Answer:
     values = scattered(raw.shapes, seed=9)
     letters = ", ".join(f"x{place}" for place in range(len(raw.shapes)))
     code = f'packed, shapes = pack([{letters}], "{pattern}")'
-    discovery = Discovery(
-        "pack", pattern, {}, {}, raw.shapes, (raw.shapes,), code, inverse=pattern, backend=backend
-    )
+    discovery = Discovery("pack", pattern, {}, {}, raw.shapes, (raw.shapes,), code, inverse=pattern, backend=backend)
     try:
         right = _same([discovery(*values)], raw.replay(values))
     except einops.EinopsError:

@@ -91,6 +91,8 @@ def scaled(factors: Sequence[tuple[float, Mapping[str, int]]]) -> str:
             text = chosen[0] if count == 1 else f"({' * '.join(chosen)})"
             for power, end in ((1.0, ""), (0.5, "**0.5")):
                 products = [math.prod(sizes[name] for name in chosen) ** power for _, sizes in factors]
-                if all(abs(factor * product - 1) < 1e-6 for (factor, _), product in zip(factors, products, strict=True)):
+                if all(
+                    abs(factor * product - 1) < 1e-6 for (factor, _), product in zip(factors, products, strict=True)
+                ):
                     return f" / {text}{end}"
     return f" * {factors[0][0]:.9g}"

@@ -1,4 +1,4 @@
-"""Products of arrays summed over shared axes: the `einsum` that `bmm`, `matmul` and `tensordot` with moves around are."""
+"""Products of arrays summed over shared axes: the `einsum` that `bmm` and `matmul` with moves around them are."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _call(found: Found, sizes: Sizes, **more: Any) -> Discovery:
         before.append(None if flat == left else (f"{left} -> {flat}", given))
     lefts = [step[0].partition(" -> ")[2] if step else left for step, left in zip(before, found.lefts, strict=True)]
     flat = " ".join(names[number] for group in found.structure.right for number in group)
-    after = None if flat == found.right else (f"{flat} -> {found.right}", {})
+    after: tuple[str, dict[str, int]] | None = None if flat == found.right else (f"{flat} -> {found.right}", {})
     pattern = f"{', '.join(lefts)} -> {flat}"
     return Discovery(
         operation="einsum",
@@ -237,7 +237,8 @@ def _call(found: Found, sizes: Sizes, **more: Any) -> Discovery:
 
 def _discovery(runner: Runner, found: Found, base: Sizes, contractions: _Contractions) -> Discovery:
     factor = contractions.scale(found, base)
-    assert factor is not None
+    if factor is None:
+        raise NoPatternError("computes", "it is no product of its inputs")
     call = _call(found, base, scale=factor if abs(factor - 1) > 1e-9 else 1.0, backend=str(runner.backend))
     arrays = ["x", "x" if isinstance(contractions, _Squares) else "y", "z", "u", "v"][: len(call.before)]
     words = [

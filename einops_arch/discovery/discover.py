@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -13,7 +12,7 @@ from einops_arch.discovery.arrays import Runner, one_thread
 from einops_arch.discovery.code import write_call
 from einops_arch.discovery.contractions import find_contraction, find_square
 from einops_arch.discovery.moves import Moves
-from einops_arch.discovery.naming import parse_inputs, write_side
+from einops_arch.discovery.naming import parse_inputs
 from einops_arch.discovery.packing import find_pack, find_unpack
 from einops_arch.discovery.reductions import Reductions, find_reduction
 from einops_arch.discovery.result import Discovery, Trap
@@ -216,7 +215,9 @@ def _stacked(runner: Runner) -> Runner:
 def _check_pure(runner: Runner, shapes: Sequence[Sequence[int]]) -> None:
     values = scattered(shapes, seed=4)
     once, twice = runner(*values), runner(*values)
-    if len(once) != len(twice) or any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(once, twice, strict=True)):
+    if len(once) != len(twice) or any(
+        not np.array_equal(a, b, equal_nan=True) for a, b in zip(once, twice, strict=True)
+    ):
         raise DiscoveryError(
             "discover: two runs on the same values differ; expected a function without randomness or a state of its "
             "own; likely fix: model.eval() for a module with dropout",

@@ -28,9 +28,10 @@ _JAX = (str(Path(jax.__file__).parent), str(Path(contextlib.__file__)), str(Path
 _LIBRARIES = (str(Path(flax.__file__).parent),)
 _FORWARDERS = ("_forward_", "deferring_binary_op")
 _WORDS = (
-    "reshape transpose swapaxes moveaxis expand_dims squeeze ravel flatten broadcast_to repeat tile concatenate stack"
-    " split getitem take index iter roll flip permute matrix_transpose rollaxis rearrange"
-).split()
+    *("reshape", "ravel", "flatten", "expand_dims", "squeeze", "broadcast_to", "repeat", "tile", "rearrange"),
+    *("transpose", "swapaxes", "moveaxis", "rollaxis", "permute", "matrix_transpose"),
+    *("concatenate", "stack", "split", "getitem", "take", "index", "iter", "roll", "flip"),
+)
 
 
 @dataclass
@@ -43,7 +44,7 @@ class _Equation:
     key: Hashable
     order: int
     asked: bool
-    """The code asks for it: a sum of two arrays broadcasts on its own, and a layer of the library is no code to read."""
+    """The code asks for it: a sum broadcasts on its own, and a layer of the library is no code to read."""
 
 
 class _Walker:

@@ -26,7 +26,9 @@ def parse_inputs(axes: str) -> tuple[tuple[str, ...], ...]:
     for names in inputs:
         for name in names:
             if not _NAME.fullmatch(name):
-                raise PatternError(f"discover: expected axes as names, such as 'b c h w', received {name!r} in {axes!r}")
+                raise PatternError(
+                    f"discover: expected axes as names, such as 'b c h w', received {name!r} in {axes!r}"
+                )
             if names.count(name) > 1:
                 raise PatternError(f"discover: axis {name!r} is there twice in {axes!r}; likely fix: 'i j' for 'i i'")
     return inputs

@@ -10,10 +10,9 @@ import numpy as np
 
 from einops_arch.discovery.arrays import Runner
 from einops_arch.discovery.moves import index_map
-from einops_arch.discovery.naming import write_side
 from einops_arch.discovery.result import Discovery
-from einops_arch.discovery.sampling import Sizes, explore
-from einops_arch.discovery.structure import NoPatternError, Structure
+from einops_arch.discovery.sampling import Sizes
+from einops_arch.discovery.structure import NoPatternError
 from einops_arch.discovery.values import counted, normal, shapes_of
 
 __all__ = ["find_pack", "find_unpack"]
@@ -36,30 +35,24 @@ def find_pack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) 
         pattern = " ".join([*inputs[0][:axis], "*", *inputs[0][len(inputs[0]) - len(after) :]])
         if not _packs(runner, inputs, base, pattern):
             continue
-        proven = [shapes]
-        for name in base:
-            sizes = {**base, name: base[name] + 1}
-            try:
-                if _packs(runner, inputs, sizes, pattern):
-                    proven.append(shapes_of(inputs, sizes))
-            except Exception:  # noqa: BLE001 the function is anybody's: a size that it refuses is no news
-                continue
+        others = [{**base, name: base[name] + 1} for name in base]
+        proven = [shapes, *(shapes_of(inputs, sizes) for sizes in others if _packs(runner, inputs, sizes, pattern))]
         letters = ", ".join(_letter(place) for place in range(len(inputs)))
         code = f'packed, shapes = pack([{letters}], "{pattern}")'
         return Discovery(
             "pack", pattern, {}, {}, shapes, tuple(proven), code, inverse=pattern, backend=str(runner.backend)
         )
-    if len(np.unique(origin // 1)) == origin.size:
+    if len(np.unique(origin)) == origin.size:
         raise NoPatternError("interleaves", "it puts the inputs together in another way than one after the other")
     return None
 
 
 def _packs(runner: Runner, inputs: tuple[tuple[str, ...], ...], sizes: Sizes, pattern: str) -> bool:
     values = normal(shapes_of(inputs, sizes), seed=5)
-    (output,) = runner(*values)
     try:
+        (output,) = runner(*values)
         packed, _ = einops.pack(values, pattern)
-    except (einops.EinopsError, ValueError):
+    except Exception:  # noqa: BLE001 the function is anybody's: a size that it refuses is no news
         return False
     return bool(np.array_equal(packed, output))
 
@@ -78,17 +71,25 @@ def find_unpack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes
         before, after = shape[:axis], shape[axis + 1 :]
         middles = []
         for one in outputs:
-            if one.shape[:axis] != before or one.shape[max(one.ndim - len(after), 0) :] != after or one.ndim < len(shape) - 1:
+            if (
+                one.shape[:axis] != before
+                or one.shape[max(one.ndim - len(after), 0) :] != after
+                or one.ndim < len(shape) - 1
+            ):
                 break
             middles.append(one.shape[axis : one.ndim - len(after)])
         if len(middles) != len(outputs) or sum(map(math.prod, middles)) != size:
             continue
         pattern = " ".join([*names[:axis], "*", *names[axis + 1 :]])
+        packed = tuple(middles)
         parts = einops.unpack(values, [list(middle) for middle in middles], pattern)
         if not all(np.array_equal(a, b) for a, b in zip(parts, outputs, strict=True)):
             continue
-        packed = tuple(middles)
-        proven = [((shape),), *_other_proofs(runner, names, base, axis, packed, pattern)]
+        others = [{**base, name: base[name] + 1} for place, name in enumerate(names) if place != axis]
+        proven = [
+            (shape,),
+            *(shapes_of(inputs, sizes) for sizes in others if _unpacks(runner, names, sizes, middles, pattern)),
+        ]
         letters = ", ".join(_letter(place) for place in range(len(outputs)))
         code = f'{letters} = unpack(x, {[list(middle) for middle in packed]}, "{pattern}")'
         return Discovery(
@@ -106,21 +107,11 @@ def find_unpack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes
     return None
 
 
-def _other_proofs(
-    runner: Runner, names: Sequence[str], base: Sizes, axis: int, packed: Sequence[Sequence[int]], pattern: str
-) -> list[tuple[tuple[int, ...], ...]]:
-    proven = []
-    for place, name in enumerate(names):
-        if place == axis:
-            continue
-        sizes = {**base, name: base[name] + 1}
-        shapes = shapes_of([names], sizes)
-        (values,) = normal(shapes, seed=6)
-        try:
-            outputs = runner(values)
-            parts = einops.unpack(values, [list(middle) for middle in packed], pattern)
-        except Exception:  # noqa: BLE001 the function is anybody's: a size that it refuses is no news
-            continue
-        if len(parts) == len(outputs) and all(np.array_equal(a, b) for a, b in zip(parts, outputs, strict=True)):
-            proven.append(shapes)
-    return proven
+def _unpacks(runner: Runner, names: Sequence[str], sizes: Sizes, packed: Sequence[Sequence[int]], pattern: str) -> bool:
+    (values,) = normal(shapes_of([names], sizes), seed=6)
+    try:
+        outputs = runner(values)
+        parts = einops.unpack(values, [list(middle) for middle in packed], pattern)
+    except Exception:  # noqa: BLE001 the function is anybody's: a size that it refuses is no news
+        return False
+    return len(parts) == len(outputs) and all(np.array_equal(a, b) for a, b in zip(parts, outputs, strict=True))

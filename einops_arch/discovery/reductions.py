@@ -157,6 +157,6 @@ def find_reduction(
     """Which of einops' reductions a function is, None if it is none of them."""
     result = run(values)
     for name in only or REDUCTIONS:
-        if close(result, einops.reduce(values.astype(result.dtype), pattern, name, **sizes), dtype):  # type: ignore[arg-type]
+        if close(result, einops.reduce(values.astype(result.dtype), pattern, name, **sizes), dtype):
             return name
     return None

@@ -116,7 +116,7 @@ def _crossing(origin: Any, shape: Sequence[int], names: Sequence[str]) -> NoPatt
 
 def _cut(shape: Sequence[int], names: Sequence[str], found: NoPatternError) -> NoPatternError:
     """Which axis of the input a run of elements ends inside of."""
-    for runs in ((found.runs, found.runs[::-1]) if found.runs else ()):
+    for runs in (found.runs, found.runs[::-1]) if found.runs else ():
         for name, stride in zip(names, strides_of(shape), strict=True):
             if stride == runs[0]:
                 reason = f"the output is cut every {runs[1]} elements, but one step along {name} is {runs[0]} elements"

@@ -96,7 +96,7 @@ class Discovery:
             array if step is None else einops.rearrange(array, step[0], **step[1])
             for array, step in zip(arrays, self.before, strict=True)
         ]
-        found = einops.einsum(*prepared, self.pattern)
+        found = einops.einsum(*prepared, self.pattern)  # type: ignore[call-overload]
         if self.after is not None:
             found = einops.rearrange(found, self.after[0], **self.after[1])
         return found if self.scale == 1 else found * self.scale

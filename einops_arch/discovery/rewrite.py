@@ -144,7 +144,8 @@ def _written(
 ) -> _Edit | None:
     first, last, links = found
     discovery = group[0].discovery
-    assert discovery is not None
+    if discovery is None:
+        return None
     between = {statement.targets[0].id for statement in block[first:last]}  # type: ignore[attr-defined]
     if between and not _overwritten(block[last], between):
         return None
@@ -232,7 +233,11 @@ def _splice(lines: list[str], edit: _Edit) -> None:
 def _with_import(source: str, tree: ast.Module) -> str:
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in imports:
-        if isinstance(node, ast.ImportFrom) and node.module == "einops" and any(a.name == "rearrange" for a in node.names):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "einops"
+            and any(a.name == "rearrange" for a in node.names)
+        ):
             return source
     lines = source.splitlines(keepends=True)
     # Imports stand before what is rewritten, so their lines have not moved.

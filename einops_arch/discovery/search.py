@@ -51,6 +51,11 @@ class Found:
         return {self.names[number]: rule.at(sizes) for number, rule in self.rules.items() if rule.given}
 
     @property
+    def unknown(self) -> bool:
+        """Whether a size follows no rule."""
+        return any(rule.kind == "unknown" for rule in self.rules.values())
+
+    @property
     def equals(self) -> dict[str, str]:
         """The size of each axis that is no whole axis of an input."""
         return {self.names[number]: rule.text for number, rule in sorted(self.rules.items()) if rule.kind != "whole"}
@@ -79,25 +84,24 @@ def search(
     return _search(probe, prove, base, inputs, base)
 
 
-def _search(
-    probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ...], ...], start: Sizes
-) -> Found:
+def _search(probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ...], ...], start: Sizes) -> Found:
     samples = explore(probe, start)
     best, explained = None, list[Sample]()
     for found in _candidates(samples, inputs):
         if not prove(found, base):
             continue
         good = [one for one in samples if _proves(prove, found, one.sizes)]
-        if best is None or len(good) > len(explained):
+        # Sizes that change by no rule are the sign of a reshape that fits by accident.
+        if best is None or (not found.unknown, len(good)) > (not best.unknown, len(explained)):
             best, explained = found, good
     if best is None:
         raise NoPatternError("values", "where it puts an element depends on the values")
     tried = [base]
     for sizes in _fresh_sizes(best, samples, base):
-        holds = _proves(prove, best, sizes)
-        if holds:
+        proven = _proves(prove, best, sizes)
+        if proven:
             tried.append(sizes)
-        elif holds is False and (one := sample(probe, sizes)) is not None:
+        elif proven is False and (one := sample(probe, sizes)) is not None:
             samples.append(one)
     tried += [one.sizes for one in explained]
     unequal = {(a, b) for sizes in tried for a in sizes for b in sizes if sizes[a] != sizes[b]}
@@ -111,16 +115,15 @@ def _search(
 
 
 def _candidates(samples: Sequence[Sample], inputs: tuple[tuple[str, ...], ...]) -> list[Found]:
-    groups: dict[Any, list[Sample]] = {}
+    groups: dict[Any, list[tuple[Sizes, Structure]]] = {}
     for one in samples:
         if one.structure is not None:
-            groups.setdefault(one.structure.signature, []).append(one)
-    found = []
-    for group in groups.values():
-        structure = group[0].structure
-        assert structure is not None
-        found.append(Found(structure, find_rules(structure, group, inputs), name_axes(structure, inputs), inputs))
-    return found
+            groups.setdefault(one.structure.signature, []).append((one.sizes, one.structure))
+    return [
+        Found(structure, find_rules(structure, group, inputs), name_axes(structure, inputs), inputs)
+        for group in groups.values()
+        for _, structure in group[:1]
+    ]
 
 
 def _proves(prove: Prove, found: Found, sizes: Sizes) -> bool | None:
@@ -173,9 +176,13 @@ def _trap(
     for n, first in enumerate(names_of_sizes):
         for second in names_of_sizes[n + 1 :]:
             # It is the equality that matters if the code is right again as soon as both are of one size.
-            if one.sizes[first] != one.sizes[second] and any(
-                holds({**one.sizes, first: size, second: size}) for size in (one.sizes[first], one.sizes[second])
-            ) and (first, second) not in unequal:
+            if (
+                one.sizes[first] != one.sizes[second]
+                and any(
+                    holds({**one.sizes, first: size, second: size}) for size in (one.sizes[first], one.sizes[second])
+                )
+                and (first, second) not in unequal
+            ):
                 text = f"the code is {best.pattern!r} only while {first} = {second}; at shape {shape} {does}"
                 return Trap("equal sizes", text)
     left_out = best.structure.gone or (one.failure is not None and one.failure.kind in {"slice", "padding"})

@@ -93,7 +93,9 @@ def decompose(origin: Any, shape: Sequence[int]) -> Structure:
     steps = list(_steps(pieces))
     if origin.size and (origin.flat[0] != 0 or not _same(origin, pieces)):
         raise NoPatternError("no mixed radix", "its steps through the input are not those of split and merged axes")
-    bounds = sorted({1, *strides_of(shape), math.prod(shape)} | {b for size, step in steps for b in (step, step * size)})
+    bounds = sorted(
+        {1, *strides_of(shape), math.prod(shape)} | {b for size, step in steps for b in (step, step * size)}
+    )
     for small, large in pairwise(bounds):
         if large % small:
             reason = f"runs of {small} elements do not fit into runs of {large}"

@@ -19,13 +19,18 @@ from einops_arch.discovery.chains import RawChain, Step, axis_names
 __all__ = ["record"]
 
 _MOVES = frozenset(
-    "view reshape view_as reshape_as permute transpose swapaxes swapdims movedim moveaxis flatten ravel unflatten squeeze"
-    " unsqueeze contiguous t T mT adjoint pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle"
-    " expand expand_as broadcast_to repeat tile repeat_interleave clone".split()
+    (
+        *("view", "reshape", "view_as", "reshape_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze"),
+        *("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT", "contiguous", "clone"),
+        *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"),
+        *("expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave"),
+    )
 )
-_PARTS = frozenset("__getitem__ narrow select roll flip flipud fliplr rot90 index_select diagonal pad".split())
-_SPLITS = frozenset("split chunk unbind tensor_split split_with_sizes hsplit vsplit".split())
-_JOINS = frozenset("cat concat concatenate stack".split())
+_PARTS = frozenset(
+    ["__getitem__", "narrow", "select", "index_select", "diagonal", "roll", "flip", "flipud", "fliplr", "rot90", "pad"]
+)
+_SPLITS = frozenset(["split", "chunk", "unbind", "tensor_split", "split_with_sizes", "hsplit", "vsplit"])
+_JOINS = frozenset(["cat", "concat", "concatenate", "stack"])
 _NOT_A_CHAIN = {"contiguous", "clone"}
 _FIRST = ("conv", "batch_norm", "pool", "interpolate", "pixel_shuffle", "group_norm", "instance_norm")
 _LAST = ("linear", "layer_norm", "embedding", "rms_norm")
@@ -63,7 +68,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.made: dict[int, _Call] = {}
-        self.layouts: dict[int, str] = {}
+        self.layouts: dict[int, tuple[str, int]] = {}
         self.versions: dict[int, int] = {}
         self.ends: dict[int, torch.Tensor] = {}
         self.used_by_moves: set[int] = set()
@@ -96,7 +101,17 @@ class _Recorder(TorchFunctionMode):
     def _keep(
         self, name: str, func: Any, args: Any, kwargs: dict[str, Any], source: Any, output: Any, *, move: bool
     ) -> None:
-        call = _Call(name, func, args, kwargs, source, output, _where(name, args[1:]), self.path[-1] if self.path else "", len(self.kept))
+        call = _Call(
+            name,
+            func,
+            args,
+            kwargs,
+            source,
+            output,
+            _where(name, args[1:]),
+            self.path[-1] if self.path else "",
+            len(self.kept),
+        )
         inputs = [source] if isinstance(source, torch.Tensor) else list(_tensors(source))
         if any(_strange(one) for one in inputs):
             return
@@ -124,12 +139,13 @@ class _Recorder(TorchFunctionMode):
     def _tag(self, name: str, given: Sequence[torch.Tensor], output: Any) -> None:
         for words, layout in ((_FIRST, "first"), (_HEADS, "heads"), (_LAST, "last")):
             if any(word in name for word in words):
+                found = (layout, next(_tensors(output)).ndim)
                 break
         else:
-            layout = next((self.layouts[id(one)] for one in given if id(one) in self.layouts), "")
+            found = next((self.layouts[id(one)] for one in given if id(one) in self.layouts), ("", 0))
         for one in _tensors(output):
-            if layout:
-                self.layouts[id(one)] = layout
+            if found[0]:
+                self.layouts[id(one)] = found
                 self.kept.append(one)
 
     def chains(self) -> Iterator[RawChain]:
@@ -204,7 +220,11 @@ class _Recorder(TorchFunctionMode):
                 return None
             return [_array(one) for one in inputs], [_array(one) for one in outputs]
 
-        layout = self.layouts.get(id(inputs[0]), "first" if inputs[0].ndim in {4, 5} else "last")
+        rank = inputs[0].ndim
+        layout, made_at = self.layouts.get(id(inputs[0]), ("first" if rank in {4, 5} else "last", rank))
+        if layout == "last" and made_at == 3 < rank:
+            # Features that were split since.
+            layout = "heads"
         return RawChain(
             kind,
             calls[-1].module,
@@ -296,7 +316,7 @@ def _plain(value: Any) -> Any:
 
 def _adds_axes(index: Any) -> bool:
     words = index if isinstance(index, tuple) else (index,)
-    return all(word is None or word is Ellipsis or word == slice(None) for word in words if not isinstance(word, torch.Tensor))
+    return all(word is None or word is Ellipsis or (isinstance(word, slice) and word == slice(None)) for word in words)
 
 
 def _strange(tensor: torch.Tensor) -> bool:

@@ -58,4 +58,5 @@ def integers(shapes: Sequence[Sequence[int]], seed: int) -> list[Any]:
 def close(one: Any, other: Any, dtype: str | None) -> bool:
     """Equal, up to the rounding of a mean or a product."""
     precise = dtype == "float64" and one.dtype == np.float64
-    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-9 if precise else 1e-4, atol=1e-9 if precise else 1e-5))
+    tolerance = 1e-9 if precise else 1e-4
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=tolerance, atol=tolerance / 10))
