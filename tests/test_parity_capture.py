@@ -149,9 +149,7 @@ def test_captures_that_do_not_belong_together_are_refused(pair, tmp_path):
 def test_what_a_capture_does_not_hold_is_said(pair, tmp_path):
     ours, theirs = pair
     capture(ours, IMAGES, tmp_path / "torch", axes="b c h w")
-    with pytest.raises(
-        ParityError, match="the capture of Stem has no gradients; likely fix: capture"
-    ):
+    with pytest.raises(ParityError, match="the capture of Stem has no gradients; likely fix: capture"):
         compare(tmp_path / "torch", theirs, gradients=True)
 
 

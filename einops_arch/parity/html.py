@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from einops_arch.parity import limits
 from einops_arch.parity.html_charts import Point, channel_bars, layer_chart, position_map
 from einops_arch.parity.html_style import STYLE
-from einops_arch.parity.verdicts import Verdict
+from einops_arch.parity.verdicts import Verdict, worst
 
 if TYPE_CHECKING:
     from einops_arch.parity.report import Report, Row
 
-__all__ = ["html_page"]
+__all__ = ["html_page", "html_pages"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _EXPLAINED = {
@@ -34,6 +34,17 @@ def html_page(report: Report, *, title: str = "PyTorch and Flax") -> str:
         report: what to show.
         title: what was compared.
     """
+    return html_pages([(title, report)])
+
+
+def html_pages(reports: Sequence[tuple[str, Report]]) -> str:
+    """One page with several reports, one below the other.
+
+    Args:
+        reports: each with a title.
+    """
+    worst_of_all = worst([report.verdict for _, report in reports])
+    names = ", ".join(dict.fromkeys(title for title, _ in reports))
     return "\n".join(
         [
             "<!doctype html>",
@@ -41,17 +52,22 @@ def html_page(report: Report, *, title: str = "PyTorch and Flax") -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            f"<title>{escape(title)}: {escape(str(report.verdict))}</title>",
+            f"<title>{escape(names)}: {escape(str(worst_of_all))}</title>",
             f"<style>{STYLE}</style></head><body><main>",
-            *_head(report, title),
-            *_charts(report),
-            *_maps(report),
-            *_tables(report),
-            *_remarks(report),
+            *(line for title, report in reports for line in _body(report, title)),
+            *_limits(),
             "</main></body></html>",
             "",
         ]
     )
+
+
+def _body(report: Report, title: str) -> Iterator[str]:
+    yield from _head(report, title)
+    yield from _charts(report)
+    yield from _maps(report)
+    yield from _tables(report)
+    yield from _remarks(report)
 
 
 def _head(report: Report, title: str) -> Iterator[str]:
@@ -150,6 +166,9 @@ def _remarks(report: Report) -> Iterator[str]:
         if lines:
             items = "".join(f"<li>{escape(line)}</li>" for line in lines)
             yield f"<section><h2>{name}</h2><ul>{items}</ul></section>"
+
+
+def _limits() -> Iterator[str]:
     yield "<section><h2>The limits</h2><dl>"
     for limit in limits.LIMITS:
         yield f"<dt>{escape(limit.name)} = {limit.value:g}</dt>"

@@ -32,6 +32,7 @@ header p { margin: 4px 0; overflow-wrap: anywhere; }
 .what, .facts, .note { color: var(--soft); }
 .cause { font-weight: 600; }
 .facts { margin: 10px 2px 0; font-size: 14px; }
+* + header { margin-top: 48px; }
 section { margin-top: 18px; padding: 16px 22px 18px; border: 1px solid var(--line); border-radius: 10px;
   background: var(--panel); }
 h2 { margin: 0; font-size: 18px; } h3 { margin: 14px 0 4px; font-size: 15px; }

@@ -13,6 +13,7 @@ _STYLES = {
     Verdict.BIT_EQUAL: "green",
     Verdict.SAME_FUNCTION: "green",
     Verdict.ROUNDING: "yellow",
+    Verdict.HIDDEN_CAST: "yellow",
     Verdict.MISSING: "yellow",
 }
 
@@ -34,10 +35,12 @@ def rich_tables(report: Report) -> list[Any]:
         if not rows:
             continue
         table = Table(title=f"{name} ({report.mode} mode)", title_justify="left")
-        for n, column in enumerate(COLUMNS):
-            table.add_column(column, justify="right" if 3 <= n <= 7 else "left", overflow="fold")
-        for row in rows:
-            texts = [Text(cell) for cell in cells(row)]
+        lines = [cells(row) for row in rows]
+        shown = [n for n in range(len(COLUMNS)) if any(line[n] for line in lines)]
+        for n in shown:
+            table.add_column(COLUMNS[n], justify="right" if 3 <= n <= 7 else "left", overflow="fold")
+        for row, line in zip(rows, lines, strict=True):
+            texts = [Text(line[n]) for n in shown]
             texts[-1].stylize(_STYLES.get(row.verdict, "bold red"))
             table.add_row(*texts)
         tables.append(table)
