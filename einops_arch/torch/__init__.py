@@ -7,6 +7,7 @@ from einops_arch._frameworks import require
 require("torch", extra="torch", by="einops_arch.torch")
 
 from einops_arch import architectures
+from einops_arch.torch._pretrained import from_pretrained
 from einops_arch.torch.layers import (
     ChannelShuffle,
     ChannelUnshuffle,
@@ -31,6 +32,7 @@ from einops_arch.torch.layers import (
 )
 
 __all__ = [
+    "from_pretrained",
     "Rearrange",
     "Reduce",
     "Repeat",

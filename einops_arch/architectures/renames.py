@@ -1,0 +1,128 @@
+"""The names that other libraries have for a network's parameters, as data that is read in both directions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from einops import rearrange
+
+__all__ = ["AS_THEY_ARE", "Naming", "Rename"]
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A name in another library, and ours for the same numbers.
+
+    In both, `{}` is a number, `*` one part of a name (`weight` or `bias`), and `**` one or more parts.
+
+    Args:
+        theirs: the other library's name; or several names, whose arrays ours holds one after the other along the first
+            axis: `qkv o ... -> (qkv o) ...`.
+        ours: our name.
+    """
+
+    theirs: str | tuple[str, ...]
+    ours: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Their names, one or several."""
+        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+
+@dataclass(frozen=True)
+class Naming:
+    """All names of a network in another library; what no row names is called the same in both.
+
+    Args:
+        rows: the names that differ.
+        ignored: their names of what is no part of our network.
+        ties: our name of a tied parameter that their files leave out, and the name that it is under.
+    """
+
+    rows: tuple[Rename, ...] = ()
+    ignored: tuple[str, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+
+    def to_ours(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A state by our names; arrays of any framework, which are packed where a row says so, and else the same.
+
+        >>> naming = Naming((Rename("layers.{}.fc.*", "blocks.{}.linear.*"),))
+        >>> naming.to_ours({"layers.3.fc.bias": 0.5, "head.bias": 1.0})
+        {'blocks.3.linear.bias': 0.5, 'head.bias': 1.0}
+        """
+        ours: dict[str, Any] = {}
+        for name, value in state.items():
+            if any(_fill(pattern, pattern, name) is not None for pattern in self.ignored):
+                continue
+            row, sources, target = self._find(name)
+            if row is None or len(sources) == 1:
+                ours[target] = value
+            elif not all(source in state for source in sources):
+                # The one who loads it says that it is missing.
+                ours[name] = value
+            elif name == sources[0]:
+                ours[target] = rearrange([state[source] for source in sources], "qkv o ... -> (qkv o) ...")
+        for name, source in self.ties:
+            if name not in ours and source in ours:
+                ours[name] = ours[source]
+        return ours
+
+    def to_theirs(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The inverse of `to_ours`, without what is ignored and with each tied parameter under both names.
+
+        >>> naming = Naming((Rename(("q.*", "k.*", "v.*"), "qkv.*"),))
+        >>> import numpy as np
+        >>> {name: value.tolist() for name, value in naming.to_theirs({"qkv.bias": np.arange(6)}).items()}
+        {'q.bias': [0, 1], 'k.bias': [2, 3], 'v.bias': [4, 5]}
+        """
+        theirs: dict[str, Any] = {}
+        for name, value in state.items():
+            for row in self.rows:
+                sources = [_fill(row.ours, source, name) for source in row.sources]
+                if None not in sources:
+                    parts = [value] if len(sources) == 1 else _unpacked(value, len(sources))
+                    theirs |= dict(zip(map(str, sources), parts, strict=True))
+                    break
+            else:
+                theirs[name] = value
+        return theirs
+
+    def _find(self, name: str) -> tuple[Rename | None, tuple[str, ...], str]:
+        """The row of one of their names, all names of that row, and ours."""
+        for row in self.rows:
+            for source in row.sources:
+                target = _fill(source, row.ours, name)
+                if target is not None:
+                    return row, tuple(str(_fill(source, other, name)) for other in row.sources), target
+        return None, (name,), name
+
+
+AS_THEY_ARE = Naming()
+"""For weights with our names."""
+
+
+def _unpacked(value: Any, parts: int) -> Iterator[Any]:
+    return iter(rearrange(value, "(qkv o) ... -> qkv o ...", qkv=parts))
+
+
+_WILDCARDS = {"{}": r"(\d+)", "**": r"(.+)", "*": r"([^.]+)"}
+_WILDCARD = re.compile(r"\{\}|\*\*|\*")
+
+
+def _fill(pattern: str, target: str, name: str) -> str | None:
+    """The name that `target` stands for where `pattern` stands for `name`; None where it does not."""
+    literals = _WILDCARD.split(pattern)
+    wildcards = _WILDCARD.findall(pattern)
+    expression = "".join(
+        re.escape(text) + _WILDCARDS.get(wildcard, "")
+        for text, wildcard in zip(literals, [*wildcards, ""], strict=True)
+    )
+    found = re.fullmatch(expression, name)
+    if found is None:
+        return None
+    values = iter(found.groups())
+    return _WILDCARD.sub(lambda _: next(values), target)
