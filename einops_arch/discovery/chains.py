@@ -204,7 +204,8 @@ def _move(raw: RawChain, backend: str) -> _Answer:
         shapes=(shape,),
         proven=((shape,),),
         code=f'{operation}(x, "{found.pattern}"{words})',
-        inverse=None if structure.new else " -> ".join((found.right, *found.lefts)),
+        inverse=found.inverse,
+        inverse_sizes=found.inverse_sizes(base),
         backend=backend,
     )
     (values,) = scattered([shape], seed=9)

@@ -123,8 +123,7 @@ def _moved(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes, *, 
 
     found = search(moves, prove, base, inputs, _smaller(runner, inputs, base))
     operation = "repeat" if found.structure.new else "rearrange"
-    inverse = None if found.structure.new else " -> ".join((found.right, *found.lefts))
-    return _discovery(operation, found, base, runner, inverse=inverse, split=split)
+    return _discovery(operation, found, base, runner, split=split)
 
 
 def _rearrange(values: Any, found: Found, given: Mapping[str, int]) -> Any:
@@ -162,7 +161,6 @@ def _discovery(
     runner: Runner,
     *,
     reduction: str | None = None,
-    inverse: str | None = None,
     split: bool = False,
 ) -> Discovery:
     given = found.given(base)
@@ -178,7 +176,8 @@ def _discovery(
         proven=found.proven,
         code=call,
         reduction=reduction,
-        inverse=inverse,
+        inverse=found.inverse,
+        inverse_sizes=found.inverse_sizes(base),
         split=split,
         traps=found.traps,
         backend=str(runner.backend),

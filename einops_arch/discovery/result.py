@@ -9,6 +9,7 @@ from typing import Any
 import einops
 
 from einops_arch.discovery.naming import same_pattern
+from einops_arch.errors import ConfigError
 
 __all__ = ["Discovery", "Trap"]
 
@@ -52,6 +53,7 @@ class Discovery:
         after: the pattern and sizes of a `rearrange` of the result.
         split: the code gives a tuple, and the pattern one array with the members along its first axis.
         inverse: the pattern of the way back, None if information is lost.
+        inverse_sizes: what its call has to say, at the shape that was asked about.
         traps: what is fragile in the old code.
         backend: whose arrays the function took.
     """
@@ -70,9 +72,9 @@ class Discovery:
     after: tuple[str, Mapping[str, int]] | None = None
     split: bool = False
     inverse: str | None = None
+    inverse_sizes: Mapping[str, int] = field(default_factory=dict)
     traps: tuple[Trap, ...] = ()
     backend: str = "numpy"
-    origin: Any = field(default=None, repr=False, compare=False)
 
     def __call__(self, *arrays: Any) -> Any:
         """Do with einops what the function did."""
@@ -88,6 +90,16 @@ class Discovery:
         if self.operation == "einsum":
             return self._contract(arrays)
         return einops.rearrange(first, self.pattern, **self.sizes)
+
+    def undo(self, array: Any) -> Any:
+        """The way back of a `rearrange`, at the shape that was asked about.
+
+        Raises:
+            ConfigError: the operation loses information, or has no pattern for its way back.
+        """
+        if self.operation != "rearrange" or self.inverse is None:
+            raise ConfigError(f"undo: expected a rearrange, received the {self.operation} '{self.pattern}'")
+        return einops.rearrange(array, self.inverse, **self.inverse_sizes)
 
     def _contract(self, arrays: tuple[Any, ...]) -> Any:
         # One array may be there twice, as in a gram matrix.
@@ -117,6 +129,7 @@ class Discovery:
             "scale": self.scale,
             "code": self.code,
             "inverse": self.inverse,
+            "inverse_sizes": dict(self.inverse_sizes),
             "shapes": [list(shape) for shape in self.shapes],
             "proven": [[list(shape) for shape in shapes] for shapes in self.proven],
             "traps": [{"kind": trap.kind, "text": trap.text} for trap in self.traps],

@@ -51,6 +51,18 @@ class Found:
         return {self.names[number]: rule.at(sizes) for number, rule in self.rules.items() if rule.given}
 
     @property
+    def inverse(self) -> str | None:
+        """The pattern of the way back, None if an axis is repeated or reduced."""
+        if self.structure.new or self.structure.gone:
+            return None
+        return " -> ".join((self.right, *self.lefts))
+
+    def inverse_sizes(self, sizes: Sizes) -> dict[str, int]:
+        """What a call of the inverse has to say at these sizes."""
+        groups = [group for group in self.structure.right if len(group) > 1] if self.inverse else []
+        return {self.names[number]: self.rules[number].at(sizes) for group in groups for number in group[:-1]}
+
+    @property
     def unknown(self) -> bool:
         """Whether a size follows no rule."""
         return any(rule.kind == "unknown" for rule in self.rules.values())
