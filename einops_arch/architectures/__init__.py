@@ -20,6 +20,7 @@ from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
 from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
+from einops_arch.architectures.vgg import VGGConfig
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.errors import UnknownArchitectureError, suggestion
@@ -38,6 +39,7 @@ __all__ = [
     "StyleTransferConfig",
     "SuperResolutionConfig",
     "VGG16FeaturesConfig",
+    "VGGConfig",
     "ViTConfig",
     "get",
     "names",
@@ -92,6 +94,7 @@ _REGISTRY = {
     "vit": ViTConfig,
     "gpt2": GPT2Config,
     "resnet": ResNetConfig,
+    "vgg": VGGConfig,
 }
 
 

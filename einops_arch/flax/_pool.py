@@ -16,7 +16,7 @@ from einops_arch.errors import ConfigError, DtypeError, ShapeError
 from einops_arch.flax._checks import check_rank, per_axis, window_outputs
 from einops_arch.flax._conv import check_reach
 
-__all__ = ["AvgPool", "MaxPool", "ReflectionPad"]
+__all__ = ["AdaptiveAvgPool", "AvgPool", "MaxPool", "ReflectionPad"]
 
 
 class _Pool(nnx.Module):
@@ -144,6 +144,62 @@ class AvgPool(_Pool):
         return y if x.ndim == batch.ndim else y[0]
 
 
+class AdaptiveAvgPool(nnx.Module):
+    """`b *s c -> b *o c`: means over a grid of the size asked for: `torch.nn.AdaptiveAvgPool1d`, `2d` and `3d`.
+
+    Along an axis of s positions, entry i of o is the mean of the positions from floor(i s / o) up to, and without,
+    ceil((i + 1) s / o), as PyTorch has it: where o does not divide s neighbours share a position, and where s is
+    smaller than o they are the same.
+
+    Args:
+        output_size: the size of each spatial axis; one integer for all of them.
+
+    Raises:
+        ConfigError: output_size is out of range.
+        ShapeError: when called with another rank, or with no position along an axis.
+        DtypeError: when called with integers.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AdaptiveAvgPool2d.html
+
+    >>> import jax.numpy as jnp
+    >>> AdaptiveAvgPool((2,))(jnp.arange(5.0).reshape(1, 5, 1)).ravel().tolist()
+    [1.0, 3.0]
+    """
+
+    def __init__(self, output_size: int | Sequence[int]) -> None:
+        axes = len(output_size) if isinstance(output_size, (tuple, list)) else None
+        if axes not in (None, 1, 2, 3):
+            raise ConfigError(
+                "AdaptiveAvgPool: expected output_size as an integer, or with one for each of 1, 2 or 3 spatial axes, "
+                f"received {output_size!r}"
+            )
+        # None: as many spatial axes as the input has.
+        self.axes = axes
+        self.output_size = per_axis("AdaptiveAvgPool", "output_size", output_size, axes or 1, 1)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`b *s c -> b *o c`, channels last; the batch axis may be left out where output_size has one per axis."""
+        axes = self.axes or x.ndim - 2
+        if axes not in (1, 2, 3):
+            raise ShapeError(
+                "AdaptiveAvgPool: expected axes 'b ... c' with 1, 2 or 3 spatial axes, received "
+                f"{x.ndim} axes in shape {x.shape}"
+            )
+        check_rank("AdaptiveAvgPool", x.shape, axes)
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            raise DtypeError(f"AdaptiveAvgPool: expected floating-point values, received {x.dtype} in shape {x.shape}")
+        first = x.ndim - axes - 1
+        if 0 in x.shape[first:-1]:
+            raise ShapeError(
+                f"AdaptiveAvgPool: expected at least one position along each spatial axis, received shape {x.shape}"
+            )
+        work = jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype
+        y = x.astype(work)
+        for axis, outputs in enumerate(self.output_size if self.axes else self.output_size * axes, first):
+            y = _means(y, axis, outputs)
+        return y.astype(x.dtype)
+
+
 class ReflectionPad(nnx.Module):
     """`b *s c -> b *s c`: the image mirrored at its edges: `torch.nn.ReflectionPad1d`, `2d` and `3d`.
 
@@ -209,3 +265,21 @@ def _real_positions(sizes: Sequence[int], each: dict[str, tuple[int, ...]]) -> l
         first = np.arange(outputs) * stride - padding
         counts.append(np.minimum(first + window, size) - np.maximum(first, 0))
     return counts
+
+
+def _means(x: jax.Array, axis: int, outputs: int) -> jax.Array:
+    """The means of `outputs` stretches of one axis."""
+    size = x.shape[axis]
+    if size == outputs:
+        return x
+    if size % outputs == 0:
+        return x.reshape(*x.shape[:axis], outputs, size // outputs, *x.shape[axis + 1 :]).mean(axis + 1)
+    # Neighbours share positions, so that no reshape fits: each stretch is gathered, and the shorter ones end in zeros.
+    numbers = np.arange(outputs)
+    starts, ends = numbers * size // outputs, -(-(numbers + 1) * size // outputs)
+    positions = starts[:, None] + np.arange((ends - starts).max())
+    inside = positions < ends[:, None]
+    stretches = jnp.take(x, jnp.asarray(np.minimum(positions, size - 1)), axis=axis)
+    shape = (1,) * axis + inside.shape + (1,) * (x.ndim - axis - 1)
+    total = jnp.where(inside.reshape(shape), stretches, jnp.zeros((), x.dtype)).sum(axis + 1)
+    return total / jnp.asarray((ends - starts).reshape((*shape[: axis + 1], *shape[axis + 2 :])), x.dtype)

@@ -19,7 +19,7 @@ from einops_arch.flax._conv import Conv, ConvTranspose
 from einops_arch.flax._einmix import EinMix
 from einops_arch.flax._norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from einops_arch.flax._patterns import Rearrange, Reduce, Repeat
-from einops_arch.flax._pool import AvgPool, MaxPool, ReflectionPad
+from einops_arch.flax._pool import AdaptiveAvgPool, AvgPool, MaxPool, ReflectionPad
 from einops_arch.flax._recurrent import GRU, LSTM, RNN
 from einops_arch.flax._reshapes import (
     FlattenFeatures,
@@ -83,6 +83,7 @@ __all__ = [
     "Dropout2d",
     "MaxPool",
     "AvgPool",
+    "AdaptiveAvgPool",
     "ReflectionPad",
     "ReLU",
     "GELU",
