@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from einops_arch import __version__
-from einops_arch.errors import EinopsArchError
+from einops_arch.errors import ConfigError, EinopsArchError
 
 __all__ = ["app", "run"]
 
@@ -197,10 +197,17 @@ def inspect(
     inspect_file(path, values=values, as_json=as_json)
 
 
+_INPUT = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="AXES=SHAPE", help="Such as 'b c h w=2,3,32,32' or 'b c h w=images.npy'."),
+]
+
+
 @app.command()
 def verify(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME|FILE...", help="Architectures, or checkpoints.")
+        list[str] | None,
+        typer.Argument(metavar="NAME|FILE|MODULE:ATTR...", help="Architectures, checkpoints, or a model or capture."),
     ] = None,
     arch: Annotated[
         str | None, typer.Option("--arch", help="The architecture of a checkpoint, unless it says it.")
@@ -208,19 +215,98 @@ def verify(
     preset: Preset = None,
     config: ConfigFile = None,
     mode: Annotated[Mode | None, typer.Option("--mode", help="One mode only; both if left out.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="MODULE:ATTR", help="The Flax model, or a capture of it.")
+    ] = None,
+    inputs: _INPUT = None,
+    layouts: Annotated[
+        list[str] | None,
+        typer.Option("--layout", metavar="PATH=PATTERN", help="Such as 'stem=b c h w -> b h w c'; with --against."),
+    ] = None,
+    paths: Annotated[
+        list[str] | None, typer.Option("--path", metavar="PATH=OTHER", help="A module's path in Flax; with --against.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page.")] = None,
     *,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="Carry the weights of the first over before; with --against.")
+    ] = False,
+    randomize: Annotated[
+        bool, typer.Option("--randomize", help="The same, with weights in which a mistake shows; with --against.")
+    ] = False,
     gradients: Annotated[
         bool, typer.Option("--gradients/--no-gradients", help="Compare the gradients of every parameter.")
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="All architectures.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare both twins module by module, in float64 and in their own dtype; exit code 1 if they differ."""
+    """Compare both twins, or two models of one's own, module by module; exit code 1 if they differ.
+
+    The verdict is made in float64; float32 shows how well it is rounded.
+    """
+    modes = (str(mode),) if mode else ("eval", "train")
+    if against is not None:
+        from einops_arch.cli.pairs import PairOptions, verify_pair
+
+        if every or arch or preset or config or len(targets or []) != 1:
+            raise ConfigError("verify: expected one model and --against, received more, or options of an architecture")
+        pair = PairOptions(
+            inputs=inputs or (),
+            layouts=layouts or (),
+            paths=paths or (),
+            modes=modes,
+            gradients=gradients,
+            transfer=transfer,
+            randomize=randomize,
+            report=report,
+            as_json=as_json,
+        )
+        if not verify_pair((targets or [""])[0], against, pair):
+            raise typer.Exit(1)
+        return
     from einops_arch.cli.verifying import Options, verify_all
 
-    modes = (str(mode),) if mode else ("eval", "train")
-    options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json)
+    if inputs or layouts or paths or transfer or randomize:
+        raise ConfigError("verify: --input, --layout, --path, --transfer and --randomize go with --against")
+    options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
     if not verify_all(targets or [], options, every=every):
+        raise typer.Exit(1)
+
+
+@app.command()
+def capture(
+    target: Annotated[str, typer.Argument(metavar="MODULE:ATTR", help="A model, its class, or `make()`.")],
+    output: Annotated[Path, typer.Argument(metavar="PATH", help="PATH.safetensors and PATH.json are written.")],
+    inputs: _INPUT = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="CAPTURE", help="Take the inputs of another capture.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option("--mode", help="Of the model.")] = Mode.EVAL,
+    *,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Keep the gradients of every parameter.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write down the run of one model, with its framework alone, for `verify` on another machine."""
+    from einops_arch.cli.pairs import PairOptions, capture_target
+
+    options = PairOptions(inputs=inputs or (), modes=(str(mode),), gradients=gradients, as_json=as_json)
+    capture_target(target, output, options, like=like, force=force)
+
+
+@app.command()
+def mutate(
+    name: Annotated[str, typer.Argument(help="An architecture, see `list`.")],
+    preset: Preset = None,
+    config: ConfigFile = None,
+    *,
+    every: Annotated[bool, typer.Option("--every", help="Each fault in each module that it applies to.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put faults into the Flax twin, one at a time, and show what catches each; exit code 1 if one gets away."""
+    from einops_arch.cli.pairs import mutate_twin
+
+    if not mutate_twin(name, preset, config, every=every, as_json=as_json):
         raise typer.Exit(1)
 
 

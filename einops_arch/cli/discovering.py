@@ -17,7 +17,7 @@ from einops_arch.cli.output import console, print_json
 from einops_arch.discovery import Chain, Discovery, ModelReport, discover, discover_model
 from einops_arch.errors import ConfigError, DiscoveryError
 
-__all__ = ["discover_target"]
+__all__ = ["discover_target", "loaded", "parsed"]
 
 _INPUT = re.compile(r"(?P<axes>[^=@]+)=(?P<shape>[0-9, ]+)(@(?P<dtype>\w+))?")
 
@@ -40,8 +40,8 @@ def discover_target(target: str, inputs: list[str], backend: str | None, *, as_j
     Raises:
         ConfigError: the target cannot be imported, or an input is not of the form `b c=2,3`.
     """
-    given = [_parsed(text) for text in inputs]
-    found = _loaded(target)
+    given = [parsed(text) for text in inputs]
+    found = loaded(target)
     if _framework(found) or show_diff:
         report = discover_model(found, tuple(_values(one, _framework(found) or backend or "torch") for one in given))
         _print_report(report, as_json=as_json, show_diff=show_diff)
@@ -59,7 +59,12 @@ def discover_target(target: str, inputs: list[str], backend: str | None, *, as_j
     return True
 
 
-def _parsed(text: str) -> Input:
+def parsed(text: str) -> Input:
+    """An `--input`, taken apart.
+
+    Raises:
+        ConfigError: it has not the form `b c h w=2,3,4,5`.
+    """
     match = _INPUT.fullmatch(text.strip())
     shape = tuple(int(size) for size in match["shape"].split(",") if size.strip()) if match else ()
     if match is None or len(shape) != len(match["axes"].split()):
@@ -67,7 +72,12 @@ def _parsed(text: str) -> Input:
     return Input(match["axes"].strip(), shape, match["dtype"] or "float32")
 
 
-def _loaded(target: str) -> Any:
+def loaded(target: str) -> Any:
+    """What `module:name` names; a class is made, and so is what `module:make()` calls.
+
+    Raises:
+        ConfigError: it cannot be imported or made.
+    """
     name, colon, attribute = target.partition(":")
     called = attribute.endswith("()")
     if not colon or not attribute:
@@ -83,7 +93,8 @@ def _loaded(target: str) -> Any:
     if not called and not inspect.isclass(found):
         return found
     arguments: dict[str, Any] = {}
-    if inspect.isclass(found) and "rngs" in inspect.signature(found).parameters:
+    # Of the constructor: the metaclass of NNX hides its arguments from the class.
+    if inspect.isclass(found) and "rngs" in inspect.signature(found.__init__).parameters:
         from flax import nnx
 
         arguments["rngs"] = nnx.Rngs(0)

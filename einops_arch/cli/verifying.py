@@ -16,6 +16,8 @@ from einops_arch.errors import ConfigError, PortError, UnknownArchitectureError
 
 __all__ = ["Options", "verify_all"]
 
+_DEFAULT = "tiny"
+"""The preset of a name: every part of the network in seconds; the published sizes are a matter of minutes."""
 _IMAGE = {"h": 64, "w": 96}
 """For networks with batch statistics. A small image leaves their deep layers a handful of numbers in each channel, and
 batch norm in train mode, of numbers that are nearly equal, makes of float64's rounding what looks like a difference:
@@ -33,6 +35,7 @@ class Options:
         modes: `"eval"`, `"train"`, or both.
         gradients: compare gradients as well.
         as_json: print JSON.
+        report: the HTML file to write.
     """
 
     arch: str | None
@@ -41,6 +44,7 @@ class Options:
     modes: Sequence[str]
     gradients: bool
     as_json: bool
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
     for target in targets:
         with progress(f"Comparing {target} in PyTorch and Flax"):
             found.append(_verify(target, options))
+    if options.report is not None:
+        from einops_arch.cli.pairs import write_report
+
+        write_report(options.report, [(one.target, report) for one in found for report in one.reports])
     if options.as_json:
         print_json({"passed": all(one.passed for one in found), "results": [one.to_dict() for one in found]})
     elif len(found) == 1:
@@ -123,7 +131,7 @@ def _twins(target: str, options: Options) -> tuple[Architecture, Config, Any, An
         if options.arch is not None:
             raise ConfigError(f"verify: --arch is for files, received it with {target}")
         named = chosen_config(architecture, options.preset, options.config)
-        config = named or architecture.config.preset(architecture.config.PRESETS[0])
+        config = named or architecture.config.preset(_DEFAULT)
         torch_model = architecture.torch_class()(config)
         randomize(torch_model)
         return architecture, config, torch_model, to_flax(torch_model)
@@ -165,6 +173,7 @@ def _print_tables(found: _Verified) -> None:
     from einops_arch.parity.table import rich_tables
 
     page = console()
+    page.print(f"{found.target}: {found.config}", markup=False, soft_wrap=True)
     for report in found.reports:
         for table in rich_tables(report):
             page.print(table)
@@ -184,6 +193,8 @@ def _conclusion(found: _Verified) -> Iterator[str]:
     for report in found.reports:
         first = report.first_divergence
         yield f"{report.mode} mode: {report.verdict}" + (f"; {describe(first)}" if first else "")
+        if report.cause:
+            yield report.cause
 
 
 def _print_summary(found: Sequence[_Verified]) -> None:

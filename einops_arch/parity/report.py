@@ -197,7 +197,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """The columns of a row as text."""
     verdict = f"{row.verdict}: {row.detail}" if row.detail else str(row.verdict)
     numbers = map(_number, (row.difference, row.torch_error, row.flax_error))
-    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}" if row.ratio < 1000 else f"{row.ratio:.1e}"
     shape = " ".join(map(str, row.shape))
     return (row.path or "(network)", row.torch_type, row.flax_type, shape, *numbers, ratio, verdict)
 
