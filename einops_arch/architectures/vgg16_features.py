@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.vgg import VGGConfig
 
 __all__ = ["VGG16FeaturesConfig"]
 
-# Convolutions in each block between two poolings.
-_CONVOLUTIONS = (2, 2, 3, 3, 3)
+# In each block between two poolings.
+_CONVOLUTIONS = VGGConfig.vgg16().convolutions
 
 
 @dataclass(frozen=True)

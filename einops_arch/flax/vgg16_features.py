@@ -6,7 +6,8 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
-from einops_arch.flax.layers import Conv, MaxPool, ReLU, Sequential
+from einops_arch.flax.layers import MaxPool, Sequential
+from einops_arch.flax.vgg import convolutions
 
 __all__ = ["VGG16Features"]
 
@@ -40,9 +41,8 @@ class VGG16Features(nnx.Module):
         for block in config.blocks:
             if layers:
                 layers.append(MaxPool((2, 2)))
-            for c_out in block:
-                layers += [Conv(c_in, c_out, kernel_size=(3, 3), padding=1, rngs=rngs), ReLU()]
-                c_in = c_out
+            layers += convolutions(c_in, block, rngs=rngs)
+            c_in = block[-1]
         self.features = Sequential(*layers)
         self.config = config
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
+from einops_arch.torch.vgg import convolutions
 
 __all__ = ["VGG16Features"]
 
@@ -38,10 +39,8 @@ class VGG16Features(nn.Module):
         for block in config.blocks:
             if layers:
                 layers.append(nn.MaxPool2d(kernel_size=2))
-            for c_out in block:
-                # In place is safe: what follows, a convolution, a pooling or the caller, reads the result.
-                layers += [nn.Conv2d(c_in, c_out, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
-                c_in = c_out
+            layers += convolutions(c_in, block)
+            c_in = block[-1]
         self.features = nn.Sequential(*layers)
         self.config = config
 
