@@ -310,7 +310,7 @@ def spoil_gates(layer):
 def test_the_order_of_gates():
     said = cause(NN.LSTM(12, 4), ours.LSTM(12, 4, rngs=RNGS), spoil=spoil_gates)
     assert said.startswith(
-        "the network: explained by PyTorch's weights: weight_ih_l0 has its gates in the order i g f o, not i f g o in Flax"
+        "the network: explained by PyTorch's weights: weight_ih_l0 has its gates in the order i g f o, not i f g o"
     )
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
+from mutant_catches import measured
 
 from einops_arch import architectures
 from einops_arch.flax import layers as ours
 from einops_arch.parity import Verdict, compare, example_inputs, random_state, randomize
+from einops_arch.parity.mutate import FAULTS, Fault, catch_mutants, mutate
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port import transfer
 from einops_arch.torch.layers import ChannelShuffle, DepthToSpace
@@ -223,12 +225,35 @@ def test_a_wrong_layer_of_a_network_is_located(name):
     assert report.first_divergence.path == path
 
 
-def test_the_smallest_mutant_is_decades_above_the_limit():
-    """The limit is no fit: honest pairs and mutants lie far on both sides of it."""
-    honest = max(row.difference for make in (gelu, layer_norm_eps) for row in run(make(mutant=False)).rows)
-    mutants = min(run(make(mutant=True)).first_divergence.difference for make in (gelu, layer_norm_eps, same_padding))
-    assert honest < 1e-14
-    assert mutants > 1e-10  # two decades on each side
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_fault_in_every_architecture_is_caught_and_located(name):
+    _, catches = measured(name)
+    assert len(catches.catches) >= 3
+    assert catches.all_caught, str(catches)
+    # The table says of each what caught it.
+    assert len(str(catches).splitlines()) == 1 + len(catches.catches)
+
+
+def test_mutants_are_copies():
+    model = ours.Sequential(ours.Conv(4, 4, (3, 3), padding=1, rngs=RNGS), ours.BatchNorm(4, rngs=RNGS))
+    before = nnx.to_pure_dict(nnx.state(model))
+    mutants = list(mutate(model, every=True))
+    assert {one.path for one in mutants} == {"0", "1"}
+    assert mutants[0].fault == "eps"
+    assert len(mutants) == 8
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), before, nnx.to_pure_dict(nnx.state(model))))
+    assert (model[1].epsilon, model[0].padding, type(model[1])) == (1e-5, ((1, 1), (1, 1)), ours.BatchNorm)
+
+
+def test_a_mutant_that_gets_away_is_said():
+    """A comparison in the wrong mode sees no momentum."""
+    fault = [Fault("momentum", one.apply, "eval") for one in FAULTS if one.name == "momentum"]
+    torch_model, flax_model, x, axes = batch_norm(ours.BatchNorm(3, rngs=RNGS))
+    randomize(torch_model)
+    transfer(torch_model, flax_model)
+    catches = catch_mutants(torch_model, flax_model, x, axes=axes, faults=fault)
+    assert not catches.all_caught
+    assert "NOTHING" in str(catches)
 
 
 def test_the_probe_state_is_what_the_mutants_need():

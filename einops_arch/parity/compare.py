@@ -9,6 +9,7 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import ParityError
 from einops_arch.parity.inputs import prepare
 from einops_arch.parity.paths import Paths, torch_paths_of
+from einops_arch.parity.probe_runs import probed
 from einops_arch.parity.report import Report
 from einops_arch.parity.session import Options, compared
 
@@ -32,6 +33,7 @@ def compare(
     teacher: bool = False,
     lift_casts: bool | None = None,
     causes: bool = True,
+    probes: bool = False,
 ) -> Report:
     """Run both models in float64 and in their own dtype, and say of each module whether it is the same.
 
@@ -65,6 +67,8 @@ def compare(
         lift_casts: keep float64 where a model casts to less. None lifts the casts that are the same in both models;
             False lets them be.
         causes: try out what explains the first divergence, if there is one.
+        probes: compare with further inputs and with random weights as well, in which hidden differences show: low
+            variance, off-centre, around 2.7, other sizes, unequal lengths, random statistics and biases.
 
     Returns:
         The report.
@@ -119,7 +123,8 @@ def compare(
         causes=causes,
     )
     given = prepare(inputs, flax_inputs, axes, options.config, (ours.dtype, theirs.dtype))
-    return compared(ours, theirs, given, options)
+    report = compared(ours, theirs, given, options)
+    return probed(ours, theirs, given, options, report) if probes else report
 
 
 def _training(mode: str, steps: int) -> bool:

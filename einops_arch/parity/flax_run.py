@@ -197,6 +197,11 @@ class FlaxSide:
         # What is computed does not depend on how hard the compiler tries; how it is rounded does.
         return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0} if double else None)
 
+    def widened(self) -> Any:
+        """A copy of the whole model in float64."""
+        with precise(double=True):
+            return self._copy(double=True)
+
     def copy_of(self, path: str) -> Any:
         """One module of the model in float64, in the mode of the comparison."""
         with precise(double=True):

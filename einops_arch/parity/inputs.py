@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,11 +27,13 @@ class Inputs:
         torch: PyTorch's.
         flax: Flax's.
         layouts: of the inputs whose axes are known, by place.
+        names: PyTorch's axes of the inputs for which they were said, by place.
     """
 
     torch: Arguments
     flax: Arguments
     layouts: Mapping[str, Layout]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def widened(arguments: Arguments) -> Arguments:
@@ -84,7 +86,7 @@ def prepare(
         flax = _map(own, lambda place, array: np.ascontiguousarray(array.transpose(layouts[place])))
     else:
         flax = _arguments(flax_inputs)
-    return Inputs(torch, _cast(flax, dtypes[1]), layouts)
+    return Inputs(torch, _cast(flax, dtypes[1]), layouts, named)
 
 
 def _arguments(inputs: Any) -> Arguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,8 +97,12 @@ def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: 
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
     run, trace, tensors = ours.run(*wide_torch, options.steps, double=True, lift=lift)
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
+    # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
+    del trace, tensors
+    gc.collect()
     statistics = options.training and bool(run.statistics)
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
+    gc.collect()
     return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
 
 

@@ -1,0 +1,158 @@
+"""Probes: further inputs and states that bring out what a plain input hides.
+
+A norm's eps shows where the variance is low, a variance in one pass where the mean is large, the form of GELU around
+2.7, uneven padding at even sizes alone, a mask's meaning where lengths are unequal, a lost bias where none is zero.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import EinopsArchError, ParityError
+from einops_arch.parity.inputs import Inputs
+from einops_arch.parity.layouts import plain
+from einops_arch.parity.probes import randomize
+from einops_arch.parity.report import Report, Row, describe
+from einops_arch.parity.session import Options, compared
+from einops_arch.parity.values import flatten, rebuild
+from einops_arch.parity.verdicts import Array, rms
+from einops_arch.port.arrays import dtype_kind
+
+__all__ = ["probed"]
+
+
+def probed(ours: Any, theirs: Any, given: Inputs, options: Options, report: Report) -> Report:
+    """The report with one row for each probe.
+
+    Args:
+        ours: PyTorch's side.
+        theirs: Flax's side.
+        given: the inputs that were compared.
+        options: of the comparison.
+        report: what was found so far; no probe is needed where the models differ already.
+    """
+    if not report.passed:
+        return dataclasses.replace(report, notes=(*report.notes, "no probes: the models differ without them"))
+    plainly = dataclasses.replace(options, causes=False, gradients=False)
+    rows, notes = [], list(report.notes)
+    for name, inputs in _inputs(given, options):
+        try:
+            rows.append(_row(name, compared(ours, theirs, inputs, plainly), len(rows)))
+        except ParityError as error:
+            notes.append(f"probe {name}: not possible: {str(error).splitlines()[1].strip()}")
+    try:
+        sides = _random_state(ours, theirs)
+    except EinopsArchError as error:
+        notes.append(f"probe random state: not possible: {str(error).splitlines()[0]}")
+    else:
+        rows.append(_row("random state", compared(*sides, given, plainly), len(rows)))
+    return dataclasses.replace(report, probes=tuple(rows), notes=tuple(notes))
+
+
+def _row(name: str, report: Report, order: int) -> Row:
+    every = [row for rows in report.sections.values() for row in rows]
+    first = report.first_divergence
+    shown = first or max(every, key=lambda row: (row.difference or 0.0, row.ratio or 0.0))
+    said = describe(first) if first is not None else ""
+    return dataclasses.replace(shown, path=name, torch_type="", flax_type="", order=order, detail=said)
+
+
+def _inputs(given: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
+    """The inputs of each probe that says something other than the inputs themselves."""
+    for name, change in (
+        ("low variance", lambda x: x * np.asarray(1e-3, x.dtype)),
+        ("off-centre", lambda x: x + np.asarray(100 * (rms(x) or 1.0), x.dtype)),
+        ("around 2.7", lambda x: np.copysign(2.7, x).astype(x.dtype) + x * np.asarray(0.1 / (rms(x) or 1.0), x.dtype)),
+    ):
+        if any(dtype_kind(one.dtype) == "floating-point" for _, one in _leaves(given.torch)):
+            yield name, _each(given, lambda _, x, change=change: change(x) if _is_float(x) else x)
+    for step, name in ((1, "one smaller"), (2, "two smaller")):
+        if (cut := _smaller(given, options, step)) is not None:
+            yield f"sizes {name}", cut
+    if any(one.dtype == np.bool_ and one.ndim > 1 for _, one in _leaves(given.torch)):
+        yield "unequal lengths", _each(given, lambda _, x: _unequal(x) if x.dtype == np.bool_ and x.ndim > 1 else x)
+    lengths = [place for place, one in _leaves(given.torch) if place.endswith("lengths") and one.ndim == 1]
+    if lengths:
+        yield "unequal lengths", _each(given, lambda place, x: _shorter(x) if place in lengths else x)
+
+
+def _each(given: Inputs, change: Callable[[str, Array], Array]) -> Inputs:
+    sides = [
+        tuple(rebuild(part, change, lambda one: isinstance(one, np.ndarray)) for part in side)
+        for side in (given.torch, given.flax)
+    ]
+    return Inputs(sides[0], sides[1], given.layouts, given.names)  # type: ignore[arg-type]
+
+
+def _smaller(given: Inputs, options: Options, step: int) -> Inputs | None:
+    """Every axis of space or time that may have any size, cut at its end."""
+    fixed = {name for axes in options.config.inputs() for name in axes.sizes} if options.config else set()
+    cut = False
+
+    def change(place: str, array: Array, *, flax: bool) -> Array:
+        nonlocal cut
+        axes = given.names.get(place, "").split()
+        layout = given.layouts.get(place, plain(array.ndim)) if flax else plain(array.ndim)
+        for axis, source in enumerate(layout):
+            name = axes[source] if len(axes) == array.ndim else ""
+            if name and name not in ("b", "c") and name not in fixed and array.shape[axis] > step + 1:
+                array = np.take(array, range(array.shape[axis] - step), axis)
+                cut = True
+        return array
+
+    def is_array(one: Any) -> bool:
+        return isinstance(one, np.ndarray)
+
+    sides = [
+        tuple(rebuild(part, lambda place, one, flax=flax: change(place, one, flax=flax), is_array) for part in side)
+        for side, flax in ((given.torch, False), (given.flax, True))
+    ]
+    return Inputs(sides[0], sides[1], given.layouts, given.names) if cut else None  # type: ignore[arg-type]
+
+
+def _unequal(mask: Array) -> Array:
+    """The first row is whole, each next one has less."""
+    n = mask.shape[-1]
+    lengths = n - np.arange(mask.size // n).reshape(mask.shape[:-1]) % n
+    kept = np.arange(n) < lengths[..., None]
+    return kept if mask.mean() > 0.5 else ~kept
+
+
+def _shorter(lengths: Array) -> Array:
+    return np.maximum(1, lengths.max() - np.arange(lengths.size)).astype(lengths.dtype)
+
+
+def _random_state(ours: Any, theirs: Any) -> tuple[Any, Any]:
+    """Sides whose models have weights, biases and statistics in which a mistake shows."""
+    import jax
+    from flax import nnx
+
+    from einops_arch.port import transfer
+    from einops_arch.port.transfer import model_state
+
+    torch_model = copy.deepcopy(ours.model)
+    randomize(torch_model)
+    graph, state = nnx.split(theirs.model)
+    flax_model = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
+    own = {other: path for path, other in theirs.paths.items()}
+    if own:
+        from einops_arch.parity.paths import rename
+
+        transfer({rename(name, own): one for name, one in model_state(torch_model).items()}, flax_model)
+    else:
+        transfer(torch_model, flax_model)
+    first = type(ours)(torch_model, training=ours.training)
+    return first, type(theirs)(flax_model, training=theirs.training, jit=theirs.jit, paths=theirs.paths)
+
+
+def _is_float(array: Array) -> bool:
+    return dtype_kind(array.dtype) == "floating-point"
+
+
+def _leaves(arguments: Any) -> list[tuple[str, Array]]:
+    return [pair for part in arguments for pair in flatten(part, lambda one: isinstance(one, np.ndarray))]

@@ -1,0 +1,56 @@
+"""The numbers that decide are no fit: what is honest and what is wrong lie decades away from them, on both sides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from flax import nnx
+from mutant_catches import measured
+
+from einops_arch import architectures
+from einops_arch.parity import compare, example_inputs, limits, randomize
+from einops_arch.parity.probes import random_numbers
+from einops_arch.port import to_flax, transfer
+
+DECADES = 100
+
+
+def test_two_decades_lie_between_the_limit_and_the_worst_honest_difference():
+    worst = max(measured(name)[0] for name in architectures.names())
+    assert 0 < worst < limits.FLOAT64 / DECADES
+
+
+def test_two_decades_lie_between_the_limit_and_the_smallest_fault():
+    found = [one.difference for name in architectures.names() for one in measured(name)[1].catches]
+    assert len(found) > 20
+    assert min(found) > limits.FLOAT64 * DECADES
+
+
+@pytest.mark.parametrize("name", ["vgg16_features", "shuffle_unit"])
+def test_modules_that_are_given_the_same_inputs_are_half_the_limit_apart_at_most(name):
+    """In float32: what is left to see without float64."""
+    model = architectures.get(name).torch_class()(architectures.get(name).config.tiny())
+    randomize(model)
+    report = compare(model, to_flax(model), example_inputs(model.config), teacher=True)
+    report.assert_same_function()
+    paths = [row.path for row in report.rows]
+    leaves = [row for row in report.rows if row.path and not any(path.startswith(f"{row.path}.") for path in paths)]
+    worst = max(row.torch_error + row.flax_error for row in leaves)
+    assert 2.0**-24 < worst < limits.TEACHER / 2 * 2.0**-24
+
+
+def test_the_ratio_lies_between_honest_norms_and_a_variance_in_one_pass():
+    ratios = []
+    for fast in (False, True):
+        pair = torch.nn.LayerNorm(40), nnx.LayerNorm(40, epsilon=1e-5, use_fast_variance=fast, rngs=nnx.Rngs(0))
+        randomize(pair[0])
+        transfer(*pair)
+        (row,) = compare(*pair, 30 + random_numbers("features", (60, 40))).rows
+        ratios.append(row.ratio)
+    assert ratios[0] < limits.RATIO / 2
+    assert ratios[1] > limits.RATIO * 2
+
+
+def test_every_number_has_its_measurement():
+    for limit in limits.LIMITS:
+        assert any(sign.isdigit() for sign in limit.measured), limit.name
