@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,21 +55,32 @@ class Naming:
         {'blocks.3.linear.bias': 0.5, 'head.bias': 1.0}
         """
         ours: dict[str, Any] = {}
-        for name, value in state.items():
+        for name, sources in self.sources(state).items():
+            packed = len(sources) > 1
+            parts = [state[source] for source in sources]
+            ours[name] = rearrange(parts, "qkv o ... -> (qkv o) ...") if packed else parts[0]
+        return ours
+
+    def sources(self, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Each of our names, and their names of the arrays that it is made of.
+
+        >>> Naming((Rename(("q.*", "k.*", "v.*"), "qkv.*"),)).sources(["q.bias", "k.bias", "v.bias"])
+        {'qkv.bias': ('q.bias', 'k.bias', 'v.bias')}
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for name in names:
             if any(_fill(pattern, pattern, name) is not None for pattern in self.ignored):
                 continue
-            row, sources, target = self._find(name)
-            if row is None or len(sources) == 1:
-                ours[target] = value
-            elif not all(source in state for source in sources):
-                # The one who loads it says that it is missing.
-                ours[name] = value
+            sources, target = self._row_of(name)
+            if not all(source in names for source in sources):
+                # Under its own name, so that whoever loads it says what is missing.
+                found[name] = (name,)
             elif name == sources[0]:
-                ours[target] = rearrange([state[source] for source in sources], "qkv o ... -> (qkv o) ...")
+                found[target] = sources
         for name, source in self.ties:
-            if name not in ours and source in ours:
-                ours[name] = ours[source]
-        return ours
+            if name not in found and source in found:
+                found[name] = found[source]
+        return found
 
     def to_theirs(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """The inverse of `to_ours`, without what is ignored and with each tied parameter under both names.
@@ -91,14 +102,14 @@ class Naming:
                 theirs[name] = value
         return theirs
 
-    def _find(self, name: str) -> tuple[Rename | None, tuple[str, ...], str]:
-        """The row of one of their names, all names of that row, and ours."""
+    def _row_of(self, name: str) -> tuple[tuple[str, ...], str]:
+        """All names of the row that one of their names is in, and ours."""
         for row in self.rows:
             for source in row.sources:
                 target = _fill(source, row.ours, name)
                 if target is not None:
-                    return row, tuple(str(_fill(source, other, name)) for other in row.sources), target
-        return None, (name,), name
+                    return tuple(str(_fill(source, other, name)) for other in row.sources), target
+        return (name,), name
 
 
 AS_THEY_ARE = Naming()

@@ -2,49 +2,122 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from einops import rearrange
+
 from einops_arch.architectures import Config
-from einops_arch.architectures.pretrained import recognise
-from einops_arch.checkpoints.files import read_checkpoint
+from einops_arch.architectures.pretrained import Recognised, recognise
+from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
+from einops_arch.checkpoints.facts import read_json
+from einops_arch.checkpoints.files import open_checkpoint
+from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.sharded import CONFIG
+from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import CheckpointError
 from einops_arch.port.convert import convert
 
-__all__ = ["read_pretrained"]
+__all__ = ["PretrainedReader", "open_pretrained", "read_pretrained"]
 
 
-def read_pretrained(folder: str | Path) -> tuple[Config, Mapping[str, Any], str]:
-    """The weights of a folder of transformers, of timm or of this package, by our names.
+class PretrainedReader(Wrapper):
+    """The tensors of another library's file by our names; what ours holds in one array is put together when read.
+
+    Args:
+        inner: the file.
+        found: what it was recognised as.
+
+    Attributes:
+        recognised: the same.
+    """
+
+    def __init__(self, inner: Reader, found: Recognised) -> None:
+        super().__init__(inner)
+        self.recognised = found
+        # By the names under which the file holds them, so that tied tensors meet.
+        sources = {
+            name: tuple(inner.aliases.get(source, source) for source in theirs)
+            for name, theirs in found.naming.sources(inner.names()).items()
+        }
+        first: dict[tuple[str, ...], str] = {}
+        for name, theirs in sources.items():
+            first.setdefault(theirs, name)
+        self._sources = {name: theirs for theirs, name in first.items()}
+        self.tensors = {name: self._packed(theirs) for name, theirs in self._sources.items()}
+        self.aliases = {name: first[theirs] for name, theirs in sources.items() if first[theirs] != name}
+        self.facts = {**inner.facts, **Description("torch", found.architecture, found.config).facts()}
+
+    def bits(self, name: str) -> Bits:
+        parts = [self.inner.bits(source) for source in self._sources[name]]
+        return parts[0] if len(parts) == 1 else rearrange(parts, "qkv o ... -> (qkv o) ...")
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        for source in self._sources[name]:
+            yield from self.inner.blocks(source)
+
+    def span(self, name: str) -> Span | None:
+        sources = self._sources[name]
+        return self.inner.span(sources[0]) if len(sources) == 1 else None
+
+    def _packed(self, sources: tuple[str, ...]) -> TensorInfo:
+        infos = [self.inner.tensors[source] for source in sources]
+        if len(set(infos)) > 1:
+            raise CheckpointError(
+                f"expected one shape and dtype of {', '.join(sources)}, which are one array here, received "
+                f"{', '.join(f'{info.shape} of {info.dtype}' for info in infos)}"
+            )
+        size, *rest = infos[0].shape
+        return replace(infos[0], shape=(size * len(infos), *rest)) if len(infos) > 1 else infos[0]
+
+
+def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
+    """Open a folder of transformers, of timm or of this package.
 
     Args:
         folder: holds `config.json` and the weights, in one file or in shards.
+        reader: the folder, opened already; it is closed with what is given back.
 
     Returns:
-        The config, the weights in PyTorch's layout, and what they were recognised by.
+        A reader by our names, whose facts say the architecture and its config.
+
+    Raises:
+        CheckpointError: the folder is not whole, or no network of ours.
+        ConfigError: a size in its config is out of range.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder}: expected a folder with {CONFIG}, as the hub has them")
+    reader = reader or open_checkpoint(folder)
+    try:
+        if describe(reader.facts).config is not None:
+            return reader
+        return PretrainedReader(reader, recognise(read_json(folder / CONFIG), reader.names()))
+    except CheckpointError as error:
+        reader.close()
+        raise CheckpointError(f"{folder}: {error}") from error
+    except BaseException:
+        reader.close()
+        raise
+
+
+def read_pretrained(folder: str | Path) -> tuple[Config, Mapping[str, Any]]:
+    """The config of a folder of public weights, and its weights by our names in PyTorch's layout.
+
+    Args:
+        folder: what `open_pretrained` takes.
 
     Raises:
         CheckpointError: the folder is not whole, or no network of ours.
         PortError: the folder was written by this package, and its weights do not fit its config.
     """
-    folder = Path(folder)
-    path = folder / "config.json"
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{folder}: expected a folder with config.json, as the hub has them") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole JSON file: {error}") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, received {type(fields).__name__}")
-    read = read_checkpoint(folder)
-    if read.config is not None:
-        tensors = read.tensors if read.framework == "torch" else convert(read, "torch", read.config).tensors
-        return read.config, tensors, "config.json was written by einops_arch"
-    try:
-        found = recognise(fields, read.tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
-    return found.config, found.naming.to_ours(read.tensors), found.why
+    with open_pretrained(folder) as reader:
+        arrays = {name: reader.read(name) for name in reader.tensors}
+        arrays |= {name: arrays[target] for name, target in reader.aliases.items()}
+        read = Checkpoint.from_metadata(arrays, reader.facts)
+    if read.config is None:
+        raise CheckpointError(f"{folder}: expected a config, received none")
+    tensors = read.tensors if read.framework == "torch" else convert(read, "torch", read.config).tensors
+    return read.config, tensors

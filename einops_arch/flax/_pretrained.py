@@ -24,7 +24,7 @@ def from_pretrained(folder: str | Path) -> Any:
         CheckpointError: the folder is not whole, is no network of ours, or one that computes something else.
         PortError: names or shapes do not fit what its config says.
     """
-    config, state, _ = read_pretrained(folder)
+    config, state = read_pretrained(folder)
     model = from_state(config, state)
     model.eval()
     return model
