@@ -13,7 +13,7 @@ import numpy as np
 
 from einops_arch.errors import ConfigError, DiscoveryError
 
-__all__ = ["BACKENDS", "Runner", "framework_of", "one_thread"]
+__all__ = ["BACKENDS", "Runner", "first_line", "framework_of", "one_thread"]
 
 BACKENDS = ("numpy", "torch", "jax")
 _DTYPES = ("float64", "float32", "int64")
@@ -63,7 +63,7 @@ class Runner:
                     raise
                 except Exception as error:  # noqa: BLE001 the function is anybody's, and may raise anything
                     if dtype == _DTYPES[0]:
-                        failures.append(f"{backend}: {_first_line(error)}")
+                        failures.append(f"{backend}: {first_line(error)}")
         if not works:
             shapes = " and ".join(str(np.shape(value)) for value in values)
             raise DiscoveryError(f"discover: the function fails at shape {shapes}; {'; '.join(failures)}", kind="fails")
@@ -137,7 +137,8 @@ def _from(value: Any) -> Any:
     return np.asarray(value)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The class of an error and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 

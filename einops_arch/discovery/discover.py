@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import einops
 import numpy as np
 
-from einops_arch.discovery.arrays import Runner, one_thread
+from einops_arch.discovery.arrays import Runner, first_line, one_thread
 from einops_arch.discovery.code import write_call
 from einops_arch.discovery.contractions import find_contraction, find_square
 from einops_arch.discovery.moves import Moves
@@ -20,7 +20,7 @@ from einops_arch.discovery.sampling import Sizes, shrink
 from einops_arch.discovery.search import Found, search
 from einops_arch.discovery.structure import NoPatternError
 from einops_arch.discovery.values import counted, normal, scattered, shapes_of
-from einops_arch.errors import DiscoveryError, ShapeError
+from einops_arch.errors import DiscoveryError, EinopsArchError, ShapeError
 
 __all__ = ["discover"]
 
@@ -77,11 +77,18 @@ def discover(
     shapes = shapes_of(inputs, base)
     runner.settle(counted(shapes))
     with one_thread(runner.backend):
-        _check_pure(runner, shapes)
         try:
+            _check_pure(runner, shapes)
             found = _found(runner, inputs, base)
         except NoPatternError as error:
             _refuse(error, shapes)
+        except EinopsArchError:
+            raise
+        except Exception as error:
+            raise DiscoveryError(
+                f"discover: the function runs on the numbers 1, 2, 3, ... and fails on others: {first_line(error)}",
+                kind="fails",
+            ) from error
         return _with_copies(found, runner, shapes)
 
 

@@ -62,10 +62,19 @@ class Found:
         groups = [group for group in self.structure.right if len(group) > 1] if self.inverse else []
         return {self.names[number]: self.rules[number].at(sizes) for group in groups for number in group[:-1]}
 
-    @property
-    def unknown(self) -> bool:
-        """Whether a size follows no rule."""
-        return any(rule.kind == "unknown" for rule in self.rules.values())
+    def accidents(self, sizes: Sizes) -> int:
+        """How many signs there are of a reshape that fits by accident, such as `view(-1, 320)`.
+
+        A size that follows no rule is one. Another is a part of an axis that is not there at the sizes asked about, and
+        elsewhere goes into one axis with another axis of the input.
+        """
+        owner = {n: (i, a) for i, groups in enumerate(self.structure.left) for a, g in enumerate(groups) for n in g}
+        mixed = {n for group in self.structure.right if len({owner.get(n) for n in group}) > 1 for n in group}
+        whole = {group[0] for groups in self.structure.left for group in groups if len(group) == 1}
+        return sum(
+            rule.kind == "unknown" or (number in mixed - whole and rule.at(sizes) == 1)
+            for number, rule in self.rules.items()
+        )
 
     @property
     def equals(self) -> dict[str, str]:
@@ -103,8 +112,7 @@ def _search(probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ..
         if not prove(found, base):
             continue
         good = [one for one in samples if _proves(prove, found, one.sizes)]
-        # Sizes that change by no rule are the sign of a reshape that fits by accident.
-        if best is None or (not found.unknown, len(good)) > (not best.unknown, len(explained)):
+        if best is None or (-found.accidents(base), len(good)) > (-best.accidents(base), len(explained)):
             best, explained = found, good
     if best is None:
         raise NoPatternError("values", "where it puts an element depends on the values")
