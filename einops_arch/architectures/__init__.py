@@ -18,6 +18,7 @@ from einops_arch.architectures.resnet import ResNetConfig
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
+from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config
 from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.architectures.vgg import VGGConfig
@@ -35,6 +36,7 @@ __all__ = [
     "ResNetConfig",
     "SentimentRNNConfig",
     "ShuffleNetConfig",
+    "ShuffleNetV2Config",
     "ShuffleUnitConfig",
     "StyleTransferConfig",
     "SuperResolutionConfig",
@@ -95,6 +97,7 @@ _REGISTRY = {
     "gpt2": GPT2Config,
     "resnet": ResNetConfig,
     "vgg": VGGConfig,
+    "shufflenet_v2": ShuffleNetV2Config,
 }
 
 
