@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from einops_arch.checkpoints.pool import POOL
 from einops_arch.checkpoints.tensors import Bits
 
 __all__ = ["BLOCK", "blocks", "contiguous"]
@@ -29,7 +30,7 @@ def contiguous(array: Bits) -> Bits:
     """The array itself if its elements lie in C order, and a copy that does otherwise."""
     if array.flags.c_contiguous:
         return array
-    copy = np.empty(array.shape, array.dtype)
+    copy = POOL.empty(array.shape, array.dtype)
     _copy(copy, array)
     return copy
 

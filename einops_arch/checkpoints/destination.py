@@ -7,8 +7,6 @@ rename. While it is written the folder is locked; a folder that is not is a left
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import hashlib
 import os
 import re
@@ -18,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from einops_arch.checkpoints.sink import sync
+from einops_arch.checkpoints.system import EXCHANGE, NOREPLACE, rename
 from einops_arch.errors import DestinationError
 
 if sys.platform != "win32":
@@ -30,8 +29,6 @@ _OWN = re.compile(
     r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
 )
 _MARKS = ("_CHECKPOINT_METADATA", ".metadata", "config.json", "model.safetensors.index.json", "model.safetensors")
-_NOREPLACE, _EXCHANGE = 1, 2  # of renameat2
-_HERE = -100
 _ENDING = ".einops-arch"
 _LONGEST = 255
 
@@ -163,42 +160,24 @@ def _clean(folder: Path, path: Path) -> None:
 def _put(temporary: Path, path: Path, old: Path, *, force: bool) -> None:
     """Rename; there is no moment at which neither the old nor the new is there."""
     if not force:
-        if not _rename(temporary, path, _NOREPLACE):
-            if os.path.lexists(path):
-                raise DestinationError(f"{path} was written by another process meanwhile; nothing was replaced")
-            temporary.rename(path)
+        try:
+            if not rename(temporary, path, NOREPLACE):
+                if os.path.lexists(path):
+                    raise FileExistsError
+                temporary.rename(path)
+        except FileExistsError:
+            raise DestinationError(f"{path} was written by another process meanwhile; nothing was replaced") from None
         return
     folders = temporary.is_dir() or (path.is_dir() and not path.is_symlink())
     if not folders or not os.path.lexists(path):
         temporary.replace(path)
-    elif not _rename(temporary, path, _EXCHANGE):
+    elif not rename(temporary, path, EXCHANGE):
         path.rename(old)
         try:
             temporary.rename(path)
         except BaseException:
             old.rename(path)
             raise
-
-
-def _rename(one: Path, other: Path, flag: int) -> bool:
-    """`renameat2`; false where the system or the disk has no such thing.
-
-    Raises:
-        DestinationError: the destination exists, and must not.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if function is None:
-        return False
-    if function(_HERE, os.fsencode(one), _HERE, os.fsencode(other), flag) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code == errno.EEXIST:
-        raise DestinationError(f"{other} was written by another process meanwhile; nothing was replaced")
-    if code in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
-        return False
-    raise OSError(code, os.strerror(code))
 
 
 def _sync_all(path: Path) -> None:

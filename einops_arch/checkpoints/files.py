@@ -9,6 +9,7 @@ from einops_arch.checkpoints import dcp_folder, destination, orbax_folder
 from einops_arch.checkpoints.checkpoint import Checkpoint
 from einops_arch.checkpoints.dcp_folder import DcpReader, write_dcp
 from einops_arch.checkpoints.orbax_folder import OrbaxReader, write_orbax
+from einops_arch.checkpoints.pool import POOL
 from einops_arch.checkpoints.reader import MemoryReader, Reader
 from einops_arch.checkpoints.safetensors_file import SafetensorsReader, write_safetensors
 from einops_arch.checkpoints.sharded import HubReader, ShardedReader, write_hub
@@ -163,7 +164,7 @@ def write_tensors(
     check_destination(path, source.facts.get("framework", "torch"), force=force, kind=kind, source=source)
     if max_shard_size is not None and kind != "hub":
         raise CheckpointError(f"{path}: only a hub folder has shards; likely fix: a name that ends with .hf")
-    with destination.replacing(path, force=force) as temporary:
+    with POOL.in_use(), destination.replacing(path, force=force) as temporary:
         if kind == "hub":
             write_hub(temporary, source, max_shard_size=max_shard_size, progress=progress)
         else:

@@ -20,7 +20,10 @@ from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import CheckpointError
 from einops_arch.port.convert import convert
 
-__all__ = ["PretrainedReader", "open_pretrained", "read_pretrained"]
+__all__ = ["RECOGNISED", "PretrainedReader", "open_pretrained", "read_pretrained"]
+
+RECOGNISED = "recognised_by"
+"""The fact that says what a folder was recognised by."""
 
 
 class PretrainedReader(Wrapper):
@@ -29,14 +32,10 @@ class PretrainedReader(Wrapper):
     Args:
         inner: the file.
         found: what it was recognised as.
-
-    Attributes:
-        recognised: the same.
     """
 
     def __init__(self, inner: Reader, found: Recognised) -> None:
         super().__init__(inner)
-        self.recognised = found
         # By the names under which the file holds them, so that tied tensors meet.
         sources = {
             name: tuple(inner.aliases.get(source, source) for source in theirs)
@@ -48,7 +47,8 @@ class PretrainedReader(Wrapper):
         self._sources = {name: theirs for theirs, name in first.items()}
         self.tensors = {name: self._packed(theirs) for name, theirs in self._sources.items()}
         self.aliases = {name: first[theirs] for name, theirs in sources.items() if first[theirs] != name}
-        self.facts = {**inner.facts, **Description("torch", found.architecture, found.config).facts()}
+        known = Description("torch", found.architecture, found.config).facts()
+        self.facts = {**inner.facts, **known, RECOGNISED: found.why}
 
     def bits(self, name: str) -> Bits:
         parts = [self.inner.bits(source) for source in self._sources[name]]

@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
+from einops_arch.checkpoints.pool import POOL
 from einops_arch.checkpoints.positional import open_file, read_at, read_bytes
 from einops_arch.checkpoints.reader import Reader, Span
 from einops_arch.checkpoints.safetensors_header import MAX_HEADER, build_header, parse_header
@@ -49,7 +48,7 @@ class SafetensorsReader(Reader):
 
     def bits(self, name: str) -> Bits:
         info = self.tensors[name]
-        array = np.empty(info.shape, carrier(info.dtype))
+        array = POOL.empty(info.shape, carrier(info.dtype))
         read_at(self.file, self.starts[name], array)
         return array
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from einops_arch.checkpoints.reader import Reader, Span
+from einops_arch.checkpoints.system import begin_writing
 from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError, DestinationError
 
@@ -41,7 +42,7 @@ class Sink:
 
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
         self.path, self.progress = path, progress
-        self.position = 0
+        self.position = self._written = 0
         self._error: BaseException | None = None
         self._queue: queue.Queue[Bits | bytes | Span | None] = queue.Queue(_AHEAD)
         self._flush = threading.Event()
@@ -124,7 +125,6 @@ class Sink:
 
     def _write_all(self) -> None:
         """After an error the queue is emptied all the same, so that nobody waits for a place in it."""
-        since = 0
         while True:
             item = self._queue.get()
             if item is None:
@@ -133,10 +133,9 @@ class Sink:
                 continue
             try:
                 size = _copy(item, self.file) if isinstance(item, Span) else _write(self.file, item)
-                since += size
-                if since >= _FLUSH:
-                    since = 0
+                if (self._written + size) // _FLUSH > self._written // _FLUSH:
                     self._flush.set()
+                self._written += size
                 if self.progress is not None:
                     self.progress(size)
             except OSError as error:
@@ -148,10 +147,13 @@ class Sink:
 
     def _flush_all(self) -> None:
         # What goes wrong here goes wrong again in the fsync of `close`.
+        begun = 0
         with contextlib.suppress(OSError):
             while self._flush.wait() and not self._stop:
                 self._flush.clear()
-                os.fdatasync(self.file)
+                written = self._written
+                begin_writing(self.file, begun, written - begun)
+                begun = written
 
 
 def sync(path: Path) -> None:

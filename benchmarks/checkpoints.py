@@ -1,0 +1,246 @@
+"""Port large checkpoints, and compare time and memory with a plain copy and with the naive way.
+
+Every measurement is a process of its own, on the same disk, one after the other and then again. Memory is the peak of
+resident memory above what the process had when it began, so imports count. Times are of the work, with the output on
+the disk at the end; imports are timed on their own line.
+
+    python benchmarks/checkpoints.py --gib 2 --repeats 5
+    python benchmarks/checkpoints.py --gib 1 3 6 --repeats 1 --ways copy port orbax-save orbax-load
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GIB, MIB = 1 << 30, 1 << 20
+WAYS = ("copy", "port", "naive", "naive-torch")
+ALL = (*WAYS, "back", "orbax-save", "orbax-load", "pt", "sharded")
+BOUNDS = {"orbax-save": GIB, "orbax-load": GIB}
+
+
+def layers(gib: float) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Kind, name and PyTorch's shape of each layer: an embedding of 1 GiB or less, then blocks until it is full."""
+    rows = int(min(GIB, gib * GIB / 4)) // 4096
+    found = [("embed", "embed", (rows, 1024))]
+    size, number = rows * 4096, 0
+    while size < gib * GIB:
+        block: list[tuple[str, tuple[int, ...]]] = [
+            ("conv", (1024, 1024, 3, 3)),
+            ("conv", (2048, 512, 1, 1)),
+            ("conv", (512, 256, 5, 5)),
+            ("linear", (4096, 4096)),
+            ("linear", (1024, 4096)),
+            ("norm", (1024,)),
+        ]
+        for kind, shape in block:
+            found.append((kind, f"{kind}{number}", shape))
+            size += 4 * int(np.prod(shape))
+            number += 1
+    return found
+
+
+def build(gib: float) -> Any:
+    """The Flax model of these layers, without memory."""
+    from flax import nnx
+
+    class Net(nnx.Module):
+        def __init__(self) -> None:
+            rngs = nnx.Rngs(0)
+            for kind, name, shape in layers(gib):
+                if kind == "embed":
+                    layer: Any = nnx.Embed(*shape, rngs=rngs)
+                elif kind == "conv":
+                    layer = nnx.Conv(shape[1], shape[0], shape[2:], rngs=rngs)
+                elif kind == "linear":
+                    layer = nnx.Linear(shape[1], shape[0], rngs=rngs)
+                else:
+                    layer = nnx.LayerNorm(shape[0], rngs=rngs)
+                setattr(self, name, layer)
+
+    return nnx.eval_shape(Net)
+
+
+def make(path: Path, gib: float) -> None:
+    """Write the PyTorch checkpoint of these layers, with random numbers that repeat every 64 MiB."""
+    from einops_arch.checkpoints import Reader, TensorInfo, write_tensors
+
+    class Random(Reader):
+        def __init__(self) -> None:
+            self.tensors, self.aliases, self.facts = {}, {}, {"framework": "torch", "format": "pt"}
+            for kind, name, shape in layers(gib):
+                self.tensors[f"{name}.weight"] = TensorInfo(shape, "float32")
+                if kind != "embed":
+                    self.tensors[f"{name}.bias"] = TensorInfo(shape[:1], "float32")
+            self.numbers = np.random.default_rng(0).standard_normal(16 * MIB, "float32").view("uint32")
+
+        def bits(self, name: str) -> Any:
+            return np.resize(self.numbers, self.tensors[name].shape)
+
+        def blocks(self, name: str) -> Any:
+            left = self.tensors[name].nbytes
+            while left:
+                block = self.numbers.view("uint8")[:left]
+                left -= block.size
+                yield block
+
+    write_tensors(path, Random())
+
+
+def copy(source: Path, target: Path) -> None:
+    """What the operating system does at best."""
+    shutil.copyfile(source, target)
+    sync(target)
+
+
+def naive(source: Path, target: Path, *, torch: bool) -> None:
+    """Load everything, transpose everything, save everything."""
+    if torch:
+        from safetensors.torch import load_file, save_file
+    else:
+        from safetensors.numpy import load_file, save_file
+
+    moved = {}
+    for name, array in load_file(source).items():
+        if name.startswith("conv") and array.ndim == 4:
+            axes = (2, 3, 1, 0)
+        elif name.startswith("linear") and array.ndim == 2:
+            axes = (1, 0)
+        else:
+            moved[name] = array
+            continue
+        moved[name] = array.permute(axes).contiguous() if torch else np.ascontiguousarray(array.transpose(axes))
+    save_file(moved, target)
+    sync(target)
+
+
+def sync(path: Path) -> None:
+    """Have everything on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
+
+
+def work(way: str, gib: float, source: Path, target: Path) -> dict[str, float]:
+    """One measurement, in this process."""
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    if way == "copy":
+        job: Any = partial(copy, source, target)
+    elif way.startswith("naive"):
+        __import__("safetensors.torch" if way.endswith("torch") else "safetensors.numpy")
+        job = partial(naive, source, target, torch=way.endswith("torch"))
+    else:
+        from einops_arch.port.convert import port_checkpoint
+
+        to = "torch" if way in {"back", "orbax-load"} else "flax"
+        if way == "pt":
+            to = "torch"
+        model = build(gib)
+        if "orbax" in way:
+            __import__("orbax.checkpoint")
+        shard = {"max_shard_size": GIB} if way == "sharded" else {}
+        job = partial(port_checkpoint, source, target, to, model=model, **shard)
+    imported = time.perf_counter()
+    job()
+    done = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": done - imported, "imports": imported - began, "memory": (peak - start) * 1024}
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def measure(gib: float, repeats: int, ways: list[str], folder: Path) -> dict[str, Any]:
+    """All ways on a checkpoint of one size."""
+    free = shutil.disk_usage(folder).free
+    if free < 3.5 * gib * GIB:
+        sys.exit(f"{folder} has {free / GIB:.1f} GiB free, and {3.5 * gib:.1f} GiB are needed")
+    source = folder / "source.safetensors"
+    make(source, gib)
+    targets = {
+        "back": "back.safetensors",
+        "orbax-save": "orbax",
+        "orbax-load": "loaded.safetensors",
+        "pt": "target.pt",
+        "sharded": "target.hf",
+    }
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for _ in range(repeats):
+        for way in ways:
+            given = {"back": folder / "port.safetensors", "orbax-load": folder / "orbax"}.get(way, source)
+            target = folder / targets.get(way, f"{way}.safetensors")
+            remove(target)
+            os.sync()
+            command = [sys.executable, __file__, "--work", way, "--gib", str(gib), "--paths", str(given), str(target)]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+            found[way].append(json.loads(output.splitlines()[-1]))
+            needed = {"port": "back", "orbax-save": "orbax-load"}.get(way)
+            if needed not in ways:
+                remove(target)
+    largest = max(4 * int(np.prod(shape)) for _, _, shape in layers(gib))
+    return {"gib": source.stat().st_size / GIB, "largest": largest, "ways": found}
+
+
+def report(result: dict[str, Any]) -> None:
+    """A table, and whether the bounds hold."""
+    ways, largest = result["ways"], result["largest"]
+    middle = {way: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for way, runs in ways.items()}
+    base = middle["copy"]["seconds"]
+    print(f"\n{result['gib']:.2f} GiB, largest tensor {largest / MIB:.0f} MiB")  # noqa: T201
+    print(f"{'way':12} {'seconds':>8} {'/ copy':>7} {'spread':>15} {'memory MiB':>11} {'bound':>7} {'imports':>8}")  # noqa: T201
+    for way, one in middle.items():
+        pairs = zip(ways[way], ways["copy"], strict=True)
+        ratios = sorted(run["seconds"] / other["seconds"] for run, other in pairs)
+        bound = (3 * largest + BOUNDS.get(way, 400 * MIB)) / MIB
+        limit = f"{bound:.0f}" if way not in WAYS or way == "port" else "-"
+        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        print(  # noqa: T201
+            f"{way:12} {one['seconds']:8.2f} {one['seconds'] / base:7.2f} {spread:>15} {one['memory'] / MIB:11.0f} "
+            f"{limit:>7} {one['imports']:8.2f}"
+        )
+
+
+def main() -> None:
+    """Read the arguments, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gib", type=float, nargs="+", default=[2.0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", choices=ALL, default=list(WAYS))
+    parser.add_argument("--folder", type=Path, help="a disk with room for three copies; a temporary folder if left out")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--work", choices=ALL, help=argparse.SUPPRESS)
+    parser.add_argument("--paths", type=Path, nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        print(json.dumps(work(options.work, options.gib[0], *options.paths)))  # noqa: T201
+        return
+    ways = ["copy", *(way for way in options.ways if way != "copy")]
+    results = []
+    for gib in options.gib:
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-checkpoints-") as folder:
+            results.append(measure(gib, options.repeats, ways, Path(folder)))
+        report(results[-1])
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
