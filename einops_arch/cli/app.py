@@ -334,6 +334,32 @@ def discover(
 
 
 @app.command()
+def generate(
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", metavar="FOLDER", help="Weights of GPT-2, as the Hugging Face hub has them.")
+    ],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The beginning; needs the folder's tokenizer.")] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option("--prompt-tokens", metavar="TOKENS", help="The beginning in tokens: '5 17 3'.")
+    ] = None,
+    framework: Annotated[Framework | None, typer.Option("--framework", help="What it runs in.")] = None,
+    steps: Annotated[int, typer.Option("--steps", help="How many tokens to add.")] = 20,
+    temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")] = 0.0,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw from this many tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from tokens of this probability.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn, in both frameworks alike.")] = 0,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Continue a text, in either framework the same."""
+    from einops_arch.cli.generating import GenerateOptions, generate_text
+
+    chosen = str(framework) if framework else None
+    options = GenerateOptions(prompt, prompt_tokens, chosen, steps, temperature, top_k, top_p, seed, as_json)
+    generate_text(checkpoint, options)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")] = Path("demo-output"),
     *,

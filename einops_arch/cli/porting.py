@@ -10,7 +10,9 @@ from typing import Any
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint
+from einops_arch.checkpoints.pretrained import RECOGNISED, open_pretrained
 from einops_arch.checkpoints.reader import Reader
+from einops_arch.checkpoints.sharded import CONFIG
 from einops_arch.checkpoints.wrappers import Renamed, rule_of
 from einops_arch.cli.models import check_names, identify
 from einops_arch.cli.output import byte_count, byte_size, bytes_bar, console, print_json, progress
@@ -83,6 +85,8 @@ def port_file(source: Path, destination: Path, to: str, options: PortOptions) ->
 def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: PortOptions) -> Port:
     reader = open_checkpoint(source)
     try:
+        if "architecture" not in reader.facts and (source / CONFIG).is_file():
+            reader = open_pretrained(source, reader)
         names = Renamed(reader, rename).names() if rename else reader.names()
         check_names(source, names)
         return Port.open(
@@ -149,8 +153,10 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
 
 
 def _facts(source: Path, destination: Path, port: Port) -> dict[str, Any]:
+    why = port.source.facts.get(RECOGNISED)
     return {
         "source": str(source),
+        **({RECOGNISED: why} if why else {}),
         "destination": str(destination),
         "from": port.before.framework,
         "to": port.after.framework,
@@ -171,7 +177,9 @@ def _report(source: Path, destination: Path, port: Port, digests: dict[str, str]
     names = {"torch": "PyTorch", "flax": "Flax"}
     facts = _facts(source, destination, port)
     way = f"{names[port.before.framework]} to {names[port.after.framework]}"
+    why = facts.get(RECOGNISED)
     lines = [
+        *([f"{source}: recognised as {port.before.architecture} by {why}"] if why else []),
         f"{destination}: {port.after.architecture or 'unknown'}, {way}",
         f"{facts['tensors_read']} tensors read, {facts['tensors_written']} written, {byte_count(port.nbytes)}",
         *(remarks or ["every value was moved, bit for bit; nothing was left out or added"]),
