@@ -98,7 +98,7 @@ def _border(positions: Array) -> list[str]:
         if bad.shape[axis] < 3:
             continue
         # The share of each line that is wrong: a ring is wrong all along, whatever else is.
-        whole = bad.all(axis=1 - axis)
+        whole = np.asarray(bad.all(axis=1 - axis))
         first = _leading(whole)
         last = _leading(whole[::-1])
         sides += [(name, count) for name, count in zip(names, (first, last), strict=True) if count]

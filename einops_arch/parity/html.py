@@ -105,7 +105,8 @@ def _charts(report: Report) -> Iterator[str]:
     yield "<section><h2>Difference in float64, by module in call order</h2>"
     yield '<p class="note">What is computed. Rounding stays far below the limit, another formula far above.</p>'
     label = "float64 difference by module"
-    yield layer_chart(points, limit=limits.FLOAT64, decades=(-18, 0), label=label) + "</section>"
+    chart = layer_chart(points, limit=limits.FLOAT64, decades=(-18, 0), label=label)
+    yield f'<div class="wide chart">{chart}</div></section>'
     if any(row.ratio is not None for row in rows):
         ratios = [Point(_name(row), row.ratio, kind_of(row.verdict)) for row in rows]
         yield "<section><h2>Error in the models' own dtype: Flax by PyTorch</h2>"
@@ -113,7 +114,8 @@ def _charts(report: Report) -> Iterator[str]:
             '<p class="note">How well it is rounded, both against the one float64 result. At 1 both are equally exact; '
             "small tensors count only together.</p>"
         )
-        yield layer_chart(ratios, limit=limits.RATIO, decades=(-2, 4), label="error ratio by module") + "</section>"
+        chart = layer_chart(ratios, limit=limits.RATIO, decades=(-2, 4), label="error ratio by module")
+        yield f'<div class="wide chart">{chart}</div></section>'
 
 
 def _maps(report: Report) -> Iterator[str]:
@@ -130,7 +132,7 @@ def _maps(report: Report) -> Iterator[str]:
         yield f'<div class="wide">{position_map(maps)}</div>'
     if maps.channels:
         yield "<h3>By channel</h3>"
-        yield channel_bars(maps)
+        yield f'<div class="wide chart">{channel_bars(maps)}</div>'
     yield "</section>"
 
 

@@ -47,7 +47,7 @@ svg .limit-text { fill: var(--bad); text-anchor: end; }
 g.good { fill: var(--good); } g.doubt { fill: var(--doubt); } g.bad { fill: var(--bad); }
 .cross { stroke: var(--bad); stroke-width: 2; fill: none; }
 .bar { fill: var(--heat); } .cell { fill: var(--heat); } .cell-back { fill: var(--panel); stroke: var(--grid); }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .chart svg { min-width: 720px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
