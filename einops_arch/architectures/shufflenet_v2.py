@@ -111,8 +111,8 @@ class ShuffleNetV2Config(Config):
 
     def inputs(self) -> tuple[Axes, ...]:
         """Images `b c h w` of any height and width."""
-        sides = {"least": {"h": 1, "w": 1}, "example": {"h": 65, "w": 96}}
-        return (Axes("image", "b c h w", {"c": self.in_channels}, **sides),)
+        channels, least, example = {"c": self.in_channels}, {"h": 1, "w": 1}, {"h": 65, "w": 96}
+        return (Axes("image", "b c h w", channels, least=least, example=example),)
 
     def outputs(self) -> tuple[Axes, ...]:
         """Logits `b o`, one for each class."""

@@ -57,7 +57,11 @@ def standard_normal() -> Initializer:
 def normal(std: float) -> Initializer:
     """The normal distribution N(0, std)."""
     draw = standard_normal()
-    return lambda key, shape, dtype=jnp.float32: draw(key, shape, dtype) * std
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return draw(key, shape, dtype) * std
+
+    return init
 
 
 def he_normal(fan_out: int) -> Initializer:
