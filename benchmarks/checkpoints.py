@@ -144,6 +144,7 @@ def work(way: str, gib: float, source: Path, target: Path) -> dict[str, float]:
         __import__("safetensors.torch" if way.endswith("torch") else "safetensors.numpy")
         job = partial(naive, source, target, torch=way.endswith("torch"))
     else:
+        from einops_arch.flax import state  # noqa: F401 - what a port imports when it begins
         from einops_arch.port.convert import port_checkpoint
 
         to = "torch" if way in {"back", "orbax-load"} else "flax"
@@ -204,15 +205,15 @@ def report(result: dict[str, Any]) -> None:
     ways, largest = result["ways"], result["largest"]
     middle = {way: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for way, runs in ways.items()}
     base = middle["copy"]["seconds"]
-    print(f"\n{result['gib']:.2f} GiB, largest tensor {largest / MIB:.0f} MiB")  # noqa: T201
-    print(f"{'way':12} {'seconds':>8} {'/ copy':>7} {'spread':>15} {'memory MiB':>11} {'bound':>7} {'imports':>8}")  # noqa: T201
+    print(f"\n{result['gib']:.2f} GiB, largest tensor {largest / MIB:.0f} MiB")
+    print(f"{'way':12} {'seconds':>8} {'/ copy':>7} {'spread':>15} {'memory MiB':>11} {'bound':>7} {'imports':>8}")
     for way, one in middle.items():
         pairs = zip(ways[way], ways["copy"], strict=True)
         ratios = sorted(run["seconds"] / other["seconds"] for run, other in pairs)
         bound = (3 * largest + BOUNDS.get(way, 400 * MIB)) / MIB
         limit = f"{bound:.0f}" if way not in WAYS or way == "port" else "-"
         spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-        print(  # noqa: T201
+        print(
             f"{way:12} {one['seconds']:8.2f} {one['seconds'] / base:7.2f} {spread:>15} {one['memory'] / MIB:11.0f} "
             f"{limit:>7} {one['imports']:8.2f}"
         )
@@ -230,7 +231,7 @@ def main() -> None:
     parser.add_argument("--paths", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        print(json.dumps(work(options.work, options.gib[0], *options.paths)))  # noqa: T201
+        print(json.dumps(work(options.work, options.gib[0], *options.paths)))
         return
     ways = ["copy", *(way for way in options.ways if way != "copy")]
     results = []
