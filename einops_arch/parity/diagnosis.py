@@ -18,6 +18,7 @@ from einops_arch.parity.causes import Case, explain
 from einops_arch.parity.causes_statistics import explain_statistic
 from einops_arch.parity.inputs import Inputs
 from einops_arch.parity.layouts import Layout, plain, resolve_inputs
+from einops_arch.parity.memory import give_back
 from einops_arch.parity.report import Report, Row
 from einops_arch.parity.rows import Two
 from einops_arch.parity.teacher import in_order
@@ -69,6 +70,8 @@ def _located(
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
     run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
     layouts = resolve_inputs(trace, two.flax_modules, known(trace, tensors))
+    del trace, tensors
+    give_back()
     other = theirs.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=wanted)
     gap = 0.0
     for one in around:

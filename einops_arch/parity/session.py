@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from einops_arch.parity.diagnosis import diagnose
 from einops_arch.parity.error_maps import first_maps
 from einops_arch.parity.inputs import Inputs
 from einops_arch.parity.layouts import Layout, TraceCall, from_axes, from_pattern, resolve
+from einops_arch.parity.memory import give_back
 from einops_arch.parity.report import Report, Row
 from einops_arch.parity.rows import Two, gradient_rows, module_rows, output_rows, statistic_rows
 from einops_arch.parity.teacher import teacher_report
@@ -61,7 +61,7 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
         return _teacher(ours, theirs, given, options, "")
     lift = options.lift_casts is True
     two = _run(ours, theirs, given, options, lift=lift)
-    own = (two.torch_own, two.flax_own)
+    own: tuple[Run | None, ...] = (two.torch_own, two.flax_own)
     if (why := _cannot_be_wide(two)) is not None and all(one is not None and one.failure is None for one in own):
         return _teacher(ours, theirs, given, options, why)
     if two.torch.failure is not None and two.flax.failure is not None:
@@ -81,7 +81,23 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
     if not options.causes or report.passed:
         return report
+    two, own = _slim(two, report), ()
+    give_back()
     return diagnose(ours, theirs, given, two, report, lambda *seen: known_tensors(*seen, given, options), options.steps)
+
+
+def _slim(two: Two, report: Report) -> Two:
+    """Without the values that the diagnosis does not need: all but those of the first divergence and around it."""
+    first = report.first_divergence
+    path = first.path if first is not None else ""
+
+    def kept(run: Run) -> Run:
+        calls = [
+            one if not one.path or _is_at(path, one.path) else dataclasses.replace(one, arrays=()) for one in run.calls
+        ]
+        return dataclasses.replace(run, calls=calls)
+
+    return dataclasses.replace(two, torch=kept(two.torch), flax=kept(two.flax), torch_own=None, flax_own=None)
 
 
 def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool) -> Two:
@@ -89,6 +105,7 @@ def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool)
     if {ours.dtype, theirs.dtype} == {np.dtype(np.float64)}:
         return two
     own = ours.run(*given.torch, options.steps, double=False)[0]
+    give_back()
     other = theirs.run(*given.flax, options.steps, double=False, statistics=_has_statistics(two))
     return dataclasses.replace(two, torch_own=own, flax_own=other)
 
@@ -99,10 +116,10 @@ def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: 
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors
-    gc.collect()
+    give_back()
     statistics = options.training and bool(run.statistics)
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
-    gc.collect()
+    give_back()
     return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
 
 
