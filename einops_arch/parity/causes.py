@@ -7,6 +7,7 @@ sentence and a way to run the Flax module as if it were true.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -168,7 +169,7 @@ def _masks(case: Case) -> Iterator[Hypothesis]:
         if value.dtype == np.bool_:
             turned = [~one if k == n else one for k, one in enumerate(case.inputs)]
             words = f"the mask in argument {place} the other way round: what is True here is False in PyTorch"
-            yield words, lambda turned=turned: case.run(case.clone(), turned)
+            yield words, functools.partial(case.run, case.clone(), turned)
 
 
 def number(value: Any) -> str:

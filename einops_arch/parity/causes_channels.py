@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,11 @@ def channel_hypotheses(case: Case, outputs: Sequence[Any]) -> Iterator[Hypothesi
         order = matching(case.target[0], arrays[0], axis)
         if order is not None:
             words = f"axis {axis} of the output in another order: {pattern_of(order)}"
-            yield words, lambda order=order, axis=axis: [np.take(arrays[0], order, axis), *arrays[1:]]
+            yield words, functools.partial(_taken, arrays, order, axis)
+
+
+def _taken(arrays: Sequence[Array], order: Sequence[int], axis: int) -> list[Array]:
+    return [np.take(arrays[0], order, axis), *arrays[1:]]
 
 
 def matching(target: Array, found: Array, axis: int) -> list[int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,11 @@ def setting_hypotheses(case: Case) -> Iterator[Hypothesis]:
                 continue
             for other in _others(name, value, twins.get(path), module):
                 words = f"{path + '.' if path else ''}{name}={number(other)}, the Flax module has {number(value)}"
-                yield words, lambda path=path, name=name, other=other: case.run(_changed(case, path, name, other))
+                yield words, functools.partial(_tried, case, path, name, other)
+
+
+def _tried(case: Case, path: str, name: str, value: Any) -> Any:
+    return case.run(_changed(case, path, name, value))
 
 
 def _changed(case: Case, path: str, name: str, value: Any) -> Any:

@@ -262,8 +262,8 @@ class _Program:
         calls = [Call(*one, tuple(map(to_numpy, arrays))) for one, arrays in zip(self._seen, values, strict=True)]
         run = Run(calls, [(place, to_numpy(one)) for place, one in zip(self._places, outputs, strict=True)])
         for (key, nest), arrays in zip(self._taken, taken, strict=True):
-            found = {place: to_numpy(one) for place, one in arrays.items()}
-            run.inputs[key] = rebuild(nest, lambda place, _, found=found: found[place], _is_slot)
+            values_at = {place: to_numpy(one) for place, one in arrays.items()}
+            run.inputs[key] = rebuild(nest, functools.partial(_value_at, values_at), _is_slot)
         run.casts, run.failure = list(self._casts), self._failure
         return run, state
 
@@ -446,6 +446,11 @@ class _Slot:
 def _slot(place: str, value: Any) -> _Slot:
     del place
     return _Slot(tuple(value.shape), str(value.dtype))
+
+
+def _value_at(values: Mapping[str, Array], place: str, slot: Any) -> Array:
+    del slot
+    return values[place]
 
 
 def _is_slot(value: Any) -> bool:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from typing import Any
 
 __all__ = ["give_back"]
 
 
-def give_back() -> None:
-    """Free what nothing refers to, and let the system have it.
+# Below this many weights there is nothing to gain, and the search for what is free takes longer than a run.
+_LARGE = 10_000_000
+
+
+def give_back(torch_model: Any) -> None:
+    """After a run of a large model: free what nothing refers to, and let the system have it.
 
     A copy of a model goes when its run has ended, but glibc keeps what was freed in pieces of up to 32 MB, and the
     copy that the other framework makes next does not fit into the holes. Elsewhere there is nothing to do.
     """
+    if sum(one.numel() for one in torch_model.parameters()) < _LARGE:
+        return
     gc.collect()
     try:
         trim = ctypes.CDLL(None).malloc_trim

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,7 +40,8 @@ def probed(ours: Any, theirs: Any, given: Inputs, options: Options, report: Repo
     if not report.passed:
         return dataclasses.replace(report, notes=(*report.notes, "no probes: the models differ without them"))
     plainly = dataclasses.replace(options, causes=False, gradients=False)
-    rows, notes = [], list(report.notes)
+    rows: list[Row] = []
+    notes = list(report.notes)
     for name, inputs in _inputs(given, options):
         try:
             rows.append(_row(name, compared(ours, theirs, inputs, plainly), len(rows)))
@@ -70,7 +72,7 @@ def _inputs(given: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
         ("around 2.7", lambda x: np.copysign(2.7, x).astype(x.dtype) + x * np.asarray(0.1 / (rms(x) or 1.0), x.dtype)),
     ):
         if any(dtype_kind(one.dtype) == "floating-point" for _, one in _leaves(given.torch)):
-            yield name, _each(given, lambda _, x, change=change: change(x) if _is_float(x) else x)
+            yield name, _each(given, functools.partial(_of_floats, change))
     for step, name in ((1, "one smaller"), (2, "two smaller")):
         if (cut := _smaller(given, options, step)) is not None:
             yield f"sizes {name}", cut
@@ -81,12 +83,17 @@ def _inputs(given: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
         yield "unequal lengths", _each(given, lambda place, x: _shorter(x) if place in lengths else x)
 
 
+def _of_floats(change: Callable[[Array], Array], place: str, x: Array) -> Array:
+    del place
+    return change(x) if _is_float(x) else x
+
+
 def _each(given: Inputs, change: Callable[[str, Array], Array]) -> Inputs:
     sides = [
         tuple(rebuild(part, change, lambda one: isinstance(one, np.ndarray)) for part in side)
         for side in (given.torch, given.flax)
     ]
-    return Inputs(sides[0], sides[1], given.layouts, given.names)  # type: ignore[arg-type]
+    return Inputs(sides[0], sides[1], given.layouts, given.names)
 
 
 def _smaller(given: Inputs, options: Options, step: int) -> Inputs | None:
@@ -109,10 +116,10 @@ def _smaller(given: Inputs, options: Options, step: int) -> Inputs | None:
         return isinstance(one, np.ndarray)
 
     sides = [
-        tuple(rebuild(part, lambda place, one, flax=flax: change(place, one, flax=flax), is_array) for part in side)
+        tuple(rebuild(part, functools.partial(change, flax=flax), is_array) for part in side)
         for side, flax in ((given.torch, False), (given.flax, True))
     ]
-    return Inputs(sides[0], sides[1], given.layouts, given.names) if cut else None  # type: ignore[arg-type]
+    return Inputs(sides[0], sides[1], given.layouts, given.names) if cut else None
 
 
 def _unequal(mask: Array) -> Array:

@@ -82,8 +82,12 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     if not options.causes or report.passed:
         return report
     two, own = _slim(two, report), ()
-    give_back()
-    return diagnose(ours, theirs, given, two, report, lambda *seen: known_tensors(*seen, given, options), options.steps)
+    give_back(ours.model)
+
+    def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
+        return known_tensors(trace, tensors, given, options)
+
+    return diagnose(ours, theirs, given, two, report, known, options.steps)
 
 
 def _slim(two: Two, report: Report) -> Two:
@@ -105,7 +109,7 @@ def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool)
     if {ours.dtype, theirs.dtype} == {np.dtype(np.float64)}:
         return two
     own = ours.run(*given.torch, options.steps, double=False)[0]
-    give_back()
+    give_back(ours.model)
     other = theirs.run(*given.flax, options.steps, double=False, statistics=_has_statistics(two))
     return dataclasses.replace(two, torch_own=own, flax_own=other)
 
@@ -116,10 +120,10 @@ def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: 
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors
-    give_back()
+    give_back(ours.model)
     statistics = options.training and bool(run.statistics)
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
-    give_back()
+    give_back(ours.model)
     return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
 
 
@@ -183,9 +187,13 @@ def _hidden_casts(report: Report, under: Report, two: Two) -> Report:
             found.append(row)
         return tuple(found)
 
-    sections = {name: renamed(rows, under.sections[name]) for name, rows in report.sections.items()}
-    rows = sections.pop("modules")
-    return dataclasses.replace(report, rows=rows, **sections)
+    return dataclasses.replace(
+        report,
+        rows=renamed(report.rows, under.rows),
+        outputs=renamed(report.outputs, under.outputs),
+        gradients=renamed(report.gradients, under.gradients),
+        statistics=renamed(report.statistics, under.statistics),
+    )
 
 
 def _is_at(path: str, module: str) -> bool:
@@ -222,10 +230,9 @@ def _marked(rows: Sequence[Row], two: Two) -> tuple[Row, ...]:
                 break
         else:
             path = run.failure.path
-            types = [
-                type(side[path]).__name__ if path in side else "" for side in (two.torch_modules, two.flax_modules)
-            ]
-            found.append(Row(path, *types, (), None, None, None, None, Verdict.MISSING, len(found), 0, said))
+            sides = (two.torch_modules, two.flax_modules)
+            ours, theirs = (type(one[path]).__name__ if path in one else "" for one in sides)
+            found.append(Row(path, ours, theirs, (), None, None, None, None, Verdict.MISSING, len(found), 0, said))
     return tuple(found)
 
 

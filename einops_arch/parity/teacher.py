@@ -76,8 +76,8 @@ def teacher_report(
         )
         rows, more = module_rows(two, limit=_limits(two, ours.dtype))
     else:
-        wide_runs = [_forced(one, run, notes) for one in (wide, wide_other)]
-        two = Two(ours.modules, theirs.modules, *wide_runs, recorded, other, layouts)
+        first, second = (_forced(one, run, notes) for one in (wide, wide_other))
+        two = Two(ours.modules, theirs.modules, first, second, recorded, other, layouts)
         notes.append("each module was given the inputs that PyTorch's had")
         rows, more = module_rows(two)
     return Report(rows=rows, outputs=(), mode=mode, notes=(*more, *notes))
