@@ -1,4 +1,4 @@
-"""Tensors in which a mistake of a checkpoint format shows: every dtype, no size, no axes, odd memory, odd names, ties."""
+"""Tensors in which a mistake of a checkpoint format shows: every dtype, no size, no axes, odd memory, names, ties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def random_bits(dtype, shape, seed=0):
     """Any bits at all: NaN payloads, infinities, subnormals and negative zeros."""
     dtype = numpy_name(dtype)
     rng = np.random.default_rng(seed)
-    if dtype == bool:
+    if dtype.name == "bool":
         return rng.integers(0, 2, shape).astype(bool)
     size = int(np.prod(shape)) * dtype.itemsize
     return np.frombuffer(rng.bytes(size), dtype).reshape(shape)

@@ -48,6 +48,8 @@ class ShardedReader(Reader):
                     f"{lost[0]!r:.80} is not in {where[lost[0]]}" if lost else f"{more[0]!r:.80} is not in the index"
                 )
                 raise CheckpointError(f"{index}: the index and the shards do not agree: {problem}")
+            if sum(len(shard.names()) for shard in self._shards.values()) != len(where):
+                raise CheckpointError(f"{index}: a tensor is in two shards")
             facts = found.get("metadata")
             facts = facts if isinstance(facts, dict) else {}
             self.facts = {name: value for name, value in facts.items() if isinstance(value, str)}
@@ -55,8 +57,6 @@ class ShardedReader(Reader):
             self.tensors = {name: shard.tensors[name] for shard in shards for name in shard.tensors}
             inside = {name: target for shard in shards for name, target in shard.aliases.items()}
             self.aliases = {**inside, **aliases_of(self.facts, self.tensors)}
-            if len(self.names()) != len(set(self.names())):
-                raise CheckpointError(f"{index}: a tensor is in two shards")
         except BaseException:
             self.close()
             raise
