@@ -46,7 +46,10 @@ def twins(name, preset):
 @pytest.mark.parametrize(("name", "preset"), CASES + PUBLISHED)
 def test_twins_compute_the_same_function(name, preset):
     torch_model, flax_model = twins(name, preset)
-    inputs = example_inputs(torch_model.config, batch=2)
+    # A batch norm over a handful of values magnifies rounding, so those networks get an image of a usual size.
+    statistics = any(key.endswith("running_var") for key in model_state(torch_model))
+    sizes = {"h": 64, "w": 96} if statistics and not preset.startswith("tiny") else None
+    inputs = example_inputs(torch_model.config, batch=2, sizes=sizes)
     report = compare(torch_model, flax_model, inputs, gradients=True)
     report.assert_same_function()
     assert len(report.rows) >= 3
