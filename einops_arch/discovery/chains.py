@@ -31,7 +31,7 @@ class Step:
         file: of the code that calls it.
         line: likewise.
         function: likewise.
-        sizes: the whole numbers that it is called with.
+        sizes: of a view or reshape, those of its result, one for each argument; of others their whole numbers.
     """
 
     operation: str

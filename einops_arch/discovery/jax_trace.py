@@ -21,12 +21,14 @@ __all__ = ["record"]
 
 _MOVES = frozenset({"reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "copy_p", "expand_dims"})
 _PARTS = frozenset({"rev", "slice"})
+_IMPLIED = frozenset({"reshape", "broadcast_in_dim"})
+"""What arithmetic does on its own: only the function of jax that was called tells whether the code asks for it."""
 _LAYOUTS = {"conv_general_dilated": "last", "dot_general": "last"}
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _OPAQUE = frozenset({"scan", "while", "cond", "custom_root", "custom_linear_solve"})
 _JAX = (str(Path(jax.__file__).parent), str(Path(contextlib.__file__)), str(Path(functools.__file__)))
 _LIBRARIES = (str(Path(flax.__file__).parent),)
-_FORWARDERS = ("_forward_", "deferring_binary_op")
+_FORWARDERS = ("_forward_", "api_boundary", "deferring_binary_op")
 _WORDS = (
     *("reshape", "ravel", "flatten", "expand_dims", "squeeze", "broadcast_to", "repeat", "tile", "rearrange"),
     *("transpose", "swapaxes", "moveaxis", "rollaxis", "permute", "matrix_transpose"),
@@ -102,7 +104,8 @@ class _Walker:
             self._consume(given)
             self._tag(name, given, outputs)
             return outputs
-        asked = any(word in step.operation for word in _WORDS) and not step.file.startswith(_LIBRARIES)
+        asked = name not in _IMPLIED or any(word in step.operation for word in _WORDS)
+        asked = asked and not step.file.startswith(_LIBRARIES)
         step = Step(name, step.file, step.line, step.function)
         key = (name, str(sorted(parameters.items(), key=str)))
         call = _Equation(name, again, given[0], outputs[0], step, key, len(self.kept), asked)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from einops_arch.discovery.chains import Chain
 __all__ = ["diff", "rewrite"]
 
 _PROPERTIES = {"T", "mT"}
+_VIEWS = {"view", "reshape"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def _edit(tree: ast.Module, source: str, group: Sequence[Chain]) -> _Edit | None
     patterns = {one.discovery.pattern if one.discovery else None for one in group}
     if len(patterns) > 1 or chain.discovery is None or chain.discovery.operation != "rearrange":
         return None
-    left = chain.discovery.pattern.partition("->")[0].split()
+    left, right = (side.split() for side in chain.discovery.pattern.split("->"))
+    if left == right:
+        return None
     if len({step.file for step in chain.steps}) > 1 or ("1" in left and "squeeze" not in chain.operations):
         return None
     for block in _blocks(tree):
@@ -149,16 +154,11 @@ def _written(
     between = {statement.targets[0].id for statement in block[first:last]}  # type: ignore[attr-defined]
     if between and not _overwritten(block[last], between):
         return None
-    if _unaccounted(links, group):
+    words = _words(source, links, group, between)
+    if words is None:
         return None
-    words = []
-    for name in discovery.sizes:
-        expression = _expression(source, name, links, group, between if first != last else set())
-        if expression is None:
-            return None
-        words.append(f", {name}={expression}")
     root = ast.get_source_segment(source, links[0].receiver)
-    text = f'rearrange({root}, "{discovery.pattern}"{"".join(words)})'
+    text = f'rearrange({root}, "{discovery.pattern}"{words})'
     return _Edit(block[first], block[last], links[-1].node, text)
 
 
@@ -169,21 +169,66 @@ def _overwritten(statement: ast.stmt, names: set[str]) -> bool:
     return len(names) == 1 and _assigns(statement, next(iter(names)))
 
 
-def _unaccounted(links: Sequence[_Link], group: Sequence[Chain]) -> bool:
+def _words(source: str, links: Sequence[_Link], group: Sequence[Chain], between: set[str]) -> str | None:
+    """The sizes that the pattern needs in the old code's own words, None if there is a doubt.
+
+    Of each parenthesis one axis is left out: the one that the old code leaves open, or else the one that it takes the
+    most words for.
+    """
+    sizes = [_all_sizes(chain) for chain in group]
+    if _unaccounted(links, sizes):
+        return None
+    discovery = group[0].discovery
+    words = []
+    for names in _parentheses(discovery.pattern.partition("->")[0]) if discovery else []:
+        found = {name: _expression(source, name, links, group, sizes, between) for name in names}
+        unclear = [name for name, text in found.items() if text is None]
+        left_out = unclear or [max(names, key=lambda name: len(found[name] or ""))]
+        if len(left_out) != 1:
+            return None
+        words += [f", {name}={text}" for name, text in found.items() if name != left_out[0]]
+    return "".join(words)
+
+
+def _all_sizes(chain: Chain) -> dict[str, int]:
+    """The size of every axis of the pattern."""
+    sizes: dict[str, int] = {}
+    if chain.discovery is None:
+        return sizes
+    sizes.update(chain.discovery.sizes)
+    words = re.findall(r"\([^)]*\)|\w+", chain.discovery.pattern.partition("->")[0])
+    for word, size in zip(words, chain.shapes[0], strict=True):
+        names = word.strip("()").split()
+        open_ones = [name for name in names if name not in sizes]
+        known = math.prod(sizes[name] for name in names if name in sizes)
+        sizes.update(dict.fromkeys(open_ones, size // known))
+    return sizes
+
+
+def _parentheses(side: str) -> list[list[str]]:
+    return [group.split() for group in re.findall(r"\(([^)]*)\)", side)]
+
+
+def _unaccounted(links: Sequence[_Link], sizes: Sequence[Mapping[str, int]]) -> bool:
     """Whether a number stands in a view that is no size of the pattern: it may hold at this shape only."""
-    for link in links:
-        if not isinstance(link.node, ast.Call) or _name(link) not in {"view", "reshape", "unflatten"}:
-            continue
-        for one in ast.walk(ast.Tuple(link.arguments, ast.Load())):
-            if isinstance(one, ast.Constant) and isinstance(one.value, int) and one.value > 1:
-                known = [chain.discovery.sizes.values() for chain in group if chain.discovery]
-                if not all(one.value in sizes for sizes in known) and _name(link) != "unflatten":
-                    return True
-    return False
+    return any(
+        isinstance(one, ast.Constant)
+        and isinstance(one.value, int)
+        and one.value > 1
+        and not all(one.value in each.values() for each in sizes)
+        for link in links
+        if _name(link) in _VIEWS
+        for one in ast.walk(ast.Tuple(link.arguments, ast.Load()))
+    )
 
 
 def _expression(
-    source: str, name: str, links: Sequence[_Link], group: Sequence[Chain], between: set[str]
+    source: str,
+    name: str,
+    links: Sequence[_Link],
+    group: Sequence[Chain],
+    sizes: Sequence[Mapping[str, int]],
+    between: set[str],
 ) -> str | None:
     """The one expression in the arguments of the views whose value is the size of an axis, in every run."""
     texts = set()
@@ -191,17 +236,16 @@ def _expression(
         arguments = link.arguments
         if len(arguments) == 1 and isinstance(arguments[0], ast.Tuple | ast.List):
             arguments = arguments[0].elts
+        if _name(link) not in _VIEWS:
+            continue
+        if any(len(chain.steps[place].sizes) != len(arguments) for chain in group):
+            return None  # a star, or a shape by name
         for position, argument in enumerate(arguments):
-            fits = all(
-                chain.discovery is not None
-                and len(chain.steps[place].sizes) == len(arguments)
-                and chain.steps[place].sizes[position] == chain.discovery.sizes[name]
-                for chain in group
-            )
-            names = {node.id for node in ast.walk(argument) if isinstance(node, ast.Name)}
-            if fits and not isinstance(argument, ast.Starred) and not (place and names & between):
-                texts.add(ast.get_source_segment(source, argument))
-    return texts.pop() if len(texts) == 1 else None
+            if all(chain.steps[place].sizes[position] == each[name] for chain, each in zip(group, sizes, strict=True)):
+                names = {node.id for node in ast.walk(argument) if isinstance(node, ast.Name)}
+                texts.add(None if place and names & between else ast.get_source_segment(source, argument))
+    found = texts.pop() if len(texts) == 1 else None
+    return None if found == "-1" else found
 
 
 def _name(link: _Link) -> str:

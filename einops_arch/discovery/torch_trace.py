@@ -69,6 +69,8 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.made: dict[int, _Call] = {}
         self.layouts: dict[int, tuple[str, int]] = {}
+        self.wanted: dict[int, str] = {}
+        """The layout that whatever takes a tensor first expects."""
         self.versions: dict[int, int] = {}
         self.ends: dict[int, torch.Tensor] = {}
         self.used_by_moves: set[int] = set()
@@ -96,6 +98,8 @@ class _Recorder(TorchFunctionMode):
         else:
             self._consume(given)
             self._tag(name, given, output)
+            if (layout := _layout(name)) in {"first", "last"}:
+                self.wanted.setdefault(id(given[0]), layout)
         return output
 
     def _keep(
@@ -108,7 +112,7 @@ class _Recorder(TorchFunctionMode):
             kwargs,
             source,
             output,
-            _where(name, args[1:]),
+            _where(name, args[1:], output),
             self.path[-1] if self.path else "",
             len(self.kept),
         )
@@ -137,10 +141,8 @@ class _Recorder(TorchFunctionMode):
                 self.ends[id(one)] = one
 
     def _tag(self, name: str, given: Sequence[torch.Tensor], output: Any) -> None:
-        for words, layout in ((_FIRST, "first"), (_HEADS, "heads"), (_LAST, "last")):
-            if any(word in name for word in words):
-                found = (layout, next(_tensors(output)).ndim)
-                break
+        if layout := _layout(name):
+            found = (layout, next(_tensors(output)).ndim)
         else:
             found = next((self.layouts[id(one)] for one in given if id(one) in self.layouts), ("", 0))
         for one in _tensors(output):
@@ -221,7 +223,9 @@ class _Recorder(TorchFunctionMode):
             return [_array(one) for one in inputs], [_array(one) for one in outputs]
 
         rank = inputs[0].ndim
-        layout, made_at = self.layouts.get(id(inputs[0]), ("first" if rank in {4, 5} else "last", rank))
+        guess = self.wanted.get(id(outputs[0]), "first" if rank in {4, 5} else "last")
+        layout, made_at = self.layouts.get(id(inputs[0]), (guess, rank))
+        self.wanted.setdefault(id(inputs[0]), layout)
         if layout == "last" and made_at == 3 < rank:
             # Features that were split since.
             layout = "heads"
@@ -277,18 +281,28 @@ def _watched(module: Any, path: list[str]) -> Iterator[None]:
             handle.remove()
 
 
+def _layout(name: str) -> str:
+    """Where an operation has its channels, "" where that says nothing."""
+    for words, layout in ((_FIRST, "first"), (_HEADS, "heads"), (_LAST, "last")):
+        if any(word in name for word in words):
+            return layout
+    return ""
+
+
 def _name(func: Any) -> str:
     name: str = getattr(func, "__name__", "")
     return getattr(func.__self__, "__name__", name) if name == "__get__" else name
 
 
-def _where(name: str, arguments: Sequence[Any]) -> Step:
+def _where(name: str, arguments: Sequence[Any], output: Any) -> Step:
     frame = sys._getframe(2)  # noqa: SLF001 the only way to a caller's line that costs nothing
     while frame.f_back is not None and frame.f_code.co_filename.startswith((*_LIBRARY, __file__)):
         frame = frame.f_back
     if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
         arguments = arguments[0]
     sizes = tuple(arguments) if all(isinstance(one, int) for one in arguments) else ()
+    if name in {"view", "reshape"} and sizes:
+        sizes = tuple(output.shape)  # what -1 stands for, too
     return Step(name, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, sizes)
 
 
