@@ -1,28 +1,18 @@
-"""Models that nobody here wrote: torchvision, timm and transformers, with small random configs and no weights.
-
-Run by `nox -s tests-oracles`; the three packages are in no environment of the other sessions.
-"""
+"""discover_model on models that nobody here wrote: torchvision, timm and transformers, with no trained weights."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import Counter
 
+import oracle_checks  # noqa: F401 - makes torchvision importable
 import pytest
-import torch
-
-from einops_arch import discover_model
-
-# PyPI's torchvision is built for CUDA; without its compiled operators it imports once these two names are known.
-with contextlib.suppress(RuntimeError):
-    _OPERATORS = torch.library.Library("torchvision", "DEF")
-    for _name in ("nms", "qnms"):
-        _OPERATORS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
 import timm
+import torch
 import torchvision.models as tv
 import transformers
+
+from einops_arch import discover_model
 
 IMAGE = (2, 3, 64, 96)
 TORCHVISION = {
