@@ -7,6 +7,7 @@ package imports no framework; `compare` needs both.
 from einops_arch.parity.capture import capture
 from einops_arch.parity.capture_files import read_capture
 from einops_arch.parity.compare import compare
+from einops_arch.parity.mutate import Mutant, catch_mutants, mutate
 from einops_arch.parity.offline import compare_captures
 from einops_arch.parity.probes import example_inputs, random_state, randomize
 from einops_arch.parity.report import Report, Row
@@ -14,14 +15,17 @@ from einops_arch.parity.training import compare_training
 from einops_arch.parity.verdicts import Verdict
 
 __all__ = [
+    "Mutant",
     "Report",
     "Row",
     "Verdict",
     "capture",
+    "catch_mutants",
     "compare",
     "compare_captures",
     "compare_training",
     "example_inputs",
+    "mutate",
     "random_state",
     "randomize",
     "read_capture",
