@@ -38,7 +38,7 @@ class GPT2(nnx.Module):
         ShapeError: tokens without two axes, without a token, or of more than the config's positions.
         DtypeError: tokens that are not integers.
         IndexRangeError: a token that is not in the vocabulary. Under `jax.jit` there are no values to check; there
-            such a token gives NaN.
+            such a token makes its text NaN.
 
     Source: Radford et al. 2019. Names and layouts are those of Hugging Face's `GPT2LMHeadModel`, whose weights load as
     they are, and so are the initial distributions.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax.numpy as jnp
+import numpy as np
 from einops import repeat
 from flax import nnx
 from jax import Array
@@ -85,11 +88,13 @@ class ViT(nnx.Module):
         if grid == self.config.grid:
             return pos_embed
         before, dtype = self.config.tokens_before_patches, pos_embed.dtype
+        # By numpy, which has float64 whatever jax has.
+        arange = partial(np.arange, dtype=np.float64)
         rows, columns = (
-            jnp.array(
-                resize_weights(old, new, antialias=self.config.antialias),
+            jnp.asarray(
+                resize_weights(arange, old, new, antialias=self.config.antialias),
                 # Half precision is too coarse for the weights.
-                dtype=jnp.promote_types(dtype, jnp.float32),
+                jnp.promote_types(dtype, jnp.float32),
             )
             for old, new in zip(self.config.grid, grid, strict=True)
         )

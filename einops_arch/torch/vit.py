@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from einops import repeat
 from torch import Tensor, nn
@@ -74,13 +76,11 @@ class ViT(nn.Module):
         if grid == self.config.grid:
             return self.pos_embed
         before, dtype = self.config.tokens_before_patches, self.pos_embed.dtype
+        arange = partial(torch.arange, dtype=torch.float64)
         rows, columns = (
-            torch.tensor(
-                resize_weights(old, new, antialias=self.config.antialias),
-                # Half precision is too coarse for the weights.
-                dtype=torch.promote_types(dtype, torch.float32),
-                device=self.pos_embed.device,
-            )
+            resize_weights(arange, old, new, antialias=self.config.antialias)
+            # Half precision is too coarse for the weights.
+            .to(self.pos_embed.device, torch.promote_types(dtype, torch.float32))
             for old, new in zip(self.config.grid, grid, strict=True)
         )
         resized = resize_positions(self.pos_embed[:, before:].to(rows.dtype), self.config.grid, rows, columns)

@@ -1,0 +1,210 @@
+"""Names of other libraries, read in both directions, and what a config.json is recognised as."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einops_arch.architectures import GPT2Config, ViTConfig
+from einops_arch.architectures.pretrained import (
+    GPT2_BASE,
+    GPT2_NAMES,
+    VIT_FILES,
+    VIT_NAMES,
+    recognise,
+    vit_naming,
+)
+from einops_arch.architectures.renames import AS_THEY_ARE, Naming, Rename
+from einops_arch.errors import CheckpointError, ConfigError
+
+VIT = {
+    "cls_token": (1, 1, 4),
+    "pos_embed": (1, 7, 4),
+    "patch_embed.proj.weight": (4, 3, 2, 2),
+    "blocks.0.norm1.weight": (4,),
+    "blocks.0.attn.qkv.weight": (12, 4),
+    "blocks.0.attn.qkv.bias": (12,),
+    "blocks.0.attn.proj.bias": (4,),
+    "blocks.0.norm2.bias": (4,),
+    "blocks.11.mlp.fc1.weight": (6, 4),
+    "blocks.11.mlp.fc2.bias": (4,),
+    "norm.weight": (4,),
+    "head.bias": (5,),
+}
+GPT2 = ("transformer.wte.weight", "transformer.wpe.weight", "transformer.h.3.mlp.c_fc.bias", "transformer.ln_f.bias")
+
+
+def state_of(shapes):
+    rng = np.random.default_rng(5)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("naming", [VIT_NAMES, VIT_FILES])
+def test_names_of_a_vit_go_there_and_back(naming):
+    ours = state_of(VIT)
+    theirs = naming.to_theirs(ours)
+    assert not set(theirs) & set(ours)
+    back = naming.to_ours(theirs)
+    assert list(back) == list(ours)
+    assert all(back[name].tobytes() == value.tobytes() for name, value in ours.items())
+
+
+def test_query_key_and_value_are_packed_in_this_order():
+    theirs = {f"vit.layers.2.attention.{name}_proj.bias": np.full(2, index) for index, name in enumerate("qkv")}
+    # Whatever the order of the file.
+    ours = VIT_NAMES.to_ours(dict(reversed(theirs.items())))
+    assert {name: value.tolist() for name, value in ours.items()} == {"blocks.2.attn.qkv.bias": [0, 0, 1, 1, 2, 2]}
+
+
+def test_a_part_that_is_missing_stays_visible():
+    name = "vit.layers.2.attention.q_proj.bias"
+    assert VIT_NAMES.to_ours({name: 1, "something.else": 2}) == {name: 1, "something.else": 2}
+
+
+def test_the_naming_of_a_vit_is_told_from_its_tensors():
+    assert vit_naming(["vit.layers.0.mlp.fc1.bias"]) == VIT_NAMES
+    assert vit_naming(["vit.encoder.layer.0.output.dense.bias"]) == VIT_FILES
+    bare = vit_naming(["encoder.layer.0.output.dense.bias", "pooler.dense.bias"])
+    assert bare.to_ours({"encoder.layer.0.output.dense.bias": 1, "pooler.dense.bias": 2}) == {
+        "blocks.0.mlp.fc2.bias": 1
+    }
+
+
+def test_gpt2_without_its_last_layer_gets_it_from_the_embedding():
+    ours = dict.fromkeys(GPT2, 1) | {"transformer.wte.weight": 2}
+    assert GPT2_NAMES.to_ours(ours) == ours | {"lm_head.weight": 2}
+    bare = {name.removeprefix("transformer."): value for name, value in ours.items()}
+    masks = {"h.3.attn.bias": 0, "h.3.attn.masked_bias": 0, "h.3.attn.c_attn.bias": 1}
+    assert GPT2_BASE.to_ours(bare | masks) == ours | {"transformer.h.3.attn.c_attn.bias": 1, "lm_head.weight": 2}
+    assert AS_THEY_ARE.to_ours(ours) == ours
+
+
+def test_wildcards_stand_for_numbers_parts_and_several_parts():
+    naming = Naming((Rename("a.{}.*", "b.*.{}"),), ignored=("**.mask",))
+    assert naming.to_ours({"x.3.y": 1, "a.3.y.z": 2, "a.x.y": 3, "mask": 4, "x.y.mask": 5}) == {
+        "x.3.y": 1,
+        "a.3.y.z": 2,
+        "a.x.y": 3,
+        "mask": 4,
+    }
+    # In the order in which they stand.
+    assert Naming((Rename("a.{}.*", "b.{}.c.*"),)).to_ours({"a.3.y": 1}) == {"b.3.c.y": 1}
+
+
+@pytest.mark.parametrize("preset", [preset for preset in ViTConfig.PRESETS if not preset.startswith("tiny")])
+def test_timms_names_are_presets(preset):
+    found = recognise({"architecture": preset, "num_classes": 1000}, [])
+    assert (found.architecture, found.config, found.naming) == ("vit", ViTConfig.preset(preset), AS_THEY_ARE)
+    assert found.why == f"architecture={preset!r} of timm"
+
+
+def test_what_timms_config_changes():
+    changes = {
+        "img_size": [64, 96],
+        "in_chans": 1,
+        "global_pool": "avg",
+        "depth": 3,
+        "mlp_ratio": 2,
+        "init_values": None,
+    }
+    found = recognise({"architecture": "vit_small_patch32_384", "num_classes": 0, "model_args": changes}, [])
+    assert found.config == ViTConfig(
+        in_channels=1,
+        image_size=(64, 96),
+        patch_size=32,
+        embedding=384,
+        layers=3,
+        heads=6,
+        hidden=768,
+        classes=0,
+        pool="mean",
+        norm_after_pool=True,
+    )
+
+
+def test_the_configs_of_transformers():
+    # As OpenAI's weights on the hub say it, with fields of another time.
+    fields = {"model_type": "gpt2", "n_ctx": 1024, "n_embd": 1280, "n_head": 20, "n_layer": 36, "vocab_size": 50257}
+    found = recognise(fields, ["wte.weight", "h.0.attn.bias"])
+    assert (found.config, found.naming) == (GPT2Config.gpt2_large(), GPT2_BASE)
+    fields = {"model_type": "vit", "image_size": 384, "id2label": {"0": "cat", "1": "dog", "2": "fox"}}
+    found = recognise(fields, ["classifier.bias", "vit.layernorm.bias"])
+    assert found.config == ViTConfig(image_size=(384, 384), classes=3, epsilon=1e-12, antialias=False)
+    assert found.why == "model_type='vit' of transformers, 12 layers of 768"
+    assert recognise(fields, ["layernorm.bias"]).config.classes == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"model_type": "vit", "hidden_act": "gelu_new"},
+            "config.json: expected hidden_act to be 'gelu', which our network computes, received 'gelu_new'",
+        ),
+        (
+            {"model_type": "gpt2", "activation_function": "relu"},
+            (
+                "config.json: expected activation_function to be 'gelu_new' or 'gelu_pytorch_tanh' or 'gelu_fast', "
+                "which our network computes, received 'relu'"
+            ),
+        ),
+        (
+            {"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": True},
+            (
+                "config.json: expected scale_attn_by_inverse_layer_idx to be False, which our network computes, "
+                "received True"
+            ),
+        ),
+        ({"model_type": "gpt3"}, "config.json: model_type='gpt3' is none of ours: did you mean 'gpt2'?"),
+        (
+            {"model_type": "vit", "patch_size": [16, 8]},
+            "config.json: expected patch_size to be square, received 16 by 8",
+        ),
+        (
+            {"model_type": "vit", "image_size": "large"},
+            "config.json: expected image_size to be one number or two, received 'large'",
+        ),
+        (
+            {"architecture": "vit_base_patch16_224", "model_args": {"init_values": 1e-5}},
+            "config.json: ViTConfig has no field for init_values=1e-05 in model_args",
+        ),
+        (
+            {"architecture": "vit_base_patch16_224", "model_args": {"pos_drop_rate": 0.1}},
+            "config.json: expected pos_drop_rate equal to proj_drop_rate, as ViTConfig has one dropout",
+        ),
+        (
+            {"architecture": "vit_base_patch16_clip_224"},
+            (
+                "config.json: architecture='vit_base_patch16_clip_224' of timm is none of ours: "
+                "did you mean 'vit_base_patch16_gap_224'?"
+            ),
+        ),
+        (
+            {"sizes": 3},
+            (
+                "config.json: expected model_type, as transformers writes it, or architecture, as timm does, "
+                "received 'sizes'"
+            ),
+        ),
+        (
+            {},
+            (
+                "config.json: expected model_type, as transformers writes it, or architecture, as timm does, "
+                "received nothing"
+            ),
+        ),
+    ],
+)
+def test_what_computes_something_else_is_refused(fields, message):
+    with pytest.raises(CheckpointError) as caught:
+        recognise(fields, [])
+    assert str(caught.value) == message
+
+
+def test_sizes_out_of_range_are_the_configs_own_error():
+    with pytest.raises(
+        ConfigError, match=r"^GPT2Config: expected embedding to be a multiple of heads=5, received 768$"
+    ):
+        recognise({"model_type": "gpt2", "n_head": 5}, [])
+    with pytest.raises(ConfigError, match=r"^ViTConfig: expected pool to be one of 'token', 'mean', received None$"):
+        recognise({"architecture": "vit_base_patch16_224", "global_pool": "map"}, [])
