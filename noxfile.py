@@ -46,7 +46,11 @@ def tests(session: nox.Session, backend: str) -> None:
     options, pytest_arguments = parser.parse_known_args(session.posargs)
     folder = backend if backend == "numpy" else f"{backend}-{options.device}"
     install(session, folder, *group("test"))
-    session.run("python", "-m", "pytest", "--backend", backend, "--device", options.device, *pytest_arguments)
+    # Two processes on a CPU: most of the time goes into compiling, which takes one core. A GPU's memory is not shared.
+    workers = (
+        ["-n", "2"] if options.device == "cpu" and not any(one.startswith("-n") for one in pytest_arguments) else []
+    )
+    session.run("python", "-m", "pytest", "--backend", backend, "--device", options.device, *workers, *pytest_arguments)
 
 
 @nox.session(name="tests-core")
@@ -148,3 +152,25 @@ def demo(session: nox.Session) -> None:
     """Train in PyTorch, port to Flax, get the same answers (arguments after -- go to the demo)."""
     install(session, "parity-cpu")
     session.run("python", "-m", "einops_arch", "demo", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Read 20,000 broken checkpoints and kill 50 writers of each format; some ten minutes (-- pytest arguments)."""
+    install(session, "parity-cpu", *group("test"))
+    session.env |= {"EINOPS_ARCH_FUZZ": "20000", "EINOPS_ARCH_KILLS": "50"}
+    files = ["tests/test_parity_checkpoints_fuzz.py", "tests/test_core_checkpoints_writing.py"]
+    session.run("python", "-m", "pytest", "--backend", "parity", *files, *session.posargs)
+
+
+@nox.session(name="bench-checkpoints")
+def bench_checkpoints(session: nox.Session) -> None:
+    """Port checkpoints of 1 to 6 GiB and hold time and memory to their bounds (-- arguments of the benchmark)."""
+    install(session, "parity-cpu")
+    script = "benchmarks/checkpoints.py"
+    if session.posargs:
+        session.run("python", script, *session.posargs)
+        return
+    session.run("python", script, "--gib", "2", "--repeats", "5")
+    ways = ["copy", "port", "back", "sharded", "pt", "orbax-save", "orbax-load"]
+    session.run("python", script, "--gib", "1", "6", "--repeats", "1", "--ways", *ways)
