@@ -47,9 +47,7 @@ def tests(session: nox.Session, backend: str) -> None:
     folder = backend if backend == "numpy" else f"{backend}-{options.device}"
     install(session, folder, *group("test"))
     # Two processes on a CPU: most of the time goes into compiling, which takes one core. A GPU's memory is not shared.
-    workers = (
-        ["-n", "2"] if options.device == "cpu" and not any(one.startswith("-n") for one in pytest_arguments) else []
-    )
+    workers = ["-n", "2"] if options.device == "cpu" else []
     session.run("python", "-m", "pytest", "--backend", backend, "--device", options.device, *workers, *pytest_arguments)
 
 
