@@ -71,7 +71,7 @@ def _located(
     run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
     layouts = resolve_inputs(trace, two.flax_modules, known(trace, tensors))
     del trace, tensors
-    give_back(ours.model)
+    give_back(ours)
     other = theirs.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=wanted)
     gap = 0.0
     for one in around:

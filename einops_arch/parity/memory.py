@@ -13,13 +13,14 @@ __all__ = ["give_back"]
 _LARGE = 10_000_000
 
 
-def give_back(torch_model: Any) -> None:
+def give_back(side: Any) -> None:
     """After a run of a large model: free what nothing refers to, and let the system have it.
 
     A copy of a model goes when its run has ended, but glibc keeps what was freed in pieces of up to 32 MB, and the
     copy that the other framework makes next does not fit into the holes. Elsewhere there is nothing to do.
     """
-    if sum(one.numel() for one in torch_model.parameters()) < _LARGE:
+    model = getattr(side, "model", None)  # a run that was read from a file has none
+    if model is None or sum(one.numel() for one in model.parameters()) < _LARGE:
         return
     gc.collect()
     try:

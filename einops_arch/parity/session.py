@@ -82,7 +82,7 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     if not options.causes or report.passed:
         return report
     two, own = _slim(two, report), ()
-    give_back(ours.model)
+    give_back(ours)
 
     def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
         return known_tensors(trace, tensors, given, options)
@@ -109,7 +109,7 @@ def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool)
     if {ours.dtype, theirs.dtype} == {np.dtype(np.float64)}:
         return two
     own = ours.run(*given.torch, options.steps, double=False)[0]
-    give_back(ours.model)
+    give_back(ours)
     other = theirs.run(*given.flax, options.steps, double=False, statistics=_has_statistics(two))
     return dataclasses.replace(two, torch_own=own, flax_own=other)
 
@@ -120,10 +120,10 @@ def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: 
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors
-    give_back(ours.model)
+    give_back(ours)
     statistics = options.training and bool(run.statistics)
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
-    give_back(ours.model)
+    give_back(ours)
     return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
 
 
