@@ -1,4 +1,4 @@
-"""The pictures of the page "Read old code": drawn by the page's own discoveries. `python tests/read_old_code.py` draws."""
+"""The pictures of the page "Read old code", drawn by its own code; `python tests/read_old_code.py` writes them."""
 
 from __future__ import annotations
 

@@ -35,10 +35,12 @@ def counted(shapes: Sequence[Sequence[int]]) -> list[Any]:
 def scattered(shapes: Sequence[Sequence[int]], seed: int) -> list[Any]:
     """Arrays of pseudo-random values of both signs, no two of them equal, exact in float32 too."""
     random = np.random.default_rng(seed)
-    factor, start = random.integers(_PRIME // 7, _PRIME, 2)
+    factor, start = random.integers(_PRIME // 7, _PRIME), random.integers(1000, 4000)
     total = sum(map(math.prod, shapes))
-    # A line modulo a prime meets no value twice, and is quicker to make than a permutation.
-    flat = ((np.arange(total) * factor + start) % _PRIME - _PRIME // 2).astype(np.float64)
+    # Squares modulo a prime, of numbers below its half, are all different, far from any line that a mean would follow,
+    # and quicker to make than a permutation.
+    squares = np.arange(start, start + total) ** 2 % _PRIME
+    flat = (squares * factor % _PRIME - _PRIME // 2).astype(np.float64)
     ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     return [part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True)]
 
