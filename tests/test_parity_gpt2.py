@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from safetensors.torch import save_file
 
 from einops_arch.architectures import GPT2Config, ViTConfig, get
@@ -53,10 +54,7 @@ def gpt2_folder(tmp_path_factory):
     ), model
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"temperature": 1.0}, {"temperature": 1.5, "top_k": 6}, {"temperature": 1.2, "top_k": 12, "top_p": 0.8}],
-)
+@pytest.mark.parametrize("settings", [{}, {"temperature": 1.2, "top_k": 12, "top_p": 0.8}])
 def test_both_write_the_same_tokens_from_the_same_numbers(settings):
     model = _model(GPT2Config.tiny(), spread=2.0).double()
     twin = to_flax(model)
@@ -72,7 +70,7 @@ def test_both_have_the_same_state():
     model = _model(GPT2Config.tiny_untied()).double()
     tokens = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
     logits, state = model.extend(torch.from_numpy(tokens))
-    others, flax_state = to_flax(model).extend(jnp.asarray(tokens))
+    others, flax_state = nnx.jit(lambda model, tokens: model.extend(tokens))(to_flax(model), jnp.asarray(tokens))
     np.testing.assert_allclose(others, logits.detach(), rtol=1e-12, atol=1e-12)
     for pair, flax_pair in zip(state, flax_state, strict=True):
         for one, other in zip(pair, flax_pair, strict=True):
