@@ -22,8 +22,7 @@ from flax import nnx
 
 from einops_arch import architectures
 from einops_arch.architectures import Config
-from einops_arch.flax import state_dict
-from einops_arch.flax._build import from_state
+from einops_arch.flax import from_state, state_dict
 from einops_arch.parity import random_state
 from einops_arch.parity.limits import FLOAT64, FLOOR, RATIO
 from einops_arch.parity.probes import random_numbers

@@ -7,6 +7,7 @@ from einops_arch._frameworks import require
 require("jax", "flax", extra="flax", by="einops_arch.flax")
 
 from einops_arch import architectures
+from einops_arch.flax._build import from_state
 from einops_arch.flax._pretrained import from_pretrained
 from einops_arch.flax.layers import (
     GELU,
@@ -59,6 +60,7 @@ from einops_arch.flax.state import linen_variables, load_state_dict, state_dict
 
 __all__ = [
     "from_pretrained",
+    "from_state",
     "linen_variables",
     "load_state_dict",
     "state_dict",

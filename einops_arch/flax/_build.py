@@ -35,13 +35,22 @@ def abstract_model(model_class: Any, config: Config) -> Any:
         model_class: the Flax twin.
         config: its config.
     """
+    order: dict[str, list[str]] = {}
 
     def build() -> Any:
         rngs = nnx.Rngs(0)
         rngs.default = _SameKey(0, tag="default")
-        return model_class(config, rngs=rngs)
+        model = model_class(config, rngs=rngs)
+        order.update({path: list(vars(module)) for path, module in named_modules(model)})
+        return model
 
-    return nnx.eval_shape(build)
+    model = nnx.eval_shape(build)
+    # The transform puts attributes in the order of the alphabet; a state is listed in that of their definition.
+    for path, module in named_modules(model):
+        attributes = vars(module)
+        for name in [name for name in order[path] if name in attributes]:
+            attributes[name] = attributes.pop(name)
+    return model
 
 
 def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | None = None) -> Any:

@@ -298,8 +298,19 @@ def _values(
 def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
     """On the device, and with the sharding, of the value that is replaced; an abstract model has neither yet."""
     sharding = getattr(old, "sharding", None) if isinstance(old, jax.Array) else None
-    # A copy: on the CPU jax would share the memory of the source, which may be a PyTorch model that trains on.
-    return jax.device_put(np.array(value, order="C", copy=True), sharding)
+    return jax.device_put(_aligned_copy(value), sharding)
+
+
+def _aligned_copy(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy, as jax on the CPU would share the memory of the source, which may be a PyTorch model that trains on.
+
+    It begins at a multiple of 64 bytes: such memory jax takes over, any other it would copy once more.
+    """
+    memory = np.empty(value.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copied = memory[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+    copied[...] = value
+    return copied
 
 
 def _aliases(steps: Steps) -> list[list[str]]:

@@ -21,7 +21,7 @@ def to_flax(model: Any, *, rngs: Any = None) -> Any:
 
     Args:
         model: the PyTorch twin of a registered architecture.
-        rngs: random streams of the new model, for dropout; `nnx.Rngs(0)` if left out.
+        rngs: random streams of the new model, for dropout; `nnx.Rngs(0)` if left out. No weight is drawn from them.
 
     Raises:
         PortError: the model is not of a registered architecture; use `transfer` for models of your own.
@@ -32,10 +32,10 @@ def to_flax(model: Any, *, rngs: Any = None) -> Any:
     >>> type(to_flax(model)).__module__
     'einops_arch.flax.convnet'
     """
-    from flax import nnx
+    _architecture(model, "torch", "to_flax")
+    from einops_arch.flax import from_state
 
-    twin = _architecture(model, "torch", "to_flax").flax_class()(model.config, rngs=rngs or nnx.Rngs(0))
-    transfer(model, twin)
+    twin = from_state(model.config, model_state(model), rngs=rngs)
     if model.training:
         twin.train()
     else:

@@ -7,6 +7,7 @@ from einops_arch._frameworks import require
 require("torch", extra="torch", by="einops_arch.torch")
 
 from einops_arch import architectures
+from einops_arch.torch._build import from_state
 from einops_arch.torch._pretrained import from_pretrained
 from einops_arch.torch.layers import (
     ChannelShuffle,
@@ -33,6 +34,7 @@ from einops_arch.torch.layers import (
 
 __all__ = [
     "from_pretrained",
+    "from_state",
     "Rearrange",
     "Reduce",
     "Repeat",
