@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.images import ImagePreprocessing
 
 __all__ = ["ViTConfig"]
 
@@ -54,6 +55,10 @@ class ViTConfig(Config):
     MODEL: ClassVar[str] = "ViT"
     SOURCE: ClassVar[str] = (
         "Dosovitskiy et al. 2020, arXiv:2010.11929; small and tiny: Touvron et al., arXiv:2012.12877"
+    )
+    # What timm's weights from ImageNet-21k (augreg) expect.
+    IMAGES: ClassVar[ImagePreprocessing] = ImagePreprocessing(
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize=248, interpolation="bicubic"
     )
 
     in_channels: int = 3

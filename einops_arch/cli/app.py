@@ -243,6 +243,7 @@ def verify(
     """Compare both twins, or two models of one's own, module by module; exit code 1 if they differ.
 
     The verdict is made in float64; float32 shows how well it is rounded.
+    A name stands for its preset `tiny` with random weights; --preset and --config choose other sizes.
     """
     modes = (str(mode),) if mode else ("eval", "train")
     if against is not None:
@@ -357,6 +358,30 @@ def generate(
     chosen = str(framework) if framework else None
     options = GenerateOptions(prompt, prompt_tokens, chosen, steps, temperature, top_k, top_p, seed, as_json)
     generate_text(checkpoint, options)
+
+
+@app.command()
+def classify(
+    image: Annotated[Path, typer.Argument(help="A photograph in any format that pillow reads.")],
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", metavar="PATH", help="A folder as the Hugging Face hub has them, or a file.")
+    ],
+    framework: Annotated[Framework | None, typer.Option("--framework", help="What it runs in.")] = None,
+    arch: Annotated[str | None, typer.Option("--arch", help="The architecture, unless the file says it.")] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE", help="The name of one class on each line.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Name what is in a photograph, in either framework the same."""
+    from einops_arch.cli.classifying import ClassifyOptions, classify_image
+
+    chosen = str(framework) if framework else None
+    classify_image(image, checkpoint, ClassifyOptions(arch, preset, config, chosen, labels, top, as_json))
 
 
 @app.command()
