@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import BytesIO
@@ -73,10 +74,13 @@ def load(stream: BytesIO, allowed: Collection[str], persistent: Callable[[Any], 
     """
     machine = _Machine(allowed, persistent)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > _MAX_STEPS:
-                raise CheckpointError(f"the pickle has more than {_MAX_STEPS} steps")
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            # Texts of old pickles are decoded, whatever is in them, before they are refused.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if count > _MAX_STEPS:
+                    raise CheckpointError(f"the pickle has more than {_MAX_STEPS} steps")
+                machine.step(opcode.name, argument)
         return machine.stack.pop()
     except CheckpointError:
         raise
