@@ -15,6 +15,7 @@ from einops_arch.checkpoints.files import (
     write_checkpoint,
     write_tensors,
 )
+from einops_arch.checkpoints.hub import push_to_hub, save_pretrained
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
 
@@ -25,7 +26,9 @@ __all__ = [
     "TensorInfo",
     "format_of",
     "open_checkpoint",
+    "push_to_hub",
     "read_checkpoint",
+    "save_pretrained",
     "write_checkpoint",
     "write_tensors",
 ]

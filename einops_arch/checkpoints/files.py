@@ -69,7 +69,7 @@ def open_checkpoint(path: str | Path) -> Reader:
 
     Args:
         path: a `.safetensors` or `.pt` file, the index of shards, or a folder of Orbax, of
-            `torch.distributed.checkpoint` or of the Hugging Face hub.
+            `torch.distributed.checkpoint` or of the Hugging Face hub; `hf://someone/name` fetches one.
 
     Returns:
         A reader, to be closed, or used in a `with` statement.
@@ -78,6 +78,10 @@ def open_checkpoint(path: str | Path) -> Reader:
         CheckpointError: the file is not there, is damaged, or holds more than plain weights.
         MissingFrameworkError: the format needs a framework that is not installed.
     """
+    if str(path).startswith("hf:/"):
+        from einops_arch.checkpoints.hub import fetch
+
+        path = fetch(path)
     path = Path(path)
     try:
         path.stat()

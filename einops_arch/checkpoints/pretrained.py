@@ -14,6 +14,7 @@ from einops_arch.architectures.pretrained import Recognised, recognise
 from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
 from einops_arch.checkpoints.facts import read_json
 from einops_arch.checkpoints.files import open_checkpoint
+from einops_arch.checkpoints.hub import fetch
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.sharded import CONFIG
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
@@ -77,7 +78,7 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
     """Open a folder of transformers, of timm or of this package.
 
     Args:
-        folder: holds `config.json` and the weights, in one file or in shards.
+        folder: holds `config.json` and the weights, in one file or in shards; `hf://someone/name` fetches one.
         reader: the folder, opened already; it is closed with what is given back.
 
     Returns:
@@ -87,7 +88,7 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
         CheckpointError: the folder is not whole, or no network of ours.
         ConfigError: a size in its config is out of range.
     """
-    folder = Path(folder)
+    folder = fetch(folder)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: expected a folder with {CONFIG}, as the hub has them")
     reader = reader or open_checkpoint(folder)
