@@ -70,8 +70,10 @@ class PretrainedReader(Wrapper):
                 f"expected one shape and dtype of {', '.join(sources)}, which are one array here, received "
                 f"{', '.join(f'{info.shape} of {info.dtype}' for info in infos)}"
             )
+        if len(infos) == 1:
+            return infos[0]
         size, *rest = infos[0].shape
-        return replace(infos[0], shape=(size * len(infos), *rest)) if len(infos) > 1 else infos[0]
+        return replace(infos[0], shape=(size * len(infos), *rest))
 
 
 def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
