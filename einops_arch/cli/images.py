@@ -47,5 +47,6 @@ def read_image(path: Path, preprocessing: ImagePreprocessing) -> np.ndarray[Any,
     # Outside of the picture it is black.
     picture = picture.crop((left, top, left + preprocessing.size, top + preprocessing.size))
     pixels = np.asarray(picture, np.float32) / np.float32(255)
-    scaled = (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
+    scaled = (pixels - mean) / std
     return rearrange(scaled, "h w c -> 1 c h w")
