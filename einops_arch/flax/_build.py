@@ -13,7 +13,7 @@ from einops_arch.architectures import Config
 from einops_arch.errors import PortError
 from einops_arch.flax.state import load_state_dict, named_modules
 
-__all__ = ["abstract_model", "from_state"]
+__all__ = ["abstract_model", "check_filled", "from_state", "without_values"]
 
 
 class _SameKey(nnx.RngStream):
@@ -80,13 +80,29 @@ def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | Non
     >>> bool((model.conv1.bias[...] == state["conv1.bias"]).all())
     True
     """
+    model = without_values(config, rngs=rngs)
+    load_state_dict(model, state)
+    check_filled(model)
+    return model
+
+
+def without_values(config: Config, *, rngs: nnx.Rngs | None = None) -> Any:
+    """The abstract network of a config, with random streams that are not: its weights are all that is to be filled."""
     model = architectures.of_config(config).abstract_flax_model(config)
     rngs = rngs or nnx.Rngs(0)
     for _, module in named_modules(model):
         for name, value in vars(module).items():
             if isinstance(value, nnx.RngStream):
                 setattr(module, name, rngs["dropout"].fork())
-    load_state_dict(model, state)
+    return model
+
+
+def check_filled(model: Any) -> None:
+    """Raise an error if a network has still shapes in the place of values.
+
+    Raises:
+        PortError: it has, and where.
+    """
     empty = [
         ".".join(map(str, path))
         for path, variable in nnx.to_flat_state(nnx.state(model))
@@ -97,4 +113,3 @@ def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | Non
             f"from_state: the state has no values for {', '.join(empty)} of {type(model).__name__}; likely fix: build "
             "the network with rngs= and call load_state_dict"
         )
-    return model

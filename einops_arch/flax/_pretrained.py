@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from einops_arch.checkpoints.pretrained import read_pretrained
-from einops_arch.flax._build import from_state
+import jax
+import numpy as np
+
+from einops_arch.checkpoints.checkpoint import describe
+from einops_arch.checkpoints.pretrained import open_pretrained
+from einops_arch.errors import CheckpointError, PortError
+from einops_arch.flax._build import check_filled, without_values
+from einops_arch.flax.state import port_steps
+from einops_arch.port.stream import Ported
 
 __all__ = ["from_pretrained"]
 
@@ -22,9 +29,33 @@ def from_pretrained(folder: str | Path) -> Any:
 
     Raises:
         CheckpointError: the folder is not whole, is no network of ours, or one that computes something else.
-        PortError: names or shapes do not fit what its config says.
+        PortError: names or shapes do not fit what its config says, or the dtype is one that jax does not have.
     """
-    config, state = read_pretrained(folder)
-    model = from_state(config, state)
+    with open_pretrained(folder) as reader:
+        known = describe(reader.facts)
+        if known.config is None:
+            raise CheckpointError(f"{folder}: expected a config, received none")
+        model = without_values(known.config)
+        leaves = Ported(reader, model, known.framework, "flax")
+        variables = {
+            leaf.path: variable
+            for step, row in port_steps(model)
+            for leaf, variable in zip(step.leaves, row, strict=True)
+        }
+        # The largest first, while there is the most room: it is in memory twice for a moment.
+        for name in sorted(leaves.tensors, key=lambda name: -leaves.tensors[name].nbytes):
+            variables[name].set_value(_on_device(name, leaves.read(name)))
+    check_filled(model)
     model.eval()
     return model
+
+
+def _on_device(name: str, array: np.ndarray[Any, Any]) -> jax.Array:
+    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
+    if narrow != array.dtype:
+        raise PortError(
+            f"{name}: {array.dtype} would become {narrow} in silence; likely fix: "
+            "jax.config.update('jax_enable_x64', True) before the first array"
+        )
+    # Nobody else has the array, so jax may keep its memory.
+    return jax.device_put(array)
