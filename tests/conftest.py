@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Selection(environment.prefixes))
     # Before any framework is imported: they read their variables once.
     os.environ.update(environment.variables)
+    # Processes beside one another are given a width, and the command line would cut its tables to it.
+    os.environ.pop("COLUMNS", None)
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "small")
 
 
