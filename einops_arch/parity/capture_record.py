@@ -216,12 +216,12 @@ def variant(*, double: bool, lift: bool) -> str:
 
 def facts_of(module: Any) -> ModuleFacts:
     """What a comparison asks of a module of either framework."""
-    from einops_arch.parity.rows import _can_be_called, _has_state
+    from einops_arch.parity.rows import can_be_called, has_state
 
     bases = [base for base in type(module).__mro__ if base is not object]
     settings = {name: value for name in _SETTINGS if isinstance(value := getattr(module, name, None), str | bool)}
     types = tuple(f"{base.__module__}.{base.__qualname__.rpartition('.')[2]}" for base in bases)
-    return ModuleFacts(types, settings, _has_state(module), _can_be_called(module))
+    return ModuleFacts(types, settings, has_state(module), can_be_called(module))
 
 
 def digest(array: Array) -> str:

@@ -233,7 +233,7 @@ def _absent(two: Two, path: str, order: int, notes: list[str]) -> Row | None:
     """A module that only one side called: an error if it has weights or statistics of its own, else a note."""
     ours, theirs = two.torch_modules.get(path), two.flax_modules.get(path)
     for other in (ours, theirs):
-        if other is not None and not _can_be_called(other):
+        if other is not None and not can_be_called(other):
             return None
     if _spoken_for(two, path):
         return None
@@ -241,13 +241,13 @@ def _absent(two: Two, path: str, order: int, notes: list[str]) -> Row | None:
     exists = ours is not None and theirs is not None
     why = f"not called in {there}, or where its values cannot be seen" if exists else f"no such module in {there}"
     module = ours if here == "PyTorch" else theirs
-    if not _has_state(module):
+    if not has_state(module):
         notes.append(f"{path} ({type(module).__name__}): in {here}; {why}; it has no parameters")
         return None
     return Row(path, *_types(two, path), (), None, None, None, None, Verdict.MISSING, order, 0, why)
 
 
-def _can_be_called(module: Any) -> bool:
+def can_be_called(module: Any) -> bool:
     """Lists and dicts of modules only hold them."""
     return type(module).__name__ not in ("ModuleList", "ModuleDict", "List", "Dict") and callable(module)
 
@@ -260,7 +260,7 @@ def _spoken_for(two: Two, path: str) -> bool:
     return any(find_rule(type(one)) is not None for one in modules)
 
 
-def _has_state(module: Any) -> bool:
+def has_state(module: Any) -> bool:
     if hasattr(module, "_parameters"):
         return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
     from flax import nnx
