@@ -20,6 +20,7 @@ import numpy as np
 from einops_arch._frameworks import require
 from einops_arch.checkpoints import pickles
 from einops_arch.checkpoints.blocks import contiguous
+from einops_arch.checkpoints.boxes import Box, is_whole, read_box, sizes_of, slices, whole
 from einops_arch.checkpoints.facts import read_facts, write_facts
 from einops_arch.checkpoints.pickles import Call, Global
 from einops_arch.checkpoints.positional import open_file, read_at, read_bytes
@@ -83,12 +84,22 @@ class DcpReader(Reader):
             os.close(file)
 
     def bits(self, name: str) -> Bits:
+        return self.part(name, whole(self.tensors[name].shape))
+
+    def part(self, name: str, box: Box) -> Bits:
         info = self.tensors[name]
-        array = np.empty(info.shape, carrier(info.dtype))
+        array = np.empty(sizes_of(box), carrier(info.dtype))
         for piece in self._pieces[name]:
-            box = tuple(slice(at, at + size) for at, size in zip(piece.offsets, piece.sizes, strict=True))
+            meet = tuple(
+                (max(start, at), min(stop, at + size))
+                for (start, stop), at, size in zip(box, piece.offsets, piece.sizes, strict=True)
+            )
+            if any(start >= stop for start, stop in meet):
+                continue
+            inside = tuple((start - at, stop - at) for (start, stop), at in zip(meet, piece.offsets, strict=True))
+            target = tuple((start - at, stop - at) for (start, stop), (at, _) in zip(meet, box, strict=True))
             try:
-                array[box] = self._read(piece, info.dtype)
+                array[slices(target)] = self._read(piece, info.dtype, inside)
             except CheckpointError as error:
                 raise CheckpointError(f"{self.path / piece.file}: {name}: {error}") from error
         return array
@@ -98,7 +109,24 @@ class DcpReader(Reader):
             os.close(file)
         self._files = {}
 
-    def _read(self, piece: _Piece, dtype: str) -> Bits:
+    def _read(self, piece: _Piece, dtype: str, box: Box) -> Bits:
+        """A box of a piece; the archive's checksum is that of the whole piece, so it is held against nothing less."""
+        file, archive, view = self._open(piece, dtype)
+        start, room, crc = archive.place(f"data/{view.storage.key}")
+        begin, end = view.span
+        if room != view.storage.nbytes:
+            raise CheckpointError(f"expected a storage of {view.storage.nbytes} bytes, received {room}")
+        if view.contiguous and not is_whole(box, piece.sizes):
+            return read_box(file, start + begin, piece.sizes, box, carrier(dtype))
+        flat = np.empty(end - begin, np.uint8)
+        read_at(file, start + begin, flat)
+        if (begin, end) == (0, room) and zlib.crc32(flat.data) != crc:
+            raise CheckpointError("it is damaged: its checksum is not that of the archive")
+        strides = tuple(stride * DTYPES[dtype] for stride in view.strides)
+        bits = np.lib.stride_tricks.as_strided(flat.view(carrier(dtype)), piece.sizes, strides, writeable=False)
+        return bits[slices(box)]
+
+    def _open(self, piece: _Piece, dtype: str) -> tuple[int, Archive, View]:
         if piece.file not in self._files:
             self._files[piece.file] = open_file(self.path / piece.file)
         file, size = self._files[piece.file]
@@ -106,19 +134,10 @@ class DcpReader(Reader):
             raise CheckpointError(f"the file ends {piece.start + piece.size - size} bytes too early")
         archive = Archive(file, piece.start, piece.size)
         views, _ = tensors_of({"it": load_tensors(archive.pickle())}, piece.size)
-        view: View = views["it"]
+        view = views["it"]
         if (view.info.shape, view.info.dtype) != (piece.sizes, dtype):
             raise CheckpointError(f"expected {dtype} of shape {piece.sizes}, received {view.info}")
-        start, room, crc = archive.place(f"data/{view.storage.key}")
-        begin, end = view.span
-        if room != view.storage.nbytes:
-            raise CheckpointError(f"expected a storage of {view.storage.nbytes} bytes, received {room}")
-        flat = np.empty(end - begin, np.uint8)
-        read_at(file, start + begin, flat)
-        if (begin, end) == (0, room) and zlib.crc32(flat.data) != crc:
-            raise CheckpointError("it is damaged: its checksum is not that of the archive")
-        strides = tuple(stride * DTYPES[dtype] for stride in view.strides)
-        return np.lib.stride_tricks.as_strided(flat.view(carrier(dtype)), piece.sizes, strides, writeable=False)
+        return file, archive, view
 
     def _tie(self) -> None:
         """Names whose pieces are the same parts of the same files are one tensor."""

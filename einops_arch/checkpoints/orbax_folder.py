@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch._frameworks import require
+from einops_arch.checkpoints.boxes import Box, slices
 from einops_arch.checkpoints.facts import FACTS, read_facts, read_json, write_facts
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.sink import Progress
@@ -72,10 +73,17 @@ class OrbaxReader(Reader):
         self._stores = stores
 
     def bits(self, name: str) -> Bits:
+        return self._read(name, ...)
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self._read(name, slices(box))
+
+    def _read(self, name: str, index: Any) -> Bits:
         if name not in self._stores:
-            return np.empty(self.tensors[name].shape, carrier(self.tensors[name].dtype))
+            return np.empty(self.tensors[name].shape, carrier(self.tensors[name].dtype))[index]
         try:
-            array = np.asarray(self._stores[name].read().result())
+            # Whole chunks of the folder are read, as TensorStore's caches and codecs have them.
+            array = np.asarray(self._stores[name][index].read().result())
         except (ValueError, OSError) as error:
             raise CheckpointError(f"{self.path}: {name}: not a whole Orbax checkpoint: {error!s:.300}") from error
         return array.view(carrier(self.tensors[name].dtype))

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from einops import rearrange
 
 from einops_arch.architectures import Config
 from einops_arch.architectures.pretrained import Recognised, recognise
+from einops_arch.checkpoints.boxes import Box
 from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
 from einops_arch.checkpoints.facts import read_json
 from einops_arch.checkpoints.files import open_checkpoint
@@ -58,6 +60,19 @@ class PretrainedReader(Wrapper):
     def blocks(self, name: str) -> Iterator[Bits]:
         for source in self._sources[name]:
             yield from self.inner.blocks(source)
+
+    def part(self, name: str, box: Box) -> Bits:
+        sources = self._sources[name]
+        if len(sources) == 1:
+            return self.inner.part(sources[0], box)
+        (first, last), *rest = box
+        size = self.inner.tensors[sources[0]].shape[0]
+        parts = []
+        for number, source in enumerate(sources):
+            start, stop = max(first - number * size, 0), min(last - number * size, size)
+            if start < stop or (first == last and not number):
+                parts.append(self.inner.part(source, ((start, max(start, stop)), *rest)))
+        return np.concatenate(parts)
 
     def span(self, name: str) -> Span | None:
         sources = self._sources[name]

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from einops_arch.checkpoints.blocks import blocks
+from einops_arch.checkpoints.boxes import Box, slices
 from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, info_of, numpy_dtype
 
 __all__ = ["MemoryReader", "Reader", "Span", "Wrapper"]
@@ -53,6 +54,10 @@ class Reader(ABC):
     def blocks(self, name: str) -> Iterator[Bits]:
         """The bytes of a tensor in C order, a block at a time."""
         yield from blocks(self.bits(name))
+
+    def part(self, name: str, box: Box) -> Bits:
+        """The bits of a box of a tensor; where the format can, nothing else is read."""
+        return self.bits(name)[slices(box)]
 
     def span(self, name: str) -> Span | None:
         """Where the bytes of a tensor lie in a file as they are, if they do."""
@@ -105,6 +110,9 @@ class Wrapper(Reader):
 
     def blocks(self, name: str) -> Iterator[Bits]:
         return self.inner.blocks(name)
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self.inner.part(name, box)
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(name)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from einops_arch.checkpoints.boxes import Box, read_box
 from einops_arch.checkpoints.pool import POOL
 from einops_arch.checkpoints.positional import open_file, read_at, read_bytes
 from einops_arch.checkpoints.reader import Reader, Span
@@ -51,6 +52,10 @@ class SafetensorsReader(Reader):
         array = POOL.empty(info.shape, carrier(info.dtype))
         read_at(self.file, self.starts[name], array)
         return array
+
+    def part(self, name: str, box: Box) -> Bits:
+        info = self.tensors[name]
+        return read_box(self.file, self.starts[name], info.shape, box, carrier(info.dtype))
 
     def span(self, name: str) -> Span:
         return Span(self.file, self.starts[name], self.tensors[name].nbytes)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from einops_arch.checkpoints.boxes import Box
 from einops_arch.checkpoints.facts import read_json, write_json
 from einops_arch.checkpoints.reader import Reader, Span
 from einops_arch.checkpoints.safetensors_file import ALIASES, SafetensorsReader, aliases_of, write_tensors
@@ -67,6 +68,9 @@ class ShardedReader(Reader):
     def blocks(self, name: str) -> Iterator[Bits]:
         return self._of[name].blocks(name)
 
+    def part(self, name: str, box: Box) -> Bits:
+        return self._of[name].part(name, box)
+
     def span(self, name: str) -> Span | None:
         return self._of[name].span(name)
 
@@ -104,6 +108,9 @@ class HubReader(Reader):
 
     def blocks(self, name: str) -> Iterator[Bits]:
         return self._inner.blocks(name)
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self._inner.part(name, box)
 
     def span(self, name: str) -> Span | None:
         return self._inner.span(name)

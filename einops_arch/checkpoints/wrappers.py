@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.checkpoints.boxes import Box
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError, DtypeError, PortError
@@ -62,6 +63,9 @@ class Renamed(Wrapper):
     def blocks(self, name: str) -> Iterator[Bits]:
         return self.inner.blocks(self._old[name])
 
+    def part(self, name: str, box: Box) -> Bits:
+        return self.inner.part(self._old[name], box)
+
     def span(self, name: str) -> Span | None:
         return self.inner.span(self._old[name])
 
@@ -95,6 +99,10 @@ class Cast(Wrapper):
 
     def bits(self, name: str) -> Bits:
         bits = self.inner.bits(name)
+        return self._cast(name, bits) if self._changes(name) else bits
+
+    def part(self, name: str, box: Box) -> Bits:
+        bits = self.inner.part(name, box)
         return self._cast(name, bits) if self._changes(name) else bits
 
     def blocks(self, name: str) -> Iterator[Bits]:
@@ -147,6 +155,9 @@ class Untied(Wrapper):
 
     def blocks(self, name: str) -> Iterator[Bits]:
         return self.inner.blocks(self._targets.get(name, name))
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self.inner.part(self._targets.get(name, name), box)
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(self._targets.get(name, name))

@@ -17,6 +17,7 @@ AXES: dict[str, str] = {
     "k": "members of a group, or features of one attention head",
     "n": "tokens, or positions that were flattened into one axis",
     "e": "embedding, the features of a token",
+    "token": "words of a vocabulary",
     "heads": "attention heads",
     "qkv": "query, key and value, in this order",
     "r1": "factor of the first spatial axis",
@@ -30,6 +31,7 @@ AXES: dict[str, str] = {
     "gate": "gates of a recurrent cell",
     "o": "output features of a weight",
     "i": "input features of a weight",
+    "kd": "kernel depth",
     "kh": "kernel height",
     "kw": "kernel width",
 }

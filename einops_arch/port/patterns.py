@@ -100,8 +100,7 @@ class LayoutPattern:
         Raises:
             ShapeError: the shape does not fit the left side.
         """
-        expanded = self._expand(len(shape), sizes or {})
-        bound = _bind(expanded, shape, sizes or {})
+        expanded, bound = self.bind(shape, sizes)
         return tuple(math.prod(bound[name] for name in _names((item,))) for item in expanded.right)
 
     def apply(self, array: Any, sizes: Sizes | None = None) -> Any:
@@ -112,10 +111,18 @@ class LayoutPattern:
         """
         if self.is_identity:
             return array
-        expanded = self._expand(array.ndim, sizes or {})
-        bound = _bind(expanded, array.shape, sizes or {})
+        expanded, bound = self.bind(array.shape, sizes)
         split = {name: bound[name] for item in expanded.left if isinstance(item, tuple) for name in item}
         return einops.rearrange(array, str(expanded), **split)
+
+    def bind(self, shape: Sequence[int], sizes: Sizes | None = None) -> tuple[LayoutPattern, dict[str, int]]:
+        """The pattern with its starred axes written out for a shape, and the size of every axis.
+
+        Raises:
+            ShapeError: the shape does not fit the left side.
+        """
+        expanded = self._expand(len(shape), sizes or {})
+        return expanded, _bind(expanded, shape, sizes or {})
 
     def _expand(self, rank: int, sizes: Sizes) -> LayoutPattern:
         """Write each starred axis out: `*k` becomes `k_0 k_1` for a kernel of two axes."""

@@ -75,6 +75,8 @@ class Move:
 
     @property
     def layout(self) -> str:
+        if self.pattern.is_identity:
+            return "... -> ..."
         return str(self.pattern).replace("*axes", "...") + (", flipped" if self.flip else "")
 
     def to_torch(self) -> dict[str, np.ndarray[Any, Any]]:

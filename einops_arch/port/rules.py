@@ -133,6 +133,10 @@ def _path(flax_type: type) -> str:
     return f"{flax_type.__module__}.{flax_type.__qualname__}"
 
 
+_O = "o -> o"
+_BIAS = Row("bias", "bias", _O)
+
+
 def _linear_general(layer: Any) -> Rows:
     if layer.batch_axis:
         return ()
@@ -165,7 +169,7 @@ def _conv_transpose(layer: Any) -> Rows:
         kernel = Row("weight", "kernel", "i o *k -> *k o i")
     else:
         kernel = Row("weight", "kernel", "i o *k -> *k i o", flip="*k")
-    return kernel, Row("bias", "bias")
+    return kernel, _BIAS
 
 
 def _attention(layer: Any) -> Rows:
@@ -182,7 +186,7 @@ def _attention(layer: Any) -> Rows:
         *projections,
         Row("in_proj_bias", biases, "(n heads k) -> n heads k", sizes),
         Row("out_proj.weight", "out.kernel", "e (heads k) -> heads k e", {"heads": "num_heads"}),
-        Row("out_proj.bias", "out.bias"),
+        Row("out_proj.bias", "out.bias", "e -> e"),
     )
 
 
@@ -251,25 +255,25 @@ def _bidirectional(layer: Any) -> Rows:
 def _own_recurrent(layer: Any) -> Rows:
     """Our layers have PyTorch's names, one for each layer and direction, in PyTorch's order."""
     return tuple(
-        Row(name, name, "o i -> i o" if name.startswith("weight") else IDENTITY)
+        Row(name, name, "o i -> i o" if name.startswith("weight") else _O)
         for name in vars(layer)
         if name.startswith(("weight_", "bias_"))
     )
 
 
-_AFFINE: Rows = (Row("weight", "scale"), Row("bias", "bias"))
-_STATISTICS: Rows = (Row("running_mean", "mean"), Row("running_var", "var"))
+_AFFINE: Rows = (Row("weight", "scale", "*c -> *c"), Row("bias", "bias", "*c -> *c"))
+_STATISTICS: Rows = (Row("running_mean", "mean", "c -> c"), Row("running_var", "var", "c -> c"))
 _REWRITES_KERNEL = "it overwrites its layer's kernel when called, so PyTorch's leaves cannot be had back"
 
 _RULES: dict[str, LayoutRule] = {
     rule.flax_type: rule
     for rule in (
-        LayoutRule("flax.nnx.nn.linear.Linear", (Row("weight", "kernel", "o i -> i o"), Row("bias", "bias"))),
+        LayoutRule("flax.nnx.nn.linear.Linear", (Row("weight", "kernel", "o i -> i o"), _BIAS)),
         LayoutRule("flax.nnx.nn.linear.LinearGeneral", _linear_general),
         LayoutRule("flax.nnx.nn.linear.Einsum", _einsum),
-        LayoutRule("flax.nnx.nn.linear.Conv", (Row("weight", "kernel", "o i *k -> *k i o"), Row("bias", "bias"))),
+        LayoutRule("flax.nnx.nn.linear.Conv", (Row("weight", "kernel", "o i *k -> *k i o"), _BIAS)),
         LayoutRule("flax.nnx.nn.linear.ConvTranspose", _conv_transpose),
-        LayoutRule("flax.nnx.nn.linear.Embed", (Row("weight", "embedding"),)),
+        LayoutRule("flax.nnx.nn.linear.Embed", (Row("weight", "embedding", "token e -> token e"),)),
         LayoutRule(
             "flax.nnx.nn.normalization.BatchNorm",
             _AFFINE + _STATISTICS + (Constant("num_batches_tracked", 0, "int64"),),
@@ -294,10 +298,15 @@ _RULES: dict[str, LayoutRule] = {
         ),
         LayoutRule(
             "einops_arch.flax._conv.ConvTranspose",
-            (Row("weight", "kernel", "i o *k -> *k o i"), Row("bias", "bias")),
+            (Row("weight", "kernel", "i o *k -> *k o i"), _BIAS),
         ),
         # GPT-2's: PyTorch's side keeps its weights as `i o` too.
-        LayoutRule("einops_arch.flax._transformer.Conv1D", (Row("weight", "kernel"), Row("bias", "bias"))),
+        LayoutRule("einops_arch.flax._transformer.Conv1D", (Row("weight", "kernel", "i o -> i o"), _BIAS)),
+        LayoutRule(
+            "einops_arch.flax._transformer.PatchLinear",
+            (Row("weight", "weight", "o c p1 p2 -> o c p1 p2"), _BIAS),
+        ),
+        LayoutRule("einops_arch.flax._tied.TiedLinear", (Row("weight", "weight", "o i -> o i"), _BIAS)),
         LayoutRule("einops_arch.flax._recurrent.LSTM", _own_recurrent),
         LayoutRule("einops_arch.flax._recurrent.GRU", _own_recurrent),
         LayoutRule("einops_arch.flax._recurrent.RNN", _own_recurrent),

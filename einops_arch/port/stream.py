@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from einops_arch.checkpoints.blocks import blocks, contiguous
+from einops_arch.checkpoints.boxes import Box, slices
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, info_of, numpy_dtype
 from einops_arch.port.plan import ConstantStep, Move, Step, check_state, problems_error
+from einops_arch.port.slices import part_through
 
 __all__ = ["Origin", "Ported"]
 
@@ -60,6 +62,7 @@ class Ported(Wrapper):
         self.ignored: dict[str, str] = {}
         self._views: dict[str, Callable[[Bits], Bits]] = {}
         self._makers: dict[str, Callable[[], np.ndarray[Any, Any]]] = {}
+        self._moves: dict[str, Callable[[Box], Bits]] = {}
         # The name that the source writes a tied tensor under comes first, and is the one that is written.
         steps = sorted(steps, key=lambda one: any(name in inner.aliases for name in _names(one[0], framework)))
         self._tied = _tied(steps, framework)
@@ -92,10 +95,34 @@ class Ported(Wrapper):
         else:
             yield from blocks(self._view(name))
 
+    def part(self, name: str, box: Box) -> Bits:
+        if name in self._makers:
+            return self.bits(name)[slices(box)]
+        if name in self._moves:
+            return self._moves[name](box)
+        return self.inner.part(self._source(name), box)
+
     def span(self, name: str) -> Span | None:
         if name in self._makers or not self._same_bytes(name):
             return None
         return self.inner.span(self._source(name))
+
+    def _part_forward(self, step: Move, index: int, box: Box) -> Bits:
+        source = self.inner.aliases.get(step.name, step.name)
+        shape = self.inner.tensors[source].shape
+
+        def read(wanted: Box) -> Bits:
+            return _turned(self.inner.part(source, _mirrored(wanted, shape, step.flip)), step.flip)
+
+        wanted = ((index, index + 1), *box) if step.stacked else box
+        found = part_through(step.pattern, shape, wanted, step.sizes, read)
+        return found[0] if step.stacked else found
+
+    def _part_backward(self, step: Move, shape: tuple[int, ...], box: Box) -> Bits:
+        (leaf,) = step.leaves
+        read = partial(self.inner.part, self.inner.aliases.get(leaf.path, leaf.path))
+        wanted = _mirrored(box, shape, step.flip)
+        return _turned(part_through(step.pattern.inverse(), leaf.shape, wanted, step.sizes, read), step.flip)
 
     def _source(self, name: str) -> str:
         (source,) = self.origins[name].names
@@ -183,6 +210,7 @@ class Ported(Wrapper):
             self.origins[leaf.path] = Origin(names, step.layout, moves)
             if isinstance(step, Move) and moves:
                 self._views[leaf.path] = _forward(step, index)
+                self._moves[leaf.path] = partial(self._part_forward, step, index)
             else:
                 self._makers[leaf.path] = partial(_make_flax, step, self.inner, index)
 
@@ -201,6 +229,7 @@ class Ported(Wrapper):
                 self.tensors[name] = TensorInfo(tuple(shape), dtype)
             if move is not None and not move.dtype and not move.stacked:
                 self._views[name] = _backward(move)
+                self._moves[name] = partial(self._part_backward, move, shape)
             else:
                 self._makers[name] = partial(_make_torch, step, name)
 
@@ -275,7 +304,13 @@ def _turned(bits: Bits, axes: int | None) -> Bits:
     return bits[backwards] if axes else bits
 
 
+def _mirrored(box: Box, shape: tuple[int, ...], axes: int | None) -> Box:
+    first = len(box) - (axes or 0)
+    turned = [(size - stop, size - start) for (start, stop), size in zip(box[first:], shape[first:], strict=True)]
+    return (*box[:first], *turned)
+
+
 def _backward_text(step: Step) -> str:
-    if not isinstance(step, Move):
+    if not isinstance(step, Move) or step.pattern.is_identity:
         return step.layout
     return str(step.pattern.inverse()).replace("*axes", "...") + (", flipped" if step.flip else "")
