@@ -64,9 +64,10 @@ def module_rows(
     ours, theirs = sides[:2]
     order = {(call.path, call.index): n for n, call in enumerate(two.torch.calls)}
     measures: dict[tuple[str, int], Measure] = {}
+    usual = _usual(two.torch)
     for path, calls in ours.items():
         for call, *others in zip(calls, *(side.get(path, []) for side in sides[1:] if side), strict=False):
-            measures[path, call.index] = _measure_call(two, call, others, limit(path))
+            measures[path, call.index] = _measure_call(two, call, others, limit(path), usual)
     measures = dict(zip(measures, _pool(list(measures.values())), strict=True))
 
     rows: list[Row] = []
@@ -104,19 +105,35 @@ def output_rows(two: Two, names: Sequence[str]) -> tuple[Row, ...]:
     for n, ((place, array), layout) in enumerate(zip(two.torch.outputs, two.output_layouts, strict=True)):
         arrays = [None if run is None else run.outputs[n][1] for run in runs]
         name = names[n] if len(names) == len(two.torch.outputs) else f"output {place}".strip()
-        rows.append((name, array.shape, measure([_pair(arrays, layout)])))
+        zero = limits.FLOAT64 * _expected(two, "", 0.0)
+        rows.append((name, array.shape, measure([_pair(arrays, layout)], zero=zero)))
     return _named_rows(rows)
 
 
 def statistic_rows(two: Two) -> tuple[Row, ...]:
-    """One row for each buffer of PyTorch that Flax has too."""
+    """One row for each buffer of PyTorch that Flax has too.
+
+    A running mean is measured relative to the values that were averaged, not only to what they add up to: after another
+    norm, whose channels are centred, the mean is zero in exact arithmetic, and rounding on both sides.
+    """
     rows = []
     runs = (two.torch, two.flax, two.torch_own, two.flax_own)
     for name, array in two.torch.statistics.items():
         if name in two.flax.statistics:
             arrays = [None if run is None else run.statistics[name] for run in runs]
-            rows.append((name, array.shape, measure([_pair(arrays, plain(array.ndim))])))
+            found = measure([_pair(arrays, plain(array.ndim))], scale=_averaged(two.torch.statistics, name))
+            rows.append((name, array.shape, found))
     return _named_rows(rows)
+
+
+def _averaged(statistics: Mapping[str, Array], name: str) -> float:
+    """The scale of the values of which a running mean or variance was taken; 0 for other buffers."""
+    start, _, leaf = name.rpartition("running_")
+    other = statistics.get(f"{start}running_{'var' if leaf == 'mean' else 'mean'}")
+    if other is None or leaf not in ("mean", "var"):
+        return 0.0
+    # The rounding of a variance is that of its mean, squared.
+    return math.sqrt(rms(other)) if leaf == "mean" else limits.FLOAT64 * rms(other) ** 2
 
 
 def gradient_rows(
@@ -126,11 +143,11 @@ def gradient_rows(
 ) -> tuple[Row, ...]:
     """One row for each gradient; both sides in float64.
 
-    A gradient that is zero in exact arithmetic, as that of a bias before a batch norm, is rounding on both sides. So
-    one that is below the float64 limit relative to all gradients together counts as zero.
+    A gradient that is zero in exact arithmetic, as that of a bias before a batch norm, is rounding on both sides, and
+    what is left of others that cancel nearly, as those of a scale before a batch norm, holds as much of it. So each is
+    measured relative to all gradients together, at least.
     """
-    every = np.concatenate([np.zeros(1), *(one.ravel() for one in parameters[0].values())])
-    zero = limits.FLOAT64 * rms(every)
+    every = rms(np.concatenate([np.zeros(1), *(one.ravel() for one in parameters[0].values())]))
     rows: list[tuple[str, tuple[int, ...], Measure]] = []
     for name, array in parameters[0].items():
         other = parameters[1].get(name)
@@ -138,15 +155,36 @@ def gradient_rows(
             missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in Flax")
             rows.append((name, array.shape, missing))
         else:
-            rows.append((name, array.shape, measure([Pair(array, other)], zero=zero)))
+            rows.append((name, array.shape, measure([Pair(array, other)], scale=every)))
     for place, array in inputs[0].items():
         if place in inputs[1]:
             pair = Pair(array.transpose(layouts.get(place, plain(array.ndim))), inputs[1][place])
-            rows.append((f"input {place}", array.shape, measure([pair], zero=zero)))
+            rows.append((f"input {place}", array.shape, measure([pair], scale=every)))
     return _named_rows(rows)
 
 
-def _measure_call(two: Two, call: Call, others: Sequence[Call], limit: float) -> Measure:
+def _usual(run: Run) -> float:
+    """The size that the values inside of a network have: the median of its modules."""
+    sizes = [rms(one) for call in run.calls for one in call.arrays if one.dtype.kind not in "biu"]
+    finite = [one for one in sizes if math.isfinite(one)]
+    return float(np.median(finite)) if finite else 0.0
+
+
+def _expected(two: Two, path: str, usual: float) -> float:
+    """The size relative to which a result is zero to rounding, on both sides.
+
+    A norm gives the size of its scale, if it is not given a constant: then it divides rounding by the root of its eps.
+    What other modules make of that is as small beside the rest of the network. The network's own result may be of any
+    size, and always counts.
+    """
+    module = two.torch_modules.get(path)
+    if "Norm" in type(module).__name__:
+        weight = getattr(module, "weight", None)
+        return 1.0 if weight is None else rms(to_numpy(weight))
+    return usual if path else 0.0
+
+
+def _measure_call(two: Two, call: Call, others: Sequence[Call], limit: float, usual: float) -> Measure:
     flax = others[0]
     if len(call.arrays) != len(flax.arrays):
         counts = f"{len(call.arrays)} arrays in PyTorch, {len(flax.arrays)} in Flax"
@@ -155,7 +193,7 @@ def _measure_call(two: Two, call: Call, others: Sequence[Call], limit: float) ->
     for n, array in enumerate(call.arrays):
         arrays = [array, flax.arrays[n], *(one.arrays[n] for one in others[1:])]
         pairs.append(_pair(arrays, two.layouts[call.path, call.index, n]))
-    found = measure(pairs, limit=limit)
+    found = measure(pairs, limit=limit, zero=limits.FLOAT64 * _expected(two, call.path, usual))
     if found.verdict is Verdict.NAN and (weights := _not_finite(two, call.path)):
         return dataclasses.replace(found, detail=f"{found.detail}; {weights}")
     return found

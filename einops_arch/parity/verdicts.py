@@ -93,7 +93,7 @@ def rms(array: Array) -> float:
     return top * math.sqrt(float(np.mean(np.square(values / top))))
 
 
-def measure(pairs: Sequence[Pair], *, zero: float = 0.0, limit: float = limits.FLOAT64) -> Measure:
+def measure(pairs: Sequence[Pair], *, zero: float = 0.0, scale: float = 0.0, limit: float = limits.FLOAT64) -> Measure:
     """The verdict on arrays that belong together, such as the outputs of one module.
 
     Each is measured relative to its own scale, and the largest counts.
@@ -101,6 +101,8 @@ def measure(pairs: Sequence[Pair], *, zero: float = 0.0, limit: float = limits.F
     Args:
         pairs: arrays of equal shapes.
         zero: where both sides' rms is at or below it, they are zero to rounding.
+        scale: of the numbers that were added up to these: where they cancel, what is left is their rounding, so a
+            difference is taken relative to this at least.
         limit: of the difference.
     """
     for pair in pairs:
@@ -108,9 +110,9 @@ def measure(pairs: Sequence[Pair], *, zero: float = 0.0, limit: float = limits.F
             return Measure(None, None, None, None, Verdict.SHAPE, 0, f"{pair.torch.shape} and {pair.flax.shape}")
     if found := _not_finite(pairs):
         return Measure(None, None, None, None, Verdict.NAN, 0, found)
-    difference = max((_difference(pair, zero) for pair in pairs), default=0.0)
+    difference = max((_difference(pair, zero, scale) for pair in pairs), default=0.0)
     size = sum(pair.torch.size for pair in pairs)
-    both = [(one, two) for pair in pairs if (one := _own_errors(pair)) for two in [_roundoff(pair)]]
+    both = [(one, two) for pair in pairs if (one := _own_errors(pair, zero, scale)) for two in [_roundoff(pair)]]
     torch_error, flax_error = (max((errors[side] for errors, _ in both), default=None) for side in (0, 1))
     ratio: float | None = None
     over = False
@@ -130,22 +132,26 @@ def measure(pairs: Sequence[Pair], *, zero: float = 0.0, limit: float = limits.F
     return Measure(difference, torch_error, flax_error, ratio, verdict, size)
 
 
-def _difference(pair: Pair, zero: float) -> float:
+def _difference(pair: Pair, zero: float, least: float) -> float:
     if pair.torch.dtype.kind in "biu" or pair.flax.dtype.kind in "biu":
         unequal = pair.torch != pair.flax
         return float(np.mean(unequal)) if unequal.size else 0.0
-    scale = rms(pair.torch)
-    if scale <= zero and rms(pair.flax) <= zero:
+    if _is_zero(pair, zero):
         return 0.0
+    scale = max(rms(pair.torch), least)
     gap = rms(pair.flax.astype(np.float64, copy=False) - pair.torch)
     return gap / scale if scale else (math.inf if gap else 0.0)
 
 
-def _own_errors(pair: Pair) -> tuple[float, float] | None:
+def _is_zero(pair: Pair, zero: float) -> bool:
+    return rms(pair.torch) <= zero and rms(pair.flax) <= zero
+
+
+def _own_errors(pair: Pair, zero: float, least: float) -> tuple[float, float] | None:
     """The rms errors of both in their own dtype, relative to the scale of the float64 result."""
     if pair.torch_own is None or pair.flax_own is None or pair.torch.dtype.kind in "biu":
         return None
-    scale = rms(pair.torch) or 1.0
+    scale = max(rms(pair.torch), least, zero / limits.FLOAT64 if _is_zero(pair, zero) else 0.0) or 1.0
     one, other = (rms(own.astype(np.float64) - pair.torch) / scale for own in (pair.torch_own, pair.flax_own))
     return one, other
 

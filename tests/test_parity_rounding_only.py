@@ -1,0 +1,88 @@
+"""What is zero in exact arithmetic is rounding on both sides, and no difference; a fault in it still is one."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from einops_arch.flax import layers as ours
+from einops_arch.parity import Verdict, compare
+from einops_arch.parity.probes import random_numbers
+from einops_arch.port import transfer
+
+NN = torch.nn
+RNGS = nnx.Rngs(0)
+IMAGE = random_numbers("image", (4, 3, 8, 6)).astype(np.float32)
+
+
+def fresh(second=None):
+    """Two norms, one after the other, as they are made: what the second is given is centred already."""
+    models = (
+        NN.Sequential(NN.BatchNorm2d(3), NN.BatchNorm2d(3)),
+        ours.Sequential(ours.BatchNorm(3, rngs=RNGS), second or ours.BatchNorm(3, rngs=RNGS)),
+    )
+    transfer(*models)
+    return models
+
+
+def trained(models):
+    return compare(*models, IMAGE, axes="b c h w", mode="train", steps=2, gradients=True)
+
+
+def test_a_mean_that_is_zero_but_for_rounding_is_the_same():
+    models = fresh()
+    report = trained(models)
+    report.assert_same_function()
+    (mean,) = (row for row in report.statistics if row.path == "1.running_mean")
+    assert mean.difference < 1e-15
+    # It is what cancels: beside the numbers that were averaged there is nothing left of it.
+    stepped = models[0].double().train()
+    stepped(torch.from_numpy(IMAGE).double())
+    assert stepped[1].running_mean.abs().max() < 1e-15 < stepped[1].running_var.min()
+
+
+class MeanIsOff(ours.BatchNorm):
+    def __call__(self, x):
+        result = super().__call__(x)
+        self.mean[...] += 1e-10
+        return result
+
+
+class SlopeIsOff(ours.BatchNorm):
+    """The right values; and of its scale's gradient, which is small, a hundred-thousandth is wrong."""
+
+    def __call__(self, x):
+        result = super().__call__(x)
+        return result + 1e-5 * (result - jax.lax.stop_gradient(result))
+
+
+@pytest.mark.parametrize(
+    ("layer", "section", "path"),
+    [
+        (MeanIsOff, "statistics", "1.running_mean"),
+        (SlopeIsOff, "gradients", "0.weight"),
+        (lambda *_, **keywords: ours.BatchNorm(3, momentum=0.1001, **keywords), "statistics", "1.running_var"),
+    ],
+)
+def test_a_fault_in_it_is_seen(layer, section, path):
+    report = trained(fresh(layer(3, rngs=RNGS)))
+    assert report.verdict is Verdict.SEMANTIC
+    assert path in [row.path for row in report.sections[section] if not row.verdict.passed]
+    assert all(row.verdict.passed for row in (*report.rows, *report.outputs))
+
+
+def test_the_norm_of_a_constant_is_zero_but_for_rounding():
+    constant = np.full_like(IMAGE, 0.3)
+    models = NN.BatchNorm2d(3), ours.BatchNorm(3, rngs=RNGS)
+    transfer(*models)
+    settings = {"axes": "b c h w", "mode": "train"}
+    assert compare(*models, constant, **settings).passed
+
+    class Off(ours.BatchNorm):
+        def __call__(self, x):
+            return super().__call__(x) + 1e-10
+
+    assert not compare(models[0], Off(3, rngs=RNGS), constant, **settings).passed
