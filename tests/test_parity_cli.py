@@ -19,6 +19,7 @@ from einops_arch import __version__, architectures
 from einops_arch.cli.app import app
 from einops_arch.cli.models import count_parameters
 from einops_arch.cli.output import console
+from einops_arch.cli.summary import summarize
 from einops_arch.flax.state import named_modules
 
 PRESETS = [(name, preset) for name in architectures.names() for preset in architectures.get(name).config.PRESETS]
@@ -69,7 +70,8 @@ def test_list_as_json():
     convnet = found["convnet"]
     assert convnet["parameters"] == 10 * 25 + 10 + 20 * 10 * 25 + 20 + 320 * 50 + 50 + 50 * 10 + 10
     assert convnet["preset"] == "mnist"
-    assert convnet["presets"] == ["mnist", "digits", "tiny"]
+    assert convnet["presets"] == list(convnet["sizes"]) == ["mnist", "digits", "tiny"]
+    assert found["resnet"]["sizes"]["wide_resnet101_2"] == 126_886_696
     assert convnet["inputs"] == [
         {
             "name": "image",
@@ -107,7 +109,17 @@ def test_show_as_json():
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found["config"]["image_size"] == [17, 12]
-    assert {"path": "conv1", "torch": "Conv2d", "flax": "Conv"} in found["modules"]
+    (conv,) = (module for module in found["modules"] if module["path"] == "conv1")
+    assert conv == {
+        "path": "conv1",
+        "torch": "Conv2d",
+        "flax": "Conv",
+        "calls": 1,
+        "inputs": [{"axes": ["b", "c", "h", "w"], "shape": [1, 2, 17, 12]}],
+        "outputs": [{"axes": ["b", "c", "h", "w"], "shape": [1, 3, 15, 10]}],
+        "parameters": 3 * 2 * 3 * 3 + 3,
+        "multiply_adds": 15 * 10 * 3 * 2 * 3 * 3,
+    }
     rows = {row["name"]: row for row in found["state"]}
     assert rows["conv1.weight"] == {
         "name": "conv1.weight",
@@ -119,16 +131,103 @@ def test_show_as_json():
 
 
 @pytest.mark.parametrize("name", architectures.names())
-def test_show_prints_every_module_and_parameter(name):
-    result = invoke("show", name, "--preset", "tiny")
-    assert result.exit_code == 0, result.stderr
-    config = architectures.get(name).config.preset("tiny")
-    model = architectures.get(name).torch_class()(config)
-    words = result.stdout.split()
-    for path, _ in model.named_modules():
-        assert path in words or not path
-    for parameter in model.state_dict():
-        assert parameter in words
+def test_show_tells_the_same_of_both_twins(name):
+    """Axes are named whatever the framework, and parameters and multiply-adds are equal module by module."""
+    architecture = architectures.get(name)
+    for preset in (preset for preset in architecture.config.PRESETS if preset.startswith("tiny")):
+        config = architecture.config.preset(preset)
+        ours, theirs = (
+            {one.path: one for one in summarize(architecture, config, framework).modules}
+            for framework in ("torch", "flax")
+        )
+        assert len(ours.keys() & theirs.keys()) >= 0.9 * len(ours)
+        for path in ours.keys() & theirs.keys():
+            one, other = ours[path], theirs[path]
+            assert (one.parameters, one.calls) == (other.parameters, other.calls), path
+            assert one.multiply_adds == other.multiply_adds, path
+            # The same axes with the same sizes; where they stand is each framework's own.
+            for arrays, others in ((one.inputs, other.inputs), (one.outputs, other.outputs)):
+                sizes = [sorted(size for _, size in array) for array in arrays]
+                assert sizes == [sorted(size for _, size in array) for array in others], path
+        stated = {axis for axes in (*config.inputs(), *config.outputs()) for axis in axes.axes.split()}
+        assert stated == {axis for array in (*ours[""].inputs, *ours[""].outputs) for axis, _ in array}
+
+
+# As torchvision publishes them beside its weights, for an image of 224x224, in thousands of millions.
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("resnet18", 1.81),
+        ("resnet50", 4.09),
+        ("resnext101_64x4d", 15.46),
+        ("vgg16_bn", 15.47),
+        ("shufflenet_v2_x1_0", 0.14),
+        ("shufflenet_v2_x2_0", 0.58),
+        ("vit_base_patch16_224", 17.56),
+    ],
+)
+def test_multiply_adds_are_the_published_ones(name, published):
+    architecture, preset = architectures.resolve(name)
+    network = summarize(architecture, architecture.config.preset(preset), "torch").modules[0]
+    assert abs(network.multiply_adds / 1e9 - published) <= 0.0101
+
+
+def test_show_prints_a_tree(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    tree = [line.rstrip() for line in invoke("show", "resnet_tiny").stdout.splitlines()[4:]]
+    assert tree[:8] == [
+        "PyTorch module                   input -> output                         parameters  multiply-adds",
+        "ResNet                           b c=3 h=224 w=224 -> b o=9                   2,120         11.3 M",
+        "├─ conv1  Conv2d                 b c=3 h=224 w=224 -> b c=5 h=112 w=112         735         9.22 M",
+        "├─ bn1  BatchNorm2d              b c=5 h=112 w=112                               10              -",
+        "├─ relu  ReLU                    b c=5 h=112 w=112                                -              -",
+        "├─ maxpool  MaxPool2d            b c=5 h=112 w=112 -> b c=5 h=56 w=56             -              -",
+        "├─ layer1  Sequential            b c=5 h=56 w=56                                470         1.41 M",
+        "│  └─ 0  BasicBlock              b c=5 h=56 w=56                                470         1.41 M",
+    ]
+    assert tree[-1] == "2,120 parameters (8.48 kB in float32), 11.3 M multiply-adds for b=1 c=3 h=224 w=224"
+
+    monkeypatch.setenv("COLUMNS", "80")
+    tree = [line.rstrip() for line in invoke("show", "gpt2_tiny", "--framework", "flax").stdout.splitlines()[4:]]
+    assert max(map(len, tree[:-1])) <= 80
+    assert "│  ├─ h.0..1  Block (each of 2)                                  784      12.2 k" in tree
+    assert "│  │  │  ├─ split  Rearrange                                       -           -" in tree
+    assert "│  │  │  │    b n=13 (qkv heads k)=30 -> qkv=3 b heads=2 n=13 k=5" in tree
+
+
+def test_show_goes_as_deep_and_takes_as_large_images_as_asked():
+    lines = invoke("show", "vgg_tiny", "--depth", "1", "--size", "h=32", "--size", "w=16").stdout
+    assert "h=32 w=16" in lines
+    assert "features  Sequential" in lines
+    assert "Conv2d" not in lines
+    assert len(invoke("show", "vgg_tiny", "--depth", "0").stdout.splitlines()) == 8
+
+
+@pytest.mark.parametrize("name", ["sentiment_rnn", "style_transfer"])
+def test_show_prints_the_pattern_of_every_parameter(name):
+    words = invoke("show", name, "--preset", "tiny", "--parameters").stdout.split()
+    assert set(architectures.get(name).torch_class()(architectures.get(name).config.tiny()).state_dict()) <= set(words)
+
+
+def test_a_size_is_a_name_too():
+    for name, preset in (("vgg16_bn", "vgg16_bn"), ("gpt2-medium", "gpt2_medium"), ("shufflenet_v2_x1_0", "x1_0")):
+        assert architectures.resolve(name)[1] == preset
+    assert json.loads(invoke("show", "shufflenet_v2_x0_5", "--json").stdout)["parameters"] == 1_366_792
+    assert refused("show", "resnet-500") == (
+        "error: no architecture and no preset is named 'resnet-500': did you mean 'resnet50' or 'resnet' or "
+        "'resnet152'?"
+    )
+    assert refused("show", "tiny") == (
+        f"error: 'tiny' is a preset of {len(architectures.names())} architectures; likely fix: say which, such as "
+        "'convnet_tiny'"
+    )
+    assert refused("show", "vgg16", "--preset", "vgg19") == (
+        "error: vgg16 says the preset vgg16 of vgg already, received --preset vgg19 too"
+    )
+    assert refused("show", "vgg16", "--size", "h=16") == "error: expected h>=32, received h=16"
+    assert refused("show", "vit", "--size", "w=100") == "error: expected w>=16, a multiple of 16, received w=100"
+    assert refused("show", "vgg16", "--size", "c=4") == "error: expected sizes of b, h, w, received c=4"
+    assert refused("show", "vgg16", "--size", "h") == "error: expected --size such as h=96, received 'h'"
 
 
 def test_show_takes_a_config_file(tmp_path):
@@ -157,7 +256,10 @@ def test_config_errors(tmp_path):
     binary = tmp_path / "binary.json"
     binary.write_bytes(b"\xff\xfe\x80")
 
-    assert refused("show", "convnt") == "error: no architecture is named 'convnt': did you mean 'convnet'?"
+    assert refused("show", "convnt") == (
+        "error: no architecture and no preset is named 'convnt': did you mean 'convnet' or 'convnet_mnist' or "
+        "'convnet_digits'?"
+    )
     assert refused("show", "convnet", "--preset", "mnits") == (
         "error: ConvNetConfig has no preset 'mnits': did you mean 'mnist'?"
     )

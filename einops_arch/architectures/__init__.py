@@ -46,6 +46,7 @@ __all__ = [
     "get",
     "names",
     "of_config",
+    "resolve",
 ]
 
 
@@ -84,7 +85,7 @@ class Architecture:
         return importlib.import_module("einops_arch.flax._build").abstract_model(self.flax_class(), config)
 
 
-_REGISTRY = {
+_REGISTRY: dict[str, type[Config]] = {
     "convnet": ConvNetConfig,
     "super_resolution": SuperResolutionConfig,
     "style_transfer": StyleTransferConfig,
@@ -115,6 +116,45 @@ def get(name: str) -> Architecture:
     if name not in _REGISTRY:
         raise UnknownArchitectureError(f"no architecture is named {name!r}: {suggestion(name, _REGISTRY)}")
     return Architecture(name, _REGISTRY[name])
+
+
+def resolve(name: str) -> tuple[Architecture, str | None]:
+    """The architecture and the preset that a name stands for, in the spelling of this package or of the weights.
+
+    Args:
+        name: an architecture (`"vgg"`), a preset that only one architecture has (`"vgg16_bn"`), or both
+            (`"shufflenet_v2_x1_0"`); hyphens count as underscores (`"gpt2-medium"`).
+
+    Returns:
+        The preset is None where the name is an architecture's.
+
+    Raises:
+        UnknownArchitectureError: nothing has that name, or several architectures have a preset of that name.
+
+    >>> architecture, preset = resolve("shufflenet_v2_x0_5")
+    >>> architecture.name, preset
+    ('shufflenet_v2', 'x0_5')
+    """
+    wanted = name.replace("-", "_")
+    if wanted in _REGISTRY:
+        return get(wanted), None
+    sizes = [(architecture, preset) for architecture, kind in _REGISTRY.items() for preset in kind.PRESETS]
+    owners = [architecture for architecture, preset in sizes if preset == wanted]
+    if len(owners) > 1:
+        of = ", ".join(owners) if len(owners) < 4 else f"{len(owners)} architectures"
+        raise UnknownArchitectureError(
+            f"{name!r} is a preset of {of}; likely fix: say which, such as {f'{owners[0]}_{wanted}'!r}"
+        )
+    found = [(a, p) for a, p in sizes if wanted in (p, f"{a}_{p}")]
+    if not found:
+        import difflib  # noqa: PLC0415 - only when there is an error
+
+        spelled = (p if p.startswith(a) or len(p) > 8 else f"{a}_{p}" for a, p in sizes if not p.startswith("tiny"))
+        known = [*_REGISTRY, *spelled]
+        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+        end = f"did you mean {' or '.join(map(repr, near))}?" if near else suggestion(wanted, _REGISTRY)
+        raise UnknownArchitectureError(f"no architecture and no preset is named {name!r}: {end}")
+    return get(found[0][0]), found[0][1]
 
 
 def of_config(config: Config) -> Architecture:

@@ -111,16 +111,33 @@ def list_architectures(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="An architecture, see `list`.")],
+    name: Annotated[
+        str, typer.Argument(help="An architecture or a size of one: vgg, vgg16_bn, shufflenet_v2_x1_0; see `list`.")
+    ],
     preset: Preset = None,
     config: ConfigFile = None,
+    framework: Annotated[
+        Framework | None, typer.Option("--framework", help="Whose modules and axes; PyTorch's if it is installed.")
+    ] = None,
+    size: Annotated[
+        list[str] | None, typer.Option("--size", metavar="AXIS=N", help="Such as h=96, of an input; repeatable.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option("--depth", min=0, help="How deep the tree goes.")] = None,
     *,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="Print the pattern of each parameter between the frameworks.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show an architecture: its config, both module trees, and the pattern of each parameter."""
-    from einops_arch.cli.showing import print_architecture
+    """Show a network as a tree: what each module takes and gives by the names of its axes, and what it costs.
 
-    print_architecture(name, preset, config, as_json=as_json)
+    Nothing is computed and no weight is in memory.
+    """
+    from einops_arch.cli.showing import ShowOptions, print_architecture
+
+    chosen = str(framework) if framework else None
+    options = ShowOptions(preset, config, chosen, tuple(size or ()), depth, parameters, as_json)
+    print_architecture(name, options)
 
 
 @app.command()

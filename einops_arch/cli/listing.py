@@ -23,30 +23,33 @@ def print_list(*, as_json: bool) -> None:
     from rich.text import Text
 
     table = Table(show_lines=True)
-    for column in ("name", "summary", "parameters", "presets", "inputs -> outputs", "source"):
-        table.add_column(column, justify="right" if column == "parameters" else "left", overflow="fold")
+    for column in ("architecture", "sizes", "parameters"):
+        numbers = column == "parameters"
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column != "architecture")
     for one in found:
-        count = "-" if one["parameters"] is None else f"{one['parameters']:,}"
         axes = " -> ".join(", ".join(f"{axes['name']} '{axes['axes']}'" for axes in one[side]) for side in _SIDES)
-        cells = (one["name"], one["summary"], count, ", ".join(one["presets"]), axes, one["source"])
-        table.add_row(*map(Text, cells))
+        counts = ["-" if count is None else f"{count:,}" for count in one["sizes"].values()]
+        what = Text.assemble((one["name"], "bold"), "\n", one["summary"], "\n", (axes, "dim"))
+        table.add_row(what, *map(Text, ("\n".join(one["sizes"]), "\n".join(counts))))
     page = console()
     page.print(table)
-    page.print("Axes are PyTorch's; in Flax, c is the last. Parameters are those of the first preset.", soft_wrap=True)
+    page.print("Axes are PyTorch's; in Flax, c is the last. `show NAME` or `show SIZE` tells more.", soft_wrap=True)
 
 
 _SIDES = ("inputs", "outputs")
 
 
 def _described(architecture: Architecture) -> dict[str, Any]:
-    first = architecture.config.PRESETS[0]
-    config = architecture.config.preset(first)
+    presets = {preset: architecture.config.preset(preset) for preset in architecture.config.PRESETS}
+    first, config = next(iter(presets.items()))
+    sizes = {preset: count_parameters(architecture, config) for preset, config in presets.items()}
     return {
         "name": architecture.name,
         "summary": architecture.summary,
-        "parameters": count_parameters(architecture, config),
+        "parameters": sizes[first],
         "preset": first,
-        "presets": list(architecture.config.PRESETS),
+        "presets": list(presets),
+        "sizes": sizes,
         "inputs": [_axes(axes) for axes in config.inputs()],
         "outputs": [_axes(axes) for axes in config.outputs()],
         "source": architecture.source,

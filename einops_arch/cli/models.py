@@ -111,7 +111,8 @@ def identify(
     """
     stated = checkpoint.architecture
     if arch is not None:
-        architectures.get(arch)
+        known, size = architectures.resolve(arch)
+        arch, preset = known.name, preset if size is None or file is not None else preset or size
     if stated is not None and arch is not None and stated != arch:
         raise CheckpointError(
             f"{path}: its metadata says {stated}, received --arch {arch}; likely fix: leave --arch out"

@@ -22,7 +22,7 @@ from einops_arch.parity.values import flatten, rebuild
 from einops_arch.parity.verdicts import Array
 from einops_arch.port.arrays import to_numpy
 
-__all__ = ["FlaxSide", "precise"]
+__all__ = ["FlaxSide", "precise", "recording"]
 
 _PATCHING = threading.RLock()
 
@@ -273,7 +273,7 @@ class _Program:
         model = _merged(self._graph, state)
         args, kwargs = (rebuild(nest, inputs.get, _is_array) for nest in self._nests)
         self._failure = None
-        with _recording(model, self._side.named, self._inputs_of) as seen:
+        with recording(model, self._side.named, self._inputs_of) as seen:
             try:
                 outputs = _leaves(model(*args, **kwargs))
             except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model
@@ -337,7 +337,7 @@ class _Seen:
 
 
 @contextlib.contextmanager
-def _recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
+def recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
     """Keep the outputs of every module of a model, and the inputs of some.
 
     `nnx.capture` wraps the methods that a class defines itself, so it does not see a `__call__` that is inherited, and

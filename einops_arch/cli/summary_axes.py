@@ -1,0 +1,200 @@
+"""Names for the axes of every array that goes through a network.
+
+Those of the inputs and outputs of the network are stated by its config, and a pattern names its own. A class of this
+package says in the first line of its documentation what it takes and gives. Other layers keep the names that they are
+given, but for the axis that they make. A sum has the names of another array of its shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["Array", "Call", "Names", "name_axes", "stated_axes"]
+
+# A name is None where it is not known.
+Names: TypeAlias = list[str | None]
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array that goes through the network.
+
+    Args:
+        key: the same for the same array, whoever gives or takes it.
+        shape: its shape.
+    """
+
+    key: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module.
+
+    Args:
+        path: the module's dotted path.
+        inputs: the arrays that it was given.
+        outputs: the arrays that it gave.
+    """
+
+    path: str
+    inputs: Sequence[Array]
+    outputs: Sequence[Array]
+
+
+class _Module(Protocol):
+    kind: str
+    stated: tuple[Sequence[str], Sequence[str]]
+    calls: int
+    inputs: list[list[tuple[str | None, int]]]
+    outputs: list[list[tuple[str | None, int]]]
+
+
+_OWN = dict.fromkeys(("LSTM", "GRU", "RNN"), (("t b i",), ("t b (direction hidden)",)))
+_IN_BACKTICKS = re.compile(r"`([a-z0-9.() ]+(?:, [a-z0-9.() ]+)*)( -> [a-z0-9.() ]+)?`(?: to \w+ `([a-z0-9() ]+)`)?")
+
+_IMAGE = {3: "b c w", 4: "b c h w", 5: "b c d h w"}
+_ON_IMAGES = re.compile(
+    r"(Conv|ConvTranspose|InstanceNorm|BatchNorm|(Adaptive)?(Max|Avg)Pool|Dropout2|ReflectionPad)(\dd?)?|Dropout2d|GroupNorm"
+)
+_RESHAPES = ("ChannelShuffle", "ChannelUnshuffle", "FlattenFeatures")
+_ON_FEATURES = ("Linear", "SmallLinear", "Conv1D", "TiedLinear", "PatchLinear")
+
+
+def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:
+    """The axes that a module takes and gives, one text for each array, as far as it says so.
+
+    >>> from einops_arch.torch.layers import Reduce, SplitHeads
+    >>> stated_axes(Reduce("b c h w -> b c", "mean")), stated_axes(SplitHeads(2))
+    ((['b c h w'], ['b c']), (['b n (heads k)'], ['b heads n k']))
+    """
+    kind = type(module)
+    left, arrow, right = str(getattr(module, "pattern", "")).partition("->")
+    if arrow:
+        return [left.strip()], [right.strip()]
+    if not kind.__module__.startswith("einops_arch."):
+        return _OWN.get(kind.__name__, ((), ()))
+    found = _IN_BACKTICKS.search((kind.__doc__ or "").partition("\n")[0])
+    if found is None or " " not in found[1]:
+        return (), ()
+    given = found[1].split(", ")
+    return given, [found[2].removeprefix(" -> ")] if found[2] else [found[3] or given[0]]
+
+
+def name_axes(
+    modules: Mapping[str, Any], calls: Sequence[Call], known: dict[int, Names], *, channels_last: bool
+) -> None:
+    """Write down for each module the names and sizes of the axes of its first call.
+
+    Args:
+        modules: those of the network, by path.
+        calls: in the order in which they returned.
+        known: names by the key of an array: those of the network's inputs and outputs; more are put in.
+        channels_last: whether images are so.
+    """
+    around = {path.rpartition(".")[0] for path in modules if path}
+    leaves = [call for call in calls if call.path not in around]
+    for group in (leaves, [call for call in calls if call.path in around and call.path]):
+        for call in group:
+            for arrays, sides in zip((call.inputs, call.outputs), modules[call.path].stated, strict=True):
+                for array, side in zip(arrays, sides, strict=False):
+                    names = _of_side(side, array, None)
+                    if names is not None and None not in names:
+                        known.setdefault(array.key, names)
+    seen: dict[tuple[int, ...], Names] = {}
+    for call in leaves:
+        module = modules[call.path]
+        for names_of in (_taken, _given):
+            for array, names in names_of(module, call, known, seen, last=channels_last):
+                known[array.key] = seen[array.shape] = names
+    for call in calls:
+        module = modules[call.path]
+        module.calls += 1
+        if module.calls == 1:
+            module.inputs, module.outputs = (
+                [_with_sizes(known.get(one.key) or seen.get(one.shape), one.shape) for one in arrays]
+                for arrays in (call.inputs, call.outputs)
+            )
+
+
+def _taken(
+    module: _Module, call: Call, known: Mapping[int, Names], seen: Mapping[tuple[int, ...], Names], *, last: bool
+) -> list[tuple[Array, Names]]:
+    """Names of what a module is given, where they can be told."""
+    found = []
+    (left, _), image = module.stated, _ON_IMAGES.fullmatch(module.kind)
+    for n, array in enumerate(call.inputs):
+        names = known.get(array.key) or seen.get(array.shape) or (_image(array, last=last) if image else None)
+        if names is None and n < len(left):
+            names = _of_side(left[n], array, _image(array, last=last) if module.kind in _RESHAPES else None)
+        if names is None and module.kind in _ON_FEATURES and (made := known.get(call.outputs[0].key)):
+            names = [*made[:-1], "i"]
+        if names is not None:
+            found.append((array, names))
+    return found
+
+
+def _given(
+    module: _Module, call: Call, known: Mapping[int, Names], seen: Mapping[tuple[int, ...], Names], *, last: bool
+) -> list[tuple[Array, Names]]:
+    """Names of what a module gives, where they can be told."""
+    found = []
+    taken = known.get(call.inputs[0].key) if call.inputs else None
+    for n, array in enumerate(call.outputs):
+        names = known.get(array.key) or _made(module, n, array, taken, seen.get(array.shape), last=last)
+        if names is None or None in names:
+            names = seen.get(array.shape) or names
+        if names is not None:
+            found.append((array, names))
+    return found
+
+
+def _made(
+    module: _Module, n: int, array: Array, taken: Names | None, alike: Names | None, *, last: bool
+) -> Names | None:
+    """Names that follow from the kind of the module and from what it takes."""
+    (left, right), same_rank = module.stated, taken is not None and len(taken) == len(array.shape)
+    if _ON_IMAGES.fullmatch(module.kind):
+        return _image(array, last=last)
+    if module.kind in _ON_FEATURES and taken and same_rank:
+        # What comes back to the size that it had, as a perceptron does, is called what it was.
+        return alike if alike and alike[:-1] == taken[:-1] else [*taken[:-1], "o"]
+    if module.kind.startswith("Embed") and taken and len(taken) + 1 == len(array.shape):
+        return [*taken, "e"]
+    if n < len(right) and right[n] not in left:
+        return _of_side(right[n], array, taken)
+    return taken if same_rank else None
+
+
+def _with_sizes(names: Names | None, shape: Sequence[int]) -> list[tuple[str | None, int]]:
+    return list(zip(names or [None] * len(shape), shape, strict=True))
+
+
+def _image(array: Array, *, last: bool) -> Names | None:
+    axes = _IMAGE.get(len(array.shape))
+    if axes is None:
+        return None
+    names = axes.split()
+    return [*(name for name in names if name != "c"), "c"] if last else list(names)
+
+
+def _of_side(side: str, array: Array, given: Names | None) -> Names | None:
+    """The axes of one side of a pattern, a composed one in brackets; None where their number is another.
+
+    Dots stand for names of what is given, from the end where they are the last, and else from the second on.
+    """
+    names: Names = list(re.findall(r"\([^)]*\)|\S+", side))
+    if "..." in names:
+        count, at = len(array.shape) - len(names) + 1, names.index("...")
+        more: Names = [None] * count
+        if given is not None and len(given) == len(array.shape):
+            more = given[at : at + count]
+        names[at : at + 1] = more
+    elif given is not None and (inside := [n for n, name in enumerate(names) if name and "..." in name]):
+        rest = " ".join(str(name) for name in given if name not in ("b", "c"))
+        names[inside[0]] = str(names[inside[0]]).replace("...", rest)
+    return names if len(names) == len(array.shape) else None
