@@ -258,5 +258,5 @@ def _print(reports: Sequence[Any]) -> None:
         first = report.first_divergence
         said = f"{report.mode} mode: {report.verdict}" + (f"; {describe(first)}" if first else "")
         page.print(said, markup=False, soft_wrap=True)
-        if report.cause:
-            page.print(report.cause, markup=False, soft_wrap=True)
+        for cause in report.causes:
+            page.print(cause, markup=False, soft_wrap=True)

@@ -193,8 +193,7 @@ def _conclusion(found: _Verified) -> Iterator[str]:
     for report in found.reports:
         first = report.first_divergence
         yield f"{report.mode} mode: {report.verdict}" + (f"; {describe(first)}" if first else "")
-        if report.cause:
-            yield report.cause
+        yield from report.causes
 
 
 def _print_summary(found: Sequence[_Verified]) -> None:

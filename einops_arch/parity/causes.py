@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from einops_arch.parity import limits
+from einops_arch.parity.answers import Answers
 from einops_arch.parity.jaxprs import Rule, evaluate, lifted
 from einops_arch.parity.values import flatten, rebuild
 from einops_arch.parity.verdicts import Array, Pair, Verdict, measure
@@ -35,9 +37,13 @@ class Case:
         path: of both.
         torch_module: PyTorch's; only its settings and weights are looked at.
         flax_module: a copy of Flax's in float64.
-        nest: the arguments that Flax's was given, by position and by name.
-        target: PyTorch's outputs in float64, in Flax's layout.
+        nest: the arguments that Flax's is given, by position and by name.
+        target: PyTorch's outputs in float64, in Flax's layout; then what the replaced modules have to be given.
         lifted: casts are lifted.
+        index: which call of the module it is.
+        answers: of the modules inside that were replaced by what PyTorch's give.
+        say: told what is being tried.
+        patience: seconds after which no further cause is tried.
     """
 
     path: str
@@ -46,10 +52,31 @@ class Case:
     nest: Any
     target: Sequence[Array]
     lifted: bool = False
+    index: int = 0
+    answers: Sequence[Answers] = ()
+    say: Callable[[str], None] = lambda text: None
+    patience: float = 30.0
 
     def __post_init__(self) -> None:
         self.places = flatten(self.nest, _is_array)
+        self.form: Any = None
+        self.output_places: list[str] = []
         self._program: Any = None
+
+    @property
+    def name(self) -> str:
+        """In a sentence."""
+        return self.path or "the network"
+
+    @functools.cached_property
+    def outputs(self) -> list[Any]:
+        """What the module gives as it is."""
+        return self.run(self.clone())
+
+    @functools.cached_property
+    def before(self) -> float:
+        """How far that is from PyTorch's."""
+        return self.difference(self.outputs)
 
     @property
     def inputs(self) -> list[Array]:
@@ -68,7 +95,13 @@ class Case:
         """The outputs of a module that takes the same arguments."""
         values = dict(zip([place for place, _ in self.places], inputs or self.inputs, strict=True))
         args, kwargs = rebuild(self.nest, lambda place, _: _array(values[place]), _is_array)
-        return [one for _, one in flatten(module(*args, **kwargs), _is_any_array)]
+        for one in self.answers:
+            one.given.clear()
+        output = module(*args, **kwargs)
+        self.form = rebuild(output, lambda place, _: place, _is_any_array)
+        found = flatten(output, _is_any_array)
+        self.output_places = [place for place, _ in found]
+        return [one for _, one in found] + [one for answer in self.answers for one in answer.received]
 
     def run(self, module: Any, inputs: Sequence[Any] | None = None) -> list[Any]:
         """The same, with casts lifted if they are to be."""
@@ -102,6 +135,19 @@ class Case:
         """The outputs where a rule replaces some operations."""
         return evaluate(self.program, [_array(one) for one in self.inputs], rule)
 
+    def given_wrongly(self) -> list[str]:
+        """The replaced modules that are not given what PyTorch's are."""
+        if len(self.target) != len(self.outputs):
+            return []
+        rest = list(zip(self.target, self.outputs, strict=True))[len(self.output_places) :]
+        found = []
+        for answer in self.answers:
+            pairs = [Pair(target, to_numpy(one)) for target, one in rest[: len(answer.wanted)]]
+            rest = rest[len(answer.wanted) :]
+            if (measure(pairs).difference or 0.0) > limits.FLOAT64:
+                found.append(answer.path)
+        return found
+
     def difference(self, outputs: Sequence[Any]) -> float:
         """The largest difference from PyTorch's outputs; infinite where shapes differ or values are not finite."""
         arrays = [to_numpy(one) for one in outputs]
@@ -119,34 +165,36 @@ def explain(case: Case) -> str:
     from einops_arch.parity.causes_weights import loaded_weights, weight_hypotheses
     from einops_arch.parity.flax_run import precise
 
-    name = case.path or "the network"
     with precise(double=True):
-        outputs = case.run(case.flax_module)
-        before = case.difference(outputs)
-        if before <= limits.FLOAT64:
-            return f"{name}: given these inputs alone, it is the same; what differs is not in the module"
         groups: list[Callable[[], Iterable[Hypothesis]]] = [
             lambda: loaded_weights(case),
             lambda: setting_hypotheses(case),
-            lambda: channel_hypotheses(case, outputs),
+            lambda: channel_hypotheses(case, case.outputs),
             lambda: _masks(case),
             lambda: operation_hypotheses(case),
             lambda: weight_hypotheses(case),
         ]
-        return _first(case, name, before, itertools.chain.from_iterable(map(_made, groups)))
+        return _first(case, itertools.chain.from_iterable(map(_made, groups)))
 
 
-def _first(case: Case, name: str, before: float, hypotheses: Iterable[Hypothesis]) -> str:
-    tried, nearest, least = 0, "", before
+def _first(case: Case, hypotheses: Iterable[Hypothesis]) -> str:
+    tried, nearest, least, end = 0, "", case.before, time.monotonic() + case.patience
+    spent = ""
     for words, attempt in hypotheses:
         tried += 1
+        case.say(f"cause {tried} of {case.name}: {words}")
         left = _left(case, attempt)
         if left <= limits.FLOAT64:
-            return f"{name}: explained by {words}"
+            return f"{case.name}: explained by {words}"
         if left < least:
             nearest, least = words, left
-    said = f"{name}: not explained by any of the {tried} causes that were tried"
-    return said + (f"; the nearest, {nearest}, leaves {least:.1e} of {before:.1e}" if least < before / 2 else "")
+        if time.monotonic() > end:
+            spent = f" in {case.patience:g} seconds, after which the search was given up"
+            break
+    said = f"{case.name}: not explained by any of the {tried} causes that were tried{spent}"
+    return said + (
+        f"; the nearest, {nearest}, leaves {least:.1e} of {case.before:.1e}" if least < case.before / 2 else ""
+    )
 
 
 def _made(make: Callable[[], Iterable[Hypothesis]]) -> Iterator[Hypothesis]:

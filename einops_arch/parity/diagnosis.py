@@ -2,35 +2,38 @@
 
 The first divergence is the first module in call order that is over the limit while what goes into it is under. Where
 what goes into the first module over the limit differs already, the difference arises between the modules, in the code
-of one around them: the innermost whose own inputs are under.
+of one around them: the innermost that is wrong when it is given PyTorch's inputs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from einops_arch.parity import limits
-from einops_arch.parity.causes import Case, explain
+from einops_arch.parity.causes_search import Found, Recorded, search
 from einops_arch.parity.causes_statistics import explain_statistic
 from einops_arch.parity.inputs import Inputs
-from einops_arch.parity.layouts import Layout, plain, resolve_inputs
+from einops_arch.parity.layouts import resolve, resolve_inputs
 from einops_arch.parity.memory import give_back
 from einops_arch.parity.report import Report, Row
 from einops_arch.parity.rows import Two
-from einops_arch.parity.teacher import in_order
-from einops_arch.parity.verdicts import Pair, Verdict, measure
+from einops_arch.parity.verdicts import Verdict
 
 __all__ = ["diagnose"]
 
 
 def diagnose(
-    ours: Any, theirs: Any, given: Inputs, two: Two, report: Report, known: Callable[..., Any], steps: int
+    ours: Any,
+    theirs: Any,
+    given: Inputs,
+    two: Two,
+    report: Report,
+    known: Callable[..., Any],
+    steps: int,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """The report with the place and the cause of the first divergence.
+    """The report with the place and the cause of each divergence.
 
     Args:
         ours: PyTorch's side.
@@ -40,85 +43,81 @@ def diagnose(
         report: what they say.
         known: tells from a trace and the input tensors which layouts are said.
         steps: of training.
+        say: told what is being tried.
     """
     first = report.first_divergence
-    if first is None or first.verdict is not Verdict.SEMANTIC:
+    if first is None or first.verdict is not Verdict.SEMANTIC or two.torch.failure or two.flax.failure:
         return report
-    if first in report.statistics:
-        return dataclasses.replace(report, cause=explain_statistic(ours, theirs, two, first.path, steps))
-    if first not in report.rows or two.torch.failure or two.flax.failure:
-        return report
-    call = two.torch.calls[first.order]
-    place, nest, gap = _located(ours, theirs, given, two, call.path, call.index, known)
-    if nest is None:
-        return report
-    index = call.index if place == call.path else 0
-    if place != call.path:
-        report = _moved(report, first, place, gap)
-    target = _target(two, place, index)
-    case = Case(place, two.torch_modules[place], theirs.copy_of(place), nest, target, lifted=two.lifted)
-    return dataclasses.replace(report, cause=explain(case))
+    found: list[Found] = []
+    if first in report.rows:
+        wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}
+        found = search(_recorded(ours, theirs, given, two, frozenset(wrong), known), wrong, say)
+        report = _moved(report, first, found)
+        if not found:
+            words = "not explained: it cannot be run by itself with PyTorch's inputs"
+            found = [Found(first.path, f"{first.path or 'the network'}: {words}")]
+    causes = [*_sentences(found), *_of_statistics(ours, theirs, two, report, steps, alone=not found)]
+    if not causes and first in report.gradients:
+        causes = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
+    return dataclasses.replace(report, causes=tuple(causes))
 
 
-def _located(
-    ours: Any, theirs: Any, given: Inputs, two: Two, path: str, index: int, known: Callable[..., Any]
-) -> tuple[str, Any, float]:
-    """The innermost module around a call whose inputs are under the limit; what Flax's is given; and the gap before."""
-    parts = path.split(".") if path else []
-    around = [".".join(parts[:count]) for count in range(len(parts), -1, -1)]
-    wanted = frozenset(one for one in around if one in two.flax_modules)
+def _recorded(
+    ours: Any, theirs: Any, given: Inputs, two: Two, wanted: frozenset[str], known: Callable[..., Any]
+) -> Recorded:
+    """PyTorch's run once more, with the inputs of the modules that differ, and the forms of Flax's."""
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
     run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
-    layouts = resolve_inputs(trace, two.flax_modules, known(trace, tensors))
-    del trace, tensors
+    stated = known(trace, tensors)
+    layouts, input_layouts = (one(trace, two.flax_modules, stated) for one in (resolve, resolve_inputs))
+    run.calls = [one if one.path in wanted else dataclasses.replace(one, arrays=()) for one in run.calls]
+    del trace, tensors, stated
     give_back(ours)
-    other = theirs.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=wanted)
-    gap = 0.0
-    for one in around:
-        key = (one, index if one == path else 0)
-        if key not in run.inputs or key not in other.inputs:
-            continue
-        found = _gap(run.inputs[key], other.inputs[key], layouts.get(key, []))
-        if found is None or found <= limits.FLOAT64:
-            return one, other.inputs[key], gap
-        gap = gap or found
-    return path, None, gap
+
+    def values(path: str) -> Mapping[tuple[str, int], Any]:
+        found = theirs.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=frozenset([path]))
+        return dict(found.inputs)
+
+    forms = theirs.forms(*wide_flax, inputs_of=wanted)
+    return Recorded(two.torch_modules, theirs, run, layouts, input_layouts, forms, values, two.lifted)
 
 
-def _gap(nest: Any, other: Any, layouts: Sequence[Layout | None]) -> float | None:
-    """The largest difference between the inputs of both; None where they cannot be held against each other."""
-    ours, theirs = in_order(nest, _is_array), in_order(other, _is_array)
-    if len(ours) != len(theirs):
-        return None
-    pairs = []
-    for one, two, layout in zip(ours, theirs, [*layouts, *[None] * len(ours)], strict=False):
-        moved = one if layout is None or len(layout) != one.ndim else one.transpose(layout)
-        if moved.shape != two.shape:
-            return None
-        pairs.append(Pair(moved, two))
-    return measure(pairs).difference or 0.0
+def _sentences(found: Sequence[Found]) -> list[str]:
+    """One for each cause, the modules that have the same one together."""
+    by_cause: dict[str, list[str]] = {}
+    for one in found:
+        name, colon, words = one.cause.partition(": ")
+        by_cause.setdefault(words if colon else "", []).append(name)
+    said = []
+    for words, names in by_cause.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        said.append(f"{shown}: {words}" if words else shown)
+    return said
 
 
-def _target(two: Two, path: str, index: int) -> list[Any]:
-    call = next(one for one in two.torch.calls if (one.path, one.index) == (path, index))
-    return [
-        array.transpose(two.layouts.get((path, index, n), plain(array.ndim))) for n, array in enumerate(call.arrays)
-    ]
+def _of_statistics(ours: Any, theirs: Any, two: Two, report: Report, steps: int, *, alone: bool) -> list[str]:
+    """Causes of running statistics that differ; beside others, only where something explains them."""
+    found = []
+    for row in report.statistics:
+        if row.verdict is Verdict.SEMANTIC:
+            said = explain_statistic(ours, theirs, two, row.path, steps)
+            if said not in found and ("not explained" not in said or (alone and not found)):
+                found.append(said)
+    return found
 
 
-def _moved(report: Report, first: Row, place: str, gap: float) -> Report:
+def _moved(report: Report, first: Row, found: Sequence[Found]) -> Report:
     """The row that is named is that of the module in whose code the difference arises."""
-    said = f"what goes in differs already, by {gap:.1e}"
+    if not found or found[0].path == first.path:
+        return report
+    place = found[0].path
+    before = found[0].before or first.path
     rows = tuple(
-        dataclasses.replace(row, detail=said)
-        if row.path == first.path
-        else dataclasses.replace(row, detail=f"between its modules, before {first.path}")
+        dataclasses.replace(row, detail="what goes in differs already")
+        if row.path == before
+        else dataclasses.replace(row, detail=f"between its modules, before {before}")
         if row.path == place
         else row
         for row in report.rows
     )
     return dataclasses.replace(report, rows=rows, located=place)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)

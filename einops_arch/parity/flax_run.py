@@ -105,6 +105,30 @@ class FlaxSide:
                 run.statistics = self._renamed(_without_constants(nnx.merge(graph, state)))
             return run
 
+    def forms(
+        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], inputs_of: Wanted
+    ) -> dict[tuple[str, int], Any]:
+        """What goes into modules, in float64: arguments by position and by name, with arrays that hold no numbers.
+
+        The model is traced and not run, unless it cannot be.
+
+        Args:
+            arguments: numpy arrays by position.
+            keywords: the same by name.
+            inputs_of: the paths of the modules; None for all.
+        """
+        from flax import nnx
+
+        if self.jit:
+            with precise(double=True):
+                graph, state = nnx.split(self._copy(double=True))
+                nests = (_arrays(arguments), _arrays(keywords))
+                program = _Program(self, graph, nests, inputs_of, keeps_state=False)
+                found = program.forms(state, dict(pair for nest in nests for pair in _leaves(nest)))
+            if found is not None:
+                return found
+        return self.run(arguments, keywords, 1, double=True, inputs_of=inputs_of).inputs
+
     def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
         """Call modules one by one with given inputs.
 
@@ -207,6 +231,13 @@ class FlaxSide:
         with precise(double=True):
             return self._copy(double=True, module=self.modules[path])
 
+    def paths_inside(self, path: str) -> dict[str, str]:
+        """By PyTorch's paths of the modules inside of one, where they are in a copy of it."""
+        from einops_arch.flax.state import named_modules
+
+        own = {id(module): name for name, module in named_modules(self.modules[path])}
+        return {name: own[id(module)] for name, module in self.modules.items() if id(module) in own}
+
     def _copy(self, *, double: bool, module: Any = None) -> Any:
         import jax
         import jax.numpy as jnp
@@ -255,6 +286,15 @@ class _Program:
         self._run = self._side.compiled(self._run, double=double)
         if double and not lift and self._side.jit:
             self._casts = flax_casts(self._run.trace(state, inputs).jaxpr)
+
+    def forms(self, state: Any, inputs: dict[str, Any]) -> dict[tuple[str, int], Any] | None:
+        """What goes into the modules, without a run; None where the trace does not come to its end."""
+        import jax
+
+        jax.eval_shape(self._call, state, inputs)
+        if self._failure is not None:
+            return None
+        return {key: rebuild(nest, _without_numbers, _is_slot) for key, nest in self._taken}
 
     def __call__(self, state: Any, inputs: dict[str, Any]) -> tuple[Run, Any]:
         """Run it: what was recorded, and the state after it."""
@@ -451,6 +491,11 @@ def _slot(place: str, value: Any) -> _Slot:
 def _value_at(values: Mapping[str, Array], place: str, slot: Any) -> Array:
     del slot
     return values[place]
+
+
+def _without_numbers(place: str, slot: _Slot) -> Array:
+    del place
+    return np.broadcast_to(np.zeros((), np.dtype(slot.dtype_of)), slot.shape_of)
 
 
 def _is_slot(value: Any) -> bool:

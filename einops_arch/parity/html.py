@@ -82,8 +82,8 @@ def _head(report: Report, title: str) -> Iterator[str]:
         yield f"<p>The two models compute the same function: none of the {count} rows is over a limit.</p>"
     else:
         yield f"<p>{escape(_sentence(describe(first)))}</p>"
-    if report.cause:
-        yield f'<p class="cause">{escape(report.cause)}</p>'
+    for cause in report.causes:
+        yield f'<p class="cause">{escape(cause)}</p>'
     yield "</header>"
     yield f'<p class="facts">{escape(" · ".join(_facts(report)))}</p>'
 

@@ -62,7 +62,7 @@ class Report:
         statistics: one for each buffer that training changes, in train mode.
         mode: `"eval"` or `"train"`.
         notes: modules without parameters that only one of the models has, and how the comparison was made.
-        cause: what explains the first divergence, or that nothing that was tried does; in one sentence.
+        causes: what explains each divergence, or that nothing that was tried does; a sentence each, the first first.
         casts: the operations that narrow float64 on one side or the other.
         probes: one for each further input or state that was tried, if asked for.
         located: path of the module in whose code the first difference arises, where that is another than the first row.
@@ -76,12 +76,17 @@ class Report:
     statistics: tuple[Row, ...] = ()
     mode: str = "eval"
     notes: tuple[str, ...] = ()
-    cause: str = ""
+    causes: tuple[str, ...] = ()
     casts: tuple[str, ...] = ()
     probes: tuple[Row, ...] = ()
     located: str | None = None
     training: tuple[Row, ...] = ()
     maps: ErrorMaps | None = None
+
+    @property
+    def cause(self) -> str:
+        """What explains the first divergence; empty where no cause was looked for."""
+        return self.causes[0] if self.causes else ""
 
     @property
     def sections(self) -> dict[str, tuple[Row, ...]]:
@@ -130,7 +135,7 @@ class Report:
         """
         row = self.first_divergence
         if row is not None:
-            raise ParityError("\n".join(filter(None, [describe(row), self.cause, f"\n{self}"])))
+            raise ParityError("\n".join([describe(row), *self.causes, f"\n{self}"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; numbers that are not finite are strings."""
@@ -144,6 +149,7 @@ class Report:
             **{name: [_plain(row) for row in rows] for name, rows in self.sections.items()},
             "notes": list(self.notes),
             "cause": self.cause,
+            "causes": list(self.causes),
             "casts": list(self.casts),
             "maps": None if self.maps is None else dataclasses.asdict(self.maps),
         }
@@ -175,8 +181,7 @@ class Report:
         if self.maps is not None:
             parts.extend(f"{self.maps.path or 'the network'}: {line}" for line in self.maps.reading)
         parts.append(f"verdict: {self.verdict}" + (f"; {describe(first)}" if first else ""))
-        if self.cause:
-            parts[-1] += f"\n{self.cause}"
+        parts[-1] = "\n".join([parts[-1], *self.causes])
         return "\n\n".join(parts)
 
 

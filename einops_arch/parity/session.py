@@ -81,7 +81,7 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
     if not options.causes or report.passed:
         return report
-    two, own = _slim(two, report), ()
+    two, own = _slim(two), ()
     give_back(ours)
 
     def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
@@ -90,16 +90,11 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     return diagnose(ours, theirs, given, two, report, known, options.steps)
 
 
-def _slim(two: Two, report: Report) -> Two:
-    """Without the values that the diagnosis does not need: all but those of the first divergence and around it."""
-    first = report.first_divergence
-    path = first.path if first is not None else ""
+def _slim(two: Two) -> Two:
+    """Without the values of the modules, which the diagnosis does not need."""
 
     def kept(run: Run) -> Run:
-        calls = [
-            one if not one.path or _is_at(path, one.path) else dataclasses.replace(one, arrays=()) for one in run.calls
-        ]
-        return dataclasses.replace(run, calls=calls)
+        return dataclasses.replace(run, calls=[dataclasses.replace(one, arrays=()) for one in run.calls])
 
     return dataclasses.replace(two, torch=kept(two.torch), flax=kept(two.flax), torch_own=None, flax_own=None)
 

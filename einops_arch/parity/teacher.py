@@ -18,11 +18,11 @@ from einops_arch.parity.layouts import Layout, TraceCall, resolve, resolve_input
 from einops_arch.parity.report import Report
 from einops_arch.parity.rows import Two, module_rows
 from einops_arch.parity.torch_run import Call, Run
-from einops_arch.parity.values import flatten, rebuild
+from einops_arch.parity.values import in_order, rebuild
 from einops_arch.parity.verdicts import Array
 from einops_arch.port.arrays import dtype_kind
 
-__all__ = ["teacher_report"]
+__all__ = ["in_flax_form", "teacher_report"]
 
 
 def teacher_report(
@@ -55,7 +55,7 @@ def teacher_report(
     nests: dict[tuple[str, int], Any] = {}
     for key, nest in run.inputs.items():
         if key in forms:
-            found = _in_flax_form(nest, forms[key], input_layouts[key])
+            found = in_flax_form(nest, forms[key], input_layouts[key])
             if isinstance(found, str):
                 notes.append(f"{key[0] or '(network)'}: not given PyTorch's inputs: {found}")
             else:
@@ -83,13 +83,7 @@ def teacher_report(
     return Report(rows=rows, outputs=(), mode=mode, notes=(*more, *notes))
 
 
-def in_order(nest: Any, is_array: Any) -> list[Any]:
-    """The arrays of arguments by position, then by name in the caller's order."""
-    args, kwargs = nest
-    return [one for value in (args, *kwargs.values()) for _, one in flatten(value, is_array)]
-
-
-def _in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
+def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
     """PyTorch's arrays in the places that Flax's arguments have for them; or why they do not fit."""
     values, slots = in_order(nest, _is_array), in_order(form, _is_array)
     if len(values) != len(slots):

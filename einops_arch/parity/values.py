@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["flatten", "rebuild"]
+__all__ = ["flatten", "in_order", "rebuild"]
 
 
 def flatten(value: Any, is_array: Callable[[Any], bool]) -> list[tuple[str, Any]]:
@@ -25,6 +25,12 @@ def flatten(value: Any, is_array: Callable[[Any], bool]) -> list[tuple[str, Any]
 
     walk(value, "")
     return found
+
+
+def in_order(nest: Any, is_array: Callable[[Any], bool]) -> list[Any]:
+    """The arrays of arguments by position, then by name in the caller's order."""
+    args, kwargs = nest
+    return [one for value in (args, *kwargs.values()) for _, one in flatten(value, is_array)]
 
 
 def rebuild(value: Any, change: Callable[[str, Any], Any], is_array: Callable[[Any], bool]) -> Any:
