@@ -16,6 +16,7 @@ from einops_arch.checkpoints.files import (
     write_tensors,
 )
 from einops_arch.checkpoints.hub import push_to_hub, save_pretrained
+from einops_arch.checkpoints.load import load
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
 
@@ -25,6 +26,7 @@ __all__ = [
     "Reader",
     "TensorInfo",
     "format_of",
+    "load",
     "open_checkpoint",
     "push_to_hub",
     "read_checkpoint",

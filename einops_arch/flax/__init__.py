@@ -7,7 +7,7 @@ from einops_arch._frameworks import require
 require("jax", "flax", extra="flax", by="einops_arch.flax")
 
 from einops_arch import architectures
-from einops_arch.flax._build import from_state
+from einops_arch.flax._build import from_state, without_values
 from einops_arch.flax._pretrained import from_pretrained
 from einops_arch.flax.layers import (
     GELU,
@@ -64,6 +64,7 @@ __all__ = [
     "linen_variables",
     "load_state_dict",
     "state_dict",
+    "without_values",
     "Rearrange",
     "Reduce",
     "Repeat",

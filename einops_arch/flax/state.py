@@ -17,6 +17,7 @@ from einops_arch.port.rules import Constant, Row, Sum, find_rule
 
 __all__ = [
     "IncompatibleKeys",
+    "aligned_copy",
     "from_leaves",
     "linen_variables",
     "load_state_dict",
@@ -298,10 +299,10 @@ def _values(
 def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
     """On the device, and with the sharding, of the value that is replaced; an abstract model has neither yet."""
     sharding = getattr(old, "sharding", None) if isinstance(old, jax.Array) else None
-    return jax.device_put(_aligned_copy(value), sharding)
+    return jax.device_put(aligned_copy(value), sharding)
 
 
-def _aligned_copy(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def aligned_copy(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A copy, as jax on the CPU would share the memory of the source, which may be a PyTorch model that trains on.
 
     It begins at a multiple of 64 bytes: such memory jax takes over, any other it would copy once more.

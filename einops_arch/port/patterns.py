@@ -124,6 +124,10 @@ class LayoutPattern:
         expanded = self._expand(len(shape), sizes or {})
         return expanded, _bind(expanded, shape, sizes or {})
 
+    def written_out(self, rank: int, sizes: Sizes | None = None) -> LayoutPattern:
+        """The pattern with its starred axes written out for so many axes: `*k` becomes `k_0 k_1`."""
+        return self._expand(rank, sizes or {})
+
     def _expand(self, rank: int, sizes: Sizes) -> LayoutPattern:
         """Write each starred axis out: `*k` becomes `k_0 k_1` for a kernel of two axes."""
         counts: dict[str, int] = {}

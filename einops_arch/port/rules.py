@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from einops_arch.errors import PatternError
 from einops_arch.port.patterns import IDENTITY, LayoutPattern
 
-__all__ = ["Constant", "LayoutRule", "Row", "Rows", "Sum", "find_rule", "register_layout"]
+__all__ = ["Constant", "LayoutRule", "Row", "Rows", "Sum", "find_rule", "find_rule_by_path", "register_layout"]
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,15 @@ def register_layout(
 def find_rule(flax_type: type) -> LayoutRule | None:
     """The rule of a type or of the nearest of its base classes that has one."""
     for base in flax_type.__mro__:
-        rule = _RULES.get(_path(base))
+        rule = find_rule_by_path(_path(base))
         if rule is not None:
             return rule
     return None
+
+
+def find_rule_by_path(path: str) -> LayoutRule | None:
+    """The rule of the type that has this path."""
+    return _RULES.get(path)
 
 
 def _checked_row(row: Row | tuple[str, str, str]) -> Row:
