@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from einops_arch import DiscoveryError, discover, discover_model
+from einops_arch.discovery.rewrite import diff
 
 
 @jax.jit
@@ -95,6 +96,14 @@ def test_each_chain_of_a_module_has_its_line_and_its_pattern():
     # The keys are turned at the line that says so; the statistics of the batch are left alone.
     assert line("k.swapaxes") in {step.line for chain in report.chains for step in chain.steps}
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, nnx.state(module)))
+
+
+def test_the_diff_puts_rearrange_where_the_module_turns_and_splits_axes():
+    report = discover_model(Attention(nnx.Rngs(0)), jnp.ones((2, 5, 12), jnp.float32))
+    text = diff(report.chains).text
+    assert "+from einops import rearrange\n" in text
+    assert '+    return rearrange(y, "b heads n k -> b n (heads k)")\n' in text
+    assert '+        h = rearrange(self.qkv(self.norm(x)), "b n (c1 c2 c3) -> c1 b c2 n c3", c2=4, c3=3)\n' in text
 
 
 def test_what_broadcasts_on_its_own_is_no_chain():

@@ -104,10 +104,19 @@ def test_a_model_is_a_table_with_lines(target, given, place, pattern, capsys):
 
 
 def test_the_diff_is_printed_and_not_applied(capsys, tmp_path):
-    code, out, _ = run(capsys, "code_to_read:Heads", "-i", "b n c=2,5,12", "--diff")
-    assert code == 0
+    code, out, err = run(capsys, "code_to_read:Heads", "-i", "b n c=2,5,12", "--diff")
+    assert (code, err) == (0, "")
     assert '+        return rearrange(self.drop(x), "b n (c1 c2) -> b c1 n c2", c1=self.heads) + 0\n' in out
     assert (tmp_path / "code_to_read.py").read_text() == CODE
+    code, out, err = run(capsys, "code_to_read:tokens()", "-i", "b n=2,5@int64", "--diff")
+    assert (code, out) == (0, "")
+    assert err.endswith("flatten: the source is no chain of calls on one another, in one block of statements\n")
+
+
+def test_the_diff_of_a_flax_module(capsys):
+    code, out, _ = run(capsys, "code_to_read:Turned", "-i", "b n c=2,4,5", "--diff")
+    assert code == 0
+    assert '+        return rearrange(self.linear(x), "b n c -> b c n") + 0\n' in out
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def discover(
         str | None, typer.Option("--backend", help="Whose arrays it takes: numpy, torch or jax.")
     ] = None,
     *,
-    show_diff: Annotated[bool, typer.Option("--diff", help="Print a diff that uses rearrange; PyTorch only.")] = False,
+    show_diff: Annotated[bool, typer.Option("--diff", help="Print a diff with rearrange calls.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the einops pattern of old reshape code, or of every chain of a model; exit code 1 if there is none."""

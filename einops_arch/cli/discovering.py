@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from einops_arch._frameworks import require
 from einops_arch.cli.output import console, print_json
 from einops_arch.discovery import Chain, Discovery, ModelReport, discover, discover_model
 from einops_arch.errors import ConfigError, DiscoveryError
@@ -141,9 +142,14 @@ def _print_discovery(target: str, discovery: Discovery, *, as_json: bool) -> Non
 
 def _print_report(report: ModelReport, *, as_json: bool, show_diff: bool) -> None:
     if show_diff:
+        require("libcst", extra="cli", by="--diff")
         from einops_arch.discovery.rewrite import diff
 
-        typer.echo(diff(report.chains), nl=False)
+        found = diff(report.chains)
+        typer.echo(found.text, nl=False)
+        # Beside the diff, so that the diff alone can be saved.
+        for chain, reason in found.left:
+            typer.echo(f"left alone: {_place(chain)} {chain.operations}: {reason}", err=True)
         return
     if as_json:
         print_json(report.to_dict())

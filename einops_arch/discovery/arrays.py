@@ -68,6 +68,8 @@ class Runner:
             shapes = " and ".join(str(np.shape(value)) for value in values)
             raise DiscoveryError(f"discover: the function fails at shape {shapes}; {'; '.join(failures)}", kind="fails")
         self.backend, self.dtype, first = works[0]
+        if self.backend == "jax" and self.dtype == "float64" and not _jax_has_float64():
+            self.dtype = "float32"
         for other, _, outputs in works[1:]:
             if not _equal(first, outputs) and _equal(first, self(*values)):
                 raise DiscoveryError(
@@ -124,6 +126,12 @@ def _to(value: Any, backend: str | None, dtype: str | None) -> Any:
         # Without x64 jax makes float32 of it, and would warn if asked for float64.
         return jnp.asarray(value)
     return value
+
+
+def _jax_has_float64() -> bool:
+    import jax
+
+    return bool(jax.config.jax_enable_x64)
 
 
 def _from(value: Any) -> Any:

@@ -25,24 +25,30 @@ __all__ = ["find_contraction", "find_square"]
 _Inputs = tuple[tuple[str, ...], ...]
 
 
-def find_contraction(runner: Runner, inputs: _Inputs, base: Sizes) -> Discovery:
+def find_contraction(runner: Runner, inputs: _Inputs, base: Sizes, start: Sizes) -> Discovery:
     """The `einsum` of several inputs.
+
+    Args:
+        runner: the function.
+        inputs: the names of the axes of each input.
+        base: the sizes that were asked about.
+        start: smaller sizes to look at first.
 
     Raises:
         NoPatternError: the function is not linear in each of them, or no product of them summed over axes.
     """
     contractions = _Contractions(runner, inputs)
-    return _discovery(runner, search(contractions, contractions.prove, base, inputs), base, contractions)
+    return _discovery(runner, search(contractions, contractions.prove, base, inputs, start), base, contractions)
 
 
-def find_square(runner: Runner, inputs: _Inputs, base: Sizes) -> Discovery | None:
+def find_square(runner: Runner, inputs: _Inputs, base: Sizes, start: Sizes) -> Discovery | None:
     """The `einsum` of an array with itself, such as a gram matrix; None if it is none.
 
     Every axis of the output has to be one axis of the input.
     """
     squares = _Squares(runner, inputs * 2)
     try:
-        return _discovery(runner, search(squares, squares.prove, base, inputs * 2), base, squares)
+        return _discovery(runner, search(squares, squares.prove, base, inputs * 2, start), base, squares)
     except NoPatternError:
         return None
 

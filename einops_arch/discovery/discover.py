@@ -97,7 +97,7 @@ def _found(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -> 
     if len(inputs) > 1:
         if outputs > 1:
             raise NoPatternError("computes", "it has several inputs and several outputs")
-        return find_pack(runner, inputs, base) or find_contraction(runner, inputs, base)
+        return find_pack(runner, inputs, base) or find_contraction(runner, inputs, base, _smaller(runner, inputs, base))
     if outputs > 1:
         return find_unpack(runner, inputs, base) or _single(_stacked(runner), inputs, base, split=True)
     return _single(runner, inputs, base)
@@ -114,7 +114,7 @@ def _single(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes, *,
     try:
         return _reduced(runner, inputs, base)
     except NoPatternError as error:
-        if (square := find_square(runner, inputs, base)) is not None:
+        if (square := find_square(runner, inputs, base, _smaller(runner, inputs, base))) is not None:
             return square
         raise (refusal if refusal.kind == "values" else error) from None
 

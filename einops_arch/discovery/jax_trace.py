@@ -106,7 +106,8 @@ class _Walker:
             return outputs
         asked = name not in _IMPLIED or any(word in step.operation for word in _WORDS)
         asked = asked and not step.file.startswith(_LIBRARIES)
-        step = Step(name, step.file, step.line, step.function)
+        sizes = tuple(outputs[0].shape) if name == "reshape" else ()
+        step = Step(name, step.file, step.line, step.function, sizes)
         key = (name, str(sorted(parameters.items(), key=str)))
         call = _Equation(name, again, given[0], outputs[0], step, key, len(self.kept), asked)
         if name in _MOVES and len(given) == 1:

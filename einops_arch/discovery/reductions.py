@@ -54,7 +54,7 @@ def reduced_structure(run: _Run, shape: Sequence[int], *, precise: bool) -> Stru
     """The elementary axes of a reduction, followed by a move or a repetition.
 
     A function that takes a mean, sum, maximum, minimum or product is a move on arrays that are constant along what it
-    reduces. With zeros and ones the five are the same up to a factor, so the bits of the indices tell the move.
+    reduces; with zeros and ones the five are the same up to a factor.
 
     Args:
         run: one array to one array.
@@ -70,13 +70,11 @@ def reduced_structure(run: _Run, shape: Sequence[int], *, precise: bool) -> Stru
     factors = [_factors(run, values, result, axis, precise=precise) for axis in range(len(shape))]
     kept = [size for axis in factors for size, gone in axis if not gone]
     total = math.prod(kept)
-    indices = np.arange(total)
-    origin = np.zeros(result.shape, np.int64)
-    for bit in range(max(total - 1, 0).bit_length()):
-        found = run(_spread(indices >> bit & 1, factors, shape))
-        if found.shape != origin.shape:
-            raise NoPatternError("computes", "the shape of its result depends on the values")
-        origin += (found != 0).astype(np.int64) << bit
+    origin = _by_number(run, total, factors, shape)
+    if origin is None:
+        origin = _by_bits(run, total, factors, shape)
+    if origin.shape != result.shape:
+        raise NoPatternError("computes", "the shape of its result depends on the values")
     if origin.size and origin.max(initial=0) >= max(total, 1):
         raise NoPatternError("computes", "it computes new values")
     counts = np.bincount(origin.reshape(-1), minlength=total)
@@ -87,6 +85,32 @@ def reduced_structure(run: _Run, shape: Sequence[int], *, precise: bool) -> Stru
     except NoPatternError:
         raise NoPatternError("computes", "it computes new values") from None
     return _joined(inner, factors)
+
+
+def _by_number(run: _Run, total: int, factors: Sequence[_Factors], shape: Sequence[int]) -> Any:
+    """Which kept element is where, from one run on their numbers; None for a product, or where it has to be rounded."""
+    indices = np.arange(1, total + 1)
+    once = run(np.ones(shape))
+    found = run(_spread(indices, factors, shape))
+    if found.shape != once.shape or not once.all():
+        return None
+    numbers = found / once
+    origin = np.rint(numbers)
+    if not np.isfinite(origin).all() or np.abs(numbers - origin).max(initial=0) > 1e-3 or (origin < 1).any():
+        return None
+    return origin.astype(np.int64) - 1 if origin.max(initial=1) <= total else None
+
+
+def _by_bits(run: _Run, total: int, factors: Sequence[_Factors], shape: Sequence[int]) -> Any:
+    """The same, from one run for each bit of the numbers: zero and more than zero look the same in all reductions."""
+    indices = np.arange(total)
+    origin: Any = 0
+    for bit in range(max(total - 1, 1).bit_length()):
+        found = run(_spread(indices >> bit & 1, factors, shape))
+        if bit and found.shape != origin.shape:
+            raise NoPatternError("computes", "the shape of its result depends on the values")
+        origin = origin + ((found != 0).astype(np.int64) << bit)
+    return origin
 
 
 def _factors(run: _Run, values: Any, result: Any, axis: int, *, precise: bool) -> _Factors:

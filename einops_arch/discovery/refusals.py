@@ -35,7 +35,7 @@ def explain(origin: Any, shape: Sequence[int], names: Sequence[str], found: NoPa
             if (described := _describe(name, size, walk)) is not None:
                 kinds.append(described[0])
                 reasons.append(described[1])
-    elif len(np.unique(origin)) < np.prod(shape):
+    elif not np.bincount(origin.reshape(-1), minlength=int(np.prod(shape))).all():
         kinds.append("slice")
         reasons.append("it leaves out a part of the input")
     if kinds:

@@ -1,193 +1,235 @@
 """A diff that puts `rearrange` where a model's chains are. It is only ever shown, never applied.
 
 A chain is rewritten where its source is plain to see: calls on one another in one expression, or in assignments that
-follow each other; and where each size that the pattern needs stands in the old code as exactly one expression.
+follow each other; and where each size that the pattern needs stands in the old code as exactly one expression. All else
+in the file stays as it is, to the letter; what is not rewritten is named with the reason.
 """
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 import difflib
+import io
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import libcst as cst
+from libcst.codemod import CodemodContext
+from libcst.codemod.visitors import AddImportsVisitor
 
 from einops_arch.discovery.chains import Chain
+from einops_arch.discovery.links import Link, Site, Source, UnsureError, nodes, target
 
-__all__ = ["diff", "rewrite"]
+__all__ = ["Diff", "Rewritten", "diff", "rewrite"]
 
-_PROPERTIES = {"T", "mT"}
 _VIEWS = {"view", "reshape"}
+_SIZED = {*_VIEWS, "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"}
+"""Operations whose arguments are sizes of the pattern."""
+_HARMLESS = {"size", "len", "int", "numel", "dim", "min", "max", "prod", "isqrt", "sqrt", "round"}
+
+Left: TypeAlias = tuple[Chain, str]
+"""A chain that is left alone, and why."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The new source of one file, and what was left alone in it."""
+
+    source: str
+    left: tuple[Left, ...]
+
+
+@dataclass(frozen=True)
+class Diff:
+    """A unified diff over all files, empty if nothing is sure, and what was left alone."""
+
+    text: str
+    left: tuple[Left, ...]
 
 
 @dataclass(frozen=True)
 class _Edit:
-    first: ast.stmt
-    """The statement that the chain begins in: it and all before `last` go away."""
-    last: ast.stmt
-    expression: ast.expr
-    text: str
+    site: Site
+    pattern: str
+    words: tuple[tuple[str, cst.BaseExpression], ...]
+    function: str
+    imports: bool
 
 
-@dataclass
-class _Link:
-    """One operation in the source: the expression, what it is called on, and its arguments."""
-
-    node: ast.expr
-    receiver: ast.expr
-    arguments: list[ast.expr]
-
-
-def diff(chains: Sequence[Chain]) -> str:
-    """One unified diff over all files that have a chain to rewrite; empty if none has."""
+def diff(chains: Sequence[Chain]) -> Diff:
+    """One unified diff over all files that have a chain to rewrite."""
     by_file: dict[str, list[Chain]] = defaultdict(list)
     for chain in chains:
-        if chain.steps and Path(chain.steps[0].file).is_file():
-            by_file[chain.steps[0].file].append(chain)
-    pages = []
+        by_file[chain.steps[0].file].append(chain)
+    pages, left = [], list[Left]()
     for file, group in by_file.items():
-        old = Path(file).read_text(encoding="utf-8")
+        if not Path(file).is_file():
+            left += [(chain, "its source is in no file") for chain in group]
+            continue
+        with Path(file).open(encoding="utf-8", newline="") as stream:
+            old = stream.read()
         new = rewrite(old, group)
-        lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), file, file)
-        pages.append("".join(lines))
-    return "".join(pages)
+        left += new.left
+        pages += [
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for line in difflib.unified_diff(_lines(old), _lines(new.source), file, file)
+        ]
+    return Diff("".join(pages), tuple(left))
 
 
-def rewrite(source: str, chains: Sequence[Chain]) -> str:
+def _lines(text: str) -> list[str]:
+    return list(io.StringIO(text, newline="\n"))
+
+
+def rewrite(source: str, chains: Sequence[Chain]) -> Rewritten:
     """The source of one file with the chains that are sure rewritten.
 
     Args:
         source: Python.
         chains: all that the file ran; a place that ran as two patterns is left alone.
     """
-    tree = ast.parse(source)
     sites: dict[tuple[tuple[str, int], ...], list[Chain]] = defaultdict(list)
     for chain in chains:
         sites[tuple((step.operation, step.line) for step in chain.steps)].append(chain)
-    edits: list[_Edit] = []
+    try:
+        parsed = Source(cst.parse_module(source))
+    except cst.ParserSyntaxError as error:
+        return Rewritten(source, tuple((group[0], f"libcst cannot read the file: {error}") for group in sites.values()))
+    edits, left = list[_Edit](), list[Left]()
+    taken = set[int]()
     for group in sites.values():
-        found = _edit(tree, source, group)
-        if found is not None and not any(_overlap(found, other) for other in edits):
-            edits.append(found)
-    if not edits:
-        return source
-    lines = source.splitlines(keepends=True)
-    for edit in sorted(edits, key=lambda edit: edit.last.lineno, reverse=True):
-        _splice(lines, edit)
-    return _with_import("".join(lines), tree)
-
-
-def _edit(tree: ast.Module, source: str, group: Sequence[Chain]) -> _Edit | None:
-    chain = group[0]
-    patterns = {one.discovery.pattern if one.discovery else None for one in group}
-    if len(patterns) > 1 or chain.discovery is None or chain.discovery.operation != "rearrange":
-        return None
-    left, right = (side.split() for side in chain.discovery.pattern.split("->"))
-    if left == right:
-        return None
-    if len({step.file for step in chain.steps}) > 1 or ("1" in left and "squeeze" not in chain.operations):
-        return None
-    for block in _blocks(tree):
-        for place, statement in enumerate(block):
-            if statement.lineno <= chain.steps[-1].line <= (statement.end_lineno or 0):
-                found = _match(block, place, chain)
-                if found is not None:
-                    return _written(source, block, found, group)
-    return None
-
-
-def _match(block: Sequence[ast.stmt], place: int, chain: Chain) -> tuple[int, int, list[_Link]] | None:
-    """The first and last statement of the chain and its operations in order."""
-    links: list[_Link] = []
-    wanted = list(chain.steps)
-    at, node = place, _outermost(block[place], wanted[-1].operation, wanted[-1].line)
-    while node is not None and wanted:
-        link = _link(node, wanted[-1].operation)
-        if link is None:
-            if not isinstance(node, ast.Name) or at == 0 or not _assigns(block[at - 1], node.id):
-                return None
-            at -= 1
-            node = block[at].value  # type: ignore[attr-defined]
+        try:
+            edit = _edit(parsed, group)
+            touched = {id(one) for one in (*(link.node for link in edit.site.links), *edit.site.lines[:-1])}
+            if taken & touched:
+                raise UnsureError("another chain has some of its operations")
+        except UnsureError as reason:
+            left.append((group[0], str(reason)))
             continue
-        links.append(link)
-        wanted.pop()
-        node = link.receiver
-    return (at, place, links[::-1]) if not wanted else None
+        taken |= touched
+        edits.append(edit)
+    if not edits:
+        return Rewritten(source, tuple(left))
+    module: Any = parsed.module.visit(_Writer(edits))
+    context = CodemodContext()
+    for name in sorted({edit.function for edit in edits if edit.imports}):
+        AddImportsVisitor.add_needed_import(context, "einops", name if name == "rearrange" else None)
+    return Rewritten(AddImportsVisitor(context).transform_module(module).code, tuple(left))
 
 
-def _outermost(statement: ast.stmt, operation: str, line: int) -> ast.expr | None:
-    if any(isinstance(child, ast.stmt) for child in ast.iter_child_nodes(statement)):
-        return None  # its body is a block of its own
-    for node in ast.walk(statement):
-        if isinstance(node, ast.expr) and _link(node, operation) and node.lineno <= line <= (node.end_lineno or 0):
-            return node
-    return None
+def _edit(source: Source, group: Sequence[Chain]) -> _Edit:
+    """How a chain is rewritten.
 
-
-def _link(node: ast.expr, operation: str) -> _Link | None:
-    if isinstance(node, ast.Attribute) and node.attr == operation in _PROPERTIES:
-        return _Link(node, node.value, [])
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == operation):
-        return None
-    if isinstance(node.func.value, ast.Name) and node.func.value.id in {"torch", "F", "np", "jnp"}:
-        return _Link(node, node.args[0], node.args[1:]) if node.args else None
-    return _Link(node, node.func.value, node.args)
-
-
-def _assigns(statement: ast.stmt, name: str) -> bool:
-    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-        return False
-    target = statement.targets[0]
-    return isinstance(target, ast.Name) and target.id == name
-
-
-def _written(
-    source: str, block: Sequence[ast.stmt], found: tuple[int, int, list[_Link]], group: Sequence[Chain]
-) -> _Edit | None:
-    first, last, links = found
-    discovery = group[0].discovery
+    Raises:
+        UnsureError: there is a doubt.
+    """
+    chain = _trimmed(group[0])
+    discovery = chain.discovery
     if discovery is None:
-        return None
-    between = {statement.targets[0].id for statement in block[first:last]}  # type: ignore[attr-defined]
-    if between and not _overwritten(block[last], between):
-        return None
-    words = _words(source, links, group, between)
-    if words is None:
-        return None
-    root = ast.get_source_segment(source, links[0].receiver)
-    text = f'rearrange({root}, "{discovery.pattern}"{words})'
-    return _Edit(block[first], block[last], links[-1].node, text)
+        raise UnsureError(f"no pattern: {chain.reason}")
+    if discovery.operation != "rearrange":
+        raise UnsureError(f"it is a {discovery.operation}, and only a rearrange is written")
+    if len({one.discovery.pattern if one.discovery else None for one in group}) > 1:
+        raise UnsureError("it ran as several patterns")
+    if not all(one.recorded for one in group):
+        raise UnsureError("its values were written over, and a rearrange may share them or not")
+    left, right = (side.split() for side in discovery.pattern.split("->"))
+    if left == right:
+        raise UnsureError("it changes nothing")
+    if len({step.file for step in chain.steps}) > 1:
+        raise UnsureError("it reaches over several files")
+    if {"clone", "copy"} & {step.operation for step in chain.steps}:
+        raise UnsureError("it asks for a copy, and a rearrange may share its memory")
+    if "1" in left and "squeeze" not in chain.operations:
+        raise UnsureError("an axis of size 1 here may have another size elsewhere")
+    site = source.find(chain)
+    _check_between(source, site)
+    words = _words(source, site, [_trimmed(one) for one in group], discovery.pattern)
+    if not site.lines and _lost(site, [site.links[0].receiver, *(node for _, node in words)]):
+        raise UnsureError("there is a comment in it, and no line to put it on")
+    return _Edit(site, discovery.pattern, words, *_function(source, site))
 
 
-def _overwritten(statement: ast.stmt, names: set[str]) -> bool:
-    """Whether nothing can read the values in between: the last statement gives their one name a new value."""
-    if isinstance(statement, ast.Return):
-        return True
-    return len(names) == 1 and _assigns(statement, next(iter(names)))
+def _trimmed(chain: Chain) -> Chain:
+    """The chain without the `contiguous` at its end: whoever asked for it may need it."""
+    steps = chain.steps
+    while steps and steps[-1].operation == "contiguous":
+        steps = steps[:-1]
+    return dataclasses.replace(chain, steps=steps)
 
 
-def _words(source: str, links: Sequence[_Link], group: Sequence[Chain], between: set[str]) -> str | None:
-    """The sizes that the pattern needs in the old code's own words, None if there is a doubt.
+def _check_between(source: Source, site: Site) -> None:
+    """Hold that nothing can read the values in between.
+
+    Raises:
+        UnsureError: something may.
+    """
+    between, top = site.between, site.links[-1].node
+    if not between:
+        return
+    last = site.lines[-1].body[0]
+    once_more = isinstance(last, cst.Assign) and {target(site.lines[-1])} == between
+    block = source.parent(site.lines[-1])
+    leaves = isinstance(last, cst.Return) and not isinstance(source.parent(block) if block else None, cst.Try)
+    value = last.value if isinstance(last, cst.Assign | cst.Return) else None
+    read = value is not None and any(
+        isinstance(node, cst.Name) and node.value in between for node in nodes(value, without=top)
+    )
+    if read or len(site.lines[-1].body) > 1 or not (once_more or leaves) or source.declares(between):
+        raise UnsureError("a value in between may be read later")
+
+
+def _words(
+    source: Source, site: Site, group: Sequence[Chain], pattern: str
+) -> tuple[tuple[str, cst.BaseExpression], ...]:
+    """The sizes that the pattern needs in the old code's own words.
 
     Of each parenthesis one axis is left out: the one that the old code leaves open, or else the one that it takes the
     most words for.
+
+    Raises:
+        UnsureError: there is a doubt.
     """
     sizes = [_all_sizes(chain) for chain in group]
-    if _unaccounted(links, sizes):
-        return None
-    discovery = group[0].discovery
-    words = []
-    for names in _parentheses(discovery.pattern.partition("->")[0]) if discovery else []:
-        found = {name: _expression(source, name, links, group, sizes, between) for name in names}
-        unclear = [name for name, text in found.items() if text is None]
-        left_out = unclear or [max(names, key=lambda name: len(found[name] or ""))]
-        if len(left_out) != 1:
-            return None
-        words += [f", {name}={text}" for name, text in found.items() if name != left_out[0]]
-    return "".join(words)
+    for link in site.links:
+        _check_arguments(link, group[0], sizes)
+    words: list[tuple[str, cst.BaseExpression]] = []
+    for names in _parentheses(pattern.partition("->")[0]):
+        found = {name: _expression(source, name, site, group, sizes) for name in names}
+        unclear = [name for name, node in found.items() if node is None]
+        longest = max(names, key=lambda name: len(source.code(node)) if (node := found[name]) else 0)
+        left_out = unclear or [longest]
+        if len(left_out) > 1:
+            raise UnsureError(f"the sizes of {' and '.join(left_out)} stand in no one expression each")
+        words += [(name, node) for name, node in found.items() if node is not None and name != left_out[0]]
+    return tuple(words)
+
+
+def _check_arguments(link: Link, chain: Chain, sizes: Sequence[Mapping[str, int]]) -> None:
+    """Hold that the arguments say nothing but sizes.
+
+    Raises:
+        UnsureError: they hold a number that may hold at this shape only, or do more than tell a number.
+    """
+    for node in (node for argument in link.arguments for node in nodes(argument)):
+        if isinstance(node, cst.Call) and _called(node) not in _HARMLESS:
+            raise UnsureError(f"an argument calls {_called(node)}, which may do more than tell a size")
+        if isinstance(node, cst.NamedExpr | cst.Await | cst.Yield):
+            raise UnsureError("an argument does more than tell a size")
+        if chain.steps[link.step].operation in _VIEWS and isinstance(node, cst.Integer):
+            number = node.evaluated_value
+            if number > 1 and not all(number in each.values() for each in sizes):
+                raise UnsureError(f"the number {number} may hold at this shape only")
+
+
+def _called(node: cst.Call) -> str:
+    name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+    return name.value if isinstance(name, cst.Name) else "something"
 
 
 def _all_sizes(chain: Chain) -> dict[str, int]:
@@ -209,82 +251,119 @@ def _parentheses(side: str) -> list[list[str]]:
     return [group.split() for group in re.findall(r"\(([^)]*)\)", side)]
 
 
-def _unaccounted(links: Sequence[_Link], sizes: Sequence[Mapping[str, int]]) -> bool:
-    """Whether a number stands in a view that is no size of the pattern: it may hold at this shape only."""
-    return any(
-        isinstance(one, ast.Constant)
-        and isinstance(one.value, int)
-        and one.value > 1
-        and not all(one.value in each.values() for each in sizes)
-        for link in links
-        if _name(link) in _VIEWS
-        for one in ast.walk(ast.Tuple(link.arguments, ast.Load()))
-    )
-
-
 def _expression(
-    source: str,
-    name: str,
-    links: Sequence[_Link],
-    group: Sequence[Chain],
-    sizes: Sequence[Mapping[str, int]],
-    between: set[str],
-) -> str | None:
-    """The one expression in the arguments of the views whose value is the size of an axis, in every run."""
-    texts = set()
-    for place, link in enumerate(links):
-        arguments = link.arguments
-        if len(arguments) == 1 and isinstance(arguments[0], ast.Tuple | ast.List):
-            arguments = arguments[0].elts
-        if _name(link) not in _VIEWS:
+    source: Source, name: str, site: Site, group: Sequence[Chain], sizes: Sequence[Mapping[str, int]]
+) -> cst.BaseExpression | None:
+    """The one expression in the arguments whose value is the size of an axis, in every run."""
+    found: dict[str, cst.BaseExpression | None] = {}
+    for link in site.links:
+        steps = [chain.steps[link.step] for chain in group]
+        if steps[0].operation not in _SIZED:
             continue
-        if any(len(chain.steps[place].sizes) != len(arguments) for chain in group):
-            return None  # a star, or a shape by name
-        for position, argument in enumerate(arguments):
-            if all(chain.steps[place].sizes[position] == each[name] for chain, each in zip(group, sizes, strict=True)):
-                names = {node.id for node in ast.walk(argument) if isinstance(node, ast.Name)}
-                texts.add(None if place and names & between else ast.get_source_segment(source, argument))
-    found = texts.pop() if len(texts) == 1 else None
-    return None if found == "-1" else found
+        placed = _placed(link.arguments, len(steps[0].sizes))
+        if placed is None or any(len(step.sizes) != len(steps[0].sizes) for step in steps):
+            return None  # a shape by name, or more stars than one
+        for position, argument in placed.items():
+            if all(step.sizes[position] == each[name] for step, each in zip(steps, sizes, strict=True)):
+                names = {node.value for node in nodes(argument) if isinstance(node, cst.Name)}
+                changed = link is not site.links[0] and names & site.between
+                found[source.code(argument)] = None if changed else argument
+    (text, node), *others = list(found.items()) or [("-1", None)]
+    return None if others or text == "-1" else node
 
 
-def _name(link: _Link) -> str:
-    return link.node.func.attr if isinstance(link.node, ast.Call) else ""  # type: ignore[attr-defined]
+def _placed(arguments: Sequence[cst.BaseExpression], count: int) -> dict[int, cst.BaseExpression] | None:
+    """Which argument is which size; those in a star are none."""
+    stars = [place for place, argument in enumerate(arguments) if isinstance(argument, cst.StarredElement)]
+    if len(stars) > 1 or (not stars and len(arguments) != count) or len(arguments) - len(stars) > count:
+        return None
+    before = stars[0] if stars else len(arguments)
+    after = len(arguments) - before - len(stars)
+    return {
+        **dict(enumerate(arguments[:before])),
+        **{count - after + place: argument for place, argument in enumerate(arguments[len(arguments) - after :])},
+    }
 
 
-def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
-    for node in ast.walk(tree):
-        for field in ("body", "orelse", "finalbody"):
-            block = getattr(node, field, None)
-            if isinstance(block, list):
-                yield block
+def _function(source: Source, site: Site) -> tuple[str, bool]:
+    """What to call einops' function where the chain stands, and whether it has to be imported.
+
+    Raises:
+        UnsureError: the file uses both names for something else.
+    """
+    node = site.links[-1].node
+    for name, call in (("rearrange", "rearrange"), ("einops", "einops.rearrange")):
+        known = source.knows(node, name)
+        if known is not False:
+            return call, known is None
+    raise UnsureError("rearrange and einops are names of something else here")
 
 
-def _overlap(one: _Edit, other: _Edit) -> bool:
-    return one.first.lineno <= (other.last.end_lineno or 0) and other.first.lineno <= (one.last.end_lineno or 0)
+class _Writer(cst.CSTTransformer):
+    """Writes the edits into a module."""
+
+    def __init__(self, edits: Sequence[_Edit]) -> None:
+        super().__init__()
+        self.tops = {id(edit.site.links[-1].node): edit for edit in edits}
+        self.roots = {id(edit.site.links[0].receiver) for edit in edits}
+        self.written: dict[int, cst.BaseExpression] = {}
+        """The first receivers, as they are after the edits inside of them."""
+        self.gone = {id(line) for edit in edits for line in edit.site.lines[:-1]}
+        self.lasts: dict[int, list[_Edit]] = defaultdict(list)
+        for edit in edits:
+            if edit.site.lines:
+                self.lasts[id(edit.site.lines[-1])].append(edit)
+
+    def on_leave(self, original_node: Any, updated_node: Any) -> Any:
+        updated: Any = super().on_leave(original_node, updated_node)
+        if (edit := self.tops.get(id(original_node))) is not None:
+            updated = self._call(edit)
+        if id(original_node) in self.roots:
+            self.written[id(original_node)] = updated
+        if id(original_node) in self.gone:
+            return cst.RemoveFromParent()
+        if edits := self.lasts.get(id(original_node)):
+            first = max((edit.site for edit in edits), key=lambda site: len(site.lines)).lines[0]
+            comments = [
+                cst.EmptyLine(comment=cst.Comment(text))
+                for edit in edits
+                for text in _lost(edit.site, [self._root(edit), *(node for _, node in edit.words)])
+            ]
+            updated = updated.with_changes(leading_lines=[*first.leading_lines, *comments])
+        return updated
+
+    def _root(self, edit: _Edit) -> cst.BaseExpression:
+        return self.written[id(edit.site.links[0].receiver)]
+
+    def _call(self, edit: _Edit) -> Any:
+        call: Any = cst.parse_expression(f'{edit.function}(x, "{edit.pattern}")')
+        root = self._root(edit)
+        if isinstance(root, cst.BinaryOperation) and len(root.lpar) == 1 and not _comments(root):
+            root = root.with_changes(lpar=[], rpar=[])
+        equal = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
+        sizes = [cst.Arg(node, cst.Name(name), equal) for name, node in edit.words]
+        comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+        arguments = [call.args[0].with_changes(value=root), call.args[1], *sizes]
+        return call.with_changes(args=[*(one.with_changes(comma=comma) for one in arguments[:-1]), arguments[-1]])
 
 
-def _splice(lines: list[str], edit: _Edit) -> None:
-    node = edit.expression
-    start, end = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-    # Columns are counted in bytes.
-    head = lines[start].encode()[: node.col_offset].decode()
-    tail = lines[end].encode()[node.end_col_offset :].decode()
-    lines[start : end + 1] = [head + edit.text + tail]
-    del lines[edit.first.lineno - 1 : edit.last.lineno - 1]
+def _comments(node: cst.CSTNode) -> list[str]:
+    return [one.value for one in nodes(node) if isinstance(one, cst.Comment)]
 
 
-def _with_import(source: str, tree: ast.Module) -> str:
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    for node in imports:
-        if (
-            isinstance(node, ast.ImportFrom)
-            and node.module == "einops"
-            and any(a.name == "rearrange" for a in node.names)
-        ):
-            return source
-    lines = source.splitlines(keepends=True)
-    # Imports stand before what is rewritten, so their lines have not moved.
-    after = max((node.end_lineno or 0 for node in imports), default=0)
-    lines.insert(after, "from einops import rearrange\n")
-    return "".join(lines)
+def _lost(site: Site, kept: Sequence[cst.CSTNode]) -> list[str]:
+    """The comments that would go away with a chain, but for those in what is kept of it."""
+    found: list[str] = []
+    for line in site.lines[:-1]:
+        found += _comments(line if line is not site.lines[0] else line.with_changes(leading_lines=[]))
+    if len(site.lines) > 1:
+        found += [one.comment.value for one in site.lines[-1].leading_lines if one.comment]
+    found += _comments(site.links[-1].node)
+    have = Counter(text for node in kept for text in _comments(node))
+    lost = []
+    for text in found:
+        if have[text]:
+            have[text] -= 1
+        else:
+            lost.append(text)
+    return lost

@@ -46,7 +46,13 @@ def explore(probe: Probe, base: Sizes) -> list[Sample]:
         NoPatternError: there is no pattern at the given sizes.
     """
     samples = [Sample(base, probe(base))]
+    known = samples[0].structure
     at: dict[str, int] = dict(base)
+
+    def alike(one: Sample) -> bool:
+        """Whether the same axes are there: of a window as large as the image, one is not."""
+        return one.structure is not None and known is not None and one.structure.signature == known.signature
+
     for place, name in enumerate(base):
         found: list[Sample] = []
         for size in _other_sizes(at, name, _PRIMES[place % len(_PRIMES)]):
@@ -57,7 +63,10 @@ def explore(probe: Probe, base: Sizes) -> list[Sample]:
             found.append(one)
         samples += found
         if math.prod(at.values()) > _LARGE or at[name] == 1:
-            fine = [one.sizes[name] for one in found if one.structure is not None and one.sizes[name] > 1]
+            if at[name] == 1:
+                # What was not to be seen at that size is, from now on.
+                known = next((one.structure for one in found if one.structure is not None), known)
+            fine = [one.sizes[name] for one in found if alike(one) and one.sizes[name] > 1]
             at[name] = min([*fine, at[name]] if at[name] > 1 else fine, default=at[name])
     return samples
 
@@ -78,7 +87,9 @@ def shrink(runs: Callable[[Sizes], bool], base: Sizes) -> dict[str, int]:
         parts = [size // n for n in (16, 8, 4, 2) if size % n == 0 and size // n >= 4]
         for other in dict.fromkeys((*parts, prime, 2 * prime)):
             if 1 < other < size and runs({**at, name: other}):
-                at[name] = other
+                # As large as a window is too small: there would be one of them.
+                twice = other in parts and 2 * other < size and not runs({**at, name: other - 1})
+                at[name] = 2 * other if twice and runs({**at, name: 2 * other}) else other
                 break
     return at
 

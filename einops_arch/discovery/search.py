@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from einops_arch.discovery.structure import NoPatternError, Structure
 from einops_arch.discovery.values import shapes_of
 
 __all__ = ["Found", "Prove", "search"]
+
+_TRIED = 400_000
+"""How many elements there may be in all the shapes that are tried to tell one trap from another."""
 
 Prove = Callable[["Found", Sizes], bool]
 """Whether a pattern gives what the function gives at these sizes, on fresh random values."""
@@ -126,8 +130,12 @@ def _search(probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ..
     tried += [one.sizes for one in explained]
     unequal = {(a, b) for sizes in tried for a in sizes for b in sizes if sizes[a] != sizes[b]}
 
+    left = _TRIED
+
     def holds(sizes: Sizes) -> bool | None:
-        return _proves(prove, best, sizes)
+        nonlocal left
+        left -= math.prod(sizes.values())
+        return _proves(prove, best, sizes) if left > 0 else None
 
     traps = [_trap(one, best, inputs, holds, unequal) for one in samples if one not in explained]
     shapes = dict.fromkeys(shapes_of(inputs, sizes) for sizes in tried)

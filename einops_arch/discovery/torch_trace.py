@@ -301,7 +301,7 @@ def _where(name: str, arguments: Sequence[Any], output: Any) -> Step:
     if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
         arguments = arguments[0]
     sizes = tuple(arguments) if all(isinstance(one, int) for one in arguments) else ()
-    if name in {"view", "reshape"} and sizes:
+    if name in {"view", "reshape"} and isinstance(output, torch.Tensor):
         sizes = tuple(output.shape)  # what -1 stands for, too
     return Step(name, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, sizes)
 
