@@ -49,6 +49,35 @@ def test_saved_by_either_and_read_by_both(saved_by, model, tmp_path):
     assert same(einops_arch.flax.from_pretrained(folder), model)
 
 
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_network_has_the_methods(name, tmp_path):
+    architecture = architectures.get(name)
+    kinds = {"torch": architecture.torch_class(), "flax": architecture.flax_class()}
+    torch.manual_seed(0)
+    first = kinds["torch"](architecture.config.tiny()).eval()
+    attributes = set(vars(first))
+    first.save_pretrained(tmp_path / "saved")
+    second = kinds["flax"].from_pretrained(tmp_path / "saved")
+    second.save_pretrained(tmp_path / "saved", force=True)
+    third = kinds["torch"].from_pretrained(tmp_path / "saved")
+    assert (type(second), type(third)) == (kinds["flax"], kinds["torch"])
+    assert second.config == third.config == first.config
+    assert same(first, second)
+    assert same(first, third)
+    assert set(vars(first)) == attributes
+
+
+@pytest.mark.parametrize("framework", ["torch", "flax"])
+def test_a_folder_of_another_network(framework, model, tmp_path):
+    model.save_pretrained(tmp_path / "saved", max_shard_size=1000)
+    other = getattr(einops_arch, framework).ConvNet
+    with pytest.raises(CheckpointError) as caught:
+        other.from_pretrained(tmp_path / "saved")
+    assert str(caught.value) == (
+        f"{tmp_path / 'saved'}: expected a ConvNet, received a LanguageModel; likely fix: LanguageModel.from_pretrained"
+    )
+
+
 def test_shards(model, tmp_path):
     save_pretrained(model, tmp_path / "saved", max_shard_size=1000)
     assert (tmp_path / "saved" / "model.safetensors.index.json").is_file()
@@ -75,7 +104,7 @@ def test_pushed_and_fetched_by_the_library(model, tmp_path, monkeypatch):
         made.append((self.token, repo_id, private, exist_ok))
 
     def upload_folder(self, *, repo_id, folder_path, commit_message=None, revision=None):
-        (hub / repo_id).parent.mkdir(parents=True)
+        (hub / repo_id).parent.mkdir(parents=True, exist_ok=True)
         folder_path.rename(hub / repo_id)
         return f"https://hub/{repo_id}/commit/1"
 
@@ -91,7 +120,11 @@ def test_pushed_and_fetched_by_the_library(model, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert push_to_hub(model, "me/net", private=True, token="secret") == "https://hub/me/net/commit/1"
     assert made == [("secret", "me/net", True, True)]
-    assert same(einops_arch.flax.from_pretrained("hf://me/net"), model)
+    fetched = einops_arch.flax.LanguageModel.from_pretrained("hf://me/net")
+    assert same(fetched, model)
+    assert fetched.push_to_hub("me/again") == "https://hub/me/again/commit/1"
+    assert same(einops_arch.torch.LanguageModel.from_pretrained("hf://me/again"), model)
+    assert made[1:] == [(None, "me/again", None, True)]
     with open_checkpoint("hf://me/net@main") as reader:
         assert reader.facts["architecture"] == "language_model"
     with pytest.raises(

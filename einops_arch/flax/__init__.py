@@ -7,6 +7,7 @@ from einops_arch._frameworks import require
 require("jax", "flax", extra="flax", by="einops_arch.flax")
 
 from einops_arch import architectures
+from einops_arch.checkpoints.hub import push_to_hub, save_pretrained
 from einops_arch.flax._build import from_state, without_values
 from einops_arch.flax._pretrained import from_pretrained
 from einops_arch.flax.layers import (
@@ -63,6 +64,8 @@ __all__ = [
     "from_state",
     "linen_variables",
     "load_state_dict",
+    "push_to_hub",
+    "save_pretrained",
     "state_dict",
     "without_values",
     "Rearrange",

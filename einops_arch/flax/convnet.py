@@ -6,6 +6,7 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import (
     Conv,
     Dropout,
@@ -21,7 +22,7 @@ from einops_arch.flax.layers import (
 __all__ = ["ConvNet"]
 
 
-class ConvNet(Sequential):
+class ConvNet(Pretrained, Sequential):
     """Small convolutional network for images `b h w c`; gives log-probabilities `b o`.
 
     The flatten in the middle knows its sizes, so an image of another size is an error and never becomes nonsense.

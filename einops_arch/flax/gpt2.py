@@ -15,6 +15,7 @@ from jax import Array
 from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.errors import ConfigError
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax._tied import TiedLinear
 from einops_arch.flax._transformer import Conv1D, DotProductAttention, SmallLinear
 from einops_arch.flax.layers import GELU, Dropout, Embed, LayerNorm, MergeHeads, Rearrange, Sequential
@@ -24,7 +25,7 @@ __all__ = ["GPT2", "choose", "generate"]
 State: TypeAlias = Sequence[tuple[Array, Array]]
 
 
-class GPT2(nnx.Module):
+class GPT2(Pretrained, nnx.Module):
     """Transformer language model for tokens `b t`; gives logits `b t token` for the token after each.
 
     `model.extend(tokens, state)` continues a text: the state holds the keys and values of the tokens before, so that

@@ -15,6 +15,7 @@ from einops_arch.architectures._tokens import check_tokens
 from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.errors import ConfigError
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax._tied import TiedLinear
 from einops_arch.flax.layers import GRU, LSTM, RNN, Dropout, Embed, Linear
 from einops_arch.functional import flatten_sequence, unflatten_sequence
@@ -31,7 +32,7 @@ _CELLS: dict[str, Any] = {
 }
 
 
-class LanguageModel(nnx.Module):
+class LanguageModel(Pretrained, nnx.Module):
     """Recurrent language model for tokens `t b`; gives logits `t b token` and the state after the last token.
 
     The state is PyTorch's: `(hidden, cell)` for LSTM and `hidden` for the other cells, each `layer b h`. Given

@@ -6,13 +6,14 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.resnet import ResNetBlockConfig, ResNetConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax._init import he_normal
 from einops_arch.flax.layers import BatchNorm, Conv, Identity, Linear, MaxPool, Reduce, ReLU, Sequential
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
 
-class ResNet(Sequential):
+class ResNet(Pretrained, Sequential):
     """Classify images `b h w c` of any size; gives logits `b o`.
 
     The mean over space is a pattern, `b h w c -> b c`, and needs no flattening after it. `model[:-2]` is the network

@@ -7,12 +7,13 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import AvgPool, BatchNorm, ChannelShuffle, Conv, Identity, ReLU
 
 __all__ = ["ShuffleUnit"]
 
 
-class ShuffleUnit(nnx.Module):
+class ShuffleUnit(Pretrained, nnx.Module):
     """Features `b h w c` to features, through a bottleneck of grouped convolutions beside a shortcut.
 
     Compress (1x1, grouped), shuffle (`b h w (g k) -> b h w (k g)`), 3x3 depthwise, expand (1x1, grouped), each

@@ -6,13 +6,14 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, Conv, Linear, MaxPool, Reduce, ReLU, Sequential
 from einops_arch.flax.shuffle_unit import ShuffleUnit
 
 __all__ = ["ShuffleNet"]
 
 
-class ShuffleNet(Sequential):
+class ShuffleNet(Pretrained, Sequential):
     """Classify images `b h w c` of any size; gives logits `b o`.
 
     `model.features` is the network without its last layer; `model.features[:-1]` gives the feature map

@@ -7,12 +7,13 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config, ShuffleNetV2UnitConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, ChannelShuffle, Conv, Linear, MaxPool, Reduce, ReLU, Sequential
 
 __all__ = ["ShuffleNetV2", "ShuffleNetV2Unit"]
 
 
-class ShuffleNetV2(Sequential):
+class ShuffleNetV2(Pretrained, Sequential):
     """Classify images `b h w c` of any size; gives logits `b o`.
 
     `model[:-2]` is the network up to the feature map `b h w c`.

@@ -6,6 +6,7 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.style_transfer import StyleTransferConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import Conv, InstanceNorm, ReflectionPad, ReLU, Sequential, UpsampleNearest
 
 __all__ = ["ConvLayer", "ResidualBlock", "StyleTransfer", "UpsampleConvLayer"]
@@ -75,7 +76,7 @@ class ResidualBlock(nnx.Module):
         return x + self.in2(self.conv2(out))
 
 
-class StyleTransfer(Sequential):
+class StyleTransfer(Pretrained, Sequential):
     """Paint images `b h w c` in the style that the network was trained for; gives `b h w c`.
 
     A side that 4 does not divide grows to the next multiple of 4 (`config.output_size`), as in the original.

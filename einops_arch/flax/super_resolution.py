@@ -6,12 +6,13 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import Conv, DepthToSpace, ReLU, Sequential
 
 __all__ = ["SuperResolution"]
 
 
-class SuperResolution(Sequential):
+class SuperResolution(Pretrained, Sequential):
     """Upscale images `b h w c` to `b (h r1) (w r2)`, or to `b (h r1) (w r2) c` if there are several channels.
 
     Each pixel of the last convolution's result holds a whole square of pixels of the large image, one in each

@@ -6,6 +6,7 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.vgg import VGGConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax._init import he_normal, normal
 from einops_arch.flax.layers import (
     AdaptiveAvgPool,
@@ -22,7 +23,7 @@ from einops_arch.flax.layers import (
 __all__ = ["VGG", "convolutions"]
 
 
-class VGG(Sequential):
+class VGG(Pretrained, Sequential):
     """Classify images `b h w c` of any size; gives logits `b o`.
 
     The flatten before the classifier knows its sizes, and keeps PyTorch's order, `b h w c -> b (c h w)`, so that the

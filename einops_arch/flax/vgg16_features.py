@@ -6,13 +6,14 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import MaxPool, Sequential
 from einops_arch.flax.vgg import convolutions
 
 __all__ = ["VGG16Features"]
 
 
-class VGG16Features(nnx.Module):
+class VGG16Features(Pretrained, nnx.Module):
     """What layers of VGG-16 see in images `b h w c`: a tuple of features `b h w c`, one for each layer.
 
     Args:

@@ -12,6 +12,7 @@ from jax import Array
 
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
+from einops_arch.flax._hub import Pretrained
 from einops_arch.flax._transformer import DotProductAttention, PatchLinear, SmallLinear, normal
 from einops_arch.flax.layers import (
     GELU,
@@ -28,7 +29,7 @@ from einops_arch.flax.layers import (
 __all__ = ["ViT"]
 
 
-class ViT(nnx.Module):
+class ViT(Pretrained, nnx.Module):
     """Classify images `b h w c` of any size that the patch divides; gives logits `b o`.
 
     An image is cut into patches, `b (h p1) (w p2) c -> b (h w) (c p1 p2)`, which are tokens from there on; a class

@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import FlattenFeatures
 
 __all__ = ["ConvNet"]
 
 
-class ConvNet(NamedSequential):
+class ConvNet(Pretrained, NamedSequential):
     """Small convolutional network for images `b c h w`; gives log-probabilities `b o`.
 
     The flatten in the middle knows its sizes, so an image of another size is an error and never becomes nonsense.

@@ -13,6 +13,7 @@ from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.errors import ConfigError
 from einops_arch.torch._concrete import is_concrete
 from einops_arch.torch._evaluating import evaluating
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch._transformer import Conv1D, DotProductAttention
 from einops_arch.torch.layers import MergeHeads, Rearrange
@@ -22,7 +23,7 @@ __all__ = ["GPT2", "choose", "generate"]
 State: TypeAlias = Sequence[tuple[Tensor, Tensor]]
 
 
-class GPT2(nn.Module):
+class GPT2(Pretrained, nn.Module):
     """Transformer language model for tokens `b t`; gives logits `b t token` for the token after each.
 
     `model.extend(tokens, state)` continues a text: the state holds the keys and values of the tokens before, so that

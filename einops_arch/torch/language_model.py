@@ -14,6 +14,7 @@ from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.functional import flatten_sequence, unflatten_sequence
 from einops_arch.torch._concrete import is_concrete
 from einops_arch.torch._evaluating import evaluating
+from einops_arch.torch._hub import Pretrained
 
 __all__ = ["LanguageModel", "generate"]
 
@@ -27,7 +28,7 @@ _CELLS: dict[str, Any] = {
 }
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Pretrained, nn.Module):
     """Recurrent language model for tokens `t b`; gives logits `t b token` and the state after the last token.
 
     The state is PyTorch's: `(hidden, cell)` for LSTM and `hidden` for the other cells, each `layer b h`. Given

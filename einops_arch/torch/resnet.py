@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.resnet import ResNetBlockConfig, ResNetConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import Reduce
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
 
-class ResNet(NamedSequential):
+class ResNet(Pretrained, NamedSequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     The mean over space is a pattern, `b c h w -> b c`, and needs no flattening after it. `model[:-2]` is the network

@@ -11,11 +11,12 @@ from einops_arch.architectures._tokens import check_lengths, check_tokens
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.functional import split_directions
 from einops_arch.torch._concrete import is_concrete
+from einops_arch.torch._hub import Pretrained
 
 __all__ = ["SentimentRNN"]
 
 
-class SentimentRNN(nn.Module):
+class SentimentRNN(Pretrained, nn.Module):
     """LSTM sentence classifier for tokens `t b`; gives logits `b o`.
 
     The linear layer sees the final states of the last layer, `layer direction b h -> layer b (direction h)`.

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import ChannelShuffle
 
 __all__ = ["ShuffleUnit"]
 
 
-class ShuffleUnit(nn.Module):
+class ShuffleUnit(Pretrained, nn.Module):
     """Features `b c h w` to features, through a bottleneck of grouped convolutions beside a shortcut.
 
     Compress (1x1, grouped), shuffle (`b (g k) h w -> b (k g) h w`), 3x3 depthwise, expand (1x1, grouped), each

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import Reduce
 from einops_arch.torch.shuffle_unit import ShuffleUnit
@@ -12,7 +13,7 @@ from einops_arch.torch.shuffle_unit import ShuffleUnit
 __all__ = ["ShuffleNet"]
 
 
-class ShuffleNet(NamedSequential):
+class ShuffleNet(Pretrained, NamedSequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     `model.features` is the network without its last layer; `model.features[:-1]` gives the feature map

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config, ShuffleNetV2UnitConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import ChannelShuffle, Reduce
 
 __all__ = ["ShuffleNetV2", "ShuffleNetV2Unit"]
 
 
-class ShuffleNetV2(NamedSequential):
+class ShuffleNetV2(Pretrained, NamedSequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     `model[:-2]` is the network up to the feature map `b c h w`. Memory in `torch.channels_last` stays so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.style_transfer import StyleTransferConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import UpsampleNearest
 
@@ -71,7 +72,7 @@ class ResidualBlock(nn.Module):
         return x + self.in2(self.conv2(out))
 
 
-class StyleTransfer(NamedSequential):
+class StyleTransfer(Pretrained, NamedSequential):
     """Paint images `b c h w` in the style that the network was trained for; gives `b c h w`.
 
     A side that 4 does not divide grows to the next multiple of 4 (`config.output_size`), as in the original.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import DepthToSpace
 
 __all__ = ["SuperResolution"]
 
 
-class SuperResolution(NamedSequential):
+class SuperResolution(Pretrained, NamedSequential):
     """Upscale images `b c h w` to `b (h r1) (w r2)`, or to `b c (h r1) (w r2)` if there are several channels.
 
     Each pixel of the last convolution's result holds a whole square of pixels of the large image, one in each

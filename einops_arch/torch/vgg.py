@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.vgg import VGGConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import FlattenFeatures
 
 __all__ = ["VGG", "convolutions"]
 
 
-class VGG(NamedSequential):
+class VGG(Pretrained, NamedSequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     The flatten before the classifier knows its sizes, `b c h w -> b (c h w)`. `model.features` gives the feature map.

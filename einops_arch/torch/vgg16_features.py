@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.vgg import convolutions
 
 __all__ = ["VGG16Features"]
 
 
-class VGG16Features(nn.Module):
+class VGG16Features(Pretrained, nn.Module):
     """What layers of VGG-16 see in images `b c h w`: a tuple of features `b c h w`, one for each layer.
 
     Args:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
+from einops_arch.torch._hub import Pretrained
 from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch._transformer import DotProductAttention, PatchLinear, small_linear
 from einops_arch.torch.layers import MergeHeads, Patchify, Rearrange, Reduce
@@ -17,7 +18,7 @@ from einops_arch.torch.layers import MergeHeads, Patchify, Rearrange, Reduce
 __all__ = ["ViT"]
 
 
-class ViT(nn.Module):
+class ViT(Pretrained, nn.Module):
     """Classify images `b c h w` of any size that the patch divides; gives logits `b o`.
 
     An image is cut into patches, `b c (h p1) (w p2) -> b (h w) (c p1 p2)`, which are tokens from there on; a class
