@@ -65,14 +65,15 @@ def test_a_state_that_does_not_fit_is_refused():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
-def test_it_takes_the_memory_of_the_weights_and_no_more():
+def test_it_takes_the_memory_of_the_weights_and_no_more(tmp_path):
     """135 MB, half of them in one weight, which must not be there twice."""
     code = """
+        import gc
         from pathlib import Path
         import numpy as np
         from einops_arch import architectures
         from einops_arch.architectures import VGGConfig
-        from einops_arch.flax import from_state
+        from einops_arch.flax import VGG, from_state
         from einops_arch.flax.state import port_steps
 
         def state_of(config):
@@ -90,16 +91,29 @@ def test_it_takes_the_memory_of_the_weights_and_no_more():
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
         before = resident("VmRSS")
         model = from_state(config, state)
-        print((resident("VmHWM") - before) / sum(value.nbytes for value in state.values()))
+        size = sum(value.nbytes for value in state.values())
+        print((resident("VmHWM") - before) / size)
+
+        model.save_pretrained("saved")
+        VGG.from_pretrained("saved")
+        del model, state
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        model = VGG.from_pretrained("saved")
+        print((resident("VmHWM") - before) / size)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         check=True,
+        cwd=tmp_path,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
-    assert 0.9 < float(done.stdout) < 1.2
+    of_a_state, of_a_folder = map(float, done.stdout.split())
+    assert 0.9 < of_a_state < 1.2
+    assert 0.9 < of_a_folder < 1.2
 
 
 def test_the_weights_are_copies():

@@ -49,12 +49,11 @@ def chosen_config(architecture: Architecture, preset: str | None, file: Path | N
         raise ConfigError(f"{file}: {error}") from error
 
 
-def abstract_torch_model(architecture: Architecture, config: Config) -> Any:
+def abstract_torch_model(config: Config) -> Any:
     """The PyTorch twin on the meta device: shapes without values."""
-    import torch
+    from einops_arch.torch._build import without_values
 
-    with torch.device("meta"):
-        return architecture.torch_class()(config)
+    return without_values(config)
 
 
 def count_parameters(architecture: Architecture, config: Config) -> int | None:
@@ -63,7 +62,7 @@ def count_parameters(architecture: Architecture, config: Config) -> int | None:
     Tied parameters count once.
     """
     if installed("torch"):
-        return sum(one.numel() for one in abstract_torch_model(architecture, config).parameters())
+        return sum(one.numel() for one in abstract_torch_model(config).parameters())
     if installed("flax"):
         import jax
         from flax import nnx

@@ -97,7 +97,7 @@ def _twins(architecture: Architecture, config: Config, summary: Summary) -> dict
     flax_modules: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     if installed("torch"):
-        model = abstract_torch_model(architecture, config)
+        model = abstract_torch_model(config)
         torch_modules = {path: type(one).__name__ for path, one in model.named_modules(remove_duplicate=False)}
         shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
         rows = [{"name": n, "torch_shape": s, "pattern": None, "flax": []} for n, s in shapes.items()]

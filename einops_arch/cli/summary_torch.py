@@ -21,7 +21,7 @@ def follow(
     from torch.utils._pytree import tree_leaves
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = abstract_torch_model(architecture, config).eval()
+    model = abstract_torch_model(config).eval()
     modules = {
         path: Module(
             path,

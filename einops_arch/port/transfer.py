@@ -116,7 +116,7 @@ def load_torch_state(model: Any, state: Mapping[str, Any]) -> None:
     """
     targets = model.state_dict(keep_vars=True)
     arrays = {name: to_numpy(value) for name, value in state.items()}
-    expected = {name: (tuple(tensor.shape), _torch_kind(tensor)) for name, tensor in targets.items()}
+    expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
     aliases: dict[int, list[str]] = {}
     for name, tensor in targets.items():
         aliases.setdefault(id(tensor), []).append(name)
@@ -160,7 +160,7 @@ def _architecture(model: Any, framework: str, function: str) -> architectures.Ar
     return architectures.of_config(config)
 
 
-def _torch_kind(tensor: Any) -> str:
+def torch_kind(tensor: Any) -> str:
     if tensor.dtype.is_floating_point:
         return "floating-point"
     if tensor.dtype.is_complex:

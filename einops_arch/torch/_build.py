@@ -7,12 +7,27 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from einops_arch import architectures
 from einops_arch.architectures import Config
 from einops_arch.port.transfer import load_torch_state
 
-__all__ = ["from_state"]
+__all__ = ["from_state", "without_values"]
+
+
+class _NoDraws(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
+    """Where no value is, none is drawn: PyTorch would import its compiler for it, which takes a second and 70 MB."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func in _DRAWS or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 def from_state(config: Config, state: Mapping[str, Any]) -> Any:
@@ -38,8 +53,7 @@ def from_state(config: Config, state: Mapping[str, Any]) -> Any:
     >>> torch.equal(model.conv1.bias, state["conv1.bias"])
     True
     """
-    with torch.device("meta"):
-        model = architectures.of_config(config).torch_class()(config)
+    model = without_values(config)
     # By identity, so that tied parameters stay one.
     made: dict[int, Any] = {}
     for module in model.modules():
@@ -50,3 +64,9 @@ def from_state(config: Config, state: Mapping[str, Any]) -> Any:
             setattr(module, name, torch.empty_like(buffer, device="cpu"))
     load_torch_state(model, state)
     return model
+
+
+def without_values(config: Config) -> Any:
+    """The network of a config with shapes in the place of values."""
+    with torch.device("meta"), _NoDraws():
+        return architectures.of_config(config).torch_class()(config)
