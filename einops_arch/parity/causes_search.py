@@ -91,7 +91,9 @@ class _Seeker:
     def __init__(self, what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> None:
         self.what, self.wrong, self.say = what, wrong, say
         self.given_up = ""
-        self._cases: dict[str, Case | None] = {}
+        self._right: dict[str, bool | None] = {}
+        self._outputs: dict[str, tuple[Any, list[str]]] = {}
+        self._cases: dict[str, Case] = {}
         self._end = time.monotonic() + _PATIENCE
         self._count = 0
 
@@ -101,12 +103,12 @@ class _Seeker:
         for one in self._children(path):
             if self._is_over():
                 break
-            case = self._case(one)
-            if case is None:
+            right = self._is_right(one)
+            if right is None:
                 # PyTorch's inputs cannot be given to it. As long as nothing was wrong before, Flax's own will do.
                 deeper = self.inside(one)
                 found += deeper or ([] if found else self.itself(one, deeper))
-            elif case.before > limits.FLOAT64:
+            elif not right:
                 deeper = self.inside(one)
                 found += deeper + self.itself(one, deeper)
         return found
@@ -115,15 +117,13 @@ class _Seeker:
         """What is wrong in the code of a module, when all inside of it is right."""
         if self.given_up:
             return []
-        case = self._case(path) if not inside else self._with_answers(path, inside)
-        if case is None and not inside:
-            case = self._cases[path] = self._with_its_own_inputs(path)
+        # With its modules replaced what is left is its own code, and where that goes wrong can be seen.
+        case = self._with_answers(path) or (None if inside else self._with_any_inputs(path))
+        self._cases.pop(path, None)
         if case is None or case.before <= limits.FLOAT64:
             return []
         self._count += 1
-        right = [one for one in self.wrong if (inner := self._cases.get(one)) and inner.before <= limits.FLOAT64]
-        right = [one for one in right if one.startswith(f"{path}.") or not path]
-        before = min([*right, *case.given_wrongly()], key=lambda one: self.wrong[one], default=None)
+        before = min(case.given_wrongly(), key=lambda one: self.wrong[one], default=None)
         return [Found(path, explain(case), before)]
 
     def _is_over(self) -> bool:
@@ -137,19 +137,30 @@ class _Seeker:
         direct = [one for one in within if not any(one.startswith(f"{other}.") for other in within)]
         return sorted(direct, key=lambda one: self.wrong[one])
 
-    def _case(self, path: str) -> Case | None:
-        """The module with PyTorch's inputs: of its first call that differs, or else of its first."""
-        if path not in self._cases:
-            self.say(f"looking at {path or 'the network'}")
-            first: Case | None = None
+    def _is_right(self, path: str) -> bool | None:
+        """The module is, in every call, when it is given PyTorch's inputs; None where it cannot be."""
+        if path not in self._right:
+            self.say(f"looking at {path}")
+            found: bool | None = None
             for index in self._calls(path):
                 case = self._made(path, index, self._inputs((path, index)), ())
-                if first is None or (case is not None and case.before > limits.FLOAT64):
-                    first = case
-                if first is not None and first.before > limits.FLOAT64:
-                    break
-            self._cases[path] = first
-        return self._cases[path]
+                if case is not None:
+                    self._outputs[path] = case.form, case.output_places
+                    found = case.before <= limits.FLOAT64
+                    if not found:
+                        self._cases[path] = case
+                        break
+            self._right[path] = found
+        return self._right[path]
+
+    def _with_any_inputs(self, path: str) -> Case | None:
+        """The module as it is, with PyTorch's inputs or with Flax's own."""
+        if path in self._cases:
+            return self._cases[path]
+        case = self._made(path, 0, self._inputs((path, 0)), ()) or self._with_its_own_inputs(path)
+        if case is not None:
+            self._outputs[path] = case.form, case.output_places
+        return case
 
     def _calls(self, path: str) -> list[int]:
         return [one.index for one in self.what.run.calls if one.path == path]
@@ -166,27 +177,32 @@ class _Seeker:
         index = next((one for one in self._calls(path) if (path, one) in values), None)
         return None if index is None else self._made(path, index, values[path, index], ())
 
-    def _with_answers(self, path: str, inside: Sequence[Found]) -> Case | None:
-        """The module with what was found in it replaced by what PyTorch's gives."""
-        whole = self._case(path)
-        if whole is None:
+    def _with_answers(self, path: str) -> Case | None:
+        """The module with those inside that differ replaced by what PyTorch's give; None without any."""
+        index = self._cases[path].index if path in self._cases else 0
+        answers = [self._answers(one, path, index) for one in self._replaceable(path)]
+        if None in answers or not answers:
             return None
-        index = whole.index
-        answers = []
-        paths = {found.path for found in inside}
-        # What is in a module that is replaced is not there any more.
-        for one in sorted(path for path in paths if not any(path.startswith(f"{other}.") for other in paths)):
-            case = self._cases.get(one)
-            calls = self._calls_within(one, path, index)
-            if case is None or not calls:
-                return None
-            arrays = [dict(zip(case.output_places, self._target(one, n) or [], strict=True)) for n in calls]
-            nests = [self._inputs((one, n)) for n in calls]
-            given = (
-                [] if None in nests else [in_order(nest, lambda value: isinstance(value, np.ndarray)) for nest in nests]
-            )
-            answers.append(Answers(one, case.flax_module, case.form, arrays, given))
-        return self._made(path, index, whole.nest, answers)
+        return self._made(path, index, self._inputs((path, index)), [one for one in answers if one is not None])
+
+    def _replaceable(self, path: str) -> list[str]:
+        """The outermost modules inside that differ and could be run by themselves."""
+        return [
+            one
+            for child in self._children(path)
+            for one in ([child] if child in self._outputs else self._replaceable(child))
+        ]
+
+    def _answers(self, path: str, outer: str, index: int) -> Answers | None:
+        """For the calls of a module that returned in one call of the module around it."""
+        form, places = self._outputs[path]
+        calls = self._calls_within(path, outer, index)
+        if not calls:
+            return None
+        arrays = [dict(zip(places, self._target(path, n) or [], strict=True)) for n in calls]
+        nests = [self._inputs((path, n)) for n in calls]
+        given = [] if any(one is None for one in nests) else [in_order(one, _is_array) for one in nests]
+        return Answers(path, self.what.theirs.modules[path], form, arrays, given)
 
     def _calls_within(self, path: str, outer: str, index: int) -> list[int]:
         """The calls of a module that returned in one call of the module around it."""
@@ -236,3 +252,7 @@ class _Seeker:
         except Exception:  # noqa: BLE001 the module is any code at all, and may not bear to be called by itself
             return None
         return case
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
