@@ -93,6 +93,36 @@ def test_a_difference_is_found_and_mapped(pair, tmp_path):
     assert report.maps.path == "norm"
 
 
+def test_a_live_flax_model_and_a_capture_are_enough_for_the_cause(pair, tmp_path):
+    ours, theirs = pair
+    theirs.norm.epsilon = 1e-3
+    theirs.conv.padding = ((0, 2), (1, 1))
+    expected = (
+        "conv: explained by padding=((1, 1), (1, 1)), the Flax module has ((0, 2), (1, 1))",
+        "norm: explained by epsilon=1e-5, the Flax module has 0.001",
+    )
+    assert compare(ours, theirs, IMAGES, axes="b c h w").causes == expected
+    capture(ours, IMAGES, tmp_path / "torch", axes="b c h w")
+    assert compare(tmp_path / "torch", theirs).causes == expected
+    assert compare(tmp_path / "torch", theirs, causes=False).causes == ()
+    # A capture of Flax cannot be run with anything.
+    capture(theirs, tmp_path / "torch", tmp_path / "flax")
+    for torch_side in (tmp_path / "torch", ours):
+        said = compare(torch_side, tmp_path / "flax").cause
+        assert said.startswith("conv: no cause was looked for: that takes a live Flax model, to be run with what")
+
+
+def test_the_cause_of_a_statistic_is_found_with_a_capture(tmp_path):
+    ours, theirs = torch.nn.BatchNorm2d(2), nnx.BatchNorm(2, momentum=0.8, use_fast_variance=False, rngs=nnx.Rngs(0))
+    randomize(ours)
+    transfer(ours, theirs)
+    capture(ours, IMAGES, tmp_path / "torch", axes="b c h w", mode="train", steps=2)
+    assert compare(tmp_path / "torch", theirs).cause == (
+        "the network: explained by momentum=0.1 as the weight of the new batch, the Flax module moves by 0.2"
+        " and the variance divided by n - 1, the Flax module divides by n (n=105)"
+    )
+
+
 def test_other_paths_are_matched(pair, tmp_path):
     ours, _ = pair
     other = FlaxStem(norm="gn")

@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import rich.status
 from typer.testing import CliRunner
 
+from einops_arch.cli import output
 from einops_arch.cli.app import app
 
 MODELS = """
@@ -99,6 +101,35 @@ def test_a_capture_is_verified_against_a_model_and_another_capture():
         assert result.exit_code == 1, result.output
         assert "eval mode: semantic difference; first divergence at conv" in result.stdout
         assert "the weights are not the same bit for bit" in result.stdout
+
+
+ON_A_TERMINAL = {"FORCE_COLOR": "1", "COLUMNS": "300", "TERM": "xterm"}
+
+
+def test_what_is_being_done_is_said_on_a_terminal(monkeypatch):
+    """And neither in a pipe, nor beside JSON."""
+    monkeypatch.setattr(output, "_DELAY", 0.0)
+    said = []
+
+    class Status(rich.status.Status):
+        def update(self, status=None, **keywords):
+            said.append(status)
+            super().update(status, **keywords)
+
+    monkeypatch.setattr(rich.status, "Status", Status)
+    arguments = ("verify", "models_of_mine:Stem", "--against", "models_of_mine:same()", "--mode", "eval", *SIZES)
+    shown = CliRunner().invoke(app, [*arguments, "--transfer"], env=ON_A_TERMINAL)
+    assert shown.exit_code == 1, shown.output
+    assert "Comparing models_of_mine:Stem with models_of_mine:same()" in shown.stderr
+    assert [one.partition("(): ")[2] for one in said][:4] == [
+        "PyTorch in float64 ...",
+        "Flax in float64 ...",
+        "PyTorch in float32 ...",
+        "Flax in float32 ...",
+    ]
+    assert any(one.partition("(): ")[2].startswith("cause 1 of conv: ") for one in said)
+    assert CliRunner().invoke(app, [*arguments, "--transfer", "--json"], env=ON_A_TERMINAL).stderr == ""
+    assert invoke(*arguments, "--transfer").stderr == ""
 
 
 def test_every_fault_in_a_twin_is_caught():

@@ -132,3 +132,19 @@ def test_honest_models_pass_every_probe():
         "sizes two smaller",
         "random state",
     ]
+
+
+def test_what_is_being_done_is_told():
+    said = []
+    layers = torch.nn.LayerNorm(5), ours.LayerNorm(5, rngs=nnx.Rngs(0))
+    transfer(*layers)
+    x = np.random.default_rng(0).normal(size=(3, 5))
+    compare(*layers, x, gradients=True, probes=True, progress=said.append)
+    runs = ["PyTorch in float64", "Flax in float64", "PyTorch in float32", "Flax in float32"]
+    assert said[:6] == [*runs, "PyTorch's gradients", "Flax's gradients"]
+    assert said[6:8] == ["probe: low variance", "probe: off-centre"]
+    assert said[-1] == "probe: random state"
+    said.clear()
+    layers[1].epsilon = 1e-3
+    compare(*layers, x, progress=said.append)
+    assert said == [*runs, "looking for the cause", "cause 1 of the network: epsilon=1e-5, the Flax module has 0.001"]

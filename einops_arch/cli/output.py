@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from einops_arch.errors import ConfigError
 
@@ -20,6 +21,9 @@ __all__ = ["byte_count", "byte_size", "bytes_bar", "console", "print_json", "pro
 
 _WIDE = 200
 """Columns of a page when the output goes to a file or a pipe: a table must not be folded for a screen it never sees."""
+
+_DELAY = 0.8
+"""Seconds after which it is worth saying what is being done."""
 
 
 def console() -> Console:
@@ -35,19 +39,27 @@ def print_json(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Say on stderr what is being done, if it takes more than a second; on a terminal only."""
+def progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is being done, if it takes more than a second; on a terminal only.
+
+    Args:
+        text: what it is.
+        quiet: say nothing, on a terminal either.
+
+    Yields:
+        A function that takes what is being done of it, in a few words.
+    """
     with contextlib.ExitStack() as stack:
         screen = Console(stderr=True, highlight=False)
-        status = screen.status(f"{text} ...")
-        timer = threading.Timer(0.8, status.start)
-        if screen.is_terminal:
+        status = screen.status(f"{escape(text)} ...")
+        timer = threading.Timer(_DELAY, status.start)
+        if screen.is_terminal and not quiet:
             timer.daemon = True
             timer.start()
             stack.callback(status.stop)
             stack.callback(timer.join)
             stack.callback(timer.cancel)
-        yield
+        yield lambda part: status.update(f"{escape(text)}: {escape(part)} ...")
 
 
 @contextlib.contextmanager

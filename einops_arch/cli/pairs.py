@@ -77,7 +77,8 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
         "layouts": _pairs(options.layouts, "--layout"),
         "paths": _pairs(options.paths, "--path") or None,
     }
-    with progress(f"Comparing {target} with {against}"):
+    with progress(f"Comparing {target} with {against}", quiet=options.as_json) as say:
+        settings["progress"] = say
         if recorded:
             from einops_arch.parity import compare_captures
 
@@ -120,7 +121,7 @@ def capture_target(target: str, output: Path, options: PairOptions, *, like: Pat
     model = _model(target)
     inputs, axes = (str(like), None) if like is not None else _inputs(options.inputs, model)
     mode = options.modes[0]
-    with progress(f"Running {target}"):
+    with progress(f"Running {target}", quiet=options.as_json):
         try:
             made = capture(
                 model,
@@ -161,8 +162,8 @@ def mutate_twin(name: str, preset: str | None, file: Path | None, *, every: bool
     config = chosen_config(architecture, preset, file) or architecture.config.preset("tiny")
     model = architecture.torch_class()(config)
     randomize(model)
-    with progress(f"Putting faults into {name}"):
-        found = catch_mutants(model, to_flax(model), example_inputs(config), every=every)
+    with progress(f"Putting faults into {name}", quiet=as_json) as say:
+        found = catch_mutants(model, to_flax(model), example_inputs(config), every=every, progress=say)
     if as_json:
         catches = [dataclasses.asdict(one) | {"caught": one.caught, "found": one.found} for one in found.catches]
         print_json({"architecture": name, "all_caught": found.all_caught, "mutants": catches})

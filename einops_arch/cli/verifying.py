@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,8 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
     require("torch", "jax", "flax", extra="all", by="verify")
     found = []
     for target in targets:
-        with progress(f"Comparing {target} in PyTorch and Flax"):
-            found.append(_verify(target, options))
+        with progress(f"Comparing {target} in PyTorch and Flax", quiet=options.as_json) as say:
+            found.append(_verify(target, options, say))
     if options.report is not None:
         from einops_arch.cli.pairs import write_report
 
@@ -101,7 +101,7 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
     return all(one.passed for one in found)
 
 
-def _verify(target: str, options: Options) -> _Verified:
+def _verify(target: str, options: Options, say: Callable[[str], None]) -> _Verified:
     from einops_arch.parity import compare, example_inputs
 
     architecture, config, torch_model, flax_model = _twins(target, options)
@@ -115,6 +115,7 @@ def _verify(target: str, options: Options) -> _Verified:
             mode=mode,
             gradients=options.gradients,
             steps=3 if mode == "train" else 1,
+            progress=say,
         )
         for mode in options.modes
     ]

@@ -156,7 +156,7 @@ class _Torch:
 
     def runs(self) -> dict[str, Run]:
         wide = Inputs.widened(self.given.torch)
-        run, trace, tensors = self.side.run(*wide, self.options.steps, double=True)
+        run, trace, tensors = self.side.run(*wide, self.options.steps, double=True, inputs_of=None)
         numbers: dict[int, FakeTensor] = {}
 
         def fake(tensor: Any) -> Any:
@@ -175,7 +175,8 @@ class _Torch:
         self.tensors = [(place, fake(tensor)) for place, tensor in tensors]
         found = {"float64": run}
         if run.casts:
-            found[variant(double=True, lift=True)] = self.side.run(*wide, self.options.steps, double=True, lift=True)[0]
+            lifted = self.side.run(*wide, self.options.steps, double=True, lift=True, inputs_of=None)[0]
+            found[variant(double=True, lift=True)] = lifted
         if self.side.dtype != np.dtype(np.float64):
             found["own dtype"] = self.side.run(*self.given.torch, self.options.steps, double=False)[0]
         return found

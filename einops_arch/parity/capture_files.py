@@ -15,13 +15,13 @@ from einops_arch.parity.capture_record import Capture, FakeTensor, ModuleFacts, 
 from einops_arch.parity.casts import Cast
 from einops_arch.parity.layouts import TraceCall
 from einops_arch.parity.torch_run import Call, Failure, Run
-from einops_arch.parity.values import rebuild
+from einops_arch.parity.values import in_order, rebuild
 from einops_arch.parity.verdicts import Array, rms
 from einops_arch.port.arrays import dtype_kind
 
 __all__ = ["is_capture_file", "read_capture", "write_capture"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def is_capture_file(value: Any) -> bool:
@@ -159,7 +159,7 @@ def _record(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Capture:
         input_layouts={place: tuple(layout) for place, layout in tree["input_layouts"].items()},
         weights=tree["weights"]["arrays"],
         modules={
-            path: ModuleFacts(tuple(one["types"]), one["settings"], one["has_state"], one["can_be_called"])
+            path: ModuleFacts(tuple(one["types"]), _tuples(one["settings"]), one["has_state"], one["can_be_called"])
             for path, one in tree["modules"].items()
         },
         runs={name: _from_run(run, get) for name, run in tree["runs"].items()},
@@ -183,11 +183,17 @@ def _module(path: str, facts: ModuleFacts, calls: Sequence[Call]) -> dict[str, A
     }
 
 
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
 def _run(name: str, run: Run, pool: _Pool) -> dict[str, Any]:
     calls = []
     for order, call in enumerate(run.calls):
         outputs = [_summary(f"{name}/{order}/{n}", array, pool) for n, array in enumerate(call.arrays)]
-        calls.append({"path": call.path, "index": call.index, "outputs": outputs})
+        given = in_order(run.inputs.get((call.path, call.index), ((), {})), _is_array)
+        inputs = [pool.put(f"{name}/{order}/input {n}", array) for n, array in enumerate(given)]
+        calls.append({"path": call.path, "index": call.index, "inputs": inputs, "outputs": outputs})
     return {
         "calls": calls,
         "outputs": [[place, pool.put(f"{name}/outputs/{place}", array)] for place, array in run.outputs],
@@ -217,6 +223,7 @@ def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
         ],
         [(place, get(name)) for place, name in tree["outputs"]],
         {key: get(name) for key, name in tree["statistics"].items()},
+        {(one["path"], one["index"]): (tuple(map(get, one["inputs"])), {}) for one in tree["calls"] if one["inputs"]},
         casts=[Cast(*one) for one in tree["casts"]],
         failure=None if failure is None else Failure(failure[0], RuntimeError(failure[1])),
     )

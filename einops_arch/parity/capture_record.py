@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +19,10 @@ from einops_arch.parity.verdicts import Array
 
 __all__ = ["Capture", "FakeTensor", "ModuleFacts", "RecordedFlax", "RecordedTorch", "digest", "facts_of", "variant"]
 
-# The settings of a layer from which `einops_arch.parity.layouts` knows how its output lies.
-_SETTINGS = ("data_format", "drop_channel", "pattern")
+# The settings from which `einops_arch.parity.layouts` knows how an output lies, wherever a class has them.
+_OF_LAYOUTS = ("data_format", "drop_channel", "pattern")
+_LONGEST = 100
+"""Of the words that a setting may be: a longer text is something else."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class ModuleFacts:
 
     Args:
         types: its class and the bases of that, by their paths.
-        settings: those that say how axes lie.
+        settings: its public attributes that are numbers, words or tuples of numbers: they say how axes lie, and what
+            may be the cause of a difference.
         has_state: it has parameters or buffers of its own.
         can_be_called: it is not only a holder of others.
     """
@@ -43,7 +48,9 @@ class ModuleFacts:
         for path in reversed(self.types):
             module, _, name = path.rpartition(".")
             made = type(name, (made,), {"__module__": module, "__qualname__": name})
-        methods: dict[str, Any] = {"_parameters": {}}
+        methods: dict[str, Any] = {"_parameters": {}, "inside": {}}
+        methods["named_modules"] = lambda self, remove_duplicate=True: iter([("", self), *self.inside.items()])
+        methods["state_dict"] = lambda self: {}
         for kind in ("parameters", "buffers"):
             methods[kind] = lambda self, recurse=True, full=kind == "parameters": (
                 [None] if full and self.has_state else []
@@ -129,13 +136,13 @@ class _Recorded:
         self.dtype = record.dtype
         self.training = record.mode == "train"
         self.modules = {path: facts.stand_in() for path, facts in record.modules.items()}
+        for path, module in self.modules.items():
+            start = f"{path}." if path else ""
+            module.inside = {
+                name.removeprefix(start): one for name, one in self.modules.items() if name and name.startswith(start)
+            }
 
-    def _run(self, *, double: bool, lift: bool, inputs_of: Any = frozenset()) -> Run:
-        if inputs_of is None or inputs_of:
-            raise ParityError(
-                f"a capture of {self.record.model} does not hold what went into its modules, so nothing can be run "
-                "again with it; likely fix: compare the models themselves"
-            )
+    def _run(self, *, double: bool, lift: bool) -> Run:
         runs = self.record.runs
         return runs.get(variant(double=double, lift=lift), runs["float64"])
 
@@ -161,9 +168,9 @@ class RecordedTorch(_Recorded):
         lift: bool = False,
         inputs_of: Any = frozenset(),
     ) -> tuple[Run, list[TraceCall], list[tuple[str, Any]]]:
-        """What the run gave."""
-        del arguments, keywords, steps
-        run = self._run(double=double, lift=lift, inputs_of=inputs_of)
+        """What the run gave; with the inputs of all modules, if of any."""
+        del arguments, keywords, steps, inputs_of
+        run = dataclasses.replace(self._run(double=double, lift=lift))
         return run, list(self.record.trace), list(self.record.input_tensors)
 
     def gradients(self, arguments: Any, keywords: Any, seed: int, *, lift: bool = False) -> Any:
@@ -173,7 +180,16 @@ class RecordedTorch(_Recorded):
 
 
 class RecordedFlax(_Recorded):
-    """Flax's side, from a capture."""
+    """Flax's side, from a capture.
+
+    Args:
+        record: the capture.
+        live: the side of the model that was captured, where that is still there.
+    """
+
+    def __init__(self, record: Capture, live: Any = None) -> None:
+        super().__init__(record)
+        self.live = live
 
     def run(
         self,
@@ -187,8 +203,8 @@ class RecordedFlax(_Recorded):
         inputs_of: Any = frozenset(),
     ) -> Run:
         """What the run gave."""
-        del arguments, keywords, steps, statistics
-        return self._run(double=double, lift=lift, inputs_of=inputs_of)
+        del arguments, keywords, steps, statistics, inputs_of
+        return self._run(double=double, lift=lift)
 
     def gradients(
         self, arguments: Any, keywords: Any, seed: int, layouts: Sequence[Layout], *, lift: bool = False
@@ -219,9 +235,20 @@ def facts_of(module: Any) -> ModuleFacts:
     from einops_arch.parity.rows import can_be_called, has_state
 
     bases = [base for base in type(module).__mro__ if base is not object]
-    settings = {name: value for name in _SETTINGS if isinstance(value := getattr(module, name, None), str | bool)}
+    settings = {name: value for name, value in vars(module).items() if not name.startswith("_") and _is_plain(value)}
+    for name in _OF_LAYOUTS:
+        if isinstance(value := getattr(module, name, None), str | bool):
+            settings[name] = value
     types = tuple(f"{base.__module__}.{base.__qualname__.rpartition('.')[2]}" for base in bases)
     return ModuleFacts(types, settings, has_state(module), can_be_called(module))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(one, int | str) and _is_plain(one) for one in value)
+    if isinstance(value, str):
+        return len(value) <= _LONGEST
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def digest(array: Array) -> str:

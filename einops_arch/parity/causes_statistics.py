@@ -24,18 +24,17 @@ def explain_statistic(ours: Any, theirs: Any, two: Two, name: str, steps: int) -
 
     Args:
         ours: PyTorch's side, with the statistics before.
-        theirs: Flax's side; not needed, as it starts from the same.
+        theirs: Flax's side, which starts from the same, where PyTorch's is a capture.
         two: both runs.
         name: of the statistic.
         steps: how many batches.
     """
-    del theirs
     path, _, leaf = name.rpartition(".")
     said = f"{path or 'the network'}: {leaf} is not explained by momentum or by the biased variance"
     momentum = getattr(two.torch_modules.get(path), "momentum", None)
     start = f"{path}." if path else ""
     needed = [f"{start}running_mean", f"{start}running_var"]
-    state = ours.model.state_dict()
+    state = _before(ours, theirs)
     if not isinstance(momentum, float) or any(one not in state or one not in two.flax.statistics for one in needed):
         return said
     before = [to_numpy(state[one]).astype(np.float64) for one in needed]
@@ -63,3 +62,12 @@ def explain_statistic(ours: Any, theirs: Any, two: Two, name: str, steps: int) -
                 f"the variance divided by {parts[0]}, the Flax module divides by {parts[1]} (n={round(count)})"
             )
     return f"{path or 'the network'}: explained by {' and '.join(causes)}" if causes else said
+
+
+def _before(ours: Any, theirs: Any) -> dict[str, Any]:
+    if (model := getattr(ours, "model", None)) is not None:
+        return dict(model.state_dict())
+    from einops_arch.flax.state import state_dict
+    from einops_arch.parity.paths import rename
+
+    return {rename(name, theirs.paths): value for name, value in state_dict(theirs.model).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from einops_arch.architectures.config import Config
@@ -34,6 +34,7 @@ def compare(
     lift_casts: bool | None = None,
     causes: bool = True,
     probes: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Run both models in float64 and in their own dtype, and say of each module whether it is the same.
 
@@ -69,6 +70,8 @@ def compare(
         causes: try out what explains the first divergence, if there is one.
         probes: compare with further inputs and with random weights as well, in which hidden differences show: low
             variance, off-centre, around 2.7, other sizes, unequal lengths, random statistics and biases.
+        progress: told in a few words what is being done, such as `print`, whenever that is something else; a large
+            model takes a minute.
 
     Returns:
         The report.
@@ -98,7 +101,15 @@ def compare(
     if is_capture(torch_model) or is_capture(flax_model):
         if inputs is not None or flax_inputs is not None:
             raise ParityError("compare: a capture brings its inputs, received others; likely fix: leave them out")
-        return compare_captures(torch_model, flax_model, layouts=layouts, paths=paths, gradients=gradients or None)
+        return compare_captures(
+            torch_model,
+            flax_model,
+            layouts=layouts,
+            paths=paths,
+            gradients=gradients or None,
+            causes=causes,
+            progress=progress,
+        )
     if inputs is None:
         raise ParityError("compare: expected inputs for two models, received none")
     require("torch", "jax", "flax", extra="all", by="einops_arch.parity")
@@ -121,6 +132,7 @@ def compare(
         teacher=teacher,
         lift_casts=lift_casts,
         causes=causes,
+        say=progress or (lambda text: None),
     )
     given = prepare(inputs, flax_inputs, axes, options.config, (ours.dtype, theirs.dtype))
     report = compared(ours, theirs, given, options)

@@ -48,6 +48,10 @@ def diagnose(
     first = report.first_divergence
     if first is None or first.verdict is not Verdict.SEMANTIC or two.torch.failure or two.flax.failure:
         return report
+    if hasattr(theirs, "record") and theirs.live is None:
+        words = "no cause was looked for: that takes a live Flax model, to be run with what went into PyTorch's modules"
+        return dataclasses.replace(report, causes=(f"{first.path or 'the network'}: {words}",))
+    theirs = getattr(theirs, "live", theirs)
     found: list[Found] = []
     if first in report.rows:
         wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}

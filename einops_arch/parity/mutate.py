@@ -130,6 +130,7 @@ def catch_mutants(
     every: bool = False,
     faults: Sequence[Fault] | None = None,
     single: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
     **keywords: Any,
 ) -> Catches:
     """Compare every mutant of a Flax model with the PyTorch model that it should be equal to.
@@ -141,6 +142,7 @@ def catch_mutants(
         every: put each fault into each module that it applies to.
         faults: other faults than `FAULTS`.
         single: compare in the models' own dtype too, not in float64 alone.
+        progress: told which fault is being looked for.
         **keywords: for `compare`.
     """
     from einops_arch.parity.compare import compare
@@ -150,6 +152,7 @@ def catch_mutants(
         torch_model, flax_model = _wide(torch_model, flax_model)
     found = []
     for mutant in mutate(flax_model, every=every, faults=faults):
+        progress(f"{mutant.fault} at {mutant.path or 'the network'}")
         steps = {"mode": "train", "steps": 2} if mutant.mode == "train" else {}
         report = compare(torch_model, mutant.model, inputs, **(keywords | steps))
         found.append(_catch(mutant, report))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ def compare_captures(
     layouts: Mapping[str, str] | None = None,
     paths: Paths | None = None,
     gradients: bool | None = None,
+    causes: bool = True,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Compare a capture with a capture, or with a live model, which is run with the capture's inputs.
 
@@ -43,9 +45,12 @@ def compare_captures(
         layouts: as for `compare`.
         paths: as for `compare`.
         gradients: compare them; None to do so where both have them.
+        causes: try out what explains a divergence. That takes a live Flax model, which is run with what went into
+            PyTorch's modules; of two captures, or of a live PyTorch model, the report says that it was not done.
+        progress: told in a few words what is being done.
 
     Returns:
-        The report, as that of `compare`, but for the cause of a divergence: a capture cannot be run again.
+        The report, as that of `compare`.
 
     Raises:
         ParityError: the two were not captured with the same inputs, mode or steps, or two live models were given.
@@ -76,6 +81,9 @@ def compare_captures(
     if source is None:
         raise ParityError("compare_captures: expected a capture, received two models; likely fix: compare")
     wanted = bool(source.gradients) if gradients is None else gradients
+    say = progress or (lambda text: None)
+    for one in (one for one, record in zip(sides, records, strict=True) if record is None):
+        say(f"running {type(one).__name__}")
     ours, theirs = (
         captured(
             sides[n],
@@ -101,9 +109,15 @@ def compare_captures(
         gradients=wanted,
         steps=ours.steps,
         seed=ours.seed,
-        causes=False,
+        causes=causes,
+        say=say,
     )
-    left, right = RecordedTorch(dataclasses.replace(ours, trace=())), RecordedFlax(theirs)
+    live = None
+    if records[1] is None:
+        from einops_arch.parity.flax_run import FlaxSide
+
+        live = FlaxSide(sides[1], training=ours.mode == "train", paths=names)
+    left, right = RecordedTorch(dataclasses.replace(ours, trace=())), RecordedFlax(theirs, live)
     left.record = dataclasses.replace(ours, trace=with_modules(ours.trace, left.modules))
     given = Inputs(ours.inputs or ((), {}), theirs.flax_inputs or ((), {}), ours.input_layouts)
     report = compared(left, right, given, options)

@@ -39,14 +39,16 @@ def probed(ours: Any, theirs: Any, given: Inputs, options: Options, report: Repo
     """
     if not report.passed:
         return dataclasses.replace(report, notes=(*report.notes, "no probes: the models differ without them"))
-    plainly = dataclasses.replace(options, causes=False, gradients=False)
+    plainly = dataclasses.replace(options, causes=False, gradients=False, say=lambda text: None)
     rows: list[Row] = []
     notes = list(report.notes)
     for name, inputs in _inputs(given, options):
+        options.say(f"probe: {name}")
         try:
             rows.append(_row(name, compared(ours, theirs, inputs, plainly), len(rows)))
         except ParityError as error:
             notes.append(f"probe {name}: not possible: {str(error).splitlines()[1].strip()}")
+    options.say("probe: random state")
     try:
         sides = _random_state(ours, theirs)
     except EinopsArchError as error:

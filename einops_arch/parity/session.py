@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Options:
     teacher: bool = False
     lift_casts: bool | None = None
     causes: bool = True
+    say: Callable[[str], None] = lambda text: None
 
     @property
     def mode(self) -> str:
@@ -83,11 +84,12 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
         return report
     two, own = _slim(two), ()
     give_back(ours)
+    options.say("looking for the cause")
 
     def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
         return known_tensors(trace, tensors, given, options)
 
-    return diagnose(ours, theirs, given, two, report, known, options.steps)
+    return diagnose(ours, theirs, given, two, report, known, options.steps, options.say)
 
 
 def _slim(two: Two) -> Two:
@@ -103,20 +105,25 @@ def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool)
     two = _run_wide(ours, theirs, given, options, lift=lift)
     if {ours.dtype, theirs.dtype} == {np.dtype(np.float64)}:
         return two
+    options.say(f"PyTorch in {ours.dtype}")
     own = ours.run(*given.torch, options.steps, double=False)[0]
     give_back(ours)
+    options.say(f"Flax in {theirs.dtype}")
     other = theirs.run(*given.flax, options.steps, double=False, statistics=_has_statistics(two))
     return dataclasses.replace(two, torch_own=own, flax_own=other)
 
 
 def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool) -> Two:
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
+    said = " with casts lifted" if lift else ""
+    options.say(f"PyTorch in float64{said}")
     run, trace, tensors = ours.run(*wide_torch, options.steps, double=True, lift=lift)
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors
     give_back(ours)
     statistics = options.training and bool(run.statistics)
+    options.say(f"Flax in float64{said}")
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
     give_back(ours)
     return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
@@ -151,7 +158,9 @@ def _gradients(ours: Any, theirs: Any, two: Two, given: Inputs, options: Options
     if not two.outputs_fit:
         return ()
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
+    options.say("PyTorch's gradients")
     parameters, slopes = ours.gradients(*wide_torch, options.seed, lift=lift)
+    options.say("Flax's gradients")
     others, other_slopes = theirs.gradients(*wide_flax, options.seed, two.output_layouts, lift=lift)
     return gradient_rows((parameters, others), (slopes, other_slopes), given.layouts)
 
@@ -196,6 +205,7 @@ def _is_at(path: str, module: str) -> bool:
 
 
 def _teacher(ours: Any, theirs: Any, given: Inputs, options: Options, why: str) -> Report:
+    options.say("each module with PyTorch's inputs")
     run, trace, tensors = ours.run(*given.torch, 1, double=False, inputs_of=None)
     return teacher_report(
         ours, theirs, given, run, trace, known_tensors(trace, tensors, given, options), why, mode=options.mode
