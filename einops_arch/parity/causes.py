@@ -160,6 +160,7 @@ class Case:
 def explain(case: Case) -> str:
     """The sentence that names the cause, or says that nothing which was tried is it."""
     from einops_arch.parity.causes_channels import channel_hypotheses
+    from einops_arch.parity.causes_masks import mask_hypotheses
     from einops_arch.parity.causes_ops import operation_hypotheses
     from einops_arch.parity.causes_settings import setting_hypotheses
     from einops_arch.parity.causes_weights import loaded_weights, weight_hypotheses
@@ -170,7 +171,7 @@ def explain(case: Case) -> str:
             lambda: loaded_weights(case),
             lambda: setting_hypotheses(case),
             lambda: channel_hypotheses(case, case.outputs),
-            lambda: _masks(case),
+            lambda: mask_hypotheses(case),
             lambda: operation_hypotheses(case),
             lambda: weight_hypotheses(case),
         ]
@@ -210,14 +211,6 @@ def _left(case: Case, attempt: Callable[[], Sequence[Any]]) -> float:
         return case.difference(attempt())
     except Exception:  # noqa: BLE001 a module that cannot run like this is not explained by it
         return math.inf
-
-
-def _masks(case: Case) -> Iterator[Hypothesis]:
-    for n, (place, value) in enumerate(case.places):
-        if value.dtype == np.bool_:
-            turned = [~one if k == n else one for k, one in enumerate(case.inputs)]
-            words = f"the mask in argument {place} the other way round: what is True here is False in PyTorch"
-            yield words, functools.partial(case.run, case.clone(), turned)
 
 
 def number(value: Any) -> str:

@@ -26,7 +26,7 @@ def operation_hypotheses(case: Case) -> Iterator[Hypothesis]:
     every = [one for one, _ in operations(case.program)]
     if len(every) > _MANY:
         return
-    for make in (_epsilons, _gelus, _paddings, _flips, _variances, _selections, _resizes, _axes):
+    for make in (_epsilons, _gelus, _paddings, _flips, _variances, _selections, _comparisons, _resizes, _axes):
         for words, rule in make(case, every):
             yield words, functools.partial(case.by_rule, rule)
 
@@ -249,6 +249,25 @@ def _selections(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
                 return one.primitive.bind(values[0], values[2], values[1], **one.params)
 
             yield f"the mask the other way round{_at(one)}", _instead(one, turned)
+
+
+def _comparisons(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
+    """Of positions with lengths, and of masks that are made of them: another sign between the two."""
+    del case
+    import jax
+
+    signs = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+    for one in every:
+        if one.primitive.name not in signs:
+            continue
+        for other, sign in signs.items():
+            if other != one.primitive.name:
+
+                def compared(values: Sequence[Any], other: str = other) -> Any:
+                    return getattr(jax.lax, other)(*values)
+
+                words = f"'{sign}', where the Flax module compares with '{signs[one.primitive.name]}'{_at(one)}"
+                yield words, _instead(one, compared)
 
 
 def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
