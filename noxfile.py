@@ -156,7 +156,7 @@ def demo(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Read 20,000 broken checkpoints and kill 50 writers of each format; some ten minutes (-- pytest arguments)."""
     install(session, "parity-cpu", *group("test"))
-    session.env |= {"EINOPS_ARCH_FUZZ": "20000", "EINOPS_ARCH_KILLS": "50"}
+    session.env.update({"EINOPS_ARCH_FUZZ": "20000", "EINOPS_ARCH_KILLS": "50"})
     files = ["fuzz", "writing"]
     paths = [*(f"tests/test_parity_checkpoints_{file}.py" for file in files), "tests/test_core_checkpoints_writing.py"]
     session.run("python", "-m", "pytest", "--backend", "parity", *paths, *session.posargs)
