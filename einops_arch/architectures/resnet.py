@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -78,6 +79,19 @@ class ResNetConfig(Config):
         "wide: Zagoruyko and Komodakis 2016, arXiv:1605.07146"
     )
     IMAGES: ClassVar[ImagePreprocessing] = IMAGENET
+    # By torchvision, beside its weights.
+    PUBLISHED: ClassVar[Mapping[str, tuple[int, float]]] = {
+        "resnet18": (11_689_512, 1.814),
+        "resnet34": (21_797_672, 3.664),
+        "resnet50": (25_557_032, 4.089),
+        "resnet101": (44_549_160, 7.801),
+        "resnet152": (60_192_808, 11.514),
+        "wide_resnet50_2": (68_883_240, 11.398),
+        "wide_resnet101_2": (126_886_696, 22.753),
+        "resnext50_32x4d": (25_028_904, 4.230),
+        "resnext101_32x8d": (88_791_336, 16.414),
+        "resnext101_64x4d": (83_455_272, 15.460),
+    }
 
     in_channels: int = 3
     block: str = "bottleneck"

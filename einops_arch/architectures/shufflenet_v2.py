@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -56,6 +57,13 @@ class ShuffleNetV2Config(Config):
     MODEL: ClassVar[str] = "ShuffleNetV2"
     SOURCE: ClassVar[str] = "Ma et al. 2018, arXiv:1807.11164, in the form of torchvision"
     IMAGES: ClassVar[ImagePreprocessing] = IMAGENET
+    # By torchvision, beside its weights.
+    PUBLISHED: ClassVar[Mapping[str, tuple[int, float]]] = {
+        "x0_5": (1_366_792, 0.040),
+        "x1_0": (2_278_604, 0.145),
+        "x1_5": (3_503_624, 0.296),
+        "x2_0": (7_393_996, 0.583),
+    }
 
     in_channels: int = 3
     stem_channels: int = 24

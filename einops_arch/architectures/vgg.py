@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -47,6 +48,17 @@ class VGGConfig(Config):
     MODEL: ClassVar[str] = "VGG"
     SOURCE: ClassVar[str] = "Simonyan and Zisserman 2014, arXiv:1409.1556, in the form of torchvision"
     IMAGES: ClassVar[ImagePreprocessing] = IMAGENET
+    # By torchvision, beside its weights.
+    PUBLISHED: ClassVar[Mapping[str, tuple[int, float]]] = {
+        "vgg11": (132_863_336, 7.609),
+        "vgg13": (133_047_848, 11.308),
+        "vgg16": (138_357_544, 15.470),
+        "vgg19": (143_667_240, 19.632),
+        "vgg11_bn": (132_868_840, 7.609),
+        "vgg13_bn": (133_053_736, 11.308),
+        "vgg16_bn": (138_365_992, 15.470),
+        "vgg19_bn": (143_678_248, 19.632),
+    }
 
     in_channels: int = 3
     convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -60,6 +61,13 @@ class ViTConfig(Config):
     IMAGES: ClassVar[ImagePreprocessing] = ImagePreprocessing(
         mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize=248, interpolation="bicubic"
     )
+    # By torchvision, beside its weights of the same network under other names.
+    PUBLISHED: ClassVar[Mapping[str, tuple[int, float]]] = {
+        "vit_base_patch16_224": (86_567_656, 17.564),
+        "vit_base_patch32_224": (88_224_232, 4.409),
+        "vit_large_patch16_224": (304_326_632, 61.555),
+        "vit_large_patch32_224": (306_535_400, 15.378),
+    }
 
     in_channels: int = 3
     image_size: tuple[int, int] = (224, 224)
