@@ -179,6 +179,28 @@ REFUSED = {
     ),
     "picked": (lambda x: x[:, [0, 1, 3, 2, 4, 5]], "gather", "it picks indices 0, 1, 3, 2, 4, 5 of axis c"),
     "triangle": (np.tril, "mask", "it writes constants between the elements"),
+    "diagonal": (lambda x: np.diagonal(x, 0, 2, 3), "diagonal", "it takes the diagonal of axes h and w"),
+    "nothing": (lambda x: x[:0], "slice", "its output is empty"),
+    "masked": (
+        lambda x: np.where(np.tril(np.ones(x.shape)) > 0, x, -np.inf),
+        "mask",
+        "it writes constants between the elements",
+    ),
+    "half": (
+        lambda x: np.sign(x).astype(np.float16),
+        "computes",
+        "it rounds to float16, which is too coarse to number elements with",
+    ),
+    "scaled mean": (lambda x: x.mean(1) * 2, "computes", "it reduces, but not by a mean, sum, max, min or prod"),
+    "norm": (lambda x: np.sqrt((x * x).sum(1)), "computes", "it reduces, but not by a mean, sum, max, min or prod"),
+    "two outputs": (
+        lambda x: (x, x.mean(1)),
+        "computes",
+        (
+            "its 2 outputs together: they are neither the parts of its input nor of one shape; likely fix: ask "
+            "for each of them alone"
+        ),
+    ),
     "crossing": (
         lambda x: x.reshape(-1, 24),
         "crosses",
@@ -257,6 +279,36 @@ def test_an_order_that_is_right_for_square_images_only_is_a_trap():
     )
     with pytest.raises(DiscoveryError, match="crosses h"):
         discover(lambda x: x.reshape(x.shape[0], x.shape[2], x.shape[1]), "b h w", (2, 4, 6))
+
+
+def test_a_split_that_is_right_at_some_multiples_only_is_a_trap():
+    # Turned, and then read in the order of before: that is a pattern where 16 divides the features.
+    found = discover(
+        lambda x: x.reshape(*x.shape[:2], 4, -1).swapaxes(2, 3).reshape(*x.shape[:2], 4, -1), "b n c", (2, 5, 16)
+    )
+    assert [trap.kind for trap in found.traps] == ["-1"]
+    assert "at shape (2, 5, 24) it is no pattern" in found.traps[0].text
+
+
+def test_windows_that_are_as_large_as_a_part_of_the_image_are_not_taken_for_its_size():
+    # Of the smaller images that are tried, one is a single window.
+    found = discover(lambda x: windows(x, 8), "b h w c", (2, 32, 32, 49))
+    assert dict(found.sizes) == {"h2": 8, "w2": 8}
+    assert found.traps == ()
+
+
+def test_the_function_gets_arrays_in_the_order_of_new_ones():
+    def mean(x):
+        assert x.flags.c_contiguous
+        return x.mean(1)
+
+    assert discover(mean, "b c h", (2, 3, 5)).pattern == "b c h -> b h"
+
+
+def test_an_input_that_is_not_used_is_named():
+    with pytest.raises(DiscoveryError, match="it gives nothing of its input 'b c'") as error:
+        discover(lambda x, y: y.T, "b c, i j", ((2, 3), (4, 5)))
+    assert error.value.kind == "unused"
 
 
 def test_heads_that_are_as_large_as_their_number_are_a_trap():

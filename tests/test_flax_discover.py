@@ -45,6 +45,13 @@ def test_old_code_is_the_known_pattern(function, axes, shapes, pattern):
     np.testing.assert_allclose(found(*arrays), function(*arrays), rtol=1e-5, atol=1e-6)
 
 
+def test_float32_is_enough():
+    # Without x64 jax has no float64.
+    with jax.enable_x64(False):
+        found = discover(lambda x: jnp.mean(x, (1, 2)), "b h w c", (2, 16, 9, 5))
+    assert (found.pattern, found.reduction) == ("b h w c -> b c", "mean")
+
+
 def test_the_framework_is_seen_from_the_code():
     assert discover(windows, "b h w c", (2, 4, 9, 5)).backend == "jax"
     with pytest.raises(DiscoveryError, match="it rolls axis c by 1"):

@@ -173,6 +173,10 @@ LEFT = {
         "return x.transpose(1, 2).clone() + 0",
         "it asks for a copy, and a rearrange may share its memory",
     ),
+    "a shape that is computed": (
+        "return x.reshape((1,) * 2 + (2, 12, 5)) + 0",
+        "a shape is computed, and may have another length elsewhere",
+    ),
     "two patterns": (
         "return sum((y.unsqueeze(-1).transpose(1, 2) + 0).sum() for y in (x[0], x))",
         "it ran as several patterns",
@@ -183,7 +187,7 @@ LEFT = {
     ),
     "another operation": (
         "return x.repeat_interleave(2, 0) + 0",
-        "it is a repeat, and only a rearrange is written",
+        "repeat, and only rearrange is written",
     ),
     "no pattern": ("return x.flip(1) + 0", "no pattern: it turns axis n round"),
     "a comment without a line of its own": (

@@ -115,7 +115,8 @@ def one_thread(backend: str | None) -> Iterator[None]:
 
 
 def _to(value: Any, backend: str | None, dtype: str | None) -> Any:
-    value = np.array(value, dtype)
+    # In the order that a new array has: old code may well need it for its views.
+    value = np.array(value, dtype, order="C")
     if backend == "torch":
         import torch
 
@@ -136,7 +137,9 @@ def _jax_has_float64() -> bool:
 
 def _from(value: Any) -> Any:
     if hasattr(value, "detach"):
-        value = value.detach().cpu().resolve_conj().numpy()
+        value = value.detach().cpu().resolve_conj()
+        # numpy has no bfloat16.
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
     if not hasattr(value, "shape"):
         raise DiscoveryError(
             f"discover: expected a function from arrays to arrays, received {type(value).__name__} from it",

@@ -18,7 +18,7 @@ from einops_arch.discovery.reductions import Reductions, find_reduction
 from einops_arch.discovery.result import Discovery, Trap
 from einops_arch.discovery.sampling import Sizes, shrink
 from einops_arch.discovery.search import Found, search
-from einops_arch.discovery.structure import NoPatternError
+from einops_arch.discovery.structure import COMPUTES, NoPatternError
 from einops_arch.discovery.values import counted, normal, scattered, shapes_of
 from einops_arch.errors import DiscoveryError, EinopsArchError, ShapeError
 
@@ -99,7 +99,13 @@ def _found(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -> 
             raise NoPatternError("computes", "it has several inputs and several outputs")
         return find_pack(runner, inputs, base) or find_contraction(runner, inputs, base, _smaller(runner, inputs, base))
     if outputs > 1:
-        return find_unpack(runner, inputs, base) or _single(_stacked(runner), inputs, base, split=True)
+        if (parts := find_unpack(runner, inputs, base)) is not None:
+            return parts
+        try:
+            return _single(_stacked(runner), inputs, base, split=True)
+        except NoPatternError as error:
+            fix = "likely fix: ask for each of them alone"
+            raise NoPatternError(error.kind, f"its {outputs} outputs together: {error}; {fix}") from None
     return _single(runner, inputs, base)
 
 
@@ -116,7 +122,8 @@ def _single(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes, *,
     except NoPatternError as error:
         if (square := find_square(runner, inputs, base, _smaller(runner, inputs, base))) is not None:
             return square
-        raise (refusal if refusal.kind == "values" else error) from None
+        # Whichever says more.
+        raise (refusal if refusal.kind == "values" or str(error) == COMPUTES else error) from None
 
 
 def _moved(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes, *, split: bool) -> Discovery:
@@ -155,9 +162,10 @@ def _reduced(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -
         names.update({name} if name else ())
         return name is not None
 
-    found = search(Reductions(runner, inputs), prove, base, inputs, _smaller(runner, inputs, base))
+    unproven = "it reduces, but not by a mean, sum, max, min or prod"
+    found = search(Reductions(runner, inputs), prove, base, inputs, _smaller(runner, inputs, base), unproven)
     if not names:
-        raise NoPatternError("computes", "it computes new values")
+        raise NoPatternError("computes", COMPUTES)
     return _discovery("reduce", found, base, runner, reduction=names.pop())
 
 
@@ -211,7 +219,7 @@ def _stacked(runner: Runner) -> Runner:
     def call(values: Sequence[Any], backend: str | None, dtype: str | None) -> tuple[Any, ...]:
         outputs = plain(values, backend, dtype)
         if len({one.shape for one in outputs}) != 1:
-            raise NoPatternError("computes", "its outputs are neither the parts of its input nor of one shape")
+            raise NoPatternError("computes", "they are neither the parts of its input nor of one shape")
         return (np.stack(outputs),)
 
     stacked._call = call  # type: ignore[method-assign]  # noqa: SLF001

@@ -45,12 +45,14 @@ class Link:
         receiver: what it moves.
         arguments: the others, in order; those of a shape that is given as one tuple are its members.
         step: which step of the chain it is.
+        word: what the source calls it.
     """
 
     node: cst.BaseExpression
     receiver: cst.BaseExpression
     arguments: tuple[cst.BaseExpression, ...]
     step: int
+    word: str
 
 
 @dataclass(frozen=True)
@@ -188,20 +190,22 @@ class Source:
 
     def _link(self, node: cst.BaseExpression, words: set[str], step: int) -> Link | None:
         if isinstance(node, cst.Attribute):
-            return Link(node, node.value, (), step) if node.attr.value in words & {"T", "mT"} else None
+            word = node.attr.value
+            return Link(node, node.value, (), step, word) if word in words & {"T", "mT"} else None
         if not isinstance(node, cst.Call):
             return None
         full = self._imported(node.func)
         if full is None:
             if not isinstance(node.func, cst.Attribute) or node.func.attr.value not in words:
                 return None
-            return Link(node, node.func.value, _members(node.args), step)
-        if full.rpartition(".")[2] not in words:
+            return Link(node, node.func.value, _members(node.args), step, node.func.attr.value)
+        if (word := full.rpartition(".")[2]) not in words:
             return None
         for place, argument in enumerate(node.args):
             named = argument.keyword.value if argument.keyword else None
             if not argument.star and (named in _INPUTS or (named is None and place == 0)):
-                return Link(node, argument.value, _members([*node.args[:place], *node.args[place + 1 :]]), step)
+                others = [*node.args[:place], *node.args[place + 1 :]]
+                return Link(node, argument.value, _members(others), step, word)
         return None
 
     def _imported(self, node: cst.BaseExpression) -> str | None:

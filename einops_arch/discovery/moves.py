@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch.discovery.arrays import Runner
 from einops_arch.discovery.refusals import explain
 from einops_arch.discovery.sampling import Sizes
-from einops_arch.discovery.structure import NoPatternError, Structure, decompose
+from einops_arch.discovery.structure import COMPUTES, NoPatternError, Structure, decompose
 from einops_arch.discovery.values import counted, scattered, shapes_of
 
 __all__ = ["Moves", "index_map", "moved"]
@@ -24,16 +24,25 @@ def index_map(output: Any, total: int) -> Any:
     Raises:
         NoPatternError: the output holds values that are none of the input's, and that are not all the same.
     """
+    if not output.size:
+        raise NoPatternError("slice", "its output is empty")
+    if output.dtype.kind not in "fiu":
+        raise NoPatternError("computes", f"it computes new values, of dtype {output.dtype}")
+    if output.dtype.kind == "f" and output.dtype.itemsize < 4:
+        raise NoPatternError("computes", f"it rounds to {output.dtype}, which is too coarse to number elements with")
+    if output.dtype.kind == "f" and not (finite := np.isfinite(output)).all():
+        odd = output[~finite]
+        if not (np.isnan(odd).all() or (odd == odd[0]).all()):
+            raise NoPatternError("computes", COMPUTES)
+        output = np.where(finite, output, 0)
     rounded = np.rint(output) if output.dtype.kind == "f" else output
-    # What is not finite is not smaller than anything.
-    whole = output.dtype.kind in "fiu" and bool((np.abs(rounded) < 2**53).all())
-    if not whole or not np.array_equal(rounded, output):
-        raise NoPatternError("computes", "it computes new values")
+    if not (np.abs(rounded) < 2**53).all() or not np.array_equal(rounded, output):
+        raise NoPatternError("computes", COMPUTES)
     origin = rounded.astype(np.int64) - 1
     outside = (origin < 0) | (origin >= total)
     if outside.any():
         if outside.all() or np.ptp(origin[outside]):
-            raise NoPatternError("computes", "it computes new values")
+            raise NoPatternError("computes", COMPUTES)
         origin[outside] = -1
     return origin
 
@@ -77,7 +86,7 @@ class Moves:
             if found.shape != origin.shape or not ((found == moved(values, origin)) | (origin < 0)).all():
                 if _only_moved(found, values):
                     raise NoPatternError("values", "where it puts an element depends on the values")
-                raise NoPatternError("computes", "it computes new values")
+                raise NoPatternError("computes", COMPUTES)
         return origin
 
     def __call__(self, sizes: Sizes) -> Structure:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import einops
 import numpy as np
@@ -42,9 +44,16 @@ def find_pack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) 
         return Discovery(
             "pack", pattern, {}, {}, shapes, tuple(proven), code, inverse=pattern, backend=str(runner.backend)
         )
+    ends = np.cumsum([0, *map(math.prod, shapes)])
+    if unused := [place for place, (low, high) in enumerate(pairwise(ends)) if not _any_of(origin, low, high)]:
+        raise NoPatternError("unused", f"it gives nothing of its input '{' '.join(inputs[unused[0]])}'")
     if len(np.unique(origin)) == origin.size:
         raise NoPatternError("interleaves", "it puts the inputs together in another way than one after the other")
     return None
+
+
+def _any_of(origin: Any, low: int, high: int) -> bool:
+    return bool(((origin >= low) & (origin < high)).any())
 
 
 def _packs(runner: Runner, inputs: tuple[tuple[str, ...], ...], sizes: Sizes, pattern: str) -> bool:

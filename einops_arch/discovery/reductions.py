@@ -12,7 +12,7 @@ import numpy as np
 
 from einops_arch.discovery.arrays import Runner
 from einops_arch.discovery.sampling import Sizes
-from einops_arch.discovery.structure import Groups, NoPatternError, Structure, decompose
+from einops_arch.discovery.structure import COMPUTES, Groups, NoPatternError, Structure, decompose
 from einops_arch.discovery.values import close, normal, shapes_of
 
 __all__ = ["REDUCTIONS", "Reductions", "find_reduction", "reduced_structure"]
@@ -46,7 +46,7 @@ class Reductions:
         (shape,) = shapes_of(self.inputs, sizes)
         structure = reduced_structure(lambda x: self.runner(x)[0], shape, precise=self.runner.dtype == "float64")
         if not structure.gone or structure.new:
-            raise NoPatternError("computes", "it computes new values")
+            raise NoPatternError("computes", COMPUTES)
         return structure
 
 
@@ -76,14 +76,14 @@ def reduced_structure(run: _Run, shape: Sequence[int], *, precise: bool) -> Stru
     if origin.shape != result.shape:
         raise NoPatternError("computes", "the shape of its result depends on the values")
     if origin.size and origin.max(initial=0) >= max(total, 1):
-        raise NoPatternError("computes", "it computes new values")
+        raise NoPatternError("computes", COMPUTES)
     counts = np.bincount(origin.reshape(-1), minlength=total)
     if not counts.all():
-        raise NoPatternError("computes", "it computes new values")
+        raise NoPatternError("computes", COMPUTES)
     try:
         inner = decompose(origin, kept)
     except NoPatternError:
-        raise NoPatternError("computes", "it computes new values") from None
+        raise NoPatternError("computes", COMPUTES) from None
     return _joined(inner, factors)
 
 
@@ -130,7 +130,7 @@ def _factors(run: _Run, values: Any, result: Any, axis: int, *, precise: bool) -
     if count == size:
         return [(size, False)]
     if size % count:
-        raise NoPatternError("computes", "it computes new values")
+        raise NoPatternError("computes", COMPUTES)
     run_length = size // count
     for inner in (n for n in range(1, count + 1) if count % n == 0):
         parts = (count // inner, run_length, inner)
@@ -140,7 +140,7 @@ def _factors(run: _Run, values: Any, result: Any, axis: int, *, precise: bool) -
         if np.allclose(again, result, rtol=1e-9 if precise else 1e-4, atol=0):
             flags = (False, True, False)
             return [(part, gone) for part, gone in zip(parts, flags, strict=True) if part > 1]
-    raise NoPatternError("computes", "it computes new values")
+    raise NoPatternError("computes", COMPUTES)
 
 
 def _spread(kept: Any, factors: Sequence[_Factors], shape: Sequence[int]) -> Any:

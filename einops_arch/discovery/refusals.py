@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def explain(origin: Any, shape: Sequence[int], names: Sequence[str], found: NoPa
             if (described := _describe(name, size, walk)) is not None:
                 kinds.append(described[0])
                 reasons.append(described[1])
+    elif (pair := _diagonal(origin, shape, names)) is not None:
+        return NoPatternError("diagonal", f"it takes the diagonal of axes {pair[0]} and {pair[1]}")
     elif not np.bincount(origin.reshape(-1), minlength=int(np.prod(shape))).all():
         kinds.append("slice")
         reasons.append("it leaves out a part of the input")
@@ -71,6 +74,13 @@ def _walks(origin: Any, shape: Sequence[int]) -> list[Any] | None:
         start = tuple(slice(None) if axis in along else 0 for axis in range(origin.ndim))
         walks.append(np.atleast_1d(index[start]))
     return walks
+
+
+def _diagonal(origin: Any, shape: Sequence[int], names: Sequence[str]) -> tuple[str, str] | None:
+    """Two axes of which the same index is read everywhere."""
+    indices = [origin // stride % size for stride, size in zip(strides_of(shape), shape, strict=True)]
+    moving = [(name, index) for name, index in zip(names, indices, strict=True) if np.ptp(index)]
+    return next(((a, b) for (a, one), (b, other) in combinations(moving, 2) if np.array_equal(one, other)), None)
 
 
 def _describe(name: str, size: int, walk: Any) -> tuple[str, str] | None:

@@ -133,7 +133,7 @@ def _edit(source: Source, group: Sequence[Chain]) -> _Edit:
     if discovery is None:
         raise UnsureError(f"no pattern: {chain.reason}")
     if discovery.operation != "rearrange":
-        raise UnsureError(f"it is a {discovery.operation}, and only a rearrange is written")
+        raise UnsureError(f"{discovery.operation}, and only rearrange is written")
     if len({one.discovery.pattern if one.discovery else None for one in group}) > 1:
         raise UnsureError("it ran as several patterns")
     if not all(one.recorded for one in group):
@@ -216,6 +216,8 @@ def _check_arguments(link: Link, chain: Chain, sizes: Sequence[Mapping[str, int]
     Raises:
         UnsureError: they hold a number that may hold at this shape only, or do more than tell a number.
     """
+    if link.word in _VIEWS and _placed(link.arguments, len(chain.steps[link.step].sizes)) is None:
+        raise UnsureError("a shape is computed, and may have another length elsewhere")
     for node in (node for argument in link.arguments for node in nodes(argument)):
         if isinstance(node, cst.Call) and _called(node) not in _HARMLESS:
             raise UnsureError(f"an argument calls {_called(node)}, which may do more than tell a size")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from einops_arch.discovery.structure import NoPatternError, Structure
@@ -58,6 +59,11 @@ def explore(probe: Probe, base: Sizes) -> list[Sample]:
         for size in _other_sizes(at, name, _PRIMES[place % len(_PRIMES)]):
             if len(found) < 2 and (one := sample(probe, {**at, name: size})) is not None:
                 found.append(one)
+        # A part of the size more, for code that is right at its multiples only.
+        if len(found) == 2 and all(one.sizes[name] % at[name] == 0 for one in found):
+            parts = [part for part in (2, 3, 4, 5) if at[name] % part == 0]
+            more = (sample(probe, {**at, name: at[name] + at[name] // part}) for part in parts)
+            found += islice((one for one in more if one is not None), 1)
         # With -1 in it the code may run if the first axis makes up for a size that does not fit.
         if not found and place and (sizes := _made_up(at, name)) and (one := sample(probe, sizes)) is not None:
             found.append(one)

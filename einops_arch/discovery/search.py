@@ -11,7 +11,7 @@ from einops_arch.discovery.naming import name_axes, write_side
 from einops_arch.discovery.result import Trap
 from einops_arch.discovery.sampling import MOST, Probe, Sample, Sizes, explore, sample
 from einops_arch.discovery.sizes import Rule, find_rules
-from einops_arch.discovery.structure import NoPatternError, Structure
+from einops_arch.discovery.structure import COMPUTES, NoPatternError, Structure
 from einops_arch.discovery.values import shapes_of
 
 __all__ = ["Found", "Prove", "search"]
@@ -87,7 +87,12 @@ class Found:
 
 
 def search(
-    probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ...], ...], start: Sizes | None = None
+    probe: Probe,
+    prove: Prove,
+    base: Sizes,
+    inputs: tuple[tuple[str, ...], ...],
+    start: Sizes | None = None,
+    unproven: str = COMPUTES,
 ) -> Found:
     """The pattern that explains the most shapes, the one at the given sizes if two explain as many.
 
@@ -97,19 +102,22 @@ def search(
         base: the sizes that were asked about.
         inputs: the names of the axes of each input.
         start: smaller sizes to look at first.
+        unproven: what to say of a function that a structure was found for, but no pattern gives its values.
 
     Raises:
         NoPatternError: there is no pattern at the given sizes.
     """
     if start is not None and start != base:
         try:
-            return _search(probe, prove, base, inputs, start)
+            return _search(probe, prove, base, inputs, start, unproven)
         except NoPatternError:
             pass  # what is said about it is said of the shape that was asked about
-    return _search(probe, prove, base, inputs, base)
+    return _search(probe, prove, base, inputs, base, unproven)
 
 
-def _search(probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ...], ...], start: Sizes) -> Found:
+def _search(
+    probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ...], ...], start: Sizes, unproven: str
+) -> Found:
     samples = explore(probe, start)
     best, explained = None, list[Sample]()
     for found in _candidates(samples, inputs):
@@ -119,7 +127,7 @@ def _search(probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ..
         if best is None or (-found.accidents(base), len(good)) > (-best.accidents(base), len(explained)):
             best, explained = found, good
     if best is None:
-        raise NoPatternError("values", "where it puts an element depends on the values")
+        raise NoPatternError("computes", unproven)
     tried = [base]
     for sizes in _fresh_sizes(best, samples, base):
         proven = _proves(prove, best, sizes)

@@ -14,7 +14,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Groups", "NoPatternError", "Structure", "decompose", "strides_of"]
+__all__ = ["COMPUTES", "Groups", "NoPatternError", "Structure", "decompose", "strides_of"]
+
+COMPUTES = "it computes new values"
+"""What is said of a function when nothing more is known of it."""
 
 Groups: TypeAlias = tuple[tuple[int, ...], ...]
 """For each axis of an array the elementary axes in it, outermost first; the empty tuple for an axis of size 1."""
