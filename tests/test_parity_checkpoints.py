@@ -13,6 +13,7 @@ import safetensors
 import torch
 from flax import nnx
 
+import einops_arch
 from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import Checkpoint, format_of, read_checkpoint, write_checkpoint
 from einops_arch.checkpoints.destination import replacing
@@ -111,6 +112,7 @@ def test_safetensors_own_readers_agree(tmp_path):
             assert tensor.contiguous().view(torch.uint8).numpy().tobytes() == np.ascontiguousarray(array).tobytes()
     assert facts["format"] == "pt"
     assert (facts["framework"], facts["architecture"]) == ("torch", "convnet")
+    assert facts["einops_arch_version"] == einops_arch.__version__
     assert json.loads(facts["config"])["hidden"] == 7
 
 

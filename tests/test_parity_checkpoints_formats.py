@@ -176,6 +176,33 @@ def test_we_read_the_state_of_nnx_that_orbax_writes(tmp_path):
         assert same_bits(reader.read("kernel"), np.asarray(model.kernel[...]))
 
 
+def test_a_bin_is_a_pt(tmp_path):
+    torch.save({"weight": torch.arange(6.0).reshape(2, 3)}, tmp_path / "x.bin")
+    assert read_checkpoint(tmp_path / "x.bin").tensors["weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_an_orbax_folder_that_points_elsewhere(tmp_path):
+    folder = write(tmp_path, "orbax", {"layer": np.ones(3, "float32")})
+    path = folder / "_METADATA"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["use_ocdbt"] = False
+    (entry,) = data["tree_metadata"].values()
+    for name in ("../secret", "..", "/etc"):
+        entry["key_metadata"][0]["key"] = name
+        path.write_text(json.dumps(data), encoding="utf-8")
+        with pytest.raises(CheckpointError, match=f"not a whole Orbax checkpoint: '{name}' points outside of the"):
+            open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("place", ["one.safetensors", "shards.hf", "one.pt", "folder.dcp", "orbax"])
+def test_progress_is_told_of_every_byte(place, tmp_path):
+    told = []
+    arrays = {"a": np.ones((300, 300), "float64"), "b": np.zeros(7, "int8"), "c": np.float32(1).reshape(())}
+    facts = {"framework": "flax" if place == "orbax" else "torch"}
+    write_tensors(tmp_path / place, MemoryReader(arrays, facts), progress=told.append)
+    assert sum(told) >= sum(value.nbytes for value in arrays.values())
+
+
 @pytest.mark.parametrize("writes", ["safetensors", "bin"])
 def test_a_folder_of_the_hub_without_an_index(writes, tmp_path):
     value = {"weight": torch.arange(6.0).reshape(2, 3)}

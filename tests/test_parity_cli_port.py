@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from test_parity_cli import invoke, refused
 
 from einops_arch import architectures
 from einops_arch.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from einops_arch.cli import output
 from einops_arch.parity import randomize
 from einops_arch.port.arrays import same_bits
 
@@ -295,3 +299,73 @@ def test_a_source_that_is_not_there_or_no_checkpoint(tmp_path):
         f"error: {numbers}: expected a state dict, or one under state_dict, "
     )
     assert names_in(tmp_path) == ["folder", "notes.txt", "numbers.pt"]
+
+
+def test_a_dcp_folder_there_and_back(weights, tmp_path):
+    network = ("--arch", "convnet", "--preset", "tiny")
+    assert invoke("port", weights, tmp_path / "a.dcp", "--to", "torch", "--check", *network).exit_code == 0
+    assert invoke("port", tmp_path / "a.dcp", tmp_path / "b", "--to", "flax", "--format", "orbax").exit_code == 0
+    back = invoke("port", tmp_path / "b", tmp_path / "c.pth", "--to", "torch", "--check")
+    assert back.exit_code == 0, back.output
+    state, found = state_of_file(weights), state_of_file(tmp_path / "c.pth")
+    assert set(found) == set(state)
+    assert all(torch.equal(value, found[name]) for name, value in state.items())
+
+
+def state_of_file(path):
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_what_the_system_refuses_ends_with_exit_code_2(weights, tmp_path, monkeypatch):
+    network = ("--to", "flax", "--arch", "convnet", "--preset", "tiny", "--force")
+    before, there = weights.read_bytes(), tmp_path / "there.safetensors"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    loop = tmp_path / "loop"
+    assert refused("port", loop, there, *network).endswith("cannot be read: Too many levels of symbolic links")
+    assert refused("port", weights, loop / "x.safetensors", *network).endswith("Too many levels of symbolic links")
+    link = tmp_path / "link.pt"
+    link.symlink_to(weights)
+    same = refused("port", weights, link, "--to", "torch", *network[2:])
+    assert same.endswith(f"it is, or holds, the source {weights}")
+    real = os.open
+
+    def full(path, flags, *rest, **options):
+        new = flags & os.O_CREAT
+        return real("/dev/full" if new else path, flags & ~(os.O_CREAT | os.O_EXCL), *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        assert refused("port", weights, there, *network) == (
+            f"error: {there} cannot be written: No space left on device"
+        )
+
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        # Root may read everything, so the system is made to say no.
+        patch.setattr(os, "open", forbidden)
+        assert refused("port", weights, there, *network) == f"error: {weights}: cannot be read: Permission denied"
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", broken)
+        assert "the file cannot be read: Input/output error" in refused("port", weights, there, *network)
+    assert weights.read_bytes() == before
+    assert names_in(tmp_path) == ["link.pt", "loop", "weights.pt"]
+
+
+def test_the_bar_has_bytes_rate_and_time_left(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(output, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120))
+    with output.bytes_bar("Writing x.safetensors", 2_000_000) as advance:
+        advance(1_000_000)
+        advance(500_000)
+    text = screen.getvalue()
+    assert "Writing x.safetensors" in text
+    assert "1.5/2.0 MB" in text
+    assert "MB/s" in text or "?" in text
+    assert "0:00:0" in text

@@ -92,9 +92,13 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
             _put(temporary, path, folder / "old", force=force)
             sync(path.parent)
     except OSError as error:
-        if isinstance(error, DestinationError):
+        if not isinstance(error, DestinationError):
+            raise DestinationError(f"{path} cannot be written: {error.strerror or error}") from error
+        if str(path) in str(error):
             raise
-        raise DestinationError(f"{path} cannot be written: {error.strerror or error}") from error
+        # A file knows its own name, and not where it will be.
+        place = path.parent if str(error).startswith(path.name) else path
+        raise DestinationError(f"{place}{os.sep}{error}") from error
 
 
 def work_folder(path: Path) -> Path:
