@@ -22,6 +22,7 @@ NN = torch.nn
 RNGS = nnx.Rngs(0)
 IMAGE = random_numbers("image", (2, 6, 4, 8))
 ROWS = random_numbers("rows", (3, 5, 12))
+KERNEL = random_numbers("kernel", (4, 6, 3, 2))
 
 
 def module(function):
@@ -184,6 +185,19 @@ def test_a_flipped_kernel():
 
     said = cause(torch_layer, layer, IMAGE, axes="b c h w", spoil=spoil)
     assert said == ("the network: explained by PyTorch's weights: weight is flipped along its spatial axes in Flax")
+
+
+def test_a_kernel_that_is_flipped_by_hand():
+    """What jax calls a convolution turns no kernel round, and what scipy calls one does."""
+
+    def convolve(x):
+        kernel = jnp.asarray(KERNEL.transpose(2, 3, 1, 0), x.dtype)
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    torch_side = module(lambda x: F.conv2d(x, torch.from_numpy(KERNEL).to(x.dtype).flip(2, 3)))
+    layouts = {"": "b c h w -> b h w c"}
+    said = cause(torch_side, flax_module(convolve), IMAGE, axes="b c h w", layouts=layouts)
+    assert said.startswith("the network: explained by a kernel that is flipped along its spatial axes")
 
 
 class TorchHeads(NN.Module):

@@ -156,6 +156,19 @@ def test_the_models_are_left_alone():
     assert differences(before, models) == []
 
 
+def test_the_models_are_left_alone_where_causes_are_looked_for():
+    models = pair()
+    models[1].bn.epsilon = 1e-3
+    models[1].head.bias[...] = -models[1].head.bias[...]
+    modules = [id(one) for _, one in nnx.iter_modules(models[1])]
+    before = snapshot(*models)
+    report = compare(*models, IMAGE, axes="b c h w", mode="train")
+    assert [one.partition(":")[0] for one in report.causes] == ["bn", "head"]
+    assert differences(before, models) == []
+    # Where modules were replaced, that was in copies.
+    assert [id(one) for _, one in nnx.iter_modules(models[1])] == modules
+
+
 class TorchFails(TorchNet):
     def forward(self, x):
         super().forward(x)
