@@ -73,7 +73,8 @@ def _recorded(
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
     run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
     stated = known(trace, tensors)
-    layouts, input_layouts = (one(trace, two.flax_modules, stated) for one in (resolve, resolve_inputs))
+    layouts = resolve(trace, two.flax_modules, stated)
+    input_layouts = resolve_inputs(trace, two.flax_modules, stated)
     run.calls = [one if one.path in wanted else dataclasses.replace(one, arrays=()) for one in run.calls]
     del trace, tensors, stated
     give_back(ours)
@@ -101,7 +102,7 @@ def _sentences(found: Sequence[Found]) -> list[str]:
 
 def _of_statistics(ours: Any, theirs: Any, two: Two, report: Report, steps: int, *, alone: bool) -> list[str]:
     """Causes of running statistics that differ; beside others, only where something explains them."""
-    found = []
+    found: list[str] = []
     for row in report.statistics:
         if row.verdict is Verdict.SEMANTIC:
             said = explain_statistic(ours, theirs, two, row.path, steps)
