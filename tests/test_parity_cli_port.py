@@ -128,7 +128,8 @@ def test_what_the_file_does_not_say_is_asked_for(weights, tmp_path):
         "or --config FILE"
     )
     assert refused("port", weights, there, "--to", "flax", "--arch", "convent", "--preset", "tiny") == (
-        "error: no architecture is named 'convent': did you mean 'convnet'?"
+        "error: no architecture and no preset is named 'convent': did you mean 'convnet' or 'convnet_mnist' or "
+        "'convnet_digits'?"
     )
     assert names_in(tmp_path) == ["weights.pt"]
 

@@ -87,7 +87,21 @@ def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | Non
 
 
 def without_values(config: Config, *, rngs: nnx.Rngs | None = None) -> Any:
-    """The abstract network of a config, with random streams that are not: its weights are all that is to be filled."""
+    """The Flax network of a config with shapes in the place of weights, to be filled by `einops_arch.checkpoints.load`.
+
+    It takes no memory, and no weight is drawn only to be replaced. Its random streams have values.
+
+    Args:
+        config: the config of a registered architecture.
+        rngs: random streams of dropout, as `from_state` has them; `nnx.Rngs(0)` if left out.
+
+    Raises:
+        UnknownArchitectureError: the config's class is not in the registry.
+
+    >>> from einops_arch.architectures import ConvNetConfig
+    >>> without_values(ConvNetConfig()).fc1.kernel.get_value()
+    ShapeDtypeStruct(shape=(320, 50), dtype=float32)
+    """
     model = architectures.of_config(config).abstract_flax_model(config)
     rngs = rngs or nnx.Rngs(0)
     for _, module in named_modules(model):

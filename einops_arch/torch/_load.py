@@ -18,6 +18,7 @@ from einops_arch.checkpoints.tensors import TensorInfo, numpy_dtype
 from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError, MissingFrameworkError
 from einops_arch.port.axes import specs_of, torch_axes
 from einops_arch.port.plan import check_state, problems_error
+from einops_arch.port.transfer import torch_kind
 
 __all__ = ["load_onto"]
 
@@ -72,7 +73,7 @@ def _stored(model: nn.Module, targets: State, reader: Reader) -> dict[str, str]:
     """
     groups = _groups(targets)
     present = {name: _Shaped(reader.info(name)) for name in reader.names()}
-    expected = {name: (tuple(tensor.shape), _kind(tensor)) for name, tensor in targets.items()}
+    expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
     state: Any = present
     missing, unexpected, problems = check_state(expected, state)
     tied = {name: group for group in groups for name in group}
@@ -263,14 +264,6 @@ def _local(tensor: Any) -> Tensor:
 
 def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _kind(tensor: Tensor) -> str:
-    if tensor.dtype.is_floating_point:
-        return "floating-point"
-    if tensor.dtype.is_complex:
-        return "complex"
-    return "boolean" if tensor.dtype == torch.bool else "integer"
 
 
 class _Shaped:
