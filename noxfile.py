@@ -162,6 +162,20 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "--backend", "parity", *paths, *session.posargs)
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Cores, layers and networks beside what users would pick instead (-- arguments of `einops-arch bench`)."""
+    install(session, "bench-cpu")
+    session.run("python", "-m", "einops_arch", "bench", *session.posargs)
+
+
+@nox.session(name="bench-compare")
+def bench_compare(session: nox.Session) -> None:
+    """What became slower between two runs (-- OLD.json NEW.json, as `bench --json FILE` writes them)."""
+    install(session, "bench-cpu")
+    session.run("python", "-m", "einops_arch", "bench-compare", *session.posargs)
+
+
 @nox.session(name="bench-checkpoints")
 def bench_checkpoints(session: nox.Session) -> None:
     """Port checkpoints of 1 to 6 GiB and hold time and memory to their bounds (-- arguments of the benchmark)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PREFIXES = ("core", "torch", "flax", "parity", "oracles")
+PREFIXES = ("core", "torch", "flax", "parity", "oracles", "bench")
 # What the doctests of a file in the package need, by the start of its path; everything else needs numpy only.
 DOCTESTS = {
     "torch/": "torch",
@@ -15,6 +15,11 @@ DOCTESTS = {
     "discovery/torch_": "torch",
     "discovery/jax_": "flax",
     "cli/": "parity",
+    # These import what the benchmark compares with; the rest of it needs no more than parity has.
+    "bench/both": "bench",
+    "bench/jax_cores": "bench",
+    "bench/torch_cores": "bench",
+    "bench/": "parity",
     "port/transfer.py": "parity",
     "port/optimizer": "parity",
 }

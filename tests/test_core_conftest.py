@@ -65,7 +65,7 @@ def test_an_unknown_prefix_is_an_error(project):
     code, output = run(project, "--backend", "numpy")
     assert code == pytest.ExitCode.USAGE_ERROR
     assert (
-        "test_cores.py: the prefix 'cores' is none of core, torch, flax, parity, oracles;"
+        "test_cores.py: the prefix 'cores' is none of core, torch, flax, parity, oracles, bench;"
         " name the file test_<prefix>_<topic>.py"
     ) in output
 

@@ -415,3 +415,37 @@ def demo(
 
     if not run_demo(output, quick=quick, as_json=as_json):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Words that a row has, as in 'vit torch'.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Of every library, on a CPU.")] = 2,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write every number, versions and the machine.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write a page with charts.")] = None,
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and samples: under two minutes.")] = False,
+) -> None:
+    """Measure cores, layers and networks beside what users would pick instead."""
+    from einops_arch.cli.benchmarking import run_bench
+
+    options = {"device": device, "threads": threads, "quick": quick}
+    if not run_bench(tuple(names or ()), json_file=json_file, page=page, **options):
+        raise typer.Exit(1)
+
+
+@app.command("bench-compare")
+def bench_compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json", help="What `bench --json` wrote before.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="What it wrote after.")],
+) -> None:
+    """Say what became slower by more than the spread of two runs (exit code 1 if something did)."""
+    from einops_arch.cli.benchmarking import run_compare
+
+    if not run_compare(old, new):
+        raise typer.Exit(1)
