@@ -311,7 +311,15 @@ def test_an_input_that_is_not_used_is_named():
     assert error.value.kind == "unused"
 
 
-def test_heads_that_are_as_large_as_their_number_are_a_trap():
+def test_axes_that_are_swapped_where_heads_are_as_large_as_their_number_are_a_trap():
+    found = discover(lambda x: x.reshape(*x.shape[:2], x.shape[3], x.shape[2]), "b n heads k", (2, 5, 4, 4))
+    assert [trap.kind for trap in found.traps] == ["equal sizes"]
+    assert found.traps[0].text.startswith(
+        "the code is 'b n heads k -> b n heads k' only while heads = k; at shape (2, 5, "
+    )
+
+
+def test_constants_of_the_code_are_told_from_what_follows():
     # The two factors are swapped: right only where both are 4.
     found = discover(lambda x: x.reshape(*x.shape[:2], -1, 4).swapaxes(2, 3), "b n c", (2, 5, 16))
     assert dict(found.equals) == {"c1": "c / 4", "c2": "4"}

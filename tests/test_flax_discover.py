@@ -131,3 +131,21 @@ def test_a_loop_is_run_as_a_whole():
         if chain.pure and len(chain.shapes[0]) == 2 and 1 not in chain.shapes[0]
     ]
     assert chain.discovery.pattern == "b c -> c b"
+
+
+def test_other_shapes_are_run_in_numpy_with_what_jax_gives():
+    from einops_arch.discovery.jax_quick import Quick
+
+    def function(x, y):
+        z = jnp.concatenate([jnp.swapaxes(x, 0, 1)[::-1, :, 1:4:2], x.transpose(1, 0, 2)[:, :, :2]], 2)
+        z = jnp.einsum("nbk,bjk->bnj", jnp.broadcast_to(z[None], (3, *z.shape)).mean(0), y[:, :, :4] * 2)
+        return jnp.squeeze(z[:, None], 1).max(0), jax.jit(jnp.sum)(z), z.min((0, 1)), jnp.prod(z, 2).reshape(-1)
+
+    random = np.random.default_rng(0)
+    values = [random.standard_normal(shape) for shape in ((2, 5, 7), (2, 3, 4))]
+    quick = Quick(function)(values)
+    for mine, theirs in zip(quick, function(*map(jnp.asarray, values)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    assert Quick(jnp.sin)(values[:1]) is None
+    # What looks at its values is left to jax, which says what is wrong with it.
+    assert Quick(lambda x: x if x.sum() > 0 else -x)(values[:1]) is None

@@ -36,7 +36,8 @@ class Runner:
         self.function = function
         self.backend = backend
         self.dtype: str | None = None
-        self.runs = 0
+        self.quick: Callable[[Sequence[Any]], tuple[Any, ...] | None] | None = None
+        self.settled: tuple[tuple[int, ...], ...] = ()
 
     def settle(self, values: Sequence[Any]) -> None:
         """Find the framework and the dtype that the function takes, with these values.
@@ -68,8 +69,8 @@ class Runner:
             shapes = " and ".join(str(np.shape(value)) for value in values)
             raise DiscoveryError(f"discover: the function fails at shape {shapes}; {'; '.join(failures)}", kind="fails")
         self.backend, self.dtype, first = works[0]
-        if self.backend == "jax" and self.dtype == "float64" and not _jax_has_float64():
-            self.dtype = "float32"
+        if self.backend == "jax":
+            self._settle_jax(values)
         for other, _, outputs in works[1:]:
             if not _equal(first, outputs) and _equal(first, self(*values)):
                 raise DiscoveryError(
@@ -78,9 +79,22 @@ class Runner:
                     kind="backend",
                 )
 
+    def _settle_jax(self, values: Sequence[Any]) -> None:
+        import jax
+
+        from einops_arch.discovery.jax_quick import Quick
+
+        if self.dtype == "float64" and not jax.config.jax_enable_x64:
+            self.dtype = "float32"
+        self.quick, self.settled = Quick(self.function), tuple(np.shape(value) for value in values)
+
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         """The outputs as numpy arrays, for numpy values."""
-        self.runs += 1
+        if self.quick is not None and tuple(np.shape(value) for value in values) != self.settled:
+            with np.errstate(all="ignore"):
+                outputs = self.quick([np.array(value, self.dtype, order="C") for value in values])
+            if outputs is not None:
+                return outputs
         return self._call(values, self.backend, self.dtype)
 
     def _call(self, values: Sequence[Any], backend: str | None, dtype: str | None) -> tuple[Any, ...]:
@@ -127,12 +141,6 @@ def _to(value: Any, backend: str | None, dtype: str | None) -> Any:
         # Without x64 jax makes float32 of it, and would warn if asked for float64.
         return jnp.asarray(value)
     return value
-
-
-def _jax_has_float64() -> bool:
-    import jax
-
-    return bool(jax.config.jax_enable_x64)
 
 
 def _from(value: Any) -> Any:
