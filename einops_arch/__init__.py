@@ -7,50 +7,50 @@ frameworks in `einops_arch.port`, and the evidence that two models are the same 
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from einops_arch.errors import (
-    CheckpointError,
-    ConfigError,
-    DestinationError,
-    DiscoveryError,
-    DtypeError,
-    EinopsArchError,
-    IndexRangeError,
-    MissingFrameworkError,
-    ParityError,
-    PatternError,
-    PortError,
-    ShapeError,
-    UnknownArchitectureError,
-)
-from einops_arch.functional import (
-    AXES,
-    channel_shuffle,
-    channel_unshuffle,
-    content_loss,
-    depth_to_space,
-    flatten_features,
-    flatten_sequence,
-    gram_matrix,
-    merge_directions,
-    merge_heads,
-    patchify,
-    space_to_depth,
-    split_directions,
-    split_heads,
-    style_loss,
-    to_channels_first,
-    to_channels_last,
-    total_variation,
-    unflatten_features,
-    unflatten_sequence,
-    unpatchify,
-    upsample_nearest,
-)
 
 if TYPE_CHECKING:
     from einops_arch.discovery import discover, discover_model
+    from einops_arch.errors import (
+        CheckpointError,
+        ConfigError,
+        DestinationError,
+        DiscoveryError,
+        DtypeError,
+        EinopsArchError,
+        IndexRangeError,
+        MissingFrameworkError,
+        ParityError,
+        PatternError,
+        PortError,
+        ShapeError,
+        UnknownArchitectureError,
+    )
+    from einops_arch.functional import (
+        AXES,
+        channel_shuffle,
+        channel_unshuffle,
+        content_loss,
+        depth_to_space,
+        flatten_features,
+        flatten_sequence,
+        gram_matrix,
+        merge_directions,
+        merge_heads,
+        patchify,
+        space_to_depth,
+        split_directions,
+        split_heads,
+        style_loss,
+        to_channels_first,
+        to_channels_last,
+        total_variation,
+        unflatten_features,
+        unflatten_sequence,
+        unpatchify,
+        upsample_nearest,
+    )
 
 __all__ = [
     "__version__",
@@ -97,9 +97,15 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what most users never call when it is asked for."""
-    if name in {"discover", "discover_model"}:
-        from einops_arch import discovery  # noqa: PLC0415 it would make `import einops_arch` slower for all
+    """Import a name when it is asked for first: `import einops_arch` then costs no more than `import einops`."""
+    if name in {"errors", "functional"}:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "errors" if name.endswith("Error") else "discovery" if name.startswith("discover") else "functional"
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value
 
-        return getattr(discovery, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

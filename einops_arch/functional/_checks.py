@@ -6,7 +6,6 @@ A wrong argument is a `ConfigError`, an array that does not fit is a `ShapeError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +38,8 @@ def check_choice(core: str, name: str, value: object, known: Sequence[str]) -> N
     if value in known:
         return
     expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+    import difflib  # noqa: PLC0415 - only when there is an error: `import einops_arch` stays as light as einops
+
     spellings = {word.casefold(): word for word in known}
     spellings.update({alias: word for alias, word in _ALIASES.items() if word in known})
     nearest = difflib.get_close_matches(str(value).casefold(), spellings, n=1)
