@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ROOT / "backends"
-NAMES = ["bench-cpu", "jax-cpu", "jax-cuda", "numpy", "oracles-cpu", "parity-cpu", "parity-cuda", "torch-cpu", "torch-cuda"]
+NAMES = ["bench-cpu", "jax-cpu", "jax-cuda", "numpy", "oracles-cpu", "parity-cpu", "parity-cuda"]
+NAMES += ["torch-cpu", "torch-cuda"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 

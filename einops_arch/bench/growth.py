@@ -150,7 +150,8 @@ def _compile_times() -> Iterator[dict[str, Any]]:
     for name, (axis, settings) in depths.items():
         seconds = []
         for fields in settings.values():
-            config = dataclasses.replace(by_name[name].config(), **fields)
+            config: Any = by_name[name].config()
+            config = dataclasses.replace(config, **fields)
             start = time.perf_counter()
             compiled_call(by_name[name], config, 1)
             seconds.append(time.perf_counter() - start)

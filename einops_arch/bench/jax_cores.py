@@ -75,7 +75,8 @@ def _gram() -> Iterator[Case]:
         bar = Bar(0.7 if large else 1.0, ("jnp.einsum",))
         make = partial(_gram_work, shape)
         yield Case("gram_matrix", "jax", _text(shape), "jit, large", make, bar, quick=not large)
-    for setting, options in {"forward + backward": {"backward": True}, "bfloat16": {"dtype": "bfloat16"}}.items():
+    more: dict[str, dict[str, Any]] = {"forward + backward": {"backward": True}, "bfloat16": {"dtype": "bfloat16"}}
+    for setting, options in more.items():
         make = partial(_gram_work, GRAM_SHAPES[0], **options)
         yield Case("gram_matrix", "jax", _text(GRAM_SHAPES[0]), f"jit, large, {setting}", make)
 

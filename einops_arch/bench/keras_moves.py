@@ -45,7 +45,7 @@ def _plan(pattern: str, shape: tuple[int, ...], sizes: tuple[tuple[str, int], ..
     left, right = (ParsedExpression(side).composition for side in pattern.split("->"))
     known = dict(sizes)
     for names, size in zip(left, shape, strict=True):
-        (missing,) = [name for name in names if name not in known] or [None]
+        missing = next((name for name in names if name not in known), None)
         rest = 1
         for name in names:
             rest *= known.get(name, 1)

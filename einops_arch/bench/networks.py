@@ -36,9 +36,10 @@ class Network:
 
     def config(self, *, shallow: bool = False) -> Config:
         """The config, with no dropout: two sides that draw cannot be compared."""
-        config = architectures.get(self.name).config.preset(self.preset)
+        config: Any = architectures.get(self.name).config.preset(self.preset)
         rates = {one.name: 0.0 for one in dataclasses.fields(config) if one.name.endswith("dropout")}
-        return dataclasses.replace(config, **rates, **(self.shallow if shallow else {}))
+        result: Config = dataclasses.replace(config, **rates, **(self.shallow if shallow else {}))
+        return result
 
 
 NETWORKS = (
@@ -68,7 +69,7 @@ def inputs(network: Network, config: Config, batch: int, *, channels_last: bool)
         channels_last: in Flax's axes.
     """
     rng = np.random.default_rng(0)
-    arrays = []
+    arrays: list[np.ndarray] = []
     for axes in config.inputs():
         sizes = {**network.sizes, **axes.sizes, "b": batch}
         shape = [sizes[name] for name in axes.axes.split()]

@@ -134,7 +134,8 @@ class _Drain(threading.Thread):
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(daemon=True)
-        self.pipe, self.lines = pipe, []
+        self.pipe = pipe
+        self.lines: list[str] = []
 
     def run(self) -> None:
         """Keep the lines."""

@@ -10,19 +10,8 @@ from rich.table import Table
 __all__ = ["cells", "growth_table", "ratio_text", "summary", "table", "time_text"]
 
 _STYLES = {"held": "green", "same program": "green", "level": "yellow", "missed": "bold red", "wrong": "bold red"}
-_COLUMNS = (
-    "what",
-    "where",
-    "size",
-    "setting",
-    "ours",
-    "peer",
-    "theirs",
-    "ratio (quartiles)",
-    "floor",
-    "bar",
-    "verdict",
-)
+_COLUMNS = ("what", "where", "size", "setting", "ours", "peer", "theirs", "ratio (quartiles)", "floor", "bar")
+_NUMBERS = {"ours", "theirs", "floor", "bar"}
 
 
 def time_text(seconds: float) -> str:
@@ -60,9 +49,8 @@ def cells(row: dict[str, Any]) -> list[str]:
 def table(rows: Sequence[dict[str, Any]], title: str = "") -> Table:
     """Ours and the quickest of the peers that the bar names, one row each."""
     result = Table(title=title or None, title_justify="left", header_style="bold")
-    for name in _COLUMNS:
-        justify = "right" if name in {"ours", "theirs", "floor", "bar"} else "left"
-        result.add_column(name, justify=justify, overflow="fold")
+    for name in (*_COLUMNS, "verdict"):
+        result.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
     for row in rows:
         if "growth" not in row:
             values = cells(row)

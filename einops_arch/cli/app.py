@@ -434,8 +434,8 @@ def bench(
     """Measure cores, layers and networks beside what users would pick instead."""
     from einops_arch.cli.benchmarking import run_bench
 
-    options = {"device": device, "threads": threads, "quick": quick}
-    if not run_bench(tuple(names or ()), json_file=json_file, page=page, **options):
+    words = tuple(names or ())
+    if not run_bench(words, device=device, threads=threads, json_file=json_file, page=page, quick=quick):
         raise typer.Exit(1)
 
 
