@@ -177,6 +177,14 @@ LEFT = {
         "return x.reshape((1,) * 2 + (2, 12, 5)) + 0",
         "a shape is computed, and may have another length elsewhere",
     ),
+    "a split that is gone in the end": (
+        "k = 3\n    return x.view(-1, k, 4, 5).permute(0, 3, 1, 2).reshape(len(x), -1) + 0",
+        "a size of 3 is none of the pattern's, and may not fit at another shape",
+    ),
+    "a string": (
+        "return x + len(f'{x.transpose(1, 2).sum():.2f}')",
+        "it is inside of an f-string, whose quotes a pattern would end",
+    ),
     "two patterns": (
         "return sum((y.unsqueeze(-1).transpose(1, 2) + 0).sum() for y in (x[0], x))",
         "it ran as several patterns",

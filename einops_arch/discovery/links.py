@@ -141,6 +141,13 @@ class Source:
         """The node that a node is a part of."""
         return self._metadata[ParentNodeProvider].get(node)
 
+    def quoted(self, node: cst.CSTNode) -> bool:
+        """Whether a node is inside of an f-string."""
+        at: cst.CSTNode | None = node
+        while at is not None and not isinstance(at, cst.FormattedString):
+            at = self.parent(at)
+        return at is not None
+
     def line(self, node: cst.CSTNode) -> cst.SimpleStatementLine | None:
         """The line of statements that an expression is in; None in the head of a block or a scope of its own."""
         inner = m.Lambda() | m.CompFor() | m.GeneratorExp() | m.ListComp() | m.SetComp() | m.DictComp()

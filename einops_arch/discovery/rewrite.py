@@ -13,7 +13,7 @@ import io
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -148,6 +148,8 @@ def _edit(source: Source, group: Sequence[Chain]) -> _Edit:
     if "1" in left and "squeeze" not in chain.operations:
         raise UnsureError("an axis of size 1 here may have another size elsewhere")
     site = source.find(chain)
+    if source.quoted(site.links[-1].node):
+        raise UnsureError("it is inside of an f-string, whose quotes a pattern would end")
     _check_between(source, site)
     words = _words(source, site, [_trimmed(one) for one in group], discovery.pattern)
     if not site.lines and _lost(site, [site.links[0].receiver, *(node for _, node in words)]):
@@ -216,8 +218,14 @@ def _check_arguments(link: Link, chain: Chain, sizes: Sequence[Mapping[str, int]
     Raises:
         UnsureError: they hold a number that may hold at this shape only, or do more than tell a number.
     """
-    if link.word in _VIEWS and _placed(link.arguments, len(chain.steps[link.step].sizes)) is None:
-        raise UnsureError("a shape is computed, and may have another length elsewhere")
+    if link.word in _VIEWS:
+        shape = chain.steps[link.step].sizes
+        placed = _placed(link.arguments, len(shape))
+        if placed is None:
+            raise UnsureError("a shape is computed, and may have another length elsewhere")
+        products = _products(sizes[0].values())
+        if odd := [shape[position] for position in placed if shape[position] not in products]:
+            raise UnsureError(f"a size of {odd[0]} is none of the pattern's, and may not fit at another shape")
     for node in (node for argument in link.arguments for node in nodes(argument)):
         if isinstance(node, cst.Call) and _called(node) not in _HARMLESS:
             raise UnsureError(f"an argument calls {_called(node)}, which may do more than tell a size")
@@ -227,6 +235,13 @@ def _check_arguments(link: Link, chain: Chain, sizes: Sequence[Mapping[str, int]
             number = node.evaluated_value
             if number > 1 and not all(number in each.values() for each in sizes):
                 raise UnsureError(f"the number {number} may hold at this shape only")
+
+
+def _products(sizes: Iterable[int]) -> set[int]:
+    found = {1}
+    for size in sizes:
+        found |= {size * one for one in found}
+    return found
 
 
 def _called(node: cst.Call) -> str:
