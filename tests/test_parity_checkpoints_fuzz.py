@@ -99,8 +99,9 @@ def ours(path):
                 found = {name: reader.read(name) for name in reader.names()}
                 for name in reader.tensors:
                     half = tuple((0, size - size // 2) for size in found[name].shape)
-                    part, index = reader.part(name, half), slices(half)
-                    assert part.tobytes() == np.ascontiguousarray(found[name][index]).tobytes(), name
+                    part = reader.part(name, half)
+                    # As bits: a broken file may have bytes in a bool that numpy makes 1 of.
+                    assert part.tobytes() == found[name].view(part.dtype)[(..., *slices(half))].tobytes(), name
                 return found
         except EinopsArchError:
             return None
