@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +141,20 @@ def test_every_fault_in_a_twin_is_caught():
     found = json.loads(result.stdout)
     assert found["all_caught"]
     assert len(found["mutants"]) > 2
+
+
+def test_faults_are_put_in_without_x64_and_without_warnings():
+    """And where one fault is none, because there is one colour, it is left out."""
+    done = subprocess.run(
+        [sys.executable, "-m", "einops_arch", "mutate", "super_resolution"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_ENABLE_X64": "0"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "5 of 5 faults were caught and located" in done.stdout
+    assert "depth-to-space" not in done.stdout
 
 
 def test_wrong_usage_is_one_message():

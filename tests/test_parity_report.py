@@ -117,7 +117,7 @@ def test_the_page_needs_nothing_else_and_is_whole(padded):
 
 def test_names_cannot_write_into_the_page():
     rows = (_row("<b>bold</b>"), _row('"><script>', Verdict.SEMANTIC, math.inf))
-    report = Report(rows, (), notes=("<i>note</i>",), cause="<u>cause</u>")
+    report = Report(rows, (), notes=("<i>note</i>",), causes=("<u>cause</u>",))
     assert {"b", "i", "u", "script"}.isdisjoint(Page(report.to_html()).tags)
 
 

@@ -146,12 +146,15 @@ def catch_mutants(
         **keywords: for `compare`.
     """
     from einops_arch.parity.compare import compare
+    from einops_arch.parity.flax_run import precise
 
     keywords = {"causes": False, "jit": False} | keywords
     if not single:
         torch_model, flax_model = _wide(torch_model, flax_model)
     found = []
-    for mutant in mutate(flax_model, every=every, faults=faults):
+    with precise(double=not single):
+        mutants = list(mutate(flax_model, every=every, faults=faults))
+    for mutant in mutants:
         progress(f"{mutant.fault} at {mutant.path or 'the network'}")
         steps = {"mode": "train", "steps": 2} if mutant.mode == "train" else {}
         report = compare(torch_model, mutant.model, inputs, **(keywords | steps))
@@ -270,7 +273,10 @@ def _lost_bias(module: Any) -> str | None:
 
 
 def _order(module: Any) -> str | None:
-    return _set(module, "order", "DCR" if module.order == "CRD" else "CRD") if hasattr(module, "order") else None
+    # With the channel dropped there is one, and both orders are the same function.
+    if not hasattr(module, "order") or getattr(module, "drop_channel", False):
+        return None
+    return _set(module, "order", "DCR" if module.order == "CRD" else "CRD")
 
 
 def _groups(module: Any) -> str | None:
