@@ -19,10 +19,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 @pytest.fixture(scope="module")
 def pages():
-    """The module that writes the pages of the architectures."""
+    """The module that writes the pages of the architectures; its neighbours can be imported, as mkdocs has it."""
+    sys.path.insert(0, str(ROOT / "docs/hooks"))
     spec = importlib.util.spec_from_file_location("architecture_pages", ROOT / "docs/hooks/architecture_pages.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(ROOT / "docs/hooks"))
     return module
 
 
@@ -69,11 +71,24 @@ def test_an_architecture_gets_its_page_from_the_registry(pages, monkeypatch):
     assert "[another](another.md)" in pages.table()
     page = pages.write("another", f"## Before\n\n{pages.TWINS}\n\n## After\n")
     headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
-    assert headings == ["Before", "The twins", "After", "The config", "The parameters", "Reference"]
+    assert headings == [
+        "Sizes",
+        "Before",
+        "The twins",
+        "The patterns",
+        "After",
+        "The parity report",
+        "The config",
+        "The parameters",
+        "Reference",
+    ]
     for text in (
         "self.config.check_inputs(image, channels_last=True)",
         "| `conv1.weight` | `3 2 3 3` | `conv1.kernel` | `3 3 2 3` | `o i *k -> *k i o` |",
         "| `hidden` | features between the linear layers. | `50` |",
         "::: einops_arch.flax.another.ConvNet",
+        "| `mnist` | 21,840 | 480 k |",
+        "`b c h w -> b (c h w)`; in Flax `b h w c -> b (c h w)`: `flatten`",
+        "| `conv1` | Conv2d | Conv | `2 3 15 10` |",
     ):
         assert text in page

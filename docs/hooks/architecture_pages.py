@@ -14,10 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
+import architecture_parts as parts
 
 from einops_arch import architectures
 from einops_arch.flax.state import port_steps
+from einops_arch.torch._build import without_values
 
 FOLDER = "architectures"
 TWINS = "<!-- twins -->"
@@ -65,7 +66,7 @@ def table() -> str:
         architecture = architectures.get(name)
         config = architecture.config()
         axes = f"{_axes(config.inputs())} → {_axes(config.outputs())}"
-        rows.append(f"| [{name}]({name}.md) | {architecture.summary} | {axes} | {_count(architecture, config):,} |")
+        rows.append(f"| [{name}]({name}.md) | {architecture.summary} | {axes} | {_count(config):,} |")
     return "\n".join(rows)
 
 
@@ -75,15 +76,19 @@ def write(name: str, fragment: str = "") -> str:
     before, _, after = fragment.partition(TWINS)
     summary, _, details = inspect.getdoc(architecture.config).partition("\n")
     details = details.partition("\nArgs:")[0].strip()
-    parts = [
+    page = [
         f"# {architecture.config.MODEL}",
         summary,
         details,
         f"Source: {architecture.source}.",
         _use(architecture),
+        parts.sizes(architecture),
+        parts.tree(architecture),
         before.strip(),
         _twins(architecture),
+        parts.patterns(architecture),
         after.strip(),
+        parts.parity(architecture),
         _config(architecture),
         _parameters(architecture),
         "## Reference",
@@ -95,7 +100,7 @@ def write(name: str, fragment: str = "") -> str:
             )
         ),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in page if part) + "\n"
 
 
 def _use(architecture: architectures.Architecture) -> str:
@@ -164,7 +169,7 @@ def _config(architecture: architectures.Architecture) -> str:
         f"| `{field.name}` | {meanings.get(field.name, '')} | `{field.default!r}` |"
         for field in dataclasses.fields(config)
     ]
-    sizes = ["| preset | what | fields that are not the default | parameters |", "|---|---|---|---|"]
+    sizes = ["| preset | what | fields that are not the default |", "|---|---|---|"]
     for preset, value in made.items():
         changed = [
             f"`{field.name}={getattr(value, field.name)!r}`"
@@ -172,7 +177,7 @@ def _config(architecture: architectures.Architecture) -> str:
             if getattr(value, field.name) != field.default
         ]
         what = inspect.getdoc(getattr(config, preset)).partition("\n")[0]
-        sizes.append(f"| `{preset}` | {what} | {', '.join(changed)} | {_count(architecture, value):,} |")
+        sizes.append(f"| `{preset}` | {what} | {', '.join(changed)} |")
     title = f"## The config\n\n`einops_arch.architectures.{config.__name__}` is frozen and checks itself."
     return "\n\n".join([title, "\n".join(fields), f"`{config.__name__}.preset(name)` gives:", "\n".join(sizes)])
 
@@ -207,11 +212,9 @@ def _steps(architecture: architectures.Architecture, config: architectures.Confi
     return [step for step, _ in port_steps(architecture.abstract_flax_model(config))]
 
 
-def _count(architecture: architectures.Architecture, config: architectures.Config) -> int:
+def _count(config: architectures.Config) -> int:
     """Trained numbers, each counted once where layers share them."""
-    with torch.device("meta"):
-        model = architecture.torch_class()(config)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in without_values(config).parameters())
 
 
 def _arguments(docstring: str) -> dict[str, str]:
