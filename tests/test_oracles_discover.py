@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import oracle_checks  # noqa: F401 - makes torchvision importable
 import pytest
@@ -14,6 +15,7 @@ import torchvision.models as tv
 import transformers
 
 from einops_arch import discover_model
+from einops_arch.discovery.rewrite import diff
 
 IMAGE = (2, 3, 64, 96)
 TORCHVISION = {
@@ -137,6 +139,17 @@ def test_transformers(name):
     config = getattr(transformers, f"{name.removesuffix('Encoder')}Config")(**TRANSFORMERS[name])
     model = getattr(transformers, f"{name}Model")(config)
     check(model, {"input_ids": torch.randint(1, 50, (2, 7))})
+
+
+def test_the_lines_are_those_of_the_library_and_the_diff_is_of_them():
+    chains = discover_model(tv.shufflenet_v2_x0_5(weights=None).eval(), torch.randn(IMAGE)).chains
+    assert {Path(chain.steps[0].file).name for chain in chains} == {"shufflenetv2.py"}
+    found = diff(chains)
+    assert '\n+    x = rearrange(x, "b (c1 c2) h w -> b (c2 c1) h w", c1=groups)\n' in found.text
+    assert {reason for _, reason in found.left} == {
+        "pack, and only rearrange is written",
+        "unpack, and only rearrange is written",
+    }
 
 
 def test_a_vit_b_takes_less_than_20_seconds():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ _IMPLIED = frozenset({"reshape", "broadcast_in_dim"})
 _LAYOUTS = {"conv_general_dilated": "last", "dot_general": "last"}
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _OPAQUE = frozenset({"scan", "while", "cond", "custom_root", "custom_linear_solve"})
-_JAX = (str(Path(jax.__file__).parent), str(Path(contextlib.__file__)), str(Path(functools.__file__)))
-_LIBRARIES = (str(Path(flax.__file__).parent),)
+_JAX = (f"{Path(jax.__file__).parent}{os.sep}", str(Path(contextlib.__file__)), str(Path(functools.__file__)))
+_LIBRARIES = (f"{Path(flax.__file__).parent}{os.sep}",)
 _FORWARDERS = ("_forward_", "api_boundary", "deferring_binary_op")
 _WORDS = (
     *("reshape", "ravel", "flatten", "expand_dims", "squeeze", "broadcast_to", "repeat", "tile", "rearrange"),
@@ -229,7 +230,7 @@ def _step(equation: Any) -> Step:
             if not frame.function_name.startswith(_FORWARDERS):
                 called = frame.function_name
             continue
-        if frame.file_name.startswith(str(Path(einops.__file__).parent)):
+        if frame.file_name.startswith(f"{Path(einops.__file__).parent}{os.sep}"):
             called = "rearrange"
             continue
         return Step(called, frame.file_name, frame.line_num, frame.function_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,11 @@ _NOT_A_CHAIN = {"contiguous", "clone"}
 _FIRST = ("conv", "batch_norm", "pool", "interpolate", "pixel_shuffle", "group_norm", "instance_norm")
 _LAST = ("linear", "layer_norm", "embedding", "rms_norm")
 _HEADS = ("matmul", "bmm", "scaled_dot_product_attention", "baddbmm", "__matmul__")
-_LIBRARY = (str(Path(torch.__file__).parent), str(Path(einops.__file__).parent), str(Path(contextlib.__file__)))
+_LIBRARY = (
+    f"{Path(torch.__file__).parent}{os.sep}",
+    f"{Path(einops.__file__).parent}{os.sep}",
+    str(Path(contextlib.__file__)),
+)
 
 
 @dataclass
