@@ -165,5 +165,10 @@ def test_masks_in_old_files_are_left_out():
     old = {f"h.{layer}.attn.{name}": torch.ones(1) for layer in range(2) for name in ("bias", "masked_bias")}
     state = {**oracle.state_dict(), **old}
     found = recognise({**SMALL, "model_type": "gpt2"}, state)
+    assert {f"transformer.{name}" for name in oracle.state_dict()} | {"lm_head.weight"} == set(
+        found.naming.to_ours(state)
+    )
     ours = torch_side.GPT2(found.config)
     ours.load_state_dict(found.naming.to_ours(state), strict=True)
+    for name, value in oracle.state_dict().items():
+        assert checks.same_bits(ours.state_dict()[f"transformer.{name}"], value), name
