@@ -142,7 +142,8 @@ def test_transformers(name):
 
 
 def test_the_lines_are_those_of_the_library_and_the_diff_is_of_them():
-    chains = discover_model(tv.shufflenet_v2_x0_5(weights=None).eval(), torch.randn(IMAGE)).chains
+    # Three images: with as many as there are groups, no word would be sure to mean the groups.
+    chains = discover_model(tv.shufflenet_v2_x0_5(weights=None).eval(), torch.randn(3, *IMAGE[1:])).chains
     assert {Path(chain.steps[0].file).name for chain in chains} == {"shufflenetv2.py"}
     found = diff(chains)
     assert '\n+    x = rearrange(x, "b (c1 c2) h w -> b (c2 c1) h w", c1=groups)\n' in found.text
