@@ -83,7 +83,7 @@ def test_a_plain_file_and_the_names_in_a_file(photograph, tmp_path):
     path, labels = tmp_path / "resnet.pt", tmp_path / "labels.txt"
     torch.save(ResNet(ResNetConfig.tiny()).state_dict(), path)
     labels.write_text("\n".join(f"thing {n}" for n in range(9)))
-    options = ("--checkpoint", path, "--arch", "resnet", "--preset", "tiny", "--labels", labels, "--top", 1)
+    options = ("--checkpoint", path, "--arch", "resnet_tiny", "--labels", labels, "--top", 1)
     result = invoke("classify", photograph, *options, "--framework", "torch")
     assert result.exit_code == 0, result.output
     _, _, number, name = result.stdout.split(maxsplit=3)

@@ -145,7 +145,7 @@ def port(
     source: Annotated[Path, typer.Argument(help="A checkpoint of any format.")],
     destination: Annotated[Path, typer.Argument(help="A new file or folder; its ending is the format.")],
     to: Annotated[Framework, typer.Option("--to", help="Whose names and layout the destination has.")],
-    arch: Annotated[str | None, typer.Option("--arch", help="The architecture, unless the file says it.")] = None,
+    arch: Annotated[str | None, typer.Option("--arch", help="The network or its size, if no file says it.")] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     rename: Annotated[
@@ -384,7 +384,7 @@ def classify(
         Path, typer.Option("--checkpoint", metavar="PATH", help="A folder as the Hugging Face hub has them, or a file.")
     ],
     framework: Annotated[Framework | None, typer.Option("--framework", help="What it runs in.")] = None,
-    arch: Annotated[str | None, typer.Option("--arch", help="The architecture, unless the file says it.")] = None,
+    arch: Annotated[str | None, typer.Option("--arch", help="The network or its size, if no file says it.")] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     labels: Annotated[
