@@ -13,9 +13,8 @@ from flax.nnx import reprlib
 from jax import Array
 
 from einops_arch import _shell_checks as checks
+from einops_arch.flax._shuffle import shuffled, unshuffled
 from einops_arch.functional import (
-    channel_shuffle,
-    channel_unshuffle,
     depth_to_space,
     gram_matrix,
     patchify,
@@ -92,7 +91,7 @@ class ChannelShuffle(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def __call__(self, x: Array) -> Array:
-        return channel_shuffle(x, self.groups, data_format=self.data_format)
+        return shuffled(x, self.groups, self.data_format)
 
 
 class ChannelUnshuffle(Shell):
@@ -117,7 +116,7 @@ class ChannelUnshuffle(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def __call__(self, x: Array) -> Array:
-        return channel_unshuffle(x, self.groups, data_format=self.data_format)
+        return unshuffled(x, self.groups, self.data_format)
 
 
 class DepthToSpace(Shell):
