@@ -31,7 +31,7 @@ def run(project: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rA", *arguments],
         cwd=project,
-        env=environment | {"COLUMNS": "200"} | variables,
+        env=environment | {"CI": "true"} | variables,  # whole lines, however wide the terminal is
         capture_output=True,
         text=True,
         check=False,
