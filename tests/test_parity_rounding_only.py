@@ -86,3 +86,60 @@ def test_the_norm_of_a_constant_is_zero_but_for_rounding():
             return super().__call__(x) + 1e-10
 
     assert not compare(models[0], Off(3, rngs=RNGS), constant, **settings).passed
+
+
+class TorchMap(NN.Module):
+    """The logistic map, which makes twice as much of an error in every second step."""
+
+    def forward(self, x):
+        return 3.9 * x * (1 - x)
+
+
+class FlaxMap(nnx.Module):
+    rate = 3.9
+
+    def __call__(self, x):
+        return self.rate * x * (1 - x)
+
+
+def magnifying():
+    return (
+        NN.Sequential(NN.Sigmoid(), *(TorchMap() for _ in range(40))),
+        ours.Sequential(ours.Sigmoid(), *(FlaxMap() for _ in range(40))),
+    )
+
+
+ROWS = random_numbers("rows", (600, 2))
+
+
+def test_rounding_that_the_network_magnifies_is_no_difference():
+    models = magnifying()
+    plain = compare(*models, ROWS, causes=False)
+    assert plain.verdict is Verdict.SEMANTIC
+    report = compare(*models, ROWS)
+    report.assert_same_function()
+    assert report.rows[-1].difference == plain.rows[-1].difference > 1e-11
+    assert report.rows[-1].detail == "rounding, magnified"
+    assert report.notes[-1].endswith("it is rounding that the network magnifies")
+
+
+def test_a_fault_in_such_a_network_is_still_one():
+    models = magnifying()
+    models[1][20].rate = 3.9 * (1 + 1e-11)
+    report = compare(*models, ROWS)
+    assert report.verdict is Verdict.SEMANTIC
+    assert [one.partition(":")[0] for one in report.causes] == ["20"]
+
+
+def test_a_fault_between_the_modules_of_such_a_network_is_still_one():
+    models = magnifying()
+
+    class Between(type(models[1])):
+        def __call__(self, x):
+            for n, layer in enumerate(self):
+                x = layer(x * (1 + 1e-11) if n == 35 else x)
+            return x
+
+    report = compare(models[0], Between(*models[1]), ROWS)
+    assert report.verdict is Verdict.SEMANTIC
+    assert [one.partition(":")[0] for one in report.causes] == ["the network"]

@@ -70,13 +70,19 @@ class Found:
     before: str | None = None
 
 
-def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> list[Found]:
+def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> tuple[list[Found], bool]:
     """The modules that are wrong by themselves, in the order in which they go wrong.
+
+    If there are none, and each that differs could be tried, the network as well, then all do the same with the same
+    inputs, and what differs is rounding that the network magnifies.
 
     Args:
         what: the runs.
         wrong: by path of the modules over the limit, the place of their first call that is, in call order.
         say: told what is being tried.
+
+    Returns:
+        What was found, and whether all that differ were seen to be right.
     """
     seeker = _Seeker(what, wrong, say)
     found = seeker.inside("")
@@ -84,13 +90,16 @@ def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None])
         found += seeker.itself("", found)
     order = {one.path: wrong.get(one.path if one.before is None else one.before, 0) for one in found}
     found.sort(key=lambda one: (order[one.path], one.before is None))
-    return found + ([Found("", seeker.given_up)] if seeker.given_up else [])
+    all_right = not found and set(wrong) <= seeker.seen_right
+    return found + ([Found("", seeker.given_up)] if seeker.given_up else []), all_right
 
 
 class _Seeker:
     def __init__(self, what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> None:
         self.what, self.wrong, self.say = what, wrong, say
         self.given_up = ""
+        # Those that give the same with PyTorch's inputs; so do then all inside of them.
+        self.seen_right: set[str] = set()
         self._right: dict[str, bool | None] = {}
         self._outputs: dict[str, tuple[Any, list[str]]] = {}
         self._cases: dict[str, Case] = {}
@@ -120,7 +129,10 @@ class _Seeker:
         # With its modules replaced what is left is its own code, and where that goes wrong can be seen.
         case = self._with_answers(path) or (None if inside else self._with_any_inputs(path))
         self._cases.pop(path, None)
-        if case is None or case.before <= limits.FLOAT64:
+        if case is None:
+            return []
+        if case.before <= limits.FLOAT64:
+            self.seen_right.add(path)
             return []
         self._count += 1
         before = min(case.given_wrongly(), key=lambda one: self.wrong[one], default=None)
@@ -151,6 +163,9 @@ class _Seeker:
                         self._cases[path] = case
                         break
             self._right[path] = found
+            if found:
+                inside = (one for one in self.wrong if one.startswith(f"{path}."))
+                self.seen_right |= {path, *inside}
         return self._right[path]
 
     def _with_any_inputs(self, path: str) -> Case | None:

@@ -39,7 +39,7 @@ def probed(ours: Any, theirs: Any, given: Inputs, options: Options, report: Repo
     """
     if not report.passed:
         return dataclasses.replace(report, notes=(*report.notes, "no probes: the models differ without them"))
-    plainly = dataclasses.replace(options, causes=False, gradients=False, say=lambda text: None)
+    plainly = dataclasses.replace(options, gradients=False, say=lambda text: None)
     rows: list[Row] = []
     notes = list(report.notes)
     for name, inputs in _inputs(given, options):
@@ -62,7 +62,7 @@ def _row(name: str, report: Report, order: int) -> Row:
     every = [row for rows in report.sections.values() for row in rows]
     first = report.first_divergence
     shown = first or max(every, key=lambda row: (row.difference or 0.0, row.ratio or 0.0))
-    said = describe(first) if first is not None else ""
+    said = "; ".join([describe(first), *report.causes[:1]]) if first is not None else ""
     return dataclasses.replace(shown, path=name, torch_type="", flax_type="", order=order, detail=said)
 
 
