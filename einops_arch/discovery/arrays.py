@@ -37,6 +37,7 @@ class Runner:
         self.backend = backend
         self.dtype: str | None = None
         self.quick: Callable[[Sequence[Any]], tuple[Any, ...] | None] | None = None
+        self.smaller: dict[str, int] | None = None
         self.settled: tuple[tuple[int, ...], ...] = ()
 
     def settle(self, values: Sequence[Any]) -> None:

@@ -207,7 +207,9 @@ def _smaller(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -
             return False
         return True
 
-    return shrink(runs, base)
+    if runner.smaller is None:
+        runner.smaller = shrink(runs, base)
+    return runner.smaller
 
 
 def _stacked(runner: Runner) -> Runner:
