@@ -94,6 +94,19 @@ def test_a_difference_has_its_cause_and_exit_code_1():
     assert "padding" in report["cause"]
 
 
+def test_probes_show_what_the_input_hides():
+    """In a padding of SAME there is nothing wrong where sizes are odd."""
+    odd = ("--input", "b c h w=2,2,7,9", "--mode", "eval", "--no-gradients", "--transfer", "--json")
+    arguments = ("verify", "models_of_mine:Stem", "--against", "models_of_mine:same()", *odd)
+    assert invoke(*arguments).exit_code == 0
+    result = invoke(*arguments, "--probes")
+    assert result.exit_code == 1
+    (report,) = json.loads(result.stdout)["reports"]
+    assert report["first_divergence"] == "sizes one smaller"
+    detail = next(row["detail"] for row in report["probes"] if row["path"] == "sizes one smaller")
+    assert "conv: explained by padding=((1, 1), (1, 1)), the Flax module has 'SAME'" in detail
+
+
 def test_a_capture_is_verified_against_a_model_and_another_capture():
     made = invoke("capture", "models_of_mine:Stem", "torch", *SIZES, "--gradients", "--json")
     assert made.exit_code == 0, made.output

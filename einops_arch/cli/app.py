@@ -254,6 +254,9 @@ def verify(
     gradients: Annotated[
         bool, typer.Option("--gradients/--no-gradients", help="Compare the gradients of every parameter.")
     ] = True,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Further inputs and random weights, in which hidden differences show.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="All architectures.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -274,6 +277,7 @@ def verify(
             paths=paths or (),
             modes=modes,
             gradients=gradients,
+            probes=probes,
             transfer=transfer,
             randomize=randomize,
             report=report,
@@ -286,7 +290,7 @@ def verify(
 
     if inputs or layouts or paths or transfer or randomize:
         raise ConfigError("verify: --input, --layout, --path, --transfer and --randomize go with --against")
-    options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
+    options = Options(arch, preset, config, modes, gradients=gradients, probes=probes, as_json=as_json, report=report)
     if not verify_all(targets or [], options, every=every):
         raise typer.Exit(1)
 

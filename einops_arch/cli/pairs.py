@@ -28,6 +28,7 @@ class PairOptions:
         paths: `PATH=OTHER`, where modules have other paths in Flax.
         modes: `"eval"`, `"train"`, or both.
         gradients: compare them as well.
+        probes: compare with further inputs and states as well.
         transfer: carry the weights of the first into the second before.
         randomize: fill the first with weights in which a mistake shows, before.
         report: the HTML file to write.
@@ -39,6 +40,7 @@ class PairOptions:
     paths: Sequence[str] = ()
     modes: Sequence[str] = ("eval",)
     gradients: bool = True
+    probes: bool = False
     transfer: bool = False
     randomize: bool = False
     report: Path | None = None
@@ -63,8 +65,10 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
 
     ours, theirs = _side(target), _side(against)
     recorded = isinstance(ours, str) or isinstance(theirs, str)
-    if recorded and (options.transfer or options.randomize or options.inputs):
-        raise ConfigError("verify: a capture has its weights and inputs, received --transfer, --randomize or --input")
+    if recorded and (options.transfer or options.randomize or options.inputs or options.probes):
+        raise ConfigError(
+            "verify: a capture has its weights and inputs, received --transfer, --randomize, --probes or --input"
+        )
     if options.randomize:
         from einops_arch.parity import randomize
 
@@ -93,6 +97,7 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
                     axes=axes,
                     mode=mode,
                     gradients=options.gradients,
+                    probes=options.probes,
                     steps=3 if mode == "train" else 1,
                     **settings,
                 )

@@ -34,6 +34,7 @@ class Options:
         config: a file with a config.
         modes: `"eval"`, `"train"`, or both.
         gradients: compare gradients as well.
+        probes: compare with further inputs and states as well.
         as_json: print JSON.
         report: the HTML file to write.
     """
@@ -45,6 +46,7 @@ class Options:
     gradients: bool
     as_json: bool
     report: Path | None = None
+    probes: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _verify(target: str, options: Options, say: Callable[[str], None]) -> _Verif
             inputs,
             mode=mode,
             gradients=options.gradients,
+            probes=options.probes,
             steps=3 if mode == "train" else 1,
             progress=say,
         )
