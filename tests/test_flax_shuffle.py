@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import einops_arch
 from einops_arch.flax import ChannelShuffle, ChannelUnshuffle
 from einops_arch.functional import channel_shuffle, channel_unshuffle
 
@@ -97,3 +98,8 @@ def test_it_runs_inside_a_model_under_nnx():
 
     x = array(2, 4, 12)
     np.testing.assert_array_equal(run(nnx.Sequential(ChannelShuffle(3)), x), channel_shuffle(x, 3, **LAST))
+
+
+def test_a_look_at_a_model_still_finds_its_pattern():
+    (chain,) = einops_arch.discover_model(nnx.Sequential(ChannelShuffle(3)), array(2, 4, 15)).chains
+    assert 'rearrange(x, "b n (c1 c2) -> b n (c2 c1)", c1=3)' in str(chain)

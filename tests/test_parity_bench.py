@@ -1,0 +1,211 @@
+"""The benchmark's own parts: what it compares with is the same function, and what it says follows from its numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from einops import rearrange, repeat
+
+from einops_arch import architectures
+from einops_arch.bench import keras_moves
+from einops_arch.bench.case import Bar, Case, Work
+from einops_arch.bench.compare import changes
+from einops_arch.bench.growth import exponent
+from einops_arch.bench.jax_networks import compiled_call
+from einops_arch.bench.jax_programs import compile_for, program_text
+from einops_arch.bench.measure import Effort, side_by_side, spread
+from einops_arch.bench.moves import MOVES
+from einops_arch.bench.networks import NETWORKS, Network
+from einops_arch.bench.page import html_page
+from einops_arch.bench.plain_nnx import plain
+from einops_arch.bench.plain_torch import PLAIN
+from einops_arch.bench.table import summary
+from einops_arch.bench.torch_networks import twin
+from einops_arch.bench.worker import matches, measured, verdict
+from einops_arch.cli import main
+from einops_arch.parity.probes import example_inputs
+
+SHORT = Effort(seconds=0.0, rounds=3, sample=1e-4)
+
+
+def same(a, b):
+    return None if a == b else f"{a} is not {b}"
+
+
+@pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
+def test_every_side_of_a_move_does_the_same(move):
+    for (pattern, shape, by_hand), library in ((move.first, torch), (move.last, jnp)):
+        numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        x = torch.from_numpy(numbers) if library is torch else jnp.asarray(numbers)
+        operation = repeat if move.name == "upsample_nearest" else rearrange
+        expected = operation(numbers, pattern, **move.sizes)
+        np.testing.assert_array_equal(np.asarray(by_hand(x)), expected)
+        split, order, repeats, joined = keras_moves.plan(pattern, shape, tuple(sorted(move.sizes.items())))
+        moved = numbers.reshape(split).transpose(order)
+        for position, count in repeats:
+            moved = np.repeat(np.expand_dims(moved, position), count, axis=position)
+        np.testing.assert_array_equal(moved.reshape(joined), expected)
+
+
+def test_every_architecture_is_measured():
+    assert {network.name for network in NETWORKS} == set(architectures.names())
+    for network in NETWORKS:
+        assert not any(getattr(network.config(), name, 0) for name in ("dropout", "attention_dropout"))
+
+
+TINY = {"convnet": {}, "super_resolution": {}, "style_transfer": {}, "shuffle_unit": {}, "shufflenet": {}}
+TINY |= {"language_model": {}, "sentiment_rnn": {}}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_plain_networks_of_pytorch_are_ours(name):
+    config = Network(name, "tiny", {}).config()
+    ours = twin(config).double()
+    theirs = PLAIN[name](config).double().eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    inputs = [torch.from_numpy(x) for x in example_inputs(config)]
+    inputs = [x.double() if x.is_floating_point() else x for x in inputs]
+    with torch.no_grad():
+        received, expected = ours(*inputs), theirs(*inputs)
+    torch.testing.assert_close(received, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["convnet", "shufflenet", "sentiment_rnn", "vit"])
+def test_the_plain_networks_of_nnx_are_ours(name):
+    network = Network(name, "tiny", {"h": 32, "w": 32, "t": 5})
+    config = network.config()
+    results = {}
+    for side, options in {"ours": {}, "plain": {"layers": plain}}.items():
+        call, program = compiled_call(network, config, 2, **options)
+        results[side] = call(), program_text(program)
+    for ours, theirs in zip(results["ours"][0], results["plain"][0], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    if name in {"shufflenet", "sentiment_rnn"}:  # the layers with forms of their own
+        assert results["ours"][1] != results["plain"][1]
+
+
+def test_equal_programs_are_told_from_others():
+    x = jnp.ones((4, 6))
+    one, other = (program_text(compile_for(f, (x,))) for f in (lambda x: jnp.sin(x) @ x.T, lambda y: jnp.sin(y) @ y.T))
+    assert one == other
+    assert one != program_text(compile_for(lambda x: jnp.cos(x) @ x.T, (x,)))
+    assert not re.search(r"metadata=|source_line", one)
+
+
+def test_sides_are_sampled_in_turn_and_the_order_turns_around():
+    calls = []
+    samples = side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, Effort(0.0, 4, 0.0))
+    assert {name: len(values) for name, values in samples.items()} == {"a": 4, "b": 4}
+    assert "".join(calls[-8:]) == "abbaabba"
+
+
+def test_a_slower_side_has_a_larger_time():
+    sides = {"quick": lambda: time.sleep(0.001), "slow": lambda: time.sleep(0.01)}
+    samples = side_by_side(sides, SHORT)
+    assert max(samples["quick"]) < min(samples["slow"])
+
+
+def test_the_quartiles_are_those_of_numpy():
+    values = list(np.random.default_rng(0).random(11))
+    found = spread(values)
+    np.testing.assert_allclose([found.low, found.median, found.high], np.quantile(values, [0.25, 0.5, 0.75]))
+    assert spread([2.0]).low == spread([2.0]).high == 2.0
+
+
+@pytest.mark.parametrize(
+    ("median", "low", "equal", "limit", "expected"),
+    [
+        (1.0, 0.9, False, 1.0, "held"),
+        (1.1, 0.9, False, 1.0, "level"),
+        (1.1, 1.05, False, 1.0, "missed"),
+        (1.1, 1.05, True, 1.0, "same program"),
+        (0.9, 0.8, True, 0.75, "missed"),
+    ],
+)
+def test_a_verdict_follows_from_the_numbers(median, low, equal, limit, expected):
+    assert verdict(Bar(limit), {"low": low, "median": median, "high": 2.0}, same=equal) == expected
+
+
+def test_results_that_differ_are_found_before_any_clock_runs():
+    row = measured(Case("x", "numpy", "", "", lambda: Work(lambda: 1, {"peer": lambda: 2}, same), Bar(1.0)), SHORT)
+    assert row["verdict"] == "wrong"
+    assert row["error"] == "peer: 1 is not 2"
+    lost = Work(lambda: 1, {"peer": lambda: 1}, same, check=lambda result: f"{result} lies elsewhere")
+    assert measured(Case("x", "numpy", "", "", lambda: lost), SHORT)["error"] == "1 lies elsewhere"
+
+
+def test_the_quickest_of_the_named_peers_counts():
+    peers = {"slow": lambda: time.sleep(0.004), "quick": lambda: None, "named": lambda: time.sleep(0.002)}
+    work = Work(lambda: None, peers, same)
+    assert measured(Case("x", "numpy", "", "", lambda: work, Bar(1.0, ("slow", "named"))), SHORT)["against"] == "named"
+    assert measured(Case("x", "numpy", "", "", lambda: work), SHORT)["against"] == "quick"
+
+
+def test_names_are_words_of_a_row():
+    case = Case("vit", "torch", "vit_tiny", "eager, batch 8, forward", lambda: None)
+    assert matches(case, [])
+    assert matches(case, ["resnet", "vit batch 8"])
+    assert not matches(case, ["vit batch 1"])
+
+
+def run_of(ratio, name="x"):
+    row = {"name": name, "side": "torch", "size": "3", "setting": "eager", "bar": {"limit": 1.0, "against": []}}
+    row |= {"seconds": {"ours": 1e-3, "<peer>": 1e-3}, "against": "<peer>", "verdict": "held"}
+    row |= {"ratios": {"<peer>": dict(zip(("low", "median", "high"), ratio, strict=True))}}
+    grown = {"name": "x", "side": "jax", "size": "b = 1, 2", "setting": "growth with b", "bar": None, "verdict": ""}
+    grown |= {"growth": {"axis": "b", "sizes": [1, 2], "seconds": [1.0, 2.0], "expected": "1"}, "exponent": 1.0}
+    machine = {"processor": "a & b", "cores": 2, "system": "Linux"}
+    options = {"quick": False, "device": "cpu", "threads": 2}
+    facts = {"einops_arch": "0", "when": "now", "took": 60.0, "machine": machine, "versions": {"torch": "2"}}
+    return facts | {"options": options, "rows": [row, grown]}
+
+
+def test_only_what_lies_outside_of_the_spread_has_changed():
+    old = run_of((0.9, 1.0, 1.1))
+    assert changes(old, run_of((1.0, 1.15, 1.3))) == []
+    (slower,) = changes(old, run_of((1.2, 1.3, 1.4)))
+    (faster,) = changes(old, run_of((0.5, 0.6, 0.7)))
+    assert (slower["change"], faster["change"]) == ("slower", "faster")
+    assert changes(old, run_of((1.2, 1.3, 1.4), name="another row")) == []
+
+
+def test_compare_on_the_command_line(tmp_path, capsys):
+    old, new, broken = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "broken.json"
+    old.write_text(json.dumps(run_of((0.9, 1.0, 1.1))))
+    new.write_text(json.dumps(run_of((1.2, 1.3, 1.4))))
+    broken.write_text("[]")
+    assert main(["bench-compare", str(old), str(new)]) == 1
+    assert "slower, times 1.30" in capsys.readouterr().out
+    assert main(["bench-compare", str(old), str(old)]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    assert main(["bench-compare", str(old), str(broken)]) == 2
+    assert "as `bench --json` writes them" in capsys.readouterr().err
+    assert main(["bench-compare", str(old), str(tmp_path / "none.json")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_the_page_shows_every_row_and_lets_nothing_in():
+    page = html_page(run_of((0.9, 1.0, 1.1)))
+    assert page.count("<rect") == 1
+    assert "&lt;peer&gt;" in page
+    assert "<peer>" not in page
+    assert "growth with" not in page or "How the time grows" in page
+    assert "<script" not in page
+    assert summary(run_of((0.9, 1.0, 1.1))["rows"]) == "1 bars: 1 held"
+
+
+def test_without_the_peers_it_says_how_to_get_them(capsys):
+    assert main(["bench", "--quick", "--json", "no/such/folder/x.json"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["bench", "--device", "tpu"]) == 2
+    assert "expected one of cpu, cuda" in capsys.readouterr().err
+
+
+def test_an_exponent_is_the_slope_of_the_logarithms():
+    assert exponent([1, 2, 4, 8], [3 * s**1.5 for s in (1, 2, 4, 8)]) == pytest.approx(1.5)
