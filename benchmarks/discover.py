@@ -3,14 +3,13 @@
 The bounds are 50 milliseconds for a function and 20 seconds for the model, on two cores. The first call in a process
 also loads the framework, and jax compiles for each new shape, so the first call is a number of its own:
 
-    python benchmarks/discover.py            # numpy and torch, and torchvision's ViT-B where it is installed
+    python benchmarks/discover.py            # numpy and torch, and a ViT-B
     python benchmarks/discover.py --jax      # jax too
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from einops_arch import discover, discover_model
+from einops_arch.architectures import ViTConfig
+from einops_arch.torch import ViT
 
 IMAGE = ("b c h w", (2, 48, 32, 33))
 EVEN = ("b c h w", (2, 48, 32, 32))
@@ -89,13 +90,11 @@ def main() -> None:
     for backend in ("numpy", "torch", *(["jax"] if options.jax else [])):
         for name, case in (FUNCTIONS | (OF_TORCH if backend == "torch" else {})).items():
             measure(name, backend, case, options.repeats)
-    if importlib.util.find_spec("torchvision"):
-        from torchvision.models import vit_b_16
-
-        model = vit_b_16(weights=None).eval()
-        start = time.perf_counter()
-        report = discover_model(model, torch.randn(1, 3, 224, 224))
-        print(f"ViT-B: {time.perf_counter() - start:.1f} s, {report.counts}")
+    config = ViTConfig.preset("vit_base_patch16_224")
+    model = ViT(config).eval()
+    start = time.perf_counter()
+    report = discover_model(model, torch.randn(1, 3, 224, 224))
+    print(f"ViT-B: {time.perf_counter() - start:.1f} s, {report.counts}")
 
 
 if __name__ == "__main__":
