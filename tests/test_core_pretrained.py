@@ -98,6 +98,14 @@ def test_timms_names_are_presets(preset):
     assert found.why == f"architecture={preset!r} of timm"
 
 
+def test_no_shape_shows_how_many_heads_there_are():
+    """timm's network with the mean of the patches has four heads more than the other of its size."""
+    for architecture, heads in (("vit_base_patch16_384", 12), ("vit_base_patch16_gap_224", 16)):
+        assert recognise({"architecture": architecture}, []).config.heads == heads
+    with pytest.raises(CheckpointError, match="vit_small_patch16_gap_224"):
+        recognise({"architecture": "vit_small_patch16_gap_224"}, [])
+
+
 def test_what_timms_config_changes():
     changes = {
         "img_size": [64, 96],

@@ -18,12 +18,13 @@ import torch
 import transformers
 from oracle_checks import Public
 
-from einops_arch.architectures import ViTConfig
+from einops_arch.architectures import ViTConfig, pretrained
 from einops_arch.architectures.pretrained import VIT_FILES, VIT_NAMES, recognise
 from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
 from einops_arch.torch import from_pretrained as torch_from_pretrained
+from einops_arch.torch._build import without_values
 from einops_arch.torch.vit import ViT
 
 PUBLISHED = [preset for preset in ViTConfig.PRESETS if not preset.startswith("tiny")]
@@ -76,6 +77,30 @@ def unsettle(oracle):
             value.copy_(torch.from_numpy(random_numbers(name, value.shape)))
 
 
+# Every name of timm that is taken for one of ours, of the presets and of other image and patch sizes.
+NAMES = [name for name in timm.list_models("vit_*") if pretrained._VIT.fullmatch(name)]
+
+
+def test_every_preset_is_a_name_of_timm():
+    assert set(PUBLISHED) < set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_the_network_that_timm_has(name):
+    with torch.device("meta"):
+        oracle = timm.create_model(name, pretrained=False, num_classes=1000)
+    config = recognise({"architecture": name, "num_classes": 1000}, []).config
+    shapes = {key: value.shape for key, value in oracle.state_dict().items()}
+    assert {key: value.shape for key, value in without_values(config).state_dict().items()} == shapes
+    # No shape shows these.
+    block = oracle.blocks[0]
+    assert (block.attn.num_heads, block.norm1.eps, oracle.global_pool) == (
+        config.heads,
+        config.epsilon,
+        {"token": "token", "mean": "avg"}[config.pool],
+    )
+
+
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_every_size_has_timms_names_shapes_and_count(preset):
     with torch.device("meta"):
@@ -114,6 +139,18 @@ def test_base_is_timms_at_full_size(tmp_path):
     checks.assert_state_fits_both_ways(public)
     checks.assert_same_outputs(public, [checks.images(1, 3, 224, 224)])
     checks.assert_rounds_as_well(public, [checks.images(1, 3, 224, 224)])
+
+
+OTHERS = [preset for preset in PUBLISHED if preset != "vit_base_patch16_224" and "large" not in preset]
+
+
+@pytest.mark.parametrize("preset", OTHERS)
+def test_others_are_timms_at_full_size(preset, tmp_path):
+    # Those called large differ from these in numbers only, and take 10 GB.
+    public = of_timm(preset, tmp_path, num_classes=1000)
+    assert public.config == ViTConfig.preset(preset)
+    checks.assert_state_fits_both_ways(public)
+    checks.assert_same_outputs(public, [checks.images(1, 3, 224, 224)])
 
 
 def test_tiny_is_timms_at_full_size_with_gradients(tmp_path):

@@ -219,7 +219,7 @@ def _why(fields: Mapping[str, Any], layers: int, embedding: int) -> str:
 
 # timm
 
-_VIT = re.compile(r"vit_(tiny|small|base|large)_patch(\d+)(_gap)?_(\d+)")
+_VIT = re.compile(r"vit_(tiny|small|base|large)_patch(\d+)(?:(?<=base_patch16)(_gap))?_(\d+)")
 
 _NO_OTHER = {
     "qk_norm": (False,),
@@ -280,7 +280,7 @@ def _arguments(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _timm_vit(fields: Mapping[str, Any], size: str, patch: int, side: int, *, gap: bool) -> ViTConfig:
     given = _arguments(fields)
     trained = (fields.get("pretrained_cfg") or {}).get("input_size") or (3, side, side)
-    base = ViTConfig.of_size(size, patch, side)
+    base = ViTConfig.vit_base_patch16_gap_224() if gap else ViTConfig.of_size(size, patch, side)
     embedding = given.pop("embed_dim", base.embedding)
     pool = {"token": "token", "avg": "mean"}.get(given.pop("global_pool", "avg" if gap else "token"))
     norm_after_pool = given.pop("fc_norm", None)

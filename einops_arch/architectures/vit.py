@@ -164,8 +164,8 @@ class ViTConfig(Config):
 
     @classmethod
     def vit_base_patch16_gap_224(cls) -> Self:
-        """ViT-B/16 with the mean of the patches and no class token; 86.6 million parameters."""
-        return cls(class_token=False, pool="mean")
+        """ViT-B/16 with the mean of the patches, no class token and 16 heads; 86.6 million parameters."""
+        return cls(heads=16, class_token=False, pool="mean")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -207,8 +207,7 @@ class ViTConfig(Config):
     @property
     def grid(self) -> tuple[int, int]:
         """How many patches there are along the height and the width of `image_size`."""
-        height, width = self.image_size
-        return height // self.patch_size, width // self.patch_size
+        return self.grid_of(*self.image_size)
 
     @property
     def tokens_before_patches(self) -> int:
