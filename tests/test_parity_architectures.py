@@ -60,7 +60,9 @@ def test_twins_compute_the_same_function(name, preset):
     report.assert_same_function()
     assert len(report.rows) >= 3
     if preset == "tiny":
-        stored = json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
+        file = REPORTS / f"{name}.json"
+        assert file.is_file(), f"no parity report of {name} is stored: run python docs/hooks/parity_reports.py {name}"
+        stored = json.loads(file.read_text(encoding="utf-8"))
         modules = [(one["path"], one["torch"], one["flax"], one["shape"]) for one in stored["modules"]]
         found = [(row.path, row.torch_type, row.flax_type, " ".join(map(str, row.shape))) for row in report.rows]
         assert modules == found, f"the page of {name} is out of date: run python docs/hooks/parity_reports.py {name}"
