@@ -141,18 +141,19 @@ def _tables(report: Report) -> Iterator[str]:
         if rows:
             yield f"<section><h2>{escape(name.capitalize())}</h2>"
             yield f'<p class="note">{escape(_EXPLAINED.get(name, ""))}</p>'
-            yield from _table(rows, report.first_divergence)
+            yield from _table(name, rows, report.first_divergence)
             yield "</section>"
 
 
-def _table(rows: Sequence[Row], first: Row | None) -> Iterator[str]:
-    from einops_arch.parity.report import COLUMNS, cells
+def _table(section: str, rows: Sequence[Row], first: Row | None) -> Iterator[str]:
+    from einops_arch.parity.report import cells, columns
 
+    names = columns(section)
     texts = [cells(row) for row in rows]
-    shown = [n for n in range(len(COLUMNS)) if any(line[n] for line in texts)]
+    shown = [n for n in range(len(names)) if any(line[n] for line in texts)]
     yield '<div class="wide"><table><thead><tr>'
-    yield "".join(f'<th class="{_align(n)}">{escape(COLUMNS[n])}</th>' for n in shown) + "</tr></thead><tbody>"
-    last = len(COLUMNS) - 1
+    yield "".join(f'<th class="{_align(n)}">{escape(names[n])}</th>' for n in shown) + "</tr></thead><tbody>"
+    last = len(names) - 1
     for row, line in zip(rows, texts, strict=True):
         yield '<tr class="first">' if row is first else "<tr>"
         yield "".join(

@@ -13,7 +13,7 @@ from einops_arch.parity import limits
 from einops_arch.parity.error_maps import ErrorMaps
 from einops_arch.parity.verdicts import Verdict, worst
 
-__all__ = ["COLUMNS", "Report", "Row", "cells"]
+__all__ = ["COLUMNS", "Report", "Row", "cells", "columns"]
 
 COLUMNS = ("module", "PyTorch", "Flax", "shape", "float64", "error torch", "error flax", "ratio", "verdict")
 
@@ -172,7 +172,7 @@ class Report:
         parts = []
         for name, rows in self.sections.items():
             if rows:
-                lines = [COLUMNS, *(cells(row) for row in rows)]
+                lines = [columns(name), *(cells(row) for row in rows)]
                 widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
                 text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
                 parts.append("\n".join([f"{name} ({self.mode} mode)", *text]))
@@ -196,6 +196,24 @@ def describe(row: Row) -> str:
     elif row.verdict is Verdict.ROUNDING:
         said.append(f"expected an error ratio of at most {limits.RATIO:g}, received {_number(row.ratio)}")
     return f"{said[0]}: {row.verdict}" + "".join(f"; {one}" for one in [*said[1:], row.detail] if one)
+
+
+_FIRST = {
+    "outputs": "output",
+    "gradients": "gradient of",
+    "statistics": "statistic",
+    "probes": "probe",
+    "training": "after training",
+}
+
+
+def columns(section: str) -> tuple[str, ...]:
+    """The names of the columns of a section, of which the first says what its rows are.
+
+    >>> columns("gradients")[:2]
+    ('gradient of', 'PyTorch')
+    """
+    return (_FIRST.get(section, COLUMNS[0]), *COLUMNS[1:])
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from einops_arch.parity.report import COLUMNS, Report, cells
+from einops_arch.parity.report import Report, cells, columns
 from einops_arch.parity.verdicts import Verdict
 
 __all__ = ["rich_tables"]
@@ -36,9 +36,10 @@ def rich_tables(report: Report) -> list[Any]:
             continue
         table = Table(title=f"{name} ({report.mode} mode)", title_justify="left")
         lines = [cells(row) for row in rows]
-        shown = [n for n in range(len(COLUMNS)) if any(line[n] for line in lines)]
+        names = columns(name)
+        shown = [n for n in range(len(names)) if any(line[n] for line in lines)]
         for n in shown:
-            table.add_column(COLUMNS[n], justify="right" if 3 <= n <= 7 else "left", overflow="fold")
+            table.add_column(names[n], justify="right" if 3 <= n <= 7 else "left", overflow="fold")
         for row, line in zip(rows, lines, strict=True):
             texts = [Text(line[n]) for n in shown]
             texts[-1].stylize(_STYLES.get(row.verdict, "bold red"))
