@@ -13,10 +13,10 @@ from flax.nnx import reprlib
 from jax import Array
 
 from einops_arch import _shell_checks as checks
+from einops_arch.flax._gram import gram
 from einops_arch.flax._shuffle import shuffled, unshuffled
 from einops_arch.functional import (
     depth_to_space,
-    gram_matrix,
     patchify,
     space_to_depth,
     unpatchify,
@@ -61,7 +61,7 @@ class GramMatrix(Shell):
         self.data_format = checks.data_format(name, data_format)
 
     def __call__(self, x: Array) -> Array:
-        return gram_matrix(x, normalize=self.normalize, data_format=self.data_format)
+        return gram(x, self.normalize, self.data_format)
 
 
 class ChannelShuffle(Shell):
