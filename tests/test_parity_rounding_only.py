@@ -9,9 +9,9 @@ import torch
 from flax import nnx
 
 from einops_arch.flax import layers as ours
-from einops_arch.parity import Verdict, compare
+from einops_arch.parity import Verdict, compare, compare_training
 from einops_arch.parity.probes import random_numbers
-from einops_arch.port import transfer
+from einops_arch.port import optimizers, transfer
 
 NN = torch.nn
 RNGS = nnx.Rngs(0)
@@ -42,6 +42,10 @@ def test_a_mean_that_is_zero_but_for_rounding_is_the_same():
     stepped = models[0].double().train()
     stepped(torch.from_numpy(IMAGE).double())
     assert stepped[1].running_mean.abs().max() < 1e-15 < stepped[1].running_var.min()
+
+
+def test_and_after_steps_of_an_optimiser():
+    compare_training(*fresh(), IMAGE, optimizers.SGD(lr=0.0), axes="b c h w", steps=2).assert_same_function()
 
 
 class MeanIsOff(ours.BatchNorm):

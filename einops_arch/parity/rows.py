@@ -17,7 +17,16 @@ from einops_arch.parity.verdicts import Array, Measure, Pair, Verdict, measure, 
 from einops_arch.port.arrays import to_numpy
 from einops_arch.port.rules import find_rule
 
-__all__ = ["Two", "gradient_rows", "module_rows", "output_rows", "statistic_rows"]
+__all__ = [
+    "Two",
+    "averaged",
+    "can_be_called",
+    "gradient_rows",
+    "has_state",
+    "module_rows",
+    "output_rows",
+    "statistic_rows",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,12 +130,12 @@ def statistic_rows(two: Two) -> tuple[Row, ...]:
     for name, array in two.torch.statistics.items():
         if name in two.flax.statistics:
             arrays = [None if run is None else run.statistics[name] for run in runs]
-            found = measure([_pair(arrays, plain(array.ndim))], scale=_averaged(two.torch.statistics, name))
+            found = measure([_pair(arrays, plain(array.ndim))], scale=averaged(two.torch.statistics, name))
             rows.append((name, array.shape, found))
     return _named_rows(rows)
 
 
-def _averaged(statistics: Mapping[str, Array], name: str) -> float:
+def averaged(statistics: Mapping[str, Array], name: str) -> float:
     """The scale of the values of which a running mean or variance was taken; 0 for other buffers."""
     start, _, leaf = name.rpartition("running_")
     other = statistics.get(f"{start}running_{'var' if leaf == 'mean' else 'mean'}")
@@ -299,6 +308,7 @@ def _spoken_for(two: Two, path: str) -> bool:
 
 
 def has_state(module: Any) -> bool:
+    """It has parameters, buffers or variables itself, not only in what is inside of it."""
     if hasattr(module, "_parameters"):
         return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
     from flax import nnx

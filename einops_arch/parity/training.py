@@ -15,6 +15,7 @@ from einops_arch.parity.layouts import Layout, plain, resolve
 from einops_arch.parity.paths import Paths, rename, torch_paths_of
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import Report, Row
+from einops_arch.parity.rows import averaged
 from einops_arch.parity.session import Options, known_tensors
 from einops_arch.parity.values import flatten, rebuild
 from einops_arch.parity.verdicts import Array, Measure, Pair, Verdict, measure
@@ -98,7 +99,7 @@ def compare_training(
     others = {rename(name, names): value for name, value in others.items()}
     missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in Flax")
     found = {"loss": (losses, measure([Pair(losses, other_losses)]))} | {
-        name: (array, measure([Pair(array, others[name])]) if name in others else missing)
+        name: (array, measure([Pair(array, others[name])], scale=averaged(state, name)) if name in others else missing)
         for name, array in state.items()
     }
     rows = tuple(
