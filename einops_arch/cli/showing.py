@@ -73,8 +73,9 @@ def print_architecture(name: str, options: ShowOptions) -> None:
             "parameters": summary.modules[0].parameters,
             "multiply_adds": summary.modules[0].multiply_adds,
             "framework": framework,
-            **_twins(architecture, config, summary),
         }
+        if options.as_json or options.parameters:
+            found |= _twins(architecture, config, summary)
     if options.as_json:
         print_json(found)
     else:
