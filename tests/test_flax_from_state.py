@@ -112,8 +112,9 @@ def test_it_takes_the_memory_of_the_weights_and_no_more(tmp_path):
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     of_a_state, of_a_folder = map(float, done.stdout.split())
-    assert 0.9 < of_a_state < 1.2
-    assert 0.9 < of_a_folder < 1.2
+    # Pages that the process had before are used again; far below the weights' size nothing would be measured.
+    assert 0.6 < of_a_state < 1.2
+    assert 0.6 < of_a_folder < 1.2
 
 
 def test_the_weights_are_copies():
