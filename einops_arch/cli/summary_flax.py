@@ -11,7 +11,7 @@ from einops_arch.architectures import Architecture, Axes, Config
 from einops_arch.cli.summary import Module
 from einops_arch.cli.summary_axes import Array, Call, stated_axes
 from einops_arch.parity.casts import SCOPE
-from einops_arch.parity.flax_run import recording
+from einops_arch.parity.flax_recording import recording
 from einops_arch.parity.jaxprs import BODIES
 
 __all__ = ["follow"]

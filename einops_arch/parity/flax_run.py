@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.casts import SCOPE, Cast, flax_casts
+from einops_arch.parity.casts import Cast, flax_casts
+from einops_arch.parity.flax_recording import recording
 from einops_arch.parity.inputs import Inputs
 from einops_arch.parity.jaxprs import lifted
 from einops_arch.parity.layouts import Layout
@@ -22,9 +22,7 @@ from einops_arch.parity.values import flatten, rebuild
 from einops_arch.parity.verdicts import Array
 from einops_arch.port.arrays import to_numpy
 
-__all__ = ["FlaxSide", "precise", "recording"]
-
-_PATCHING = threading.RLock()
+__all__ = ["FlaxSide", "precise"]
 
 
 class FlaxSide:
@@ -365,74 +363,6 @@ def _stop_dropout(module: Any) -> None:
     for name in names:
         if isinstance(vars(module).get(name), float):
             setattr(module, name, 0.0)
-
-
-@dataclasses.dataclass
-class _Seen:
-    """What a recording keeps: path, number of the call and arrays of each; inputs; where an exception came from."""
-
-    calls: list[tuple[str, int, list[Any]]] = dataclasses.field(default_factory=list)
-    inputs: dict[tuple[str, int], Any] = dataclasses.field(default_factory=dict)
-    failed_in: str | None = None
-
-
-@contextlib.contextmanager
-def recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
-    """Keep the outputs of every module of a model, and the inputs of some.
-
-    `nnx.capture` wraps the methods that a class defines itself, so it does not see a `__call__` that is inherited, and
-    it keeps no order. Here the classes that define it are wrapped, for the time of the run and for this model only.
-    """
-    import jax
-    from jax.extend.core import get_opaque_trace_state
-
-    paths: dict[int, list[str]] = {}
-    owners: dict[Any, Any] = {}
-    for path, module in named(model):
-        paths.setdefault(id(module), []).append(path)
-        owners |= {base: vars(base)["__call__"] for base in type(module).__mro__ if "__call__" in vars(base)}
-    seen = _Seen()
-    counts: dict[str, int] = {}
-    running: list[int] = []
-    here = get_opaque_trace_state(convention="nnx")
-
-    def wrap(original: Any) -> Any:
-        @functools.wraps(original)
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            bound = original.__get__(self, type(self))
-            # A call that is passed on to the base class is still the same call.
-            if id(self) not in paths or id(self) in running:
-                return bound(*args, **kwargs)
-            names = paths[id(self)]
-            running.append(id(self))
-            try:
-                with jax.named_scope(SCOPE + names[0]):
-                    output = bound(*args, **kwargs)
-            except Exception:
-                seen.failed_in = names[0] if seen.failed_in is None else seen.failed_in
-                raise
-            finally:
-                running.pop()
-            # Inside a further transformation of jax there are no values to take out.
-            if get_opaque_trace_state(convention="nnx") == here:
-                arrays = [one for _, one in _leaves(output)]
-                for path in names:
-                    index = counts[path] = counts.get(path, -1) + 1
-                    seen.calls.append((path, index, arrays))
-                    if inputs_of is None or path in inputs_of:
-                        seen.inputs[path, index] = (args, kwargs)
-            return output
-
-        return call
-
-    with _PATCHING:
-        try:
-            for owner, original in owners.items():
-                owner.__call__ = wrap(original)
-            yield seen
-        finally:
-            for owner, original in owners.items():
-                owner.__call__ = original
 
 
 @contextlib.contextmanager
