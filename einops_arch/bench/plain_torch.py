@@ -6,6 +6,7 @@ names, so that the weights of one load into the other as they are.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -26,27 +27,28 @@ from einops_arch.architectures import (
 __all__ = ["PLAIN"]
 
 
-class PlainConvNet(nn.Module):
-    """The digit classifier."""
+class PlainConvNet(nn.Sequential):
+    """The digit classifier, as one `nn.Sequential`."""
 
     def __init__(self, config: ConvNetConfig) -> None:
-        super().__init__()
         c1, c2 = config.channels
         h, w = config.feature_map
-        self.features = c2 * h * w
-        self.conv1 = nn.Conv2d(config.in_channels, c1, config.kernel_size)
-        self.conv2 = nn.Conv2d(c1, c2, config.kernel_size)
-        self.conv2_drop = nn.Dropout2d(config.dropout)
-        self.fc1 = nn.Linear(self.features, config.hidden)
-        self.fc1_drop = nn.Dropout(config.dropout)
-        self.fc2 = nn.Linear(config.hidden, config.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(F.max_pool2d(self.conv1(x), 2))
-        x = F.relu(F.max_pool2d(self.conv2_drop(self.conv2(x)), 2))
-        x = x.view(x.shape[0], self.features)
-        x = self.fc1_drop(F.relu(self.fc1(x)))
-        return F.log_softmax(self.fc2(x), dim=1)
+        layers = {
+            "conv1": nn.Conv2d(config.in_channels, c1, config.kernel_size),
+            "pool1": nn.MaxPool2d(2),
+            "relu1": nn.ReLU(),
+            "conv2": nn.Conv2d(c1, c2, config.kernel_size),
+            "conv2_drop": nn.Dropout2d(config.dropout),
+            "pool2": nn.MaxPool2d(2),
+            "relu2": nn.ReLU(),
+            "flatten": nn.Flatten(),
+            "fc1": nn.Linear(c2 * h * w, config.hidden),
+            "relu3": nn.ReLU(),
+            "fc1_drop": nn.Dropout(config.dropout),
+            "fc2": nn.Linear(config.hidden, config.classes),
+            "log_softmax": nn.LogSoftmax(dim=1),
+        }
+        super().__init__(OrderedDict(layers))
 
 
 class PlainSuperResolution(nn.Module):
@@ -159,16 +161,17 @@ class PlainShuffleUnit(nn.Module):
         self.dw_bn2 = nn.BatchNorm2d(mid)
         self.expand_conv3 = nn.Conv2d(mid, out, 1, groups=config.groups, bias=False)
         self.expand_bn3 = nn.BatchNorm2d(out)
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.compress_bn1(self.compress_conv1(x)), inplace=True)
+        y = self.relu(self.compress_bn1(self.compress_conv1(x)))
         y = F.channel_shuffle(y, self.groups)
         y = self.expand_bn3(self.expand_conv3(self.dw_bn2(self.dw_conv2(y))))
         if self.adds:
-            return F.relu(x + y, inplace=True)
+            return self.relu(x + y)
         left = F.avg_pool2d(x, 3, stride=2, padding=1)
         both = (left, y) if self.shortcut_first else (y, left)
-        return F.relu(torch.cat(both, dim=1), inplace=True)
+        return self.relu(torch.cat(both, dim=1))
 
 
 class PlainShuffleNet(nn.Module):

@@ -57,10 +57,13 @@ class ShuffleUnit(Pretrained, nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features `b c h w` to features `b c h w`."""
-        self.config.check_inputs(features)
+        # In a network this runs at every unit, where the full check costs as much as a small layer.
+        if features.ndim != 4 or features.shape[1] != self.config.in_channels or 0 in features.shape[2:]:
+            self.config.check_inputs(features)
         left = self.shortcut(features)
         right = self.compress_relu1(self.compress_bn1(self.compress_conv1(features)))
-        right = self.dw_bn2(self.dw_conv2(self.c_shuffle(right)))
+        right = self.c_shuffle(right)
+        right = self.dw_bn2(self.dw_conv2(right))
         right = self.expand_bn3(self.expand_conv3(right))
         if self.config.combine == "add":
             return self.relu(left + right)
