@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -60,13 +61,41 @@ class Axes:
                 multiple of what it should be.
             DtypeError: indices are expected and the array does not hold integers.
         """
-        axes = self.flax_axes if channels_last else self.axes
-        shape = tuple(array.shape)
-        names = axes.split()
-        if len(shape) != len(names) or self._misfits(names, shape):
-            raise self._shape_error(axes, self.axes if channels_last else self.flax_axes, shape)
-        if self.dtype.startswith("int") and "int" not in str(array.dtype):
+        shape = array.shape
+        if not self._fits(shape, channels_last):
+            axes, other = (self.flax_axes, self.axes) if channels_last else (self.axes, self.flax_axes)
+            raise self._shape_error(axes, other, tuple(shape))
+        if self._indices and "int" not in str(array.dtype):
+            axes = self.flax_axes if channels_last else self.axes
             raise DtypeError(f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}")
+
+    @functools.cached_property
+    def _indices(self) -> bool:
+        return self.dtype.startswith("int")
+
+    @functools.cached_property
+    def _rules(self) -> tuple[int, tuple[tuple[int, int, str, int], ...]]:
+        """The rank, and for each bound the place of its axis in both orders: worked out once, asked at every call."""
+        first, last = self.axes.split(), self.flax_axes.split()
+        bounds = {"is": self.sizes, "least": self.least, "multiple": self.multiple}
+        return len(first), tuple(
+            (first.index(name), last.index(name), kind, size)
+            for kind, sizes in bounds.items()
+            for name, size in sizes.items()
+            if name in first
+        )
+
+    def _fits(self, shape: Sequence[int], channels_last: bool) -> bool:
+        rank, rules = self._rules
+        if len(shape) != rank:
+            return False
+        for first, last, kind, size in rules:
+            received = shape[last if channels_last else first]
+            if received == size:
+                continue
+            if kind == "is" or (received < size if kind == "least" else received % size):
+                return False
+        return True
 
     def _shape_error(self, axes: str, other: str, shape: tuple[int, ...]) -> ShapeError:
         """The message is made here and not in `check`, which runs at every call of a network."""
@@ -163,8 +192,12 @@ class Config:
 
     def check_inputs(self, *arrays: Any, channels_last: bool = False) -> None:
         """Raise one clear error if the arrays are not what the network takes; see `Axes.check`."""
-        for axes, array in zip(self.inputs(), arrays, strict=True):
+        for axes, array in zip(self._inputs, arrays, strict=True):
             axes.check(array, channels_last=channels_last)
+
+    @functools.cached_property
+    def _inputs(self) -> tuple[Axes, ...]:
+        return self.inputs()
 
     # Checks for `__post_init__`. Each names the config, the field, what was expected and what was received.
 

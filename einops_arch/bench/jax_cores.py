@@ -177,8 +177,8 @@ def _work(
     """
     compiled: dict[str, Any] = {}
     for name, side in sides.items():
-        compiled[name] = compile_for(side, inputs, backward=backward)
-    calls = {name: partial(_wait, program, inputs) for name, program in compiled.items()}
+        compiled[name], given = compile_for(side, inputs, backward=backward)
+    calls = {name: partial(_wait, program, given) for name, program in compiled.items()}
     ours = calls.pop("ours")
     if backward and not whole:
         return Work(ours, calls, lambda a, b: same(a[0], b[0]), program=lambda name: program_text(compiled[name]))

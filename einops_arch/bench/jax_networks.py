@@ -32,6 +32,10 @@ def cases(device: str) -> Iterator[Case]:
             setting = f"jit, batch {batch}, {'forward + backward' if backward else 'forward'}"
             setting += ", fewer blocks" if backward and network.shallow else ""
             make = partial(_work, network, batch, backward=backward)
+            if network.name in {"style_transfer", "vit"} and batch > 1:
+                name = f"{setting}, against norms with Flax's one-pass variance"
+                fast = partial(_work, network, batch, backward=backward, layers=partial(plain, fast_variance=True))
+                yield Case(network.name, "jax", f"{network.preset}, {size}", name, fast)
             quick = batch == 1 and network.name in {"convnet", "shufflenet"}
             yield Case(
                 network.name,
@@ -50,11 +54,11 @@ def _bar(network: Network, batch: int, *, backward: bool) -> Bar:
     return Bar(1.0, (_PEER,))
 
 
-def _work(network: Network, batch: int, *, backward: bool) -> Work:
+def _work(network: Network, batch: int, *, backward: bool, layers: Any = plain) -> Work:
     config = network.config(shallow=backward)
     compiled = {
         "ours": compiled_call(network, config, batch, backward=backward),
-        _PEER: compiled_call(network, config, batch, backward=backward, layers=plain),
+        _PEER: compiled_call(network, config, batch, backward=backward, layers=layers),
     }
     calls: dict[str, Callable[[], Any]] = {name: call for name, (call, _) in compiled.items()}
     mine = calls.pop("ours")

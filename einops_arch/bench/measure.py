@@ -28,7 +28,7 @@ class Effort:
     sample: float
 
 
-FULL = Effort(seconds=1.2, rounds=7, sample=2e-3)
+FULL = Effort(seconds=1.0, rounds=7, sample=2e-3)
 QUICK = Effort(seconds=0.25, rounds=3, sample=1e-3)
 _MOST_ROUNDS = 201
 

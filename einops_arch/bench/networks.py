@@ -45,17 +45,17 @@ class Network:
 NETWORKS = (
     Network("convnet", "mnist", {}),
     Network("super_resolution", "espcn_x3", {"h": 96, "w": 96}),
-    Network("style_transfer", "fast_neural_style", {"h": 96, "w": 96}, {"residual_blocks": 1}),
-    Network("vgg16_features", "johnson", {"h": 96, "w": 96}),
+    Network("style_transfer", "fast_neural_style", {"h": 64, "w": 64}, {"residual_blocks": 1}),
+    Network("vgg16_features", "johnson", {"h": 64, "w": 64}),
     Network("shuffle_unit", "add", {"h": 28, "w": 28}),
     Network("shufflenet", "g3", {"h": 224, "w": 224}, {"repeats": (2, 2, 2)}),
     Network("language_model", "medium", {"t": 35}),
     Network("sentiment_rnn", "imdb", {"t": 50}),
     Network("resnet", "resnet50", {"h": 128, "w": 128}, {"depths": (1, 1, 1, 1)}, "torchvision"),
-    Network("vgg", "vgg16", {"h": 96, "w": 96}, {"convolutions": (1, 1, 1, 1, 1)}, "torchvision"),
+    Network("vgg", "vgg16", {"h": 64, "w": 64}, {"convolutions": (1, 1, 1, 1, 1)}, "torchvision"),
     Network("shufflenet_v2", "x1_0", {"h": 224, "w": 224}, {"repeats": (2, 2, 2)}, "torchvision"),
     Network("vit", "vit_tiny_patch16_224", {"h": 224, "w": 224}, {"layers": 2}, "timm"),
-    Network("gpt2", "gpt2", {"t": 32}, {"layers": 2}, "transformers"),
+    Network("gpt2", "gpt2", {"t": 16}, {"layers": 2}, "transformers"),
 )
 
 

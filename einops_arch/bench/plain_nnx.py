@@ -28,17 +28,34 @@ _SUBCLASSES = {
     layers.GroupNorm: nnx.GroupNorm,
     layers.InstanceNorm: nnx.InstanceNorm,
 }
+_NORMS = (layers.BatchNorm, layers.LayerNorm, layers.GroupNorm, layers.InstanceNorm)
 
 
 @contextlib.contextmanager
-def plain() -> Iterator[None]:
-    """Let our layers compute as those of Flax do."""
+def plain(*, fast_variance: bool = False) -> Iterator[None]:
+    """Let our layers compute as those of Flax do.
+
+    Args:
+        fast_variance: the variance as the mean of squares less the square of the mean, in one pass: what Flax's norms
+            do unless told otherwise. It loses every digit where the mean is large, so PyTorch and our layers do not.
+    """
     with contextlib.ExitStack() as stack:
         for ours, theirs in _SUBCLASSES.items():
             stack.enter_context(mock.patch.object(ours, "__call__", theirs.__call__))
         for ours, function in _FUNCTIONS.items():
             stack.enter_context(mock.patch.object(ours, "__call__", function))
+        if fast_variance:
+            for norm in _NORMS:
+                stack.enter_context(mock.patch.object(norm, "__call__", _with_fast_variance(norm.__call__)))
         yield
+
+
+def _with_fast_variance(call: Any) -> Any:
+    def run(self: Any, *arguments: Any) -> Any:
+        with mock.patch.object(self, "use_fast_variance", new=True):
+            return call(self, *arguments)
+
+    return run
 
 
 def _batch_norm(self: Any, x: jax.Array, use_running_average: bool | None = None) -> jax.Array:

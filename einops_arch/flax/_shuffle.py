@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -62,7 +63,9 @@ def _fast(x: jax.Array, groups: int) -> jax.Array:
 
 def _pick(x: jax.Array, *, groups: int) -> jax.Array:
     order = np.arange(x.shape[-1]).reshape(groups, -1).T.ravel()
-    return x.at[..., order].get(mode="promise_in_bounds", unique_indices=True)
+    # Of two axes: with more, XLA may make the channels the first axis in memory and transpose everything back.
+    rows = rearrange(x, "... c -> (...) c")
+    return rows.at[:, order].get(mode="promise_in_bounds", unique_indices=True).reshape(x.shape)
 
 
 def _core(x: jax.Array, *, groups: int) -> jax.Array:

@@ -50,7 +50,7 @@ def may_call_kernel(x: Tensor) -> bool:
 
     A compiler sees through the core and fuses it; a kernel it can only call.
     """
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return x.is_cpu and not torch.compiler.is_compiling()
 
 
 def shuffle_kernel_pays(x: Tensor, groups: int) -> bool:
@@ -73,3 +73,20 @@ def pixel_kernel_factor(x: Tensor, factor: int | tuple[int, ...], order: str, da
     one = {factor} if isinstance(factor, int) else set(factor)
     fits = isinstance(factor, int) or len(factor) == 2
     return one.pop() if fits and len(one) == 1 and is_channels_last(x) else 0
+
+
+def interpolate_fits(x: Tensor, factor: int | tuple[int, ...], data_format: str) -> bool:
+    """Whether `F.interpolate` is the core, which repeats the same pixels: it keeps the memory format, too.
+
+    Measured, time of the kernel over time of the core: 0.2 to 0.8 forward, and 0.1 to 0.6 for the gradient, where the
+    core sums over axes of its own. Not with three spatial axes: there the gradient loses the memory format.
+    """
+    fits = data_format == "channels_first" and x.ndim in (3, 4) and x.is_floating_point()
+    fits = fits and (isinstance(factor, int) or len(factor) == x.ndim - 2)
+    return fits and 0 not in x.shape and may_call_kernel(x)
+
+
+def upsampled(sizes: torch.Size, factor: int | tuple[int, ...]) -> list[int]:
+    """The sizes of an image after upsampling by a factor, or one for each axis."""
+    factors = [factor] * len(sizes) if isinstance(factor, int) else factor
+    return [size * one for size, one in zip(sizes, factors, strict=True)]

@@ -24,7 +24,13 @@ from einops_arch.functional import (
 )
 from einops_arch.functional.depth_space import ORDERS
 from einops_arch.functional.gram import NORMALIZE
-from einops_arch.torch._memory import keep_memory_format, pixel_kernel_factor, shuffle_kernel_pays
+from einops_arch.torch._memory import (
+    interpolate_fits,
+    keep_memory_format,
+    pixel_kernel_factor,
+    shuffle_kernel_pays,
+    upsampled,
+)
 
 
 class Shell(nn.Module):
@@ -257,6 +263,8 @@ class UpsampleNearest(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
+        if interpolate_fits(x, self.factor, self.data_format):
+            return F.interpolate(x, size=upsampled(x.shape[2:], self.factor), mode="nearest")
         return keep_memory_format(partial(upsample_nearest, factor=self.factor), x, self.data_format)
 
 
