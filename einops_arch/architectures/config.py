@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from einops_arch.architectures.images import ImagePreprocessing
@@ -49,6 +48,25 @@ class Axes:
         names = self.axes.split()
         return " ".join([name for name in names if name != "c"] + ["c"] * ("c" in names))
 
+    _indices: ClassVar[bool]
+    _rules: ClassVar[tuple[int, tuple[tuple[int, int, str, int], ...]]]
+
+    def __post_init__(self) -> None:
+        # Asked at every call of a network, so worked out once; not `cached_property`, which torch.compile cannot enter.
+        object.__setattr__(self, "_indices", self.dtype.startswith("int"))
+        object.__setattr__(self, "_rules", self._bounds())
+
+    def _bounds(self) -> tuple[int, tuple[tuple[int, int, str, int], ...]]:
+        """The rank, and for each bound the place of its axis in both orders, its kind and its size."""
+        first, last = self.axes.split(), self.flax_axes.split()
+        bounds = {"is": self.sizes, "least": self.least, "multiple": self.multiple}
+        return len(first), tuple(
+            (first.index(name), last.index(name), kind, size)
+            for kind, sizes in bounds.items()
+            for name, size in sizes.items()
+            if name in first
+        )
+
     def check(self, array: Any, *, channels_last: bool = False) -> None:
         """Raise one clear error if an array does not fit.
 
@@ -68,22 +86,6 @@ class Axes:
         if self._indices and "int" not in str(array.dtype):
             axes = self.flax_axes if channels_last else self.axes
             raise DtypeError(f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}")
-
-    @functools.cached_property
-    def _indices(self) -> bool:
-        return self.dtype.startswith("int")
-
-    @functools.cached_property
-    def _rules(self) -> tuple[int, tuple[tuple[int, int, str, int], ...]]:
-        """The rank, and for each bound the place of its axis in both orders: worked out once, asked at every call."""
-        first, last = self.axes.split(), self.flax_axes.split()
-        bounds = {"is": self.sizes, "least": self.least, "multiple": self.multiple}
-        return len(first), tuple(
-            (first.index(name), last.index(name), kind, size)
-            for kind, sizes in bounds.items()
-            for name, size in sizes.items()
-            if name in first
-        )
 
     def _fits(self, shape: Sequence[int], channels_last: bool) -> bool:
         rank, rules = self._rules
@@ -133,6 +135,19 @@ class Config:
     SOURCE: ClassVar[str] = ""
     IMAGES: ClassVar[ImagePreprocessing | None] = None
     PUBLISHED: ClassVar[Mapping[str, tuple[int, float]]] = {}
+
+    _inputs: ClassVar[tuple[Axes, ...]]  # of each config, set when it is built: asked at every call of a network
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check: Callable[[Any], None] = getattr(cls, "__post_init__", lambda _: None)
+
+        def check_and_keep_inputs(self: Config) -> None:
+            check(self)
+            if cls.inputs is not Config.inputs:
+                object.__setattr__(self, "_inputs", self.inputs())
+
+        cls.__post_init__ = check_and_keep_inputs  # type: ignore[attr-defined]
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -194,10 +209,6 @@ class Config:
         """Raise one clear error if the arrays are not what the network takes; see `Axes.check`."""
         for axes, array in zip(self._inputs, arrays, strict=True):
             axes.check(array, channels_last=channels_last)
-
-    @functools.cached_property
-    def _inputs(self) -> tuple[Axes, ...]:
-        return self.inputs()
 
     # Checks for `__post_init__`. Each names the config, the field, what was expected and what was received.
 

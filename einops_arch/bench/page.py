@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -11,8 +11,8 @@ from einops_arch.bench.table import cells, ratio_text, summary, time_text
 
 __all__ = ["html_page"]
 
-_WIDTH, _NAMES, _BAR, _RIGHT = 1000, 430, 20, 120
-_LOW, _HIGH = 0.02, 4.0
+_WIDTH, _NAMES, _BAR, _RIGHT = 1030, 440, 20, 150
+_TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1, 1.25, 2, 4, 8, 16]
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --panel: #fff; --ink: #1d2327; --soft: #5d6a70; --line: #dfe3e4;
@@ -20,7 +20,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --page: #14181a; --panel: #1c2225; --ink: #e6eaeb; --soft: #9aa7ac;
   --line: #313a3e; --grid: #2a3235; --good: #5fd0b7; --doubt: #f0b955; --bad: #ff8a80; --plain: #71808a; } }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 64px; }
+main { max-width: 1120px; margin: 0 auto; padding: 24px 20px 64px; }
 h1 { margin: 0 0 4px; font-size: 30px; } h2 { margin: 0 0 2px; font-size: 18px; }
 p { margin: 4px 0; } .soft { color: var(--soft); font-size: 14px; }
 section { margin-top: 18px; padding: 16px 22px 18px; border: 1px solid var(--line); border-radius: 10px;
@@ -94,43 +94,59 @@ def _charts(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
                 yield f"<section><h2>{title}, {heading}</h2>{_chart(of_side)}</section>"
 
 
-def _x(ratio: float) -> float:
-    """The position of a ratio, on a logarithmic scale."""
-    share = (math.log(min(_HIGH, max(_LOW, ratio))) - math.log(_LOW)) / (math.log(_HIGH) - math.log(_LOW))
-    return _NAMES + share * (_WIDTH - _NAMES - _RIGHT)
+def _scale(rows: Sequence[dict[str, Any]]) -> tuple[list[float], Callable[[float], float]]:
+    """The ticks that the rows need, and the position of a ratio on a logarithmic scale between the outer two."""
+    ratios = [row["ratios"][row["against"]] for row in rows]
+    least = min([one["median"] for one in ratios] + [row["bar"]["limit"] for row in rows if row["bar"]])
+    most = max(one["median"] for one in ratios)
+    low = max([tick for tick in _TICKS if tick <= least] or _TICKS[:1])
+    high = min([tick for tick in _TICKS if tick >= most] or _TICKS[-1:])
+    low, high = min(low, 0.8), max(high, 1.25)
+
+    def x(ratio: float) -> float:
+        share = math.log(min(high, max(low, ratio)) / low) / math.log(high / low)
+        return _NAMES + share * (_WIDTH - _NAMES - _RIGHT)
+
+    # Over a wide range the marks beside 1 would lie on it.
+    crowded = {0.3, 0.8, 1.25} if high / low > 10 else set()
+    return [tick for tick in _TICKS if low <= tick <= high and tick not in crowded], x
 
 
 def _chart(rows: Sequence[dict[str, Any]]) -> str:
     height = 24 + _BAR * len(rows)
+    ticks, x = _scale(rows)
     marks = []
-    for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4):
+    for tick in ticks:
         kind = "one" if tick == 1 else "grid"
-        marks.append(f'<line class="{kind}" x1="{_x(tick):.1f}" x2="{_x(tick):.1f}" y1="18" y2="{height}"/>')
-        marks.append(f'<text class="mid" x="{_x(tick):.1f}" y="12">{tick:g}</text>')
+        marks.append(f'<line class="{kind}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="18" y2="{height}"/>')
+        marks.append(f'<text class="mid" x="{x(tick):.1f}" y="12">{tick:g}</text>')
     for number, row in enumerate(rows):
-        y, ratio = 24 + _BAR * number, row["ratios"][row["against"]]
-        start, end = sorted((_x(1.0), _x(ratio["median"])))
-        name = f"{row['name']}, {row['size']}, {row['setting']}"
-        short = name if len(name) < 72 else name[:70] + "…"
-        kind = row["verdict"].split()[0] if row["verdict"] else "none"
-        marks.append(f'<text class="name" x="{_NAMES - 8}" y="{y + 12}">{escape(short)}</text>')
-        marks.append(
-            f'<rect class="{kind}" x="{start:.1f}" y="{y + 3}" width="{max(1.0, end - start):.1f}" height="11">'
-            f"<title>{escape(name)} against {escape(row['against'])}: {ratio_text(ratio)}</title></rect>"
-        )
-        middle = y + 8.5
-        marks.append(
-            f'<line class="spread" x1="{_x(ratio["low"]):.1f}" x2="{_x(ratio["high"]):.1f}" y1="{middle}" '
-            f'y2="{middle}"/>'
-        )
-        if row["bar"]:
-            at = _x(row["bar"]["limit"])
-            marks.append(f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y + 1}" y2="{y + 16}"/>')
-        said = f"{ratio['median']:.2f} of {row['against']}"
-        said = said if len(said) < 26 else said[:24] + "…"
-        marks.append(f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 12}">{escape(said)}</text>')
-    size = f'viewBox="0 0 {_WIDTH + 40} {height + 4}" width="{_WIDTH + 40}" height="{height + 4}"'
+        marks += _bar(row, 24 + _BAR * number, x)
+    size = f'viewBox="0 0 {_WIDTH} {height + 4}" width="{_WIDTH}" height="{height + 4}"'
     return f'<svg {size} role="img" aria-label="ratios">{"".join(marks)}</svg>'
+
+
+def _bar(row: dict[str, Any], y: int, x: Callable[[float], float]) -> Iterator[str]:
+    ratio = row["ratios"][row["against"]]
+    start, end = sorted((x(1.0), x(ratio["median"])))
+    name = f"{row['name']}, {row['size']}, {row['setting']}"
+    kind = row["verdict"].split()[0] if row["verdict"] else "none"
+    yield f'<text class="name" x="{_NAMES - 8}" y="{y + 12}">{escape(_short(name, 68))}</text>'
+    yield (
+        f'<rect class="{kind}" x="{start:.1f}" y="{y + 3}" width="{max(1.0, end - start):.1f}" height="11">'
+        f"<title>{escape(name)} against {escape(row['against'])}: {ratio_text(ratio)}</title></rect>"
+    )
+    middle = y + 8.5
+    yield f'<line class="spread" x1="{x(ratio["low"]):.1f}" x2="{x(ratio["high"]):.1f}" y1="{middle}" y2="{middle}"/>'
+    if row["bar"]:
+        at = x(row["bar"]["limit"])
+        yield f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y + 1}" y2="{y + 16}"/>'
+    said = _short(f"{ratio['median']:.2f} of {row['against']}", 25)
+    yield f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 12}">{escape(said)}</text>'
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _growth(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
