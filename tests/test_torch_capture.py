@@ -92,9 +92,9 @@ def test_a_file_is_not_replaced_without_being_told_to(model, tmp_path):
         (lambda folder: (folder / "run.json").write_text("{"), "expected a capture, received no JSON"),
         (
             lambda folder: (folder / "run.json").write_text('{"format": 7}'),
-            "a capture of format 1, received 7",
+            "a capture of format 2, received 7",
         ),
-        (lambda folder: (folder / "run.json").write_text('{"format": 1}'), "damaged: KeyError: 'arrays'"),
+        (lambda folder: (folder / "run.json").write_text('{"format": 2}'), "damaged: KeyError: 'arrays'"),
         (lambda folder: (folder / "run.safetensors").write_bytes(b"nothing of the kind"), "damaged: SafetensorError"),
     ],
 )
