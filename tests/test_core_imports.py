@@ -15,8 +15,9 @@ def traps(tmp_path):
     return lay_traps(tmp_path, *FRAMEWORKS)
 
 
-def test_the_package_loads_nothing_that_einops_does_not():
-    extra = loaded("import einops_arch") - loaded("import einops") - sys.stdlib_module_names
+@pytest.mark.parametrize("statement", ["import einops_arch", "import einops_arch.functional, einops_arch.errors"])
+def test_the_package_loads_nothing_that_einops_does_not(statement):
+    extra = loaded(statement) - loaded("import einops") - sys.stdlib_module_names
     assert extra == {"einops_arch"}
 
 
