@@ -11,8 +11,8 @@ import pytest
 from einops_arch.flax import GramMatrix
 from einops_arch.functional import gram_matrix
 
-SHAPES = [(1, 64, 64, 5), (3, 64, 66, 4), (2, 4096, 3), (1, 16, 16, 16, 2)]
-WHOLE = [(4, 64, 64, 5), (1, 63, 65, 5), (1, 8, 8, 5), (0, 64, 64, 5), (1, 64, 64, 256)]
+SHAPES = [(1, 64, 64, 5), (3, 64, 66, 4), (2, 4096, 3), (1, 16, 16, 16, 2), (2, 3, 5, 512)]
+WHOLE = [(4, 64, 64, 5), (1, 63, 65, 5), (1, 8, 8, 5), (0, 64, 64, 5), (1, 64, 64, 256), (1, 3, 5, 512)]
 
 
 def images(*shape):
