@@ -303,6 +303,20 @@ def test_verify_prints_the_tables():
     assert "\x1b" not in result.stdout
 
 
+def test_verify_takes_every_part_of_a_comparison():
+    result = invoke("verify", "convnet", "--mode", "eval", "--no-gradients", "--teacher", "--training")
+    assert result.exit_code == 0, result.output
+    assert "each module was given the inputs that PyTorch's had" in result.stdout
+    assert "3 steps of SGD(lr=0.01" in result.stdout
+    lines = result.stdout.splitlines()[-3:]
+    assert lines == [
+        "eval mode: same function",
+        "each module with the same inputs: same function",
+        "training: same function",
+    ]
+    assert invoke("verify", "a:b", "--against", "a:c", "--teacher").exit_code == 2
+
+
 def test_verify_as_json_compares_statistics_after_three_steps(monkeypatch):
     monkeypatch.setattr("einops_arch.cli.verifying._IMAGE", {"h": 16, "w": 24})
     result = invoke("verify", "shuffle_unit", "--preset", "tiny", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -257,6 +258,12 @@ def verify(
     probes: Annotated[
         bool, typer.Option("--probes", help="Further inputs and random weights, in which hidden differences show.")
     ] = False,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Also give each module the same inputs on both sides.")
+    ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also take three steps of SGD with momentum, in float64.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="All architectures.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -269,7 +276,7 @@ def verify(
     if against is not None:
         from einops_arch.cli.pairs import PairOptions, verify_pair
 
-        if every or arch or preset or config or len(targets or []) != 1:
+        if every or arch or preset or config or teacher or training or len(targets or []) != 1:
             raise ConfigError("verify: expected one model and --against, received more, or options of an architecture")
         pair = PairOptions(
             inputs=inputs or (),
@@ -290,7 +297,8 @@ def verify(
 
     if inputs or layouts or paths or transfer or randomize:
         raise ConfigError("verify: --input, --layout, --path, --transfer and --randomize go with --against")
-    options = Options(arch, preset, config, modes, gradients=gradients, probes=probes, as_json=as_json, report=report)
+    options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
+    options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training)
     if not verify_all(targets or [], options, every=every):
         raise typer.Exit(1)
 

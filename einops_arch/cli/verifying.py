@@ -35,6 +35,8 @@ class Options:
         modes: `"eval"`, `"train"`, or both.
         gradients: compare gradients as well.
         probes: compare with further inputs and states as well.
+        teacher: also give each module the same inputs on both sides.
+        training: also take three steps of an optimiser.
         as_json: print JSON.
         report: the HTML file to write.
     """
@@ -47,6 +49,8 @@ class Options:
     as_json: bool
     report: Path | None = None
     probes: bool = False
+    teacher: bool = False
+    training: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class _Verified:
     tensors: int
     changed: list[str]
     reports: list[Any]
+    parts: list[str]
 
     @property
     def passed(self) -> bool:
@@ -104,7 +109,8 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
 
 
 def _verify(target: str, options: Options, say: Callable[[str], None]) -> _Verified:
-    from einops_arch.parity import compare, example_inputs
+    from einops_arch.parity import compare, compare_training, example_inputs
+    from einops_arch.port import optimizers
 
     architecture, config, torch_model, flax_model = _twins(target, options)
     statistics = any(name.endswith("running_var") for name in torch_model.state_dict())
@@ -122,8 +128,16 @@ def _verify(target: str, options: Options, say: Callable[[str], None]) -> _Verif
         )
         for mode in options.modes
     ]
+    parts = [f"{mode} mode" for mode in options.modes]
+    if options.teacher:
+        parts.append("each module with the same inputs")
+        reports.append(compare(torch_model, flax_model, inputs, teacher=True, progress=say))
+    if options.training:
+        parts.append("training")
+        description = optimizers.SGD(lr=0.01, momentum=0.9, nesterov=True)
+        reports.append(compare_training(torch_model, flax_model, inputs, description, steps=3))
     tensors, changed = _round_trip(torch_model, flax_model)
-    return _Verified(target, architecture.name, config, tensors, changed, reports)
+    return _Verified(target, architecture.name, config, tensors, changed, reports, parts)
 
 
 def _twins(target: str, options: Options) -> tuple[Architecture, Config, Any, Any]:
@@ -194,9 +208,9 @@ def _conclusion(found: _Verified) -> Iterator[str]:
         yield f"round trip: {len(found.changed)} of {found.tensors} tensors changed: {', '.join(found.changed)}"
     else:
         yield f"round trip: {found.tensors} tensors, bit for bit"
-    for report in found.reports:
+    for part, report in zip(found.parts, found.reports, strict=True):
         first = report.first_divergence
-        yield f"{report.mode} mode: {report.verdict}" + (f"; {describe(first)}" if first else "")
+        yield f"{part}: {report.verdict}" + (f"; {describe(first)}" if first else "")
         yield from report.causes
 
 
@@ -205,14 +219,14 @@ def _print_summary(found: Sequence[_Verified]) -> None:
     from rich.text import Text
 
     table = Table(title="PyTorch and Flax", title_justify="left")
-    for column in ("target", "mode", "rows", "largest float64 difference", "verdict"):
+    for column in ("target", "part", "rows", "largest float64 difference", "verdict"):
         table.add_column(column, justify="right" if column in ("rows", "largest float64 difference") else "left")
     for one in found:
-        for report in one.reports:
+        for part, report in zip(one.parts, one.reports, strict=True):
             rows = [row for section in report.sections.values() for row in section]
             largest = max((row.difference for row in rows if row.difference is not None), default=0.0)
             style = "green" if report.passed else "bold red"
-            cells = (one.target, report.mode, str(len(rows)), f"{largest:.1e}")
+            cells = (one.target, part, str(len(rows)), f"{largest:.1e}")
             table.add_row(*map(Text, cells), Text(str(report.verdict), style))
     page = console()
     page.print(table)
