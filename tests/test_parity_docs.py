@@ -31,7 +31,8 @@ def pages():
 @pytest.mark.parametrize("page", PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page(page)
+    shown = re.findall(r"^\s*```(?:python|pycon)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert run_page(page) == len(shown)
 
 
 def _page(folder, text):

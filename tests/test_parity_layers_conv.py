@@ -94,7 +94,7 @@ def test_an_image_without_a_batch_axis(kind):
     )
 
 
-def pooled(x: np.ndarray, layer, module) -> None:
+def assert_pools_alike(x: np.ndarray, layer, module) -> None:
     """Values and gradients equal; pooling has no weights."""
     given = torch.from_numpy(x).requires_grad_()
     expected = layer(given)
@@ -126,9 +126,9 @@ def test_pooling(size, window, strides, padding):
     axes, x = len(size), draw(3, 2, 3, *size)
     largest = {1: torch.nn.MaxPool1d, 2: torch.nn.MaxPool2d, 3: torch.nn.MaxPool3d}[axes]
     mean = {1: torch.nn.AvgPool1d, 2: torch.nn.AvgPool2d, 3: torch.nn.AvgPool3d}[axes]
-    pooled(x, largest(window, strides, padding), MaxPool(window, strides, padding))
+    assert_pools_alike(x, largest(window, strides, padding), MaxPool(window, strides, padding))
     for count in (True, False):
-        pooled(
+        assert_pools_alike(
             x,
             mean(window, strides, padding, count_include_pad=count),
             AvgPool(window, strides, padding, count_include_pad=count),
@@ -136,17 +136,17 @@ def test_pooling(size, window, strides, padding):
 
 
 def test_a_window_of_one_integer_is_for_all_axes():
-    pooled(draw(3, 2, 3, 6, 9), torch.nn.MaxPool2d(2, padding=1), MaxPool(2, padding=1))
-    pooled(draw(3, 2, 3, 9), torch.nn.AvgPool1d(3, 2), AvgPool(3, 2))
+    assert_pools_alike(draw(3, 2, 3, 6, 9), torch.nn.MaxPool2d(2, padding=1), MaxPool(2, padding=1))
+    assert_pools_alike(draw(3, 2, 3, 9), torch.nn.AvgPool1d(3, 2), AvgPool(3, 2))
 
 
 def test_the_first_of_equal_values_takes_the_gradient_of_max_pooling():
     x = np.random.default_rng(0).integers(0, 2, (2, 3, 6, 8)).astype(np.float64)
-    pooled(x, torch.nn.MaxPool2d(3, 2, 1), MaxPool(3, 2, 1))
+    assert_pools_alike(x, torch.nn.MaxPool2d(3, 2, 1), MaxPool(3, 2, 1))
 
 
 def test_reflection_padding():
-    pooled(draw(3, 2, 3, 5, 6), torch.nn.ReflectionPad2d(2), ReflectionPad(2))
-    pooled(draw(3, 2, 3, 5, 6), torch.nn.ReflectionPad2d((1, 2, 3, 4)), ReflectionPad(((3, 4), (1, 2))))
-    pooled(draw(3, 2, 3, 5), torch.nn.ReflectionPad1d(3), ReflectionPad((3,)))
-    pooled(draw(3, 2, 3, 4, 5, 6), torch.nn.ReflectionPad3d(1), ReflectionPad(1))
+    assert_pools_alike(draw(3, 2, 3, 5, 6), torch.nn.ReflectionPad2d(2), ReflectionPad(2))
+    assert_pools_alike(draw(3, 2, 3, 5, 6), torch.nn.ReflectionPad2d((1, 2, 3, 4)), ReflectionPad(((3, 4), (1, 2))))
+    assert_pools_alike(draw(3, 2, 3, 5), torch.nn.ReflectionPad1d(3), ReflectionPad((3,)))
+    assert_pools_alike(draw(3, 2, 3, 4, 5, 6), torch.nn.ReflectionPad3d(1), ReflectionPad(1))

@@ -121,17 +121,17 @@ def test_a_shell_takes_channels_last_data(shell, function, shape, device):
 
 def test_shells_are_pytorchs_own_operations(device):
     x = distinct((2, 12, 10, 14), device)
-    exactly = partial(torch.testing.assert_close, rtol=0, atol=0)
-    exactly(layers.ChannelShuffle(3)(x), F.channel_shuffle(x, 3))
-    exactly(layers.ChannelUnshuffle(3)(F.channel_shuffle(x, 3)), x)
-    exactly(layers.DepthToSpace(2)(x), F.pixel_shuffle(x, 2))
-    exactly(layers.SpaceToDepth(2)(x), F.pixel_unshuffle(x, 2))
-    exactly(layers.UpsampleNearest(3)(x), F.interpolate(x, scale_factor=3, mode="nearest"))
-    exactly(layers.Patchify((5, 2))(x), F.unfold(x, (5, 2), stride=(5, 2)).mT)
-    exactly(layers.Unpatchify((5, 2), (2, 7))(F.unfold(x, (5, 2), stride=(5, 2)).mT), x)
-    exactly(layers.FlattenFeatures()(x), x.flatten(1))
-    exactly(layers.UnflattenFeatures(12, (10, 14))(x.flatten(1)), x)
-    exactly(layers.SplitHeads(2)(x[0]), x[0].unflatten(-1, (2, 7)).transpose(1, 2))
+    assert_same = partial(torch.testing.assert_close, rtol=0, atol=0)
+    assert_same(layers.ChannelShuffle(3)(x), F.channel_shuffle(x, 3))
+    assert_same(layers.ChannelUnshuffle(3)(F.channel_shuffle(x, 3)), x)
+    assert_same(layers.DepthToSpace(2)(x), F.pixel_shuffle(x, 2))
+    assert_same(layers.SpaceToDepth(2)(x), F.pixel_unshuffle(x, 2))
+    assert_same(layers.UpsampleNearest(3)(x), F.interpolate(x, scale_factor=3, mode="nearest"))
+    assert_same(layers.Patchify((5, 2))(x), F.unfold(x, (5, 2), stride=(5, 2)).mT)
+    assert_same(layers.Unpatchify((5, 2), (2, 7))(F.unfold(x, (5, 2), stride=(5, 2)).mT), x)
+    assert_same(layers.FlattenFeatures()(x), x.flatten(1))
+    assert_same(layers.UnflattenFeatures(12, (10, 14))(x.flatten(1)), x)
+    assert_same(layers.SplitHeads(2)(x[0]), x[0].unflatten(-1, (2, 7)).transpose(1, 2))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

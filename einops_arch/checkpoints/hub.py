@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from einops_arch import architectures
 from einops_arch._frameworks import require
@@ -14,7 +14,7 @@ from einops_arch.checkpoints.files import write_tensors
 from einops_arch.checkpoints.reader import MemoryReader, Reader
 from einops_arch.errors import CheckpointError, PortError
 
-__all__ = ["fetch", "push_to_hub", "save_pretrained"]
+__all__ = ["Pretrained", "fetch", "push_to_hub", "save_pretrained"]
 
 _SHARD = 5_000_000_000
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -80,6 +80,41 @@ def push_to_hub(
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message, revision=revision)
     return str(commit)
+
+
+class Pretrained:
+    """The methods `save_pretrained`, `from_pretrained` and `push_to_hub` of a network; they keep nothing in it.
+
+    A framework's own class says in `_read` how it reads a folder.
+    """
+
+    _read: ClassVar[Any]
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
+        """Save the network: `einops_arch.checkpoints.save_pretrained`, which has the options."""
+        save_pretrained(self, folder, **options)
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Save the network and upload it: `einops_arch.checkpoints.push_to_hub`, which has the options."""
+        return push_to_hub(self, repository, **options)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """The network that a folder holds, in evaluation mode: `from_pretrained` of the framework's package.
+
+        Args:
+            folder: a folder of the hub, on this machine or as `hf://someone/name`.
+
+        Raises:
+            CheckpointError: the folder is not whole, or holds another network.
+        """
+        model = cls._read(folder)
+        if not isinstance(model, cls):
+            found = type(model).__name__
+            raise CheckpointError(
+                f"{folder}: expected a {cls.__name__}, received a {found}; likely fix: {found}.from_pretrained"
+            )
+        return model
 
 
 def fetch(path: str | Path) -> Path:

@@ -8,6 +8,7 @@ before the scan over time.
 
 from __future__ import annotations
 
+import abc
 import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
@@ -185,9 +186,9 @@ class _Recurrent(nnx.Module):
         keep = jax.random.bernoulli(self.rngs(), 1.0 - self.dropout, x.shape)
         return jnp.where(keep, x / (1.0 - self.dropout), jnp.zeros_like(x))
 
+    @abc.abstractmethod
     def _step(self) -> Step:
-        """The function of one step in time."""
-        raise NotImplementedError
+        """The function of one step in time; a subclass gives it."""
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """Switches dropout for `nnx.view`, as `nnx.Dropout` does.

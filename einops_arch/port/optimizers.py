@@ -17,6 +17,7 @@ Where `torch.optim` and optax differ:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -42,7 +43,7 @@ def matrices(name: str, shape: tuple[int, ...]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class Optimizer(ABC):
     """What all descriptions have; use one of its children.
 
     Args:
@@ -93,11 +94,13 @@ class Optimizer:
 
         return nnx.Optimizer(model, self.optax(model), wrt=nnx.Param)
 
+    @abstractmethod
     def _torch(self, parameters: Any) -> Any:
-        raise NotImplementedError
+        """The optimiser of `torch.optim` for these parameters or groups."""
 
+    @abstractmethod
     def _optax(self, model: Any) -> list[Any]:
-        raise NotImplementedError
+        """The transformations of optax before the learning rate."""
 
     def _decayed(self, model: Any) -> list[Any]:
         import optax
