@@ -441,7 +441,7 @@ def bench(
     ] = None,
     page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write a page with charts.")] = None,
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and samples: under two minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and fewer samples.")] = False,
 ) -> None:
     """Measure cores, layers and networks beside what users would pick instead."""
     from einops_arch.cli.benchmarking import run_bench
