@@ -124,7 +124,7 @@ class GPT2Config(Config):
             DtypeError: the tokens are no integers.
             IndexRangeError: a token is not in the vocabulary.
         """
-        (axes,) = self.inputs()
+        (axes,) = self._inputs
         check_tokens(axes, tokens, values=values)
         b, t = tokens.shape
         before = 0

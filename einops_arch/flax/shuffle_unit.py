@@ -8,7 +8,7 @@ from jax import Array
 
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
 from einops_arch.flax._hub import Pretrained
-from einops_arch.flax.layers import AvgPool, BatchNorm, ChannelShuffle, Conv, Identity, ReLU
+from einops_arch.flax.layers import AvgPool, BatchNorm, ChannelShuffle, Conv, ReLU
 
 __all__ = ["ShuffleUnit"]
 
@@ -41,9 +41,7 @@ class ShuffleUnit(Pretrained, nnx.Module):
     def __init__(self, config: ShuffleUnitConfig | None = None, *, rngs: nnx.Rngs) -> None:
         self.config = config = config or ShuffleUnitConfig()
         c, mid, out = config.in_channels, config.bottleneck_channels, config.expanded_channels
-        if config.combine == "add":
-            self.shortcut = Identity()
-        else:
+        if config.combine == "concat":
             # The zeros of the padding count in the mean.
             self.shortcut = AvgPool((3, 3), strides=2, padding=1, count_include_pad=True)
         self.compress_conv1 = Conv(
@@ -72,11 +70,11 @@ class ShuffleUnit(Pretrained, nnx.Module):
     def __call__(self, features: Array) -> Array:
         """Features `b h w c` to features `b h w c`."""
         self.config.check_inputs(features, channels_last=True)
-        left = self.shortcut(features)
         right = self.compress_relu1(self.compress_bn1(self.compress_conv1(features)))
         right = self.dw_bn2(self.dw_conv2(self.c_shuffle(right)))
         right = self.expand_bn3(self.expand_conv3(right))
         if self.config.combine == "add":
-            return self.relu(left + right)
+            return self.relu(features + right)
+        left = self.shortcut(features)
         both = [left, right] if self.config.shortcut_first else [right, left]
         return self.relu(jnp.concatenate(both, axis=-1))

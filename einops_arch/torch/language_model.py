@@ -9,12 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from einops_arch.architectures._tokens import check_tokens
 from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.functional import flatten_sequence, unflatten_sequence
-from einops_arch.torch._concrete import is_concrete
 from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
+from einops_arch.torch._lookup import look_up
 
 __all__ = ["LanguageModel", "generate"]
 
@@ -68,12 +67,11 @@ class LanguageModel(Pretrained, nn.Module):
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits `t b token` for the word after each token, and the state after the last one."""
-        (axes,) = self.config.inputs()
-        check_tokens(axes, tokens, values=is_concrete(tokens))
+        self.config.check_inputs(tokens)
         t, b = tokens.shape
         if state is not None:
             self.config.check_state(state, batch=b)
-        output, state = self.rnn(self.drop(self.encoder(tokens)), state)
+        output, state = self.rnn(self.drop(look_up(self.encoder, tokens, self.config)), state)
         output = flatten_sequence(self.drop(output))
         return unflatten_sequence(self.decoder(output), t=t, b=b), state
 

@@ -7,11 +7,12 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from einops_arch.architectures._tokens import check_lengths, check_tokens
+from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.functional import split_directions
 from einops_arch.torch._concrete import is_concrete
 from einops_arch.torch._hub import Pretrained
+from einops_arch.torch._lookup import look_up
 
 __all__ = ["SentimentRNN"]
 
@@ -58,9 +59,8 @@ class SentimentRNN(Pretrained, nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits `b o`, from tokens `t b` and the number of words `b` of each padded sentence."""
-        (axes,) = self.config.inputs()
-        check_tokens(axes, tokens, values=is_concrete(tokens))
-        embedded = self.dropout(self.embedding(tokens))
+        self.config.check_inputs(tokens)
+        embedded = self.dropout(look_up(self.embedding, tokens, self.config))
         if lengths is not None:
             # Packing needs them on the CPU wherever the tokens are.
             lengths = lengths.cpu()

@@ -40,9 +40,7 @@ class ShuffleUnit(Pretrained, nn.Module):
         super().__init__()
         self.config = config = config or ShuffleUnitConfig()
         c, mid, out = config.in_channels, config.bottleneck_channels, config.expanded_channels
-        if config.combine == "add":
-            self.shortcut = nn.Identity()
-        else:
+        if config.combine == "concat":
             # The zeros of the padding count in the mean.
             self.shortcut = nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=True)
         self.compress_conv1 = nn.Conv2d(c, mid, kernel_size=1, groups=config.compress_groups, bias=False)
@@ -60,12 +58,12 @@ class ShuffleUnit(Pretrained, nn.Module):
         # In a network this runs at every unit, where the full check costs as much as a small layer.
         if features.ndim != 4 or features.shape[1] != self.config.in_channels or 0 in features.shape[2:]:
             self.config.check_inputs(features)
-        left = self.shortcut(features)
         right = self.compress_relu1(self.compress_bn1(self.compress_conv1(features)))
         right = self.c_shuffle(right)
         right = self.dw_bn2(self.dw_conv2(right))
         right = self.expand_bn3(self.expand_conv3(right))
         if self.config.combine == "add":
-            return self.relu(left + right)
+            return self.relu(features + right)
+        left = self.shortcut(features)
         both = [left, right] if self.config.shortcut_first else [right, left]
         return self.relu(torch.cat(both, dim=1))
