@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -53,8 +54,8 @@ def spread(values: list[float]) -> Spread:
 def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[float]]:
     """Seconds per call of each side, one sample of each in every round.
 
-    The order is turned around in every second round: what the first side leaves in the caches, or in the clock of
-    the processor, then helps and hurts each of them as often.
+    The order is another in every round, the same in every run: what a side leaves in the caches, or in the clock of
+    the processor, then helps and hurts each of the others as often.
 
     Args:
         sides: functions without arguments that give their result when it is there, by name.
@@ -62,7 +63,7 @@ def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[fl
     """
     loops = {name: _loops(call, effort.sample) for name, call in sides.items()}
     samples: dict[str, list[float]] = {name: [] for name in sides}
-    order = list(sides)
+    order, shuffle = list(sides), random.Random(0).shuffle
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()  # as timeit does: a collection in one sample would look like a slow side
@@ -73,7 +74,7 @@ def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[fl
                 break
             for name in order:
                 samples[name].append(_sample(sides[name], loops[name]))
-            order.reverse()
+            shuffle(order)
     finally:
         if collecting:
             gc.enable()

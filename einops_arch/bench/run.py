@@ -24,6 +24,9 @@ from einops_arch.errors import ConfigError, MissingFrameworkError
 __all__ = ["Options", "missing_peers", "run"]
 
 PEERS = ("torch", "jax", "flax", "einx", "keras", "torchvision", "timm", "transformers")
+# By default glibc hands large blocks back to the system as soon as they are free, and the next call pays for new pages,
+# often more than for the work on them, now one side and now the other. Here a process keeps what it has.
+_KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
 _KERAS = {"torch": "torch", "jax": "jax", "torch and jax": "torch", "numpy": "numpy"}
 
 
@@ -145,9 +148,9 @@ class _Drain(threading.Thread):
 
 
 def environment(side: str, threads: int, device: str) -> dict[str, str]:
-    """Variables for the process of one side: the same threads for every library, before any of them starts."""
+    """Variables for the process of one side, before any library starts: the same threads for each, and its memory."""
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    variables |= {"KERAS_BACKEND": _KERAS.get(side, "torch"), "HF_HUB_OFFLINE": "1", "JAX_ENABLE_X64": "0"}
+    variables |= _KEEP_MEMORY | {"KERAS_BACKEND": _KERAS.get(side, "torch"), "HF_HUB_OFFLINE": "1", "JAX_ENABLE_X64": "0"}
     if device == "cpu":
         variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return variables

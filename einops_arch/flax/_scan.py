@@ -29,19 +29,25 @@ def scan(
     if "bias_ih" in leaves:
         projected = projected + leaves["bias_ih"]
 
-    def body(before: Carry, now: tuple[jax.Array, jax.Array | None]) -> tuple[Carry, jax.Array]:
-        inputs, keep = now
+    # Each step takes its input from the one before it and reads that of the next. XLA on a CPU would read it where it
+    # computes the gates, which was measured at 1.1 to 1.4 of the time.
+    first, later = (-1, jnp.roll(projected, 1, axis=0)) if reverse else (0, jnp.roll(projected, -1, axis=0))
+
+    def body(
+        now: tuple[Carry, jax.Array], then: tuple[jax.Array, jax.Array | None]
+    ) -> tuple[tuple[Carry, jax.Array], jax.Array]:
+        (before, inputs), (following, keep) = now, then
         hidden = before[0] @ leaves["weight_hh"]
         if "bias_hh" in leaves:
             hidden = hidden + leaves["bias_hh"]
         after = step(before, inputs, hidden)
         if keep is None:
-            return after, after[0]
+            return (after, following), after[0]
         # The state stands still beyond a sequence's end; in reverse it has not started to move there.
         after = tuple(jnp.where(keep, new, old) for new, old in zip(after, before, strict=True))
-        return after, jnp.where(keep, after[0], jnp.zeros_like(after[0]))
+        return (after, following), jnp.where(keep, after[0], jnp.zeros_like(after[0]))
 
-    final, output = jax.lax.scan(body, carry, (projected, valid), reverse=reverse)
+    (final, _), output = jax.lax.scan(body, (carry, projected[first]), (later, valid), reverse=reverse)
     return output, final
 
 
