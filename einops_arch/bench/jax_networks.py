@@ -32,7 +32,7 @@ def cases(device: str) -> Iterator[Case]:
             setting = f"jit, batch {batch}, {'forward + backward' if backward else 'forward'}"
             setting += ", fewer blocks" if backward and network.shallow else ""
             make = partial(_work, network, batch, backward=backward)
-            if network.name in {"style_transfer", "vit"} and batch > 1:
+            if network.name == "vit" and batch > 1:
                 name = f"{setting}, against norms with Flax's one-pass variance"
                 fast = partial(_work, network, batch, backward=backward, layers=partial(plain, fast_variance=True))
                 yield Case(network.name, "jax", f"{network.preset}, {size}", name, fast)
@@ -56,13 +56,15 @@ def _bar(network: Network, batch: int, *, backward: bool) -> Bar:
 
 def _work(network: Network, batch: int, *, backward: bool, layers: Any = plain) -> Work:
     config = network.config(shallow=backward)
-    compiled = {
-        "ours": compiled_call(network, config, batch, backward=backward),
-        _PEER: compiled_call(network, config, batch, backward=backward, layers=layers),
-    }
+    call = partial(compiled_call, network, config, batch, backward=backward, model=_model(config))
+    compiled = {"ours": call(), _PEER: call(layers=layers)}
     calls: dict[str, Callable[[], Any]] = {name: call for name, (call, _) in compiled.items()}
     mine = calls.pop("ours")
     return Work(mine, calls, partial(nearly, limit=2e-3), program=lambda name: program_text(compiled[name][1]))
+
+
+def _model(config: Config) -> Any:
+    return architectures.of_config(config).flax_class()(config, rngs=nnx.Rngs(0))
 
 
 def compiled_call(
@@ -71,6 +73,7 @@ def compiled_call(
     batch: int,
     *,
     backward: bool = False,
+    model: Any = None,
     layers: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> tuple[Callable[[], Any], Any]:
     """A call of the compiled network, and its program.
@@ -80,9 +83,10 @@ def compiled_call(
         config: its config.
         batch: size of the axis `b`.
         backward: also the gradients of the outputs' sum by every parameter, in train mode.
+        model: the network, so that two programs read the same memory; a new one if left out.
         layers: a context in which the network is traced.
     """
-    model = architectures.of_config(config).flax_class()(config, rngs=nnx.Rngs(0))
+    model = model or _model(config)
     model.train() if backward else model.eval()
     arrays = [jnp.asarray(array) for array in inputs(network, config, batch, channels_last=True)]
     graph, parameters, rest = nnx.split(model, nnx.Param, ...)

@@ -63,7 +63,7 @@ def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[fl
     """
     loops = {name: _loops(call, effort.sample) for name, call in sides.items()}
     samples: dict[str, list[float]] = {name: [] for name in sides}
-    order, shuffle = list(sides), random.Random(0).shuffle
+    order, shuffle = list(sides), random.Random(0).shuffle  # noqa: S311 it is no secret
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()  # as timeit does: a collection in one sample would look like a slow side

@@ -150,7 +150,8 @@ class _Drain(threading.Thread):
 def environment(side: str, threads: int, device: str) -> dict[str, str]:
     """Variables for the process of one side, before any library starts: the same threads for each, and its memory."""
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    variables |= _KEEP_MEMORY | {"KERAS_BACKEND": _KERAS.get(side, "torch"), "HF_HUB_OFFLINE": "1", "JAX_ENABLE_X64": "0"}
+    variables |= {"KERAS_BACKEND": _KERAS.get(side, "torch"), "HF_HUB_OFFLINE": "1", "JAX_ENABLE_X64": "0"}
+    variables |= _KEEP_MEMORY
     if device == "cpu":
         variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return variables

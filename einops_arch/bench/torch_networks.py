@@ -153,7 +153,7 @@ def _work(
     if compiled:
         torch.compiler.reset()
         # By default, a graph ends before an LSTM and begins after it: there would be little to compile.
-        torch._dynamo.config.allow_rnn = True
+        torch._dynamo.config.allow_rnn = True  # noqa: SLF001 its documented place
         # transformers has checks that break the graph.
         sides = {name: torch.compile(side, fullgraph=network.name != "gpt2") for name, side in sides.items()}
     run = _gradients if backward else _forward
