@@ -111,11 +111,17 @@ def test_the_order_of_what_does_not_depend_on_each_other_is_no_difference():
     assert program_text(program(one)) != program_text(program(other))
 
 
-def test_sides_are_sampled_in_turn_and_the_order_turns_around():
-    calls = []
-    samples = side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, Effort(0.0, 4, 0.0))
-    assert {name: len(values) for name, values in samples.items()} == {"a": 4, "b": 4}
-    assert "".join(calls[-8:]) == "abbaabba"
+def test_each_side_is_sampled_once_in_a_round_and_the_order_varies():
+    def run():
+        calls = []
+        samples = side_by_side({name: lambda name=name: calls.append(name) for name in "abc"}, Effort(0.0, 20, 0.0))
+        assert {name: len(values) for name, values in samples.items()} == {"a": 20, "b": 20, "c": 20}
+        return ["".join(calls[at : at + 3]) for at in range(len(calls) - 60, len(calls), 3)]
+
+    rounds = run()
+    assert all(sorted(one) == list("abc") for one in rounds)
+    assert len(set(rounds)) == 6
+    assert run() == rounds
 
 
 def test_a_slower_side_has_a_larger_time():

@@ -63,8 +63,9 @@ def shuffle_kernel_pays(x: Tensor, groups: int) -> bool:
         return False
     if x.is_contiguous():
         return True  # to a compiler as well, which knows this kernel as a view, a permutation and a view
-    pays = (groups not in (3, 5, 6) and x.shape[1] != 3 * groups) or x.numel() <= _SMALL
-    return pays and is_channels_last(x) and may_call_kernel(x)
+    if not is_channels_last(x) or not may_call_kernel(x):
+        return False
+    return (groups not in (3, 5, 6) and x.shape[1] != 3 * groups) or x.numel() <= _SMALL
 
 
 def pixel_kernel_factor(x: Tensor, factor: int | tuple[int, ...], order: str, data_format: str) -> int:
