@@ -11,7 +11,7 @@ from einops_arch.bench.table import cells, ratio_text, summary, time_text
 
 __all__ = ["html_page"]
 
-_WIDTH, _NAMES, _BAR, _RIGHT = 1030, 440, 20, 150
+_WIDTH, _NAMES, _BAR, _RIGHT = 1070, 440, 20, 210
 _TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1, 1.25, 2, 4, 8, 16]
 
 _STYLE = """
