@@ -37,17 +37,39 @@ CASES = {
     "grouped": ((2, 4, 5, 6, 4), (2, 3, 1, 2, 6), settings(3, 2, strides=(1, 2, 1), padding=((1, 0),) * 3)),
 }
 
+DENSE = {
+    "one position": ((2, 5, 6, 4), (1, 1, 4, 3), settings(2, 1)),
+    "one position, strides and padding": (
+        (2, 5, 7, 4),
+        (1, 1, 4, 3),
+        settings(2, 1, strides=(2, 3), padding=((1, 0), (2, 1))),
+    ),
+    "one position, transposed": ((2, 5, 4), (1, 4, 3), settings(1, 1, lhs_dilation=(2,), padding=((0, -1),))),
+    "patches": ((2, 6, 8, 3), (3, 2, 3, 5), settings(2, 1, strides=(3, 2))),
+    "patches that leave a rest": ((2, 8, 9, 3), (3, 2, 3, 5), settings(2, 1, strides=(3, 2), padding=((0, 0), (1, 1)))),
+    "patches in three axes": ((1, 4, 4, 6, 2), (2, 2, 3, 2, 3), settings(3, 1, strides=(2, 2, 3))),
+    "windows apart, strides of their size": (
+        (2, 9, 3),
+        (2, 3, 4),
+        settings(1, 1, strides=(2,), rhs_dilation=(2,)),
+    ),
+    "windows that overlap": ((2, 6, 7, 3), (3, 3, 3, 4), settings(2, 1, strides=(2, 1), padding=((1, 1), (1, 1)))),
+    "windows that overlap, dilated": ((2, 9, 3), (3, 3, 4), settings(1, 1, rhs_dilation=(3,), padding=((2, 0),))),
+}
+FORMS = {name: (_convolve.grouped_on_cpu, *case) for name, case in CASES.items()}
+FORMS |= {name: (_convolve.as_product, *case) for name, case in DENSE.items()}
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize("name", FORMS)
 def test_both_forms_are_one_function(name):
-    shape, kernel_shape, chosen = CASES[name]
+    other, shape, kernel_shape, chosen = FORMS[name]
     random = np.random.default_rng(0)
     x, kernel = random.normal(size=shape), random.normal(size=kernel_shape)
 
     @jax.jit
     def both(x, kernel, weights):
         found = {}
-        for form in (_convolve.native, _convolve.grouped_on_cpu):
+        for form in (_convolve.native, other):
             y, back = jax.vjp(lambda x, kernel, form=form: form(x, kernel, **chosen), x, kernel)
             found[form.__name__] = (y, *back(weights))
         return found
@@ -82,6 +104,26 @@ def test_only_a_cpu_gets_the_other_form(kind):
     assert "stablehlo.convolution" in lowered(dense, x, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("conv", "side", "product"),
+    [
+        (lambda rngs: Conv(16, 4, (1, 1), strides=2, rngs=rngs), 8, True),
+        (lambda rngs: Conv(3, 4, (4, 4), strides=4, rngs=rngs), 8, True),
+        (lambda rngs: Conv(256, 4, (3, 3), padding=1, rngs=rngs), 8, True),
+        (lambda rngs: Conv(256, 4, (3, 3), padding=1, rngs=rngs), 23, False),  # 529 windows
+        (lambda rngs: Conv(255, 4, (3, 3), padding=1, rngs=rngs), 8, False),
+        (lambda rngs: Conv(15, 4, (1, 1), rngs=rngs), 8, False),
+        (lambda rngs: ConvTranspose(16, 4, (1, 1), strides=2, rngs=rngs), 8, False),
+    ],
+    ids=["one position", "patches", "few windows", "many windows", "few channels", "few values", "transposed"],
+)
+def test_a_dense_convolution_is_a_product_where_that_was_measured_to_pay(conv, side, product):
+    module = conv(nnx.Rngs(0))
+    x = np.zeros((1, side, side, module.in_features), "float32")
+    assert ("stablehlo.convolution" not in lowered(module, x, "cpu")) == product
+    assert "stablehlo.convolution" in lowered(module, x, "cuda")
+
+
 def test_the_choice_works_under_jit_grad_and_vmap():
     conv = Conv(4, 8, (3,), feature_group_count=4, rngs=nnx.Rngs(0))
     graph, state = nnx.split(conv)
@@ -107,6 +149,16 @@ def test_half_precision_sums_as_xla_does():
     assert found.dtype == "bfloat16"
     # One rounding to eight bits, not 25 of them.
     np.testing.assert_allclose(np.asarray(found.astype("float64")), np.asarray(exact), rtol=2.0**-8)
+
+
+def test_a_product_in_half_precision_sums_as_xla_does():
+    random = np.random.default_rng(0)
+    low = [jnp.asarray(random.normal(size=size), "bfloat16") for size in ((2, 9, 7, 40), (3, 3, 40, 5))]
+    exact = np.asarray(_convolve.native(*(value.astype("float64") for value in low), **settings(2, 1)))
+    found = _convolve.as_product(*low, **settings(2, 1))
+    assert found.dtype == "bfloat16"
+    # The rounding of the result; sums of 360 products in float32 lose nothing that is seen here.
+    np.testing.assert_allclose(np.asarray(found.astype("float64")), exact, rtol=2.0**-8, atol=1e-4)
 
 
 def test_an_eager_call_compiles_once():

@@ -16,6 +16,7 @@ from flax import nnx
 
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_channels, check_features, check_sizes
+from einops_arch.flax._moments import normalise, normalise_rows
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
 
@@ -94,17 +95,18 @@ class BatchNorm(nnx.BatchNorm):
         wide = _wide(x)
         if use_running_average:
             mean, var = self.mean[...].astype(wide.dtype), self.var[...].astype(wide.dtype)
-            return _affine(wide - mean, var, self.epsilon, scale, bias, x.dtype)
+            factor = jax.lax.rsqrt(var + self.epsilon) * _wide_or(scale, 1.0, wide)
+            return ((wide - mean) * factor + _wide_or(bias, 0.0, wide)).astype(x.dtype)
         values = math.prod(x.shape[:-1])
         if values == 1:
             raise ShapeError(
                 f"BatchNorm: expected more than one value per channel in training, received shape {x.shape}; "
                 "likely fix: a larger batch, or model.eval()"
             )
-        mean, centred, var = _statistics(wide, tuple(range(x.ndim - 1)))
+        y, mean, var = _normalised(wide, scale, bias, tuple(range(x.ndim - 1)), self.epsilon)
         if values:
             self._track(mean.reshape(-1), var.reshape(-1) * (values / (values - 1)))
-        return _affine(centred, var, self.epsilon, scale, bias, x.dtype)
+        return y.astype(x.dtype)
 
     def _track(self, mean: jax.Array, var: jax.Array) -> None:
         """Moves the running statistics towards those of a batch; they take the parameters' dtype where it is wider."""
@@ -169,8 +171,7 @@ class LayerNorm(nnx.LayerNorm):
         """`... c -> ... c`."""
         check_features("LayerNorm", x.shape, self.num_features)
         x, scale, bias = _promoted(self, x)
-        _, centred, var = _statistics(_wide(x), (-1,))
-        return _affine(centred, var, self.epsilon, scale, bias, x.dtype)
+        return _scaled(normalise_rows(_wide(x), self.epsilon), scale, bias, x.dtype)
 
 
 class RMSNorm(nnx.RMSNorm):
@@ -210,7 +211,7 @@ class RMSNorm(nnx.RMSNorm):
         wide = _wide(x)
         epsilon = float(jnp.finfo(wide.dtype).eps) if self.epsilon is None else self.epsilon
         square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        return _affine(wide, square, epsilon, scale, None, x.dtype)
+        return _scaled(wide * jax.lax.rsqrt(square + epsilon), scale, None, x.dtype)
 
 
 class GroupNorm(nnx.GroupNorm):
@@ -277,10 +278,12 @@ class GroupNorm(nnx.GroupNorm):
             raise ShapeError(f"GroupNorm: expected more than one value per group, received shape {x.shape}")
         x, scale, bias = _promoted(self, x)
         grouped = rearrange(_wide(x), "... (g k) -> ... g k", g=self.num_groups)
-        _, centred, var = _statistics(grouped, (*range(1, x.ndim - 1), x.ndim))
-        normal = _affine(centred, var, self.epsilon, None, None, grouped.dtype)
-        flat = rearrange(normal, "... g k -> ... (g k)")
-        return _scaled(flat, scale, bias, x.dtype)
+        scale, bias = (
+            None if value is None else rearrange(value, "(g k) -> g k", g=self.num_groups) for value in (scale, bias)
+        )
+        axes = (*range(1, x.ndim - 1), x.ndim)
+        y, _, _ = _normalised(grouped, scale, bias, axes, self.epsilon)
+        return rearrange(y, "... g k -> ... (g k)").astype(x.dtype)
 
 
 class InstanceNorm(nnx.InstanceNorm):
@@ -338,8 +341,8 @@ class InstanceNorm(nnx.InstanceNorm):
         if math.prod(x.shape[1:-1]) == 1:
             raise ShapeError(f"InstanceNorm: expected more than one position in space, received shape {x.shape}")
         x, scale, bias = _promoted(self, x)
-        _, centred, var = _statistics(_wide(x), tuple(range(1, x.ndim - 1)))
-        return _affine(centred, var, self.epsilon, scale, bias, x.dtype)
+        y, _, _ = _normalised(_wide(x), scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
+        return y.astype(x.dtype)
 
 
 def _check(layer: str, num_features: int, epsilon: float | None) -> None:
@@ -360,24 +363,15 @@ def _wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
-def _statistics(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean, the input without it, and the biased variance in a second pass; the axes are kept.
-
-    A mean carries the rounding of a long sum, which a large mean makes larger than the deviations allow. The second
-    pass also takes the mean of what is left, and with it corrects mean and variance. Which number was subtracted first
-    does not change the result, so no gradient goes through it.
-    """
-    shift = jax.lax.stop_gradient(jnp.mean(x, axis=axes, keepdims=True))
-    rest = x - shift
-    left = jnp.mean(rest, axis=axes, keepdims=True)
-    square = jnp.mean(jnp.square(rest), axis=axes, keepdims=True)
-    return shift + left, rest - left, jnp.maximum(square - jnp.square(left), 0.0)
+def _wide_or(value: jax.Array | None, default: float, wide: jax.Array) -> jax.Array:
+    return jnp.full((), default, wide.dtype) if value is None else value.astype(wide.dtype)
 
 
-def _affine(
-    centred: jax.Array, var: jax.Array, epsilon: float, scale: jax.Array | None, bias: jax.Array | None, dtype: Any
-) -> jax.Array:
-    return _scaled(centred * jax.lax.rsqrt(var + epsilon), scale, bias, dtype)
+def _normalised(
+    wide: jax.Array, scale: jax.Array | None, bias: jax.Array | None, axes: tuple[int, ...], epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    y, mean, var = normalise(wide, _wide_or(scale, 1.0, wide), _wide_or(bias, 0.0, wide), axes, epsilon)
+    return y, mean, var
 
 
 def _scaled(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, dtype: Any) -> jax.Array:
