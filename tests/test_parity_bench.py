@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import types
 
@@ -19,7 +20,7 @@ from einops_arch.bench.compare import changes
 from einops_arch.bench.growth import exponent
 from einops_arch.bench.jax_networks import compiled_call
 from einops_arch.bench.jax_programs import compile_for, program_text
-from einops_arch.bench.measure import Effort, side_by_side, spread
+from einops_arch.bench.measure import Effort, Spread, side_by_side, spread
 from einops_arch.bench.moves import MOVES
 from einops_arch.bench.networks import NETWORKS, Network
 from einops_arch.bench.page import html_page
@@ -134,11 +135,38 @@ def test_the_quartiles_are_those_of_numpy():
     values = list(np.random.default_rng(0).random(11))
     found = spread(values)
     np.testing.assert_allclose([found.low, found.median, found.high], np.quantile(values, [0.25, 0.5, 0.75]))
-    assert spread([2.0]).low == spread([2.0]).high == 2.0
+    assert spread([2.0]) == Spread(2.0, 2.0, 2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 8, 9, 12, 25, 100])
+def test_the_interval_of_the_median_is_that_of_the_sign_test(count):
+    found = spread([float(value) for value in np.random.default_rng(1).permutation(count)])
+    first = round(found.from_)
+    assert found.to == count - 1 - first
+
+    def at_most(number):
+        """How likely it is that no more of the values than these lie below the median."""
+        return sum(math.comb(count, below) for below in range(number + 1)) / 2**count
+
+    assert at_most(first) <= 0.025 or first == 0
+    assert at_most(first + 1) > 0.025
+
+
+def test_what_is_not_decided_is_measured_for_longer():
+    def rounds(undecided):
+        sides = {"a": lambda: time.sleep(1e-3), "b": lambda: time.sleep(1e-3)}
+        return len(side_by_side(sides, Effort(0.02, 3, 0.0, most=0.2), undecided)["a"])
+
+    decided, open_until_twenty, never = (
+        rounds(undecided) for undecided in (lambda _: False, lambda samples: len(samples["a"]) < 20, lambda _: True)
+    )
+    assert 3 <= decided < 20
+    assert open_until_twenty == 20
+    assert 20 < never <= 100
 
 
 @pytest.mark.parametrize(
-    ("median", "low", "equal", "limit", "expected"),
+    ("median", "from_", "equal", "limit", "expected"),
     [
         (1.0, 0.9, False, 1.0, "held"),
         (1.1, 0.9, False, 1.0, "level"),
@@ -147,8 +175,8 @@ def test_the_quartiles_are_those_of_numpy():
         (0.9, 0.8, True, 0.75, "missed"),
     ],
 )
-def test_a_verdict_follows_from_the_numbers(median, low, equal, limit, expected):
-    assert verdict(Bar(limit), {"low": low, "median": median, "high": 2.0}, same=equal) == expected
+def test_a_verdict_follows_from_the_numbers(median, from_, equal, limit, expected):
+    assert verdict(Bar(limit), {"median": median, "from_": from_, "to": 2.0}, same=equal) == expected
 
 
 def test_results_that_differ_are_found_before_any_clock_runs():

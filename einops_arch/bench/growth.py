@@ -123,7 +123,7 @@ def _sized(network: Network, sizes: dict[str, int]) -> Network:
 
 
 def _network_call(side: str, network: Network, batch: int, device: str) -> Callable[[], Any]:
-    config = network.config()
+    config = network.config(shallow=True)
     if side == "jax":
         from einops_arch.bench.jax_networks import compiled_call
 

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["Effort", "Spread", "side_by_side", "spread"]
 
@@ -22,36 +23,62 @@ class Effort:
         seconds: for all its sides together, once they are warm.
         rounds: the fewest rounds, even when they take longer.
         sample: the shortest time of one sample in seconds; quick calls are repeated to fill it.
+        most: seconds for a comparison that is not decided by then.
     """
 
     seconds: float
     rounds: int
     sample: float
+    most: float = 0.0
 
 
-FULL = Effort(seconds=1.0, rounds=7, sample=2e-3)
-QUICK = Effort(seconds=0.25, rounds=3, sample=1e-3)
-_MOST_ROUNDS = 201
+FULL = Effort(seconds=0.8, rounds=7, sample=2e-3, most=5.0)
+QUICK = Effort(seconds=0.25, rounds=3, sample=1e-3, most=0.75)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The quartiles of some numbers."""
+    """The quartiles of some numbers, and between which two of them the true median lies with 95 %.
+
+    Args:
+        low: the first quartile.
+        median: the second.
+        high: the third.
+        from_: the lower end of the median's interval.
+        to: the upper end.
+    """
 
     low: float
     median: float
     high: float
+    from_: float
+    to: float
 
 
 def spread(values: list[float]) -> Spread:
-    """The quartiles, of any number of values."""
+    """The quartiles and the interval, of any number of values.
+
+    The interval is that of the sign test, which supposes nothing about how times are distributed. Fewer than six
+    values do not allow 95 %: then it reaches from the smallest to the largest.
+    """
     if len(values) == 1:
-        return Spread(values[0], values[0], values[0])
+        return Spread(*values * 5)
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(low, median, high)
+    ordered, count = sorted(values), len(values)
+    outside, below, chance = 0, 0.0, 0.5**count  # how many values, and how likely that the median is below them all
+    while below + chance <= 0.025:
+        below += chance
+        chance *= (count - outside) / (outside + 1)
+        outside += 1
+    first = max(outside - 1, 0)
+    return Spread(low, median, high, ordered[first], ordered[count - 1 - first])
 
 
-def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[float]]:
+def side_by_side(
+    sides: Mapping[str, Call],
+    effort: Effort,
+    undecided: Callable[[dict[str, list[float]]], bool] = lambda samples: False,
+) -> dict[str, list[float]]:
     """Seconds per call of each side, one sample of each in every round.
 
     The order is another in every round, the same in every run: what a side leaves in the caches, or in the clock of
@@ -60,6 +87,7 @@ def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[fl
     Args:
         sides: functions without arguments that give their result when it is there, by name.
         effort: how long to go on.
+        undecided: whether the samples so far leave open what is asked of them.
     """
     loops = {name: _loops(call, effort.sample) for name, call in sides.items()}
     samples: dict[str, list[float]] = {name: [] for name in sides}
@@ -69,9 +97,7 @@ def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[fl
     gc.disable()  # as timeit does: a collection in one sample would look like a slow side
     try:
         start = time.perf_counter()
-        for done in range(_MOST_ROUNDS):
-            if done >= effort.rounds and time.perf_counter() - start > effort.seconds:
-                break
+        while len(samples[order[0]]) < effort.rounds or _go_on(time.perf_counter() - start, effort, samples, undecided):
             for name in order:
                 samples[name].append(_sample(sides[name], loops[name]))
             shuffle(order)
@@ -79,6 +105,10 @@ def side_by_side(sides: Mapping[str, Call], effort: Effort) -> dict[str, list[fl
         if collecting:
             gc.enable()
     return samples
+
+
+def _go_on(seconds: float, effort: Effort, samples: Any, undecided: Callable[[Any], bool]) -> bool:
+    return seconds <= effort.seconds or (seconds <= effort.most and undecided(samples))
 
 
 def _sample(call: Call, loops: int) -> float:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from einops_arch.bench.case import Bar
+from einops_arch.bench.measure import spread
 from einops_arch.bench.worker import verdict
 
 __all__ = ["rows"]
@@ -31,8 +32,8 @@ def rows(threads: int) -> Iterator[dict[str, Any]]:
         bar = Bar(1.0, (_OLD,))
         ratios = {}
         for name in (_OLD, _INPLACE):
-            ratio = peaks["ours"] / peaks[name]
-            ratios[name] = {"low": ratio, "median": ratio, "high": ratio}
+            # The same program peaks some pages higher or lower from run to run: a thousandth is what can be told.
+            ratios[name] = asdict(spread([round(peaks["ours"] / peaks[name], 3)]))
         yield {
             "name": "super_resolution",
             "side": "torch",
@@ -44,8 +45,7 @@ def rows(threads: int) -> Iterator[dict[str, Any]]:
             "rounds": 1,
             "same_program": [],
             "against": _OLD,
-            # Pages of the allocator: a hundredth is nothing that a program decides.
-            "verdict": verdict(bar, {**ratios[_OLD], "low": ratios[_OLD]["low"] - 0.01}, same=False),
+            "verdict": verdict(bar, ratios[_OLD], same=False),
         }
 
 

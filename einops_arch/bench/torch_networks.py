@@ -27,10 +27,12 @@ def cases(device: str) -> Iterator[Case]:
         for batch in _BATCHES:
             for backward in (False, True):
                 setting = f"eager, batch {batch}, {'forward + backward' if backward else 'forward'}"
-                make = partial(_work, network, batch, device=device, backward=backward)
+                shallow = backward and batch > 1
+                setting += ", fewer blocks" if shallow and network.shallow else ""
+                make = partial(_work, network, batch, device=device, backward=backward, shallow=shallow)
                 quick = batch == 1 and not backward
                 yield Case(network.name, "torch", _size(network), setting, make, _bar(network), quick=quick)
-        make = partial(_work, network, 1, device=device, compiled=True)
+        make = partial(_work, network, 1, device=device, compiled=True, shallow=True)
         setting = "compiled, batch 1, forward" + (", fewer blocks" if network.shallow else "")
         yield Case(network.name, "torch", _size(network), setting, make, _bar(network))
         if network.name in _IMAGES:
@@ -137,8 +139,9 @@ def _work(
     memory: str = "contiguous",
     backward: bool = False,
     compiled: bool = False,
+    shallow: bool = False,
 ) -> Work:
-    config = network.config(shallow=compiled)
+    config = network.config(shallow=shallow)
     ours = twin(config).to(device)
     theirs = oracle(network, config, ours.state_dict()).to(device)
     if backward:

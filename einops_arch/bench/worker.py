@@ -53,18 +53,33 @@ def measured(case: Case, effort: Effort) -> dict[str, Any]:
     sides = {"ours": work.ours, **work.peers}
     if work.floor is not None:
         sides["floor"] = work.floor
-    samples = side_by_side(sides, effort)
-    times = {name: statistics.median(values) for name, values in samples.items()}
-    ratios = {
+    equal = [name for name in work.peers if work.program is not None and work.program(name) == work.program("ours")]
+    peers = list(work.peers)
+    samples = side_by_side(sides, effort, lambda samples: case.bar is not None and _undecided(case.bar, samples, peers))
+    times, ratios = _times(samples), _ratios(samples)
+    row |= {"seconds": times, "ratios": ratios, "rounds": len(samples["ours"]), "same_program": equal}
+    row["against"] = _against(case.bar, times, peers)
+    row["verdict"] = verdict(case.bar, ratios[row["against"]], same=row["against"] in equal)
+    return row
+
+
+def _times(samples: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def _ratios(samples: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """The ratios within each round, to every other side."""
+    return {
         name: asdict(spread([a / b for a, b in zip(samples["ours"], values, strict=True)]))
         for name, values in samples.items()
         if name != "ours"
     }
-    equal = [name for name in work.peers if work.program is not None and work.program(name) == work.program("ours")]
-    row |= {"seconds": times, "ratios": ratios, "rounds": len(samples["ours"]), "same_program": equal}
-    row["against"] = _against(case.bar, times, list(work.peers))
-    row["verdict"] = verdict(case.bar, ratios[row["against"]], same=row["against"] in equal)
-    return row
+
+
+def _undecided(bar: Bar, samples: dict[str, list[float]], peers: list[str]) -> bool:
+    """Whether the bar lies where the median may be."""
+    ratio = _ratios(samples)[_against(bar, _times(samples), peers)]
+    return ratio["from_"] <= bar.limit <= ratio["to"]
 
 
 def _wrong(work: Work) -> str | None:
@@ -85,14 +100,14 @@ def _against(bar: Bar | None, times: dict[str, float], peers: list[str]) -> str:
 
 
 def verdict(bar: Bar | None, ratio: dict[str, float], *, same: bool) -> str:
-    """`held`, `level` where the bar lies within the quartiles, `missed`; `same program` needs no clock."""
+    """`held` by the median, `level` where the true one may still hold it, `missed`; `same program` needs no clock."""
     if bar is None:
         return ""
     if ratio["median"] <= bar.limit:
         return "held"
     if same and bar.limit >= 1.0:
         return "same program"
-    return "level" if ratio["low"] <= bar.limit else "missed"
+    return "level" if ratio["from_"] <= bar.limit else "missed"
 
 
 def _cases(side: str, device: str) -> Iterator[Case]:
