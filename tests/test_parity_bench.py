@@ -138,7 +138,7 @@ def test_the_quartiles_are_those_of_numpy():
     assert spread([2.0]) == Spread(2.0, 2.0, 2.0, 2.0, 2.0)
 
 
-@pytest.mark.parametrize("count", [2, 5, 6, 8, 9, 12, 25, 100])
+@pytest.mark.parametrize("count", [2, 5, 6, 8, 9, 12, 25, 100, 101, 400, 2000])
 def test_the_interval_of_the_median_is_that_of_the_sign_test(count):
     found = spread([float(value) for value in np.random.default_rng(1).permutation(count)])
     first = round(found.from_)
@@ -149,7 +149,7 @@ def test_the_interval_of_the_median_is_that_of_the_sign_test(count):
         return sum(math.comb(count, below) for below in range(number + 1)) / 2**count
 
     assert at_most(first) <= 0.025 or first == 0
-    assert at_most(first + 1) > 0.025
+    assert at_most(first + 1 + (count > 100)) > 0.025  # for many values, a rank wider at most
 
 
 def test_what_is_not_decided_is_measured_for_longer():
@@ -161,8 +161,8 @@ def test_what_is_not_decided_is_measured_for_longer():
         rounds(undecided) for undecided in (lambda _: False, lambda samples: len(samples["a"]) < 20, lambda _: True)
     )
     assert 3 <= decided < 20
-    assert open_until_twenty == 20
-    assert 20 < never <= 100
+    assert 20 <= open_until_twenty < 30
+    assert 30 < never <= 100
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 __all__ = ["Effort", "Spread", "side_by_side", "spread"]
 
@@ -34,6 +34,7 @@ class Effort:
 
 FULL = Effort(seconds=0.8, rounds=7, sample=2e-3, most=5.0)
 QUICK = Effort(seconds=0.25, rounds=3, sample=1e-3, most=0.75)
+_MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,19 @@ def spread(values: list[float]) -> Spread:
     if len(values) == 1:
         return Spread(*values * 5)
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    ordered, count = sorted(values), len(values)
-    outside, below, chance = 0, 0.0, 0.5**count  # how many values, and how likely that the median is below them all
-    while below + chance <= 0.025:
-        below += chance
-        chance *= (count - outside) / (outside + 1)
+    ordered, first = sorted(values), _below(len(values))
+    return Spread(low, median, high, ordered[first], ordered[-1 - first])
+
+
+def _below(count: int) -> int:
+    """How many of the values may be left out at either end, so that the median lies between the rest with 95 %."""
+    if count > 100:
+        return math.floor(count / 2 - 0.98 * math.sqrt(count)) - 1  # the normal distribution, near enough
+    outside, likely = 0, 1  # of 2**count ways in which values can lie around the median, how many leave it out
+    while likely * 1000 <= 25 * 2**count:
         outside += 1
-    first = max(outside - 1, 0)
-    return Spread(low, median, high, ordered[first], ordered[count - 1 - first])
+        likely += math.comb(count, outside)
+    return max(outside - 1, 0)
 
 
 def side_by_side(
@@ -96,19 +102,26 @@ def side_by_side(
     gc.collect()
     gc.disable()  # as timeit does: a collection in one sample would look like a slow side
     try:
-        start = time.perf_counter()
-        while len(samples[order[0]]) < effort.rounds or _go_on(time.perf_counter() - start, effort, samples, undecided):
-            for name in order:
-                samples[name].append(_sample(sides[name], loops[name]))
-            shuffle(order)
+        start, rounds = time.perf_counter(), effort.rounds
+        while rounds:
+            for _ in range(rounds):
+                for name in order:
+                    samples[name].append(_sample(sides[name], loops[name]))
+                shuffle(order)
+            rounds = _more(len(samples[order[0]]), time.perf_counter() - start, effort, lambda: undecided(samples))
     finally:
         if collecting:
             gc.enable()
     return samples
 
 
-def _go_on(seconds: float, effort: Effort, samples: Any, undecided: Callable[[Any], bool]) -> bool:
-    return seconds <= effort.seconds or (seconds <= effort.most and undecided(samples))
+def _more(done: int, seconds: float, effort: Effort, undecided: Callable[[], bool]) -> int:
+    """How many more rounds: a quarter of those done, as far as the time allows."""
+    limit = effort.seconds if seconds < effort.seconds else effort.most
+    fitting = math.ceil((limit - seconds) / (seconds / done))
+    if done >= _MOST_ROUNDS or fitting <= 0 or (limit == effort.most and not undecided()):
+        return 0
+    return min(math.ceil(done / 4), fitting)
 
 
 def _sample(call: Call, loops: int) -> float:

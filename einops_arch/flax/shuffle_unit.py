@@ -8,7 +8,7 @@ from jax import Array
 
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
 from einops_arch.flax._hub import Pretrained
-from einops_arch.flax.layers import AvgPool, BatchNorm, ChannelShuffle, Conv, ReLU
+from einops_arch.flax.layers import AvgPool, BatchNorm, ChannelShuffle, Conv
 
 __all__ = ["ShuffleUnit"]
 
@@ -48,7 +48,6 @@ class ShuffleUnit(Pretrained, nnx.Module):
             c, mid, kernel_size=(1, 1), feature_group_count=config.compress_groups, use_bias=False, rngs=rngs
         )
         self.compress_bn1 = BatchNorm(mid, epsilon=1e-5, momentum=0.1, rngs=rngs)
-        self.compress_relu1 = ReLU()
         self.c_shuffle = ChannelShuffle(config.groups)
         self.dw_conv2 = Conv(
             mid,
@@ -65,16 +64,15 @@ class ShuffleUnit(Pretrained, nnx.Module):
             mid, out, kernel_size=(1, 1), feature_group_count=config.groups, use_bias=False, rngs=rngs
         )
         self.expand_bn3 = BatchNorm(out, epsilon=1e-5, momentum=0.1, rngs=rngs)
-        self.relu = ReLU()
 
     def __call__(self, features: Array) -> Array:
         """Features `b h w c` to features `b h w c`."""
         self.config.check_inputs(features, channels_last=True)
-        right = self.compress_relu1(self.compress_bn1(self.compress_conv1(features)))
+        right = nnx.relu(self.compress_bn1(self.compress_conv1(features)))
         right = self.dw_bn2(self.dw_conv2(self.c_shuffle(right)))
         right = self.expand_bn3(self.expand_conv3(right))
         if self.config.combine == "add":
-            return self.relu(features + right)
+            return nnx.relu(features + right)
         left = self.shortcut(features)
         both = [left, right] if self.config.shortcut_first else [right, left]
-        return self.relu(jnp.concatenate(both, axis=-1))
+        return nnx.relu(jnp.concatenate(both, axis=-1))
