@@ -40,14 +40,14 @@ class ConvNet(Pretrained, NamedSequential):
         layers = {
             "conv1": nn.Conv2d(config.in_channels, c1, kernel_size=config.kernel_size),
             "pool1": nn.MaxPool2d(kernel_size=2),
-            "relu1": nn.ReLU(),
+            "relu1": nn.ReLU(inplace=True),
             "conv2": nn.Conv2d(c1, c2, kernel_size=config.kernel_size),
             "conv2_drop": nn.Dropout2d(config.dropout),
             "pool2": nn.MaxPool2d(kernel_size=2),
-            "relu2": nn.ReLU(),
+            "relu2": nn.ReLU(inplace=True),
             "flatten": FlattenFeatures(channels=c2, spatial=(h, w)),
             "fc1": nn.Linear(c2 * h * w, config.hidden),
-            "relu3": nn.ReLU(),
+            "relu3": nn.ReLU(inplace=True),
             "fc1_drop": nn.Dropout(config.dropout),
             "fc2": nn.Linear(config.hidden, config.classes),
         }
