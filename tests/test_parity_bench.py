@@ -126,9 +126,9 @@ def test_each_side_is_sampled_once_in_a_round_and_the_order_varies():
 
 
 def test_a_slower_side_has_a_larger_time():
-    sides = {"quick": lambda: time.sleep(0.001), "slow": lambda: time.sleep(0.01)}
+    sides = {"quick": lambda: time.sleep(0.001), "slow": lambda: time.sleep(0.1)}
     samples = side_by_side(sides, SHORT)
-    assert max(samples["quick"]) < min(samples["slow"])
+    assert spread(samples["quick"]).median < spread(samples["slow"]).median
 
 
 def test_the_quartiles_are_those_of_numpy():
@@ -154,15 +154,15 @@ def test_the_interval_of_the_median_is_that_of_the_sign_test(count):
 
 def test_what_is_not_decided_is_measured_for_longer():
     def rounds(undecided):
-        sides = {"a": lambda: time.sleep(1e-3), "b": lambda: time.sleep(1e-3)}
-        return len(side_by_side(sides, Effort(0.02, 3, 0.0, most=0.2), undecided)["a"])
+        sides = {"a": lambda: time.sleep(5e-3), "b": lambda: time.sleep(5e-3)}
+        return len(side_by_side(sides, Effort(0.1, 3, 0.0, most=2.0), undecided)["a"])
 
     decided, open_until_twenty, never = (
         rounds(undecided) for undecided in (lambda _: False, lambda samples: len(samples["a"]) < 20, lambda _: True)
     )
-    assert 3 <= decided < 20
+    assert 3 <= decided <= 10
     assert 20 <= open_until_twenty < 30
-    assert 30 < never <= 100
+    assert open_until_twenty < never <= 200
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_results_that_differ_are_found_before_any_clock_runs():
 
 
 def test_the_quickest_of_the_named_peers_counts():
-    peers = {"slow": lambda: time.sleep(0.004), "quick": lambda: None, "named": lambda: time.sleep(0.002)}
+    peers = {"slow": lambda: time.sleep(0.1), "quick": lambda: None, "named": lambda: time.sleep(0.002)}
     work = Work(lambda: None, peers, same)
     assert measured(Case("x", "numpy", "", "", lambda: work, Bar(1.0, ("slow", "named"))), SHORT)["against"] == "named"
     assert measured(Case("x", "numpy", "", "", lambda: work), SHORT)["against"] == "quick"
