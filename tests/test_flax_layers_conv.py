@@ -21,7 +21,7 @@ def settings(axes: int, groups: int, **changes):
         "lhs_dilation": (1,) * axes,
         "rhs_dilation": (1,) * axes,
     }
-    return same | {"groups": groups} | changes
+    return _convolve.Settings(**same | {"groups": groups} | changes)
 
 
 CASES = {
@@ -70,11 +70,11 @@ def test_both_forms_are_one_function(name):
     def both(x, kernel, weights):
         found = {}
         for form in (_convolve.native, other):
-            y, back = jax.vjp(lambda x, kernel, form=form: form(x, kernel, **chosen), x, kernel)
+            y, back = jax.vjp(lambda x, kernel, form=form: form(x, kernel, chosen), x, kernel)
             found[form.__name__] = (y, *back(weights))
         return found
 
-    outputs = jax.eval_shape(lambda x, kernel: _convolve.native(x, kernel, **chosen), x, kernel)
+    outputs = jax.eval_shape(lambda x, kernel: _convolve.native(x, kernel, chosen), x, kernel)
     found = both(x, kernel, random.normal(size=outputs.shape))
     for native, fast in zip(*found.values(), strict=True):
         assert native.shape == fast.shape
@@ -144,8 +144,8 @@ def test_half_precision_sums_as_xla_does():
     random = np.random.default_rng(0)
     x, kernel = random.normal(size=(2, 9, 7, 3)), random.normal(size=(5, 5, 1, 3))
     low = [jnp.asarray(value, "bfloat16") for value in (x, kernel)]
-    exact = _convolve.native(*(value.astype("float64") for value in low), **settings(2, 3))
-    found = _convolve.grouped_on_cpu(*low, **settings(2, 3))
+    exact = _convolve.native(*(value.astype("float64") for value in low), settings(2, 3))
+    found = _convolve.grouped_on_cpu(*low, settings(2, 3))
     assert found.dtype == "bfloat16"
     # One rounding to eight bits, not 25 of them.
     np.testing.assert_allclose(np.asarray(found.astype("float64")), np.asarray(exact), rtol=2.0**-8)
@@ -154,8 +154,8 @@ def test_half_precision_sums_as_xla_does():
 def test_a_product_in_half_precision_sums_as_xla_does():
     random = np.random.default_rng(0)
     low = [jnp.asarray(random.normal(size=size), "bfloat16") for size in ((2, 9, 7, 40), (3, 3, 40, 5))]
-    exact = np.asarray(_convolve.native(*(value.astype("float64") for value in low), **settings(2, 1)))
-    found = _convolve.as_product(*low, **settings(2, 1))
+    exact = np.asarray(_convolve.native(*(value.astype("float64") for value in low), settings(2, 1)))
+    found = _convolve.as_product(*low, settings(2, 1))
     assert found.dtype == "bfloat16"
     # The rounding of the result; sums of 360 products in float32 lose nothing that is seen here.
     np.testing.assert_allclose(np.asarray(found.astype("float64")), exact, rtol=2.0**-8, atol=1e-4)

@@ -141,15 +141,15 @@ def test_the_quartiles_are_those_of_numpy():
 @pytest.mark.parametrize("count", [2, 5, 6, 8, 9, 12, 25, 100, 101, 400, 2000])
 def test_the_interval_of_the_median_is_that_of_the_sign_test(count):
     found = spread([float(value) for value in np.random.default_rng(1).permutation(count)])
-    first = round(found.from_)
-    assert found.to == count - 1 - first
+    first = round(found.at_least)
+    assert found.at_most == count - 1 - first
 
-    def at_most(number):
+    def likely(number):
         """How likely it is that no more of the values than these lie below the median."""
         return sum(math.comb(count, below) for below in range(number + 1)) / 2**count
 
-    assert at_most(first) <= 0.025 or first == 0
-    assert at_most(first + 1 + (count > 100)) > 0.025  # for many values, a rank wider at most
+    assert likely(first) <= 0.025 or first == 0
+    assert likely(first + 1 + (count > 100)) > 0.025  # for many values, a rank wider at most
 
 
 def test_what_is_not_decided_is_measured_for_longer():
@@ -166,7 +166,7 @@ def test_what_is_not_decided_is_measured_for_longer():
 
 
 @pytest.mark.parametrize(
-    ("median", "from_", "equal", "limit", "expected"),
+    ("median", "at_least", "equal", "limit", "expected"),
     [
         (1.0, 0.9, False, 1.0, "held"),
         (1.1, 0.9, False, 1.0, "level"),
@@ -175,8 +175,8 @@ def test_what_is_not_decided_is_measured_for_longer():
         (0.9, 0.8, True, 0.75, "missed"),
     ],
 )
-def test_a_verdict_follows_from_the_numbers(median, from_, equal, limit, expected):
-    assert verdict(Bar(limit), {"median": median, "from_": from_, "to": 2.0}, same=equal) == expected
+def test_a_verdict_follows_from_the_numbers(median, at_least, equal, limit, expected):
+    assert verdict(Bar(limit), {"median": median, "at_least": at_least, "at_most": 2.0}, same=equal) == expected
 
 
 def test_results_that_differ_are_found_before_any_clock_runs():

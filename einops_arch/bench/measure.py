@@ -45,15 +45,15 @@ class Spread:
         low: the first quartile.
         median: the second.
         high: the third.
-        from_: the lower end of the median's interval.
-        to: the upper end.
+        at_least: the lower end of the median's interval.
+        at_most: the upper end.
     """
 
     low: float
     median: float
     high: float
-    from_: float
-    to: float
+    at_least: float
+    at_most: float
 
 
 def spread(values: list[float]) -> Spread:

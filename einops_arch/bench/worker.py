@@ -55,7 +55,7 @@ def measured(case: Case, effort: Effort) -> dict[str, Any]:
         sides["floor"] = work.floor
     equal = [name for name in work.peers if work.program is not None and work.program(name) == work.program("ours")]
     peers = list(work.peers)
-    samples = side_by_side(sides, effort, lambda samples: case.bar is not None and _undecided(case.bar, samples, peers))
+    samples = side_by_side(sides, effort, lambda samples: _undecided(case.bar, samples, peers, equal))
     times, ratios = _times(samples), _ratios(samples)
     row |= {"seconds": times, "ratios": ratios, "rounds": len(samples["ours"]), "same_program": equal}
     row["against"] = _against(case.bar, times, peers)
@@ -76,10 +76,13 @@ def _ratios(samples: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def _undecided(bar: Bar, samples: dict[str, list[float]], peers: list[str]) -> bool:
-    """Whether the bar lies where the median may be."""
-    ratio = _ratios(samples)[_against(bar, _times(samples), peers)]
-    return ratio["from_"] <= bar.limit <= ratio["to"]
+def _undecided(bar: Bar | None, samples: dict[str, list[float]], peers: list[str], equal: list[str]) -> bool:
+    """Whether there is a bar, more time can tell, and the bar lies where the median may be."""
+    against = _against(bar, _times(samples), peers)
+    if bar is None or against in equal:
+        return False
+    ratio = _ratios(samples)[against]
+    return ratio["at_least"] <= bar.limit <= ratio["at_most"]
 
 
 def _wrong(work: Work) -> str | None:
@@ -107,7 +110,7 @@ def verdict(bar: Bar | None, ratio: dict[str, float], *, same: bool) -> str:
         return "held"
     if same and bar.limit >= 1.0:
         return "same program"
-    return "level" if ratio["from_"] <= bar.limit else "missed"
+    return "level" if ratio["at_least"] <= bar.limit else "missed"
 
 
 def _cases(side: str, device: str) -> Iterator[Case]:

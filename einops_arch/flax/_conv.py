@@ -21,7 +21,7 @@ from einops_arch.flax._checks import (
     spatial_pattern,
     window_outputs,
 )
-from einops_arch.flax._convolve import convolve
+from einops_arch.flax._convolve import Settings, convolve
 from einops_arch.flax._init import Initializer, uniform_fan_in
 
 __all__ = ["Conv", "ConvTranspose"]
@@ -33,8 +33,8 @@ class Conv(nnx.Conv):
     """`b *s i -> b *s o`: PyTorch's `Conv1d`, `Conv2d` and `Conv3d`, by the length of kernel_size.
 
     Differs from `nnx.Conv`: integer padding (default 0) as in PyTorch, never `"SAME"`, which is not symmetric with
-    strides; `padding_mode`; PyTorch's initial distribution, for the bias too; grouped and depthwise convolutions are
-    fast on a CPU. The leaves are those of `nnx.Conv`: `kernel` (`*k i o`, i counted per group) and `bias` (o).
+    strides; `padding_mode`; PyTorch's initial distribution, for the bias too; grouped, depthwise and 1x1 convolutions
+    are fast on a CPU. The leaves are those of `nnx.Conv`: `kernel` (`*k i o`, i counted per group) and `bias` (o).
 
     Args:
         in_features: channels of the input.
@@ -129,12 +129,14 @@ class Conv(nnx.Conv):
         y = convolve(
             x,
             kernel,
-            strides=self.strides,
-            padding=padding,
-            lhs_dilation=(1,) * axes,
-            rhs_dilation=self.kernel_dilation,
-            groups=self.feature_group_count,
-            precision=self.precision,
+            Settings(
+                strides=self.strides,
+                padding=padding,
+                lhs_dilation=(1,) * axes,
+                rhs_dilation=self.kernel_dilation,
+                groups=self.feature_group_count,
+                precision=self.precision,
+            ),
         )
         if bias is not None:
             y = y + jnp.reshape(bias, (1,) * (axes + 1) + (-1,))
@@ -249,11 +251,13 @@ class ConvTranspose(nnx.Module):
         y = convolve(
             x,
             rearrange(kernel, "... o (g i) -> ... i (g o)", g=self.feature_group_count),
-            strides=(1,) * axes,
-            padding=padding,
-            lhs_dilation=self.strides,
-            rhs_dilation=self.kernel_dilation,
-            groups=self.feature_group_count,
+            Settings(
+                strides=(1,) * axes,
+                padding=padding,
+                lhs_dilation=self.strides,
+                rhs_dilation=self.kernel_dilation,
+                groups=self.feature_group_count,
+            ),
         )
         if bias is not None:
             y = y + jnp.reshape(bias, (1,) * (axes + 1) + (-1,))
