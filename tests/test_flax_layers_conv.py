@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +84,65 @@ def test_both_forms_are_one_function(name):
         assert native.shape == fast.shape
         # Sums of a few dozen products of standard normal numbers in float64.
         np.testing.assert_allclose(np.asarray(fast), np.asarray(native), rtol=1e-12, atol=1e-13)
+
+
+FRAMED = {
+    "all sides": ((2, 7, 8, 5), (3, 3, 1, 5), settings(2, 5, padding=((1, 1), (1, 1)))),
+    "strides that leave a rest": ((2, 8, 9, 3), (3, 2, 1, 3), settings(2, 3, strides=(2, 3), padding=((1, 1), (0, 1)))),
+    "two outputs for each channel, dilated": (
+        (2, 9, 3),
+        (3, 1, 6),
+        settings(1, 3, rhs_dilation=(2,), padding=((3, 2),)),
+    ),
+    "cut on one side": ((2, 9, 8, 2), (3, 3, 1, 2), settings(2, 2, padding=((-2, 3), (1, -1)))),
+    "nothing inside": ((2, 2, 1, 3), (3, 3, 1, 3), settings(2, 3, padding=((2, 2), (1, 1)))),
+    "nothing but padding in some windows": ((1, 3, 2), (2, 1, 2), settings(1, 2, padding=((4, 5),))),
+    "three axes": ((1, 4, 5, 4, 2), (2, 3, 2, 1, 2), settings(3, 2, strides=(1, 2, 1), padding=((1, 0),) * 3)),
+}
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_a_frame_apart_changes_no_value_and_no_gradient(name):
+    shape, kernel_shape, chosen = FRAMED[name]
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=shape), random.normal(size=kernel_shape)
+    dx, dkernel = random.normal(size=shape), random.normal(size=kernel_shape)
+
+    def framed(x, kernel):
+        return _convolve._depthwise(x, kernel, chosen)  # noqa: SLF001
+
+    def plain(x, kernel):
+        return _convolve.native(x, kernel, chosen)
+
+    @jax.jit
+    def both(x, kernel, dx, dkernel):
+        return [
+            (
+                jax.jvp(form, (x, kernel), (dx, dkernel)),
+                jax.jvp(lambda x, form=form: form(x, kernel), (x,), (dx,)),
+                jax.jacrev(form, (0, 1))(x, kernel),
+                jax.vmap(form)(x[None], kernel[None]),
+            )
+            for form in (framed, plain)
+        ]
+
+    # Sums of a few dozen products of standard normal numbers in float64.
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-13)
+    jax.tree.map(compare, *both(x, kernel, dx, dkernel))
+
+
+def test_a_large_depthwise_convolution_copies_strips_only():
+    conv = Conv(64, 64, (3, 3), padding=1, feature_group_count=64, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(conv)
+    program = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
+
+    def padded(side):
+        text = program.lower(state, np.zeros((1, side, side, 64), "float32")).as_text()
+        found = re.findall(r"stablehlo.pad .* -> tensor<([0-9x]+)xf32>", text)
+        return max(math.prod(map(int, shape.split("x"))) for shape in found)
+
+    assert padded(63) == 65 * 65 * 64
+    assert padded(64) == 3 * 66 * 64
 
 
 def lowered(module: nnx.Module, x: jax.Array, platform: str) -> str:
