@@ -109,7 +109,7 @@ def test_a_frame_apart_changes_no_value_and_no_gradient(name):
     dx, dkernel = random.normal(size=shape), random.normal(size=kernel_shape)
 
     def framed(x, kernel):
-        return _convolve._depthwise(x, kernel, chosen)  # noqa: SLF001
+        return _convolve._depthwise(x, kernel, chosen)
 
     def plain(x, kernel):
         return _convolve.native(x, kernel, chosen)

@@ -23,7 +23,9 @@ def array(*shape, dtype="float32"):
 
 @pytest.mark.parametrize(("layer", "core"), LAYERS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "bool", "float64"])
-@pytest.mark.parametrize(("shape", "groups"), [((2, 5, 120), 3), ((160,) * 2, 40), ((1, 2, 3, 320), 8), ((0, 4, 120), 3), ((2, 12), 4)])
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((2, 5, 120), 3), ((160,) * 2, 40), ((1, 2, 3, 320), 8), ((0, 4, 120), 3), ((2, 12), 4)]
+)
 def test_it_is_the_core_bit_for_bit(layer, core, dtype, shape, groups):
     x = array(*shape, dtype=dtype)
     expected = core(x, groups, **LAST)

@@ -28,9 +28,11 @@ from einops_arch.bench.plain_nnx import plain
 from einops_arch.bench.plain_torch import PLAIN
 from einops_arch.bench.table import summary
 from einops_arch.bench.torch_networks import twin
+from einops_arch.bench.torch_programs import operations
 from einops_arch.bench.worker import matches, measured, verdict
 from einops_arch.cli import main
 from einops_arch.parity.probes import example_inputs
+from einops_arch.torch import ChannelShuffle
 
 SHORT = Effort(seconds=0.0, rounds=3, sample=1e-4)
 
@@ -110,6 +112,22 @@ def test_the_order_of_what_does_not_depend_on_each_other_is_no_difference():
     other = ["%a.1 = f32[2] sine(%p.1)", "%b.2 = f32[2] cosine(%a.1)"]
     assert program_text(program(one)) == program_text(program(named[::-1]))
     assert program_text(program(one)) != program_text(program(other))
+
+
+def test_equal_operations_of_pytorch_are_told_from_others():
+    x = torch.randn(2, 6, 4, 4, requires_grad=True)
+
+    def gradient(side):
+        return lambda: torch.autograd.grad(side(x).sum(), x)
+
+    shuffled = operations(lambda: torch.nn.functional.channel_shuffle(x, 3))
+    assert shuffled == operations(lambda: ChannelShuffle(3)(x))
+    assert shuffled != operations(lambda: ChannelShuffle(2)(x))
+    assert shuffled != operations(lambda: ChannelShuffle(3)(x.contiguous(memory_format=torch.channels_last)))
+    assert shuffled != operations(lambda: ChannelShuffle(3)(x[:1]))
+    assert operations(gradient(torch.sin)) == operations(gradient(lambda x: x.sin()))
+    assert shuffled == operations(lambda: torch.nn.functional.channel_shuffle(x.mT.mT, 3))
+    assert "cos" in operations(gradient(torch.sin))
 
 
 def test_each_side_is_sampled_once_in_a_round_and_the_order_varies():

@@ -34,7 +34,8 @@ class Work:
         same: says in words what differs between our result and a peer's, or None.
         floor: a copy of the result's bytes into memory already allocated, where that is a bound.
         check: says in words what is wrong with our result besides, such as a lost memory format, or None.
-        program: the text of the compiled program of one side; sides of equal programs need no clock.
+        program: the text of what one side has a library do: a compiled program, or the operations of an eager call;
+            sides of equal texts need no clock.
     """
 
     ours: Callable[[], Any]

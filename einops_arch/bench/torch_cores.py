@@ -15,6 +15,7 @@ from torch import Tensor
 from einops_arch.bench import keras_moves
 from einops_arch.bench.case import Bar, Case, Work
 from einops_arch.bench.moves import MOVES, Move
+from einops_arch.bench.torch_programs import operations
 from einops_arch.torch import layers
 
 __all__ = ["cases"]
@@ -115,7 +116,16 @@ def _move_work(
     room = torch.empty_like(result)
     ours = calls.pop("ours")
     keeps = move.image and memory == "channels_last" and result.ndim == 4
-    return Work(ours, calls, same, lambda: room.copy_(result), _lies_channels_last if keeps else lambda _: None)
+    # Of a small tensor, what Python does on the way is what is measured.
+    asked = {name: operations(call) for name, call in {"ours": ours, **calls}.items()} if shape == large else {}
+    return Work(
+        ours,
+        calls,
+        same,
+        lambda: room.copy_(result),
+        _lies_channels_last if keeps else lambda _: None,
+        asked.__getitem__ if asked and not compiled else None,
+    )
 
 
 _COMPILED = {"ours", "by hand", "F.channel_shuffle", "F.pixel_shuffle"}

@@ -14,6 +14,7 @@ from einops_arch.architectures import Config
 from einops_arch.bench.case import Bar, Case, Work
 from einops_arch.bench.networks import NETWORKS, Network, inputs
 from einops_arch.bench.plain_torch import PLAIN
+from einops_arch.bench.torch_programs import operations
 
 __all__ = ["cases", "oracle", "twin"]
 
@@ -161,8 +162,10 @@ def _work(
         sides = {name: torch.compile(side, fullgraph=network.name != "gpt2") for name, side in sides.items()}
     run = _gradients if backward else _forward
     calls = {name: partial(run, side, tensors) for name, side in sides.items()}
+    # What Python does on the way is measured with one sample, and is nothing beside eight.
+    asked = {name: operations(call) for name, call in calls.items()} if batch > 1 and not compiled else {}
     mine = calls.pop("ours")
-    return Work(mine, calls, _nearly)
+    return Work(mine, calls, _nearly, program=asked.__getitem__ if asked else None)
 
 
 def _share(ours: nn.Module, theirs: nn.Module) -> None:
