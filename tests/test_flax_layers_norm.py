@@ -11,10 +11,8 @@ from flax import nnx
 from einops_arch.flax import _moments
 from einops_arch.flax.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 
-AXES = {"batch": (0, 1, 2), "instance": (1, 2), "group": (1, 2, 4), "prime": (1, 2)}
-SHAPES = {"batch": (3, 6, 8, 6), "instance": (3, 10, 9, 6), "group": (3, 4, 5, 2, 3), "prime": (3, 67, 1, 6)}
-
-PARTS = {"batch": 48, "instance": 45, "group": 60, "prime": 1}
+AXES = {"batch": (0, 1, 2), "instance": (1, 2), "group": (1, 2, 4)}
+SHAPES = {"batch": (3, 4, 5, 6), "instance": (3, 4, 5, 6), "group": (3, 4, 5, 2, 3)}
 
 
 def formula(x, scale, bias, axes, epsilon):
@@ -44,7 +42,6 @@ def float64():
 def test_derivatives_of_normalise(kind):
     shape, axes = SHAPES[kind], AXES[kind]
     channels = shape[3:]
-    assert _moments._part(np.prod([shape[axis] for axis in axes])) == PARTS[kind]
     arguments = random(shape, channels, channels)
     directions = random(shape, channels, channels)
 
@@ -111,24 +108,6 @@ def test_only_a_cpu_adds_up_rows_by_products():
     for platform, product in (("cpu", True), ("cuda", False), ("tpu", False)):
         text = program.lower(lowering_platforms=(platform,)).as_text()
         assert ("stablehlo.dot" in text) == product
-
-
-def test_only_a_cpu_takes_a_mean_in_parts():
-    program = jax.jit(lambda x: _moments.normalise(x, 1.0, 0.0, (1, 2), 1e-5)).trace(
-        np.zeros((2, 16, 16, 3), "float32")
-    )
-    for platform, parts in (("cpu", True), ("cuda", False), ("tpu", False)):
-        assert ("2x4x64x3" in program.lower(lowering_platforms=(platform,)).as_text()) == parts
-
-
-@pytest.mark.parametrize("side", [16, 61, 64])
-def test_a_large_mean_costs_no_more_digits_than_in_pytorch(side):
-    x = (np.random.default_rng(0).normal(size=(2, side, side, 8)) + 1e4).astype("float32")
-    y = InstanceNorm(8, rngs=nnx.Rngs(0))(jnp.asarray(x))
-    exact = x - x.mean((1, 2), keepdims=True, dtype="float64")
-    exact /= np.sqrt((exact**2).mean((1, 2), keepdims=True) + 1e-5)
-    # float32 has steps of 1e-3 at 10,000; a mean that is rounded to the nearest is half of one away.
-    np.testing.assert_allclose(y, exact, atol=1.5e-3)
 
 
 def test_an_eager_call_compiles_once():
