@@ -32,7 +32,7 @@ class Effort:
     most: float = 0.0
 
 
-FULL = Effort(seconds=0.8, rounds=7, sample=2e-3, most=10.0)
+FULL = Effort(seconds=0.8, rounds=7, sample=2e-3, most=5.0)
 QUICK = Effort(seconds=0.25, rounds=3, sample=1e-3, most=0.75)
 _MOST_ROUNDS = 1000
 
