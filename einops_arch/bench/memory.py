@@ -28,8 +28,7 @@ def rows(threads: int) -> Iterator[dict[str, Any]]:
         threads: of PyTorch.
     """
     for mode in ("training", "no grad"):
-        # The same program peaks up to a thousandth higher from one run to the next, never lower than it needs.
-        peaks = {name: min(_measured(name, mode, threads) for _ in range(_RUNS)) for name in ("ours", _OLD, _INPLACE)}
+        peaks = {name: _measured(name, mode, threads) for name in ("ours", _OLD, _INPLACE)}
         bar = Bar(1.0, (_OLD,))
         ratios = {}
         for name in (_OLD, _INPLACE):
