@@ -52,7 +52,8 @@ def rows(threads: int) -> Iterator[dict[str, Any]]:
 def _measured(name: str, mode: str, threads: int) -> int:
     command = [sys.executable, "-m", "einops_arch.bench.memory", json.dumps([name, mode, threads])]
     # Large blocks go back to the system as soon as they are free: the peak is then what the program holds.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    environment |= {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 our own code
     return int(done.stdout)
 
