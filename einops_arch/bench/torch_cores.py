@@ -117,14 +117,15 @@ def _move_work(
     ours = calls.pop("ours")
     keeps = move.image and memory == "channels_last" and result.ndim == 4
     # Of a small tensor, what Python does on the way is what is measured.
-    asked = {name: operations(call) for name, call in {"ours": ours, **calls}.items()} if shape == large else {}
+    told = shape == large and not compiled
+    asked = {name: operations(call) for name, call in {"ours": ours, **calls}.items()} if told else {}
     return Work(
         ours,
         calls,
         same,
         lambda: room.copy_(result),
         _lies_channels_last if keeps else lambda _: None,
-        asked.__getitem__ if asked and not compiled else None,
+        asked.__getitem__ if told else None,
     )
 
 
