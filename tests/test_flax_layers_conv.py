@@ -114,21 +114,25 @@ def test_a_frame_apart_changes_no_value_and_no_gradient(name):
     def plain(x, kernel):
         return _convolve.native(x, kernel, chosen)
 
-    @jax.jit
-    def both(x, kernel, dx, dkernel):
-        return [
-            (
-                jax.jvp(form, (x, kernel), (dx, dkernel)),
-                jax.jvp(lambda x, form=form: form(x, kernel), (x,), (dx,)),
-                jax.jacrev(form, (0, 1))(x, kernel),
-                jax.vmap(form)(x[None], kernel[None]),
-            )
-            for form in (framed, plain)
-        ]
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(form, x, kernel, dx, dkernel):
+        def of_x(x):
+            return form(x, kernel)
 
-    # Sums of a few dozen products of standard normal numbers in float64.
-    compare = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-13)
-    jax.tree.map(compare, *both(x, kernel, dx, dkernel))
+        return {
+            "forward": jax.jvp(form, (x, kernel), (dx, dkernel)),
+            "forward, by the input alone": jax.jvp(of_x, (x,), (dx,)),
+            "reverse": jax.jacrev(form, (0, 1))(x, kernel),
+            "linear transpose": jax.linear_transpose(of_x, x)(of_x(x)),
+            "vmap": jax.vmap(form)(x[None], kernel[None]),
+        }
+
+    found, expected = (derivatives(form, x, kernel, dx, dkernel) for form in (framed, plain))
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert ours.dtype == "float64"
+        # Sums of a few dozen products of standard normal numbers.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
 def test_a_large_depthwise_convolution_copies_strips_only():

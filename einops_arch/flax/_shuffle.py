@@ -21,9 +21,9 @@ from einops_arch.functional import channel_shuffle, channel_unshuffle
 
 __all__ = ["shuffled", "unshuffled"]
 
-# Picking was measured, on two processors, at 0.6 to 0.8 of a transpose for three groups of 40 channels and more. On one
-# of them it gained as much for all other shapes, on the other it lost: 1.3 for more groups, 2 for shorter ones, 1.7 to
-# 3 in bfloat16.
+# Picking was measured, on two processors, at 0.6 to 0.8 of a transpose for three groups of 40 channels and more. Else
+# one of them gained about half and the other lost: 1.2 to 1.5 for four and eight groups, which are worth it, but 2 for
+# groups of 20 channels, 1.3 for groups of three, and 1.6 to 3 for few groups in bfloat16.
 _PICKED_GROUPS = range(3, 9)
 _FEWEST_CHANNELS = 40
 _PICKED_BYTES = 4
