@@ -102,5 +102,8 @@ class ShuffleNetV2Unit(nnx.Module):
 
     def __call__(self, features: Array) -> Array:
         """Features `b h w c` to features `b h w c`."""
-        left, right = jnp.split(features, 2, axis=-1) if self.splits else (features, features)
-        return self.shuffle(jnp.concatenate([self.branch1(left), self.branch2(right)], axis=-1))
+        if self.splits:
+            left, right = jnp.split(features, 2, axis=-1)
+        else:
+            left, right = self.branch1(features), features
+        return self.shuffle(jnp.concatenate([left, self.branch2(right)], axis=-1))

@@ -61,6 +61,6 @@ class ConvNet(Pretrained, NamedSequential):
         # The full check costs as much as a small layer, which is much in a network as small as this one.
         if image.shape[1:] != self._image:
             self.config.check_inputs(image)
-        for layer in self._modules.values():  # what super().forward does, with a call less
+        for layer in self._modules.values():  # as in `run`, with a call less
             image = layer(image)
         return image

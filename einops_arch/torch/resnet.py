@@ -52,7 +52,7 @@ class ResNet(Pretrained, NamedSequential):
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return super().forward(image)
+        return self.run(image)
 
 
 class BasicBlock(nn.Module):

@@ -58,7 +58,7 @@ class ShuffleNetV2(Pretrained, NamedSequential):
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return super().forward(image)
+        return self.run(image)
 
 
 class ShuffleNetV2Unit(nn.Module):
@@ -100,5 +100,8 @@ class ShuffleNetV2Unit(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features `b c h w` to features `b c h w`."""
-        left, right = features.chunk(2, dim=1) if self.splits else (features, features)
-        return self.shuffle(torch.cat([self.branch1(left), self.branch2(right)], dim=1))
+        if self.splits:
+            left, right = features.chunk(2, dim=1)
+        else:
+            left, right = self.branch1(features), features
+        return self.shuffle(torch.cat([left, self.branch2(right)], dim=1))

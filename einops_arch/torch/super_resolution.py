@@ -56,4 +56,4 @@ class SuperResolution(Pretrained, NamedSequential):
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to larger images `b h w` or `b c h w`."""
         self.config.check_inputs(image)
-        return super().forward(image)
+        return self.run(image)

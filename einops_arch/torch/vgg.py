@@ -61,7 +61,7 @@ class VGG(Pretrained, NamedSequential):
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return super().forward(image)
+        return self.run(image)
 
 
 def convolutions(c_in: int, block: tuple[int, ...], *, batch_norm: bool = False) -> list[nn.Module]:
