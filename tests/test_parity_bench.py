@@ -183,6 +183,36 @@ def test_what_is_not_decided_is_measured_for_longer():
     assert open_until_twenty < never <= 200
 
 
+def test_a_slow_side_takes_few_samples_where_they_leave_no_question():
+    def rounds(clear, seconds=1e-3):
+        sides = {"a": lambda: time.sleep(5e-3)}
+        return len(side_by_side(sides, Effort(seconds, 7, 1e-3), clear=clear)["a"])
+
+    assert rounds(lambda samples: True) == 3
+    assert rounds(lambda samples: False) == 7
+    assert rounds(lambda samples: True, seconds=5.0) >= 7  # there is time for more
+
+    slow, quick = {"slow": lambda: time.sleep(0.02)}, {"quick": lambda: time.sleep(1e-4)}
+    far, near = Work(lambda: time.sleep(5e-3), slow, same), Work(lambda: time.sleep(5e-3), quick, same)
+    effort = Effort(1e-3, 7, 1e-3)
+    assert measured(Case("x", "numpy", "", "", lambda: far, Bar(1.0)), effort)["rounds"] == 3
+    assert measured(Case("x", "numpy", "", "", lambda: near, Bar(1.0)), effort)["rounds"] == 7
+
+
+def test_what_is_large_is_built_in_several_places():
+    built = []
+
+    def build():
+        built.append(np.zeros(1000))
+        return Work(lambda: time.sleep(1e-3), {"peer": lambda: time.sleep(1e-3)}, same)
+
+    assert measured(Case("x", "numpy", "", "contiguous, eager, large", build), SHORT)["rounds"] == 3
+    assert len(built) == 3
+    measured(Case("x", "numpy", "", "contiguous, compiled, large", build), SHORT)
+    measured(Case("x", "numpy", "", "contiguous, eager, batch 1", build), SHORT)
+    assert len(built) == 5
+
+
 @pytest.mark.parametrize(
     ("median", "at_least", "equal", "limit", "expected"),
     [

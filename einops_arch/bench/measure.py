@@ -8,11 +8,12 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Effort", "Spread", "side_by_side", "spread"]
+__all__ = ["FULL", "QUICK", "Effort", "Samples", "Spread", "side_by_side", "spread"]
 
 Call = Callable[[], object]
+Samples = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Effort:
     Args:
         seconds: for all its sides together, once they are warm.
         rounds: the fewest rounds, even when they take longer.
+        clear: the fewest of slow sides, where they leave no question.
         sample: the shortest time of one sample in seconds; quick calls are repeated to fill it.
         most: seconds for a comparison that is not decided by then.
     """
@@ -30,6 +32,13 @@ class Effort:
     rounds: int
     sample: float
     most: float = 0.0
+    clear: int = 3
+
+    def share(self, parts: int) -> Effort:
+        """One of several equal parts."""
+        return replace(
+            self, seconds=self.seconds / parts, rounds=math.ceil(self.rounds / parts), most=self.most / parts
+        )
 
 
 FULL = Effort(seconds=0.8, rounds=7, sample=2e-3, most=5.0)
@@ -83,8 +92,9 @@ def _below(count: int) -> int:
 def side_by_side(
     sides: Mapping[str, Call],
     effort: Effort,
-    undecided: Callable[[dict[str, list[float]]], bool] = lambda samples: False,
-) -> dict[str, list[float]]:
+    undecided: Callable[[Samples], bool] = lambda samples: False,
+    clear: Callable[[Samples], bool] = lambda samples: False,
+) -> Samples:
     """Seconds per call of each side, one sample of each in every round.
 
     The order is another in every round, the same in every run: what a side leaves in the caches, or in the clock of
@@ -94,21 +104,26 @@ def side_by_side(
         sides: functions without arguments that give their result when it is there, by name.
         effort: how long to go on.
         undecided: whether the samples so far leave open what is asked of them.
+        clear: whether a few samples of slow sides are enough.
     """
     loops = {name: _loops(call, effort.sample) for name, call in sides.items()}
-    samples: dict[str, list[float]] = {name: [] for name in sides}
+    samples: Samples = {name: [] for name in sides}
     order, shuffle = list(sides), random.Random(0).shuffle  # noqa: S311 it is no secret
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()  # as timeit does: a collection in one sample would look like a slow side
     try:
-        start, rounds = time.perf_counter(), effort.rounds
+        start, rounds = time.perf_counter(), min(effort.rounds, effort.clear)
         while rounds:
             for _ in range(rounds):
                 for name in order:
                     samples[name].append(_sample(sides[name], loops[name]))
                 shuffle(order)
-            rounds = _more(len(samples[order[0]]), time.perf_counter() - start, effort, lambda: undecided(samples))
+            done, seconds = len(samples[order[0]]), time.perf_counter() - start
+            if done < effort.rounds:
+                rounds = 0 if seconds > effort.seconds and clear(samples) else effort.rounds - done
+            else:
+                rounds = _more(done, seconds, effort, lambda: undecided(samples))
     finally:
         if collecting:
             gc.enable()
@@ -133,6 +148,7 @@ def _sample(call: Call, loops: int) -> float:
 
 def _loops(call: Call, sample: float) -> int:
     """Warm the call up, and say how often it fits into a sample."""
-    call()
-    seconds = min(_sample(call, 1) for _ in range(2))
+    seconds = _sample(call, 1)
+    if seconds < 10 * sample:
+        seconds = min(_sample(call, 1) for _ in range(2))
     return max(1, min(10_000, round(sample / max(seconds, 1e-9))))

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from einops_arch.bench.case import Bar, Case, Work
-from einops_arch.bench.measure import FULL, QUICK, Effort, side_by_side, spread
+from einops_arch.bench.measure import FULL, QUICK, Effort, Samples, side_by_side, spread
 
 __all__ = ["SUITES", "matches", "measured"]
 
@@ -50,14 +50,11 @@ def measured(case: Case, effort: Effort) -> dict[str, Any]:
     }
     if wrong := _wrong(work):
         return row | {"error": wrong, "verdict": "wrong"}
-    sides = {"ours": work.ours, **work.peers}
-    if work.floor is not None:
-        sides["floor"] = work.floor
     equal = [name for name in work.peers if work.program is not None and work.program(name) == work.program("ours")]
     peers = list(work.peers)
     if set(equal) == set(peers):
         effort = replace(effort, rounds=min(effort.rounds, 3))  # the times are for people only
-    samples = side_by_side(sides, effort, lambda samples: _undecided(case.bar, samples, peers, equal))
+    samples = _samples(case, work, effort, equal)
     times, ratios = _times(samples), _ratios(samples)
     row |= {"seconds": times, "ratios": ratios, "rounds": len(samples["ours"]), "same_program": equal}
     row["against"] = _against(case.bar, times, peers)
@@ -65,11 +62,36 @@ def measured(case: Case, effort: Effort) -> dict[str, Any]:
     return row
 
 
-def _times(samples: dict[str, list[float]]) -> dict[str, float]:
+def _samples(case: Case, work: Work, effort: Effort, equal: list[str]) -> Samples:
+    """The samples of all places in memory; what was built before is kept, so that the next lies elsewhere."""
+    peers, built = list(work.peers), [work]
+    samples: Samples = {}
+
+    def joined(more: Samples) -> Samples:
+        return {name: samples.get(name, []) + values for name, values in more.items()}
+
+    for place in range(case.places):
+        if place:
+            built.append(case.build())
+        work = built[-1]
+        sides = {"ours": work.ours, **work.peers}
+        if work.floor is not None:
+            sides["floor"] = work.floor
+        more = side_by_side(
+            sides,
+            effort.share(case.places),
+            lambda more: _undecided(case.bar, joined(more), peers, equal),
+            lambda more: _clear(case.bar, joined(more), peers),
+        )
+        samples = joined(more)
+    return samples
+
+
+def _times(samples: Samples) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def _ratios(samples: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def _ratios(samples: Samples) -> dict[str, dict[str, float]]:
     """The ratios within each round, to every other side."""
     return {
         name: asdict(spread([a / b for a, b in zip(samples["ours"], values, strict=True)]))
@@ -78,7 +100,14 @@ def _ratios(samples: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def _undecided(bar: Bar | None, samples: dict[str, list[float]], peers: list[str], equal: list[str]) -> bool:
+def _clear(bar: Bar | None, samples: Samples, peers: list[str]) -> bool:
+    """Whether there is no bar, or every round is far below it."""
+    against = _against(bar, _times(samples), peers)
+    rounds = zip(samples["ours"], samples[against], strict=True)
+    return bar is None or all(ours <= 0.9 * bar.limit * theirs for ours, theirs in rounds)
+
+
+def _undecided(bar: Bar | None, samples: Samples, peers: list[str], equal: list[str]) -> bool:
     """Whether there is a bar, more time can tell, and the bar lies where the median may be."""
     against = _against(bar, _times(samples), peers)
     if bar is None or against in equal:
