@@ -60,8 +60,19 @@ DENSE = {
     "windows that overlap": ((2, 6, 7, 3), (3, 3, 3, 4), settings(2, 1, strides=(2, 1), padding=((1, 1), (1, 1)))),
     "windows that overlap, dilated": ((2, 9, 3), (3, 3, 4), settings(1, 1, rhs_dilation=(3,), padding=((2, 0),))),
 }
+ROWS = {
+    "rows": ((2, 6, 7, 3), (3, 3, 3, 4), settings(2, 1, padding=((1, 1), (1, 1)))),
+    "rows, dilated, padding of many kinds": (
+        (2, 9, 8, 3),
+        (3, 2, 3, 2),
+        settings(2, 1, rhs_dilation=(2, 3), padding=((3, 0), (-1, 2))),
+    ),
+    "rows, one window": ((1, 4, 5, 2), (4, 5, 2, 3), settings(2, 1)),
+    "rows, nothing but padding in some windows": ((1, 2, 3, 2), (2, 2, 2, 1), settings(2, 1, padding=((4, 5), (0, 3)))),
+}
 FORMS = {name: (_convolve.grouped_on_cpu, *case) for name, case in CASES.items()}
 FORMS |= {name: (_convolve.as_product, *case) for name, case in DENSE.items()}
+FORMS |= {name: (_convolve.by_rows, *case) for name, case in ROWS.items()}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -101,15 +112,19 @@ FRAMED = {
 }
 
 
-@pytest.mark.parametrize("name", FRAMED)
-def test_a_frame_apart_changes_no_value_and_no_gradient(name):
-    shape, kernel_shape, chosen = FRAMED[name]
+OWN_GRADIENT = {f"frame, {name}": (_convolve._depthwise, *case) for name, case in FRAMED.items()}
+OWN_GRADIENT |= {name: (_convolve._rows_apart, *case) for name, case in ROWS.items()}
+
+
+@pytest.mark.parametrize("name", OWN_GRADIENT)
+def test_a_gradient_by_rule_is_that_of_xla(name):
+    fast, shape, kernel_shape, chosen = OWN_GRADIENT[name]
     random = np.random.default_rng(0)
     x, kernel = random.normal(size=shape), random.normal(size=kernel_shape)
     dx, dkernel = random.normal(size=shape), random.normal(size=kernel_shape)
 
-    def framed(x, kernel):
-        return _convolve._depthwise(x, kernel, chosen)
+    def ours(x, kernel):
+        return fast(x, kernel, chosen)
 
     def plain(x, kernel):
         return _convolve.native(x, kernel, chosen)
@@ -127,12 +142,12 @@ def test_a_frame_apart_changes_no_value_and_no_gradient(name):
             "vmap": jax.vmap(form)(x[None], kernel[None]),
         }
 
-    found, expected = (derivatives(form, x, kernel, dx, dkernel) for form in (framed, plain))
+    found, expected = (derivatives(form, x, kernel, dx, dkernel) for form in (ours, plain))
     assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert ours.dtype == "float64"
+    for received, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert received.dtype == "float64"
         # Sums of a few dozen products of standard normal numbers.
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(received, wanted, rtol=1e-12, atol=1e-13)
 
 
 def test_a_large_depthwise_convolution_copies_strips_only():
@@ -189,6 +204,39 @@ def test_a_dense_convolution_is_a_product_where_that_was_measured_to_pay(conv, s
     x = np.zeros((1, side, side, module.in_features), "float32")
     assert ("stablehlo.convolution" not in lowered(module, x, "cpu")) == product
     assert "stablehlo.convolution" in lowered(module, x, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("conv", "side", "dtype", "rows"),
+    [
+        (lambda rngs: Conv(22, 64, (3, 3), padding=1, rngs=rngs), 46, "float32", True),
+        (lambda rngs: Conv(22, 5, (5, 3), padding=(2, 1), kernel_dilation=(1, 2), rngs=rngs), 50, "float64", True),
+        (lambda rngs: Conv(22, 64, (3, 3), padding=1, rngs=rngs), 45, "float32", False),  # 2025 windows
+        (lambda rngs: Conv(21, 64, (3, 3), padding=1, rngs=rngs), 46, "float32", False),  # 63 values in a row
+        (lambda rngs: Conv(22, 65, (3, 3), padding=1, rngs=rngs), 46, "float32", False),
+        (lambda rngs: Conv(22, 64, (3, 3), padding=1, rngs=rngs), 210, "float32", False),  # too much to add up
+        (lambda rngs: Conv(22, 64, (3, 3), padding=1, strides=2, rngs=rngs), 92, "float32", False),
+        (lambda rngs: Conv(64, 64, (1, 3), rngs=rngs), 50, "float32", False),
+        (lambda rngs: Conv(22, 64, (3, 3), padding=1, rngs=rngs), 46, "bfloat16", False),
+        (lambda rngs: ConvTranspose(22, 64, (3, 3), strides=2, rngs=rngs), 46, "float32", False),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else "",
+)
+def test_rows_stand_apart_where_that_was_measured_to_pay(conv, side, dtype, rows):
+    module = conv(nnx.Rngs(0))
+    x = np.zeros((1, side, side, module.in_features), dtype)
+    graph, state = nnx.split(module)
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
+    program = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
+
+    def kernels(platform):
+        text = program.trace(state, x).lower(lowering_platforms=(platform,)).as_text()
+        found = re.findall(r"stablehlo.convolution.*tensor<([0-9x]+)x[bf0-9]+>\) ->", text)
+        return {tuple(map(int, one.split("x"))) for one in found}
+
+    ((height, width, channels, out),) = kernels("cuda")
+    assert sorted(module.kernel.shape) == sorted((height, width, channels, out))
+    assert kernels("cpu") == {(1, width, channels, height * out) if rows else (height, width, channels, out)}
 
 
 def test_the_choice_works_under_jit_grad_and_vmap():
