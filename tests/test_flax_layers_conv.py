@@ -214,6 +214,8 @@ def test_a_dense_convolution_is_a_product_where_that_was_measured_to_pay(conv, s
         (lambda rngs: Conv(22, 64, (3, 3), padding=1, rngs=rngs), 45, "float32", False),  # 2025 windows
         (lambda rngs: Conv(21, 64, (3, 3), padding=1, rngs=rngs), 46, "float32", False),  # 63 values in a row
         (lambda rngs: Conv(22, 65, (3, 3), padding=1, rngs=rngs), 46, "float32", False),
+        (lambda rngs: Conv(128, 2, (3, 3), padding=1, rngs=rngs), 46, "float32", True),
+        (lambda rngs: Conv(129, 2, (3, 3), padding=1, rngs=rngs), 46, "float32", False),
         (lambda rngs: Conv(22, 64, (3, 3), padding=1, rngs=rngs), 210, "float32", False),  # too much to add up
         (lambda rngs: Conv(22, 64, (3, 3), padding=1, strides=2, rngs=rngs), 92, "float32", False),
         (lambda rngs: Conv(64, 64, (1, 3), rngs=rngs), 50, "float32", False),

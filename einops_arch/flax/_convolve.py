@@ -41,10 +41,11 @@ _FEWEST_VALUES = 16
 _FEWEST_CHANNELS = 256
 _MOST_WINDOWS = 512
 # The rows of a dense kernel apart: mostly 0.4 to 0.9 of the time of XLA's own, as each value is copied once for every
-# column of the kernel and not for every position; 1.1 to 1.3 from 256 channels to few in large images. About as long
-# for more channels of the result, and longer for few windows. What is added up takes as many times the memory of the
-# result as the kernel has rows.
+# column of the kernel and not for every position. 1.1 to 1.3 from 256 channels to few in large images; about as long for
+# more channels of the result, and longer for few windows. What is added up takes as many times the memory of the result
+# as the kernel has rows.
 _FEWEST_ROW_VALUES = 64
+_MOST_SUMMED_CHANNELS = 128
 _MOST_ROW_CHANNELS = 64
 _FEWEST_ROW_WINDOWS = 2048
 _MOST_ROW_SUMMANDS = 1 << 23
@@ -165,7 +166,7 @@ def _rows_pay(result: jax.ShapeDtypeStruct, kernel: jax.Array, settings: Setting
         return False
     if windows < _FEWEST_ROW_WINDOWS or out > _MOST_ROW_CHANNELS or windows * height * out > _MOST_ROW_SUMMANDS:
         return False
-    return width * channels >= _FEWEST_ROW_VALUES
+    return channels <= _MOST_SUMMED_CHANNELS and width * channels >= _FEWEST_ROW_VALUES
 
 
 def _tiles(window: tuple[int, ...], settings: Settings) -> bool:
