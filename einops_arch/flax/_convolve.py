@@ -41,9 +41,9 @@ _FEWEST_VALUES = 16
 _FEWEST_CHANNELS = 256
 _MOST_WINDOWS = 512
 # The rows of a dense kernel apart: mostly 0.4 to 0.9 of the time of XLA's own, as each value is copied once for every
-# column of the kernel and not for every position. 1.1 to 1.3 from 256 channels to few in large images; about as long for
-# more channels of the result, and longer for few windows. What is added up takes as many times the memory of the result
-# as the kernel has rows.
+# column of the kernel and not for every position. 1.1 to 1.3 from 256 channels to few in large images; about as long
+# for more channels of the result, and longer for few windows. What is added up takes as many times the memory of the
+# result as the kernel has rows.
 _FEWEST_ROW_VALUES = 64
 _MOST_SUMMED_CHANNELS = 128
 _MOST_ROW_CHANNELS = 64
