@@ -165,26 +165,26 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Cores, layers and networks beside what users would pick instead (-- arguments of `einops-arch bench`)."""
+    """Cores, layers and networks beside what users would pick instead (-- arguments of `python -m benchmarks`)."""
     install(session, "bench-cpu")
-    session.run("python", "-m", "einops_arch", "bench", *session.posargs)
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session(name="bench-compare")
 def bench_compare(session: nox.Session) -> None:
-    """What became slower between two runs (-- OLD.json NEW.json, as `bench --json FILE` writes them)."""
+    """What became slower between two runs (-- OLD.json NEW.json, as `bench -- --json FILE` writes them)."""
     install(session, "bench-cpu")
-    session.run("python", "-m", "einops_arch", "bench-compare", *session.posargs)
+    session.run("python", "-m", "benchmarks", "compare", *session.posargs)
 
 
 @nox.session(name="bench-checkpoints")
 def bench_checkpoints(session: nox.Session) -> None:
     """Port checkpoints of 1 to 6 GiB and hold time and memory to their bounds (-- arguments of the benchmark)."""
     install(session, "parity-cpu")
-    script = "benchmarks/checkpoints.py"
+    script = ["-m", "benchmarks.checkpoints"]
     if session.posargs:
-        session.run("python", script, *session.posargs)
+        session.run("python", *script, *session.posargs)
         return
-    session.run("python", script, "--gib", "2", "--repeats", "5")
+    session.run("python", *script, "--gib", "2", "--repeats", "5")
     ways = ["copy", "port", "back", "sharded", "pt", "orbax-save", "orbax-load"]
-    session.run("python", script, "--gib", "1", "6", "--repeats", "1", "--ways", *ways)
+    session.run("python", *script, "--gib", "1", "6", "--repeats", "1", "--ways", *ways)

@@ -4,8 +4,8 @@ Every measurement is a process of its own, on the same disk, one after the other
 resident memory above what the process had when it began, so imports count. Times are of the work, with the output on
 the disk at the end; imports are timed on their own line.
 
-    python benchmarks/checkpoints.py --gib 2 --repeats 5
-    python benchmarks/checkpoints.py --gib 1 6 --repeats 1 --ways copy port orbax-save orbax-load
+    python -m benchmarks.checkpoints --gib 2 --repeats 5
+    python -m benchmarks.checkpoints --gib 1 6 --repeats 1 --ways copy port orbax-save orbax-load
 
 It fails where a bound is missed: memory always, time from three repeats on.
 """
@@ -37,7 +37,7 @@ BOUNDS = {"orbax-save": GIB, "orbax-load": GIB}
 def layers(gib: float) -> list[tuple[str, str, tuple[int, ...]]]:
     """Kind, name and PyTorch's shape of each layer: an embedding of 1 GiB or less, then blocks until it is full."""
     rows = int(min(GIB, gib * GIB / 4)) // 4096
-    found = [("embed", "embed", (rows, 1024))]
+    tensors: list[tuple[str, str, tuple[int, ...]]] = [("embed", "embed", (rows, 1024))]
     size, number = rows * 4096, 0
     while size < gib * GIB:
         block: list[tuple[str, tuple[int, ...]]] = [
@@ -49,10 +49,10 @@ def layers(gib: float) -> list[tuple[str, str, tuple[int, ...]]]:
             ("norm", (1024,)),
         ]
         for kind, shape in block:
-            found.append((kind, f"{kind}{number}", shape))
+            tensors.append((kind, f"{kind}{number}", shape))
             size += 4 * int(np.prod(shape))
             number += 1
-    return found
+    return tensors
 
 
 def build(gib: float) -> Any:
@@ -118,7 +118,7 @@ def naive(source: Path, target: Path, *, torch: bool) -> None:
     moved = {}
     for name, array in load_file(source).items():
         if name.startswith("conv") and array.ndim == 4:
-            axes = (2, 3, 1, 0)
+            axes: tuple[int, ...] = (2, 3, 1, 0)
         elif name.startswith("linear") and array.ndim == 2:
             axes = (1, 0)
         else:
@@ -155,7 +155,7 @@ def work(way: str, gib: float, source: Path, target: Path) -> dict[str, float]:
         model = build(gib)
         if "orbax" in way:
             __import__("orbax.checkpoint")
-        shard = {"max_shard_size": GIB} if way == "sharded" else {}
+        shard: dict[str, Any] = {"max_shard_size": GIB} if way == "sharded" else {}
         job = partial(port_checkpoint, source, target, to, model=model, **shard)
     imported = time.perf_counter()
     job()

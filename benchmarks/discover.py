@@ -3,8 +3,8 @@
 The bounds are 50 milliseconds for a function and 20 seconds for the model, on two cores. The first call in a process
 also loads the framework, and jax compiles for each new shape, so the first call is a number of its own:
 
-    python benchmarks/discover.py            # numpy and torch, and a ViT-B
-    python benchmarks/discover.py --jax      # jax too
+    python -m benchmarks.discover            # numpy and torch, and a ViT-B
+    python -m benchmarks.discover --jax      # jax too
 """
 
 from __future__ import annotations

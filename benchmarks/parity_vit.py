@@ -3,8 +3,8 @@
 Both are written by hand: 86 million parameters, one image, float64 and float32, every layer. The bounds are 60 seconds
 and four times the size of the model's weights in float64, on two cores:
 
-    python benchmarks/parity_vit.py            # prints the numbers, fails where a bound is broken
-    python benchmarks/parity_vit.py --depth 2  # a quick look
+    python -m benchmarks.parity_vit            # prints the numbers, fails where a bound is broken
+    python -m benchmarks.parity_vit --depth 2  # a quick look
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from einops_arch.checkpoints.tensors import DTYPES
-from einops_arch.port.arrays import same_bits
+from einops_arch.layouts.arrays import same_bits
 
 ALL_DTYPES = tuple(name for name in DTYPES if name != "complex128")
 

@@ -21,19 +21,12 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from einops_arch.architectures import ConvNetConfig, GPT2Config
-from einops_arch.checkpoints import (
-    Checkpoint,
-    boxes,
-    load,
-    open_checkpoint,
-    safetensors_file,
-    save_pretrained,
-    torch_file,
-    write_checkpoint,
-)
+from einops_arch.checkpoints import Checkpoint, load, open_checkpoint, save_pretrained, write_checkpoint
+from einops_arch.checkpoints.formats import safetensors_file, torch_file
 from einops_arch.errors import CheckpointError, EinopsArchError
 from einops_arch.flax import ConvNet, state_dict, without_values
 from einops_arch.flax.state import to_leaves
+from einops_arch.layouts import boxes
 
 CONFIG = ConvNetConfig(in_channels=8, image_size=(18, 18), channels=(16, 24), kernel_size=3, hidden=32, classes=8)
 GPT2_CONFIG = GPT2Config(vocabulary=16, positions=8, embedding=8, layers=1, heads=2, hidden=12)

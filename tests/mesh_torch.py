@@ -21,8 +21,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from einops_arch.architectures import GPT2Config, ResNetConfig
-from einops_arch.checkpoints import boxes, load, safetensors_file, save_pretrained
+from einops_arch.checkpoints import load, save_pretrained
+from einops_arch.checkpoints.formats import safetensors_file
 from einops_arch.errors import CheckpointError, EinopsArchError
+from einops_arch.layouts import boxes
 from einops_arch.torch import GPT2, ResNet
 
 PROCESSES = 4

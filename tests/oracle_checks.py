@@ -24,8 +24,8 @@ from einops_arch import architectures
 from einops_arch.architectures import Config
 from einops_arch.flax import from_state, state_dict
 from einops_arch.parity import random_state
-from einops_arch.parity.limits import FLOAT64, FLOOR, RATIO
 from einops_arch.parity.probes import random_numbers
+from einops_arch.parity.report.limits import FLOAT64, FLOOR, RATIO
 
 for _name in ("nms", "qnms"):
     torch.library.define(f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -12,16 +12,20 @@ DOCTESTS = {
     "flax/": "flax",
     "parity/": "parity",
     "checkpoints/": "parity",
-    "discovery/torch_": "torch",
-    "discovery/jax_": "flax",
+    "discovery/tracing/torch_": "torch",
+    "discovery/tracing/jax_": "flax",
     "cli/": "parity",
-    # These import what the benchmark compares with; the rest of it needs no more than parity has.
-    "bench/both": "bench",
-    "bench/jax_cores": "bench",
-    "bench/torch_cores": "bench",
-    "bench/": "parity",
     "port/transfer.py": "parity",
     "port/optimizer": "parity",
+    "port/models/": "parity",
+}
+# The same for the benchmark, whose doctests run beside those of the package.
+BENCHMARKS = {
+    # These import what the benchmark compares with; the rest of it needs no more than parity has.
+    "both": "bench",
+    "jax_cores": "bench",
+    "torch_cores": "bench",
+    "": "parity",
 }
 
 
@@ -30,11 +34,11 @@ def needs(path: Path) -> str | None:
     if path.parent == ROOT / "tests":
         kind = path.stem.removeprefix("test_").partition("_")[0]
         return kind if path.name.startswith("test_") else None
-    package = ROOT / "einops_arch"
-    if package not in path.parents:
-        return None
-    relative = path.relative_to(package).as_posix()
-    return next((need for start, need in DOCTESTS.items() if relative.startswith(start)), "core")
+    for folder, table in ((ROOT / "einops_arch", DOCTESTS), (ROOT / "benchmarks", BENCHMARKS)):
+        if folder in path.parents:
+            relative = path.relative_to(folder).as_posix()
+            return next((need for start, need in table.items() if relative.startswith(start)), "core")
+    return None
 
 
 def is_helper(path: Path) -> bool:

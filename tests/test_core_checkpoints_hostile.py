@@ -12,7 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from einops_arch.checkpoints import open_checkpoint, pickles, write_tensors
+from einops_arch.checkpoints import open_checkpoint, write_tensors
+from einops_arch.checkpoints.formats import pickles
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from einops_arch.checkpoints import open_checkpoint, write_tensors
-from einops_arch.checkpoints.destination import work_folder
+from einops_arch.checkpoints.disk.destination import work_folder
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError, DestinationError
 

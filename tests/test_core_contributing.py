@@ -27,7 +27,7 @@ def test_the_four_places_are_where_it_says():
 
 def test_the_row_of_a_layer_rule_is_the_one_in_the_table():
     (row,) = re.findall(r"```python\n(LayoutRule\(.*\))\n```", TEXT)
-    rules = (ROOT / "einops_arch" / "port" / "rules.py").read_text(encoding="utf-8")
+    rules = (ROOT / "einops_arch" / "layouts" / "rules.py").read_text(encoding="utf-8")
     assert re.sub(r"\s|,(?=\s*\))", "", row) in re.sub(r"\s|,(?=\s*\))", "", rules)
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from einops_arch.errors import PatternError, PortError, ShapeError
-from einops_arch.port.arrays import dtype_kind, same_bits
-from einops_arch.port.patterns import LayoutPattern
-from einops_arch.port.plan import ConstantStep, Leaf, Move, SumStep, check_state, problems_error
-from einops_arch.port.rules import _RULES, Row, Sum, find_rule, register_layout
+from einops_arch.layouts.arrays import dtype_kind, same_bits
+from einops_arch.layouts.patterns import LayoutPattern
+from einops_arch.layouts.plan import ConstantStep, Leaf, Move, SumStep, check_state, problems_error
+from einops_arch.layouts.rules import _RULES, Row, Sum, find_rule, register_layout
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ def test_the_sdist_holds_what_the_tests_need(built):
     assert {name.partition("/")[0] for name in names if "/" in name} <= {
         "einops_arch",
         "backends",
+        "benchmarks",
         "docs",
         "tests",
     }

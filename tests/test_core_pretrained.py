@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from einops_arch.architectures import GPT2Config, ViTConfig
-from einops_arch.architectures.pretrained import (
+from einops_arch.errors import CheckpointError, ConfigError
+from einops_arch.port.models.recognize import (
     GPT2_BASE,
     GPT2_NAMES,
     VIT_FILES,
@@ -14,8 +15,7 @@ from einops_arch.architectures.pretrained import (
     recognise,
     vit_naming,
 )
-from einops_arch.architectures.renames import AS_THEY_ARE, Naming, Rename
-from einops_arch.errors import CheckpointError, ConfigError
+from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
 
 VIT = {
     "cls_token": (1, 1, 4),

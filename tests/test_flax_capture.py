@@ -12,7 +12,7 @@ from einops_arch.errors import ParityError, PatternError, ShapeError
 from einops_arch.flax import ShuffleUnit
 from einops_arch.flax.layers import Conv
 from einops_arch.parity import capture, example_inputs, read_capture
-from einops_arch.parity.capture_record import digest
+from einops_arch.parity.captures.record import digest
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 3, 5, 7)).astype("float32")
 

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from einops_arch import DiscoveryError, discover, discover_model
-from einops_arch.discovery.rewrite import diff
+from einops_arch.discovery.rewriting.rewrite import diff
 
 
 @jax.jit
@@ -134,7 +134,7 @@ def test_a_loop_is_run_as_a_whole():
 
 
 def test_other_shapes_are_run_in_numpy_with_what_jax_gives():
-    from einops_arch.discovery.jax_quick import Quick
+    from einops_arch.discovery.tracing.jax_quick import Quick
 
     def function(x, y):
         z = jnp.concatenate([jnp.swapaxes(x, 0, 1)[::-1, :, 1:4:2], x.transpose(1, 0, 2)[:, :, :2]], 2)

@@ -21,7 +21,7 @@ from einops_arch.errors import PortError
 from einops_arch.flax import from_state, state_dict
 from einops_arch.flax.convnet import ConvNet
 from einops_arch.flax.state import named_modules
-from einops_arch.port.arrays import same_bits
+from einops_arch.layouts.arrays import same_bits
 
 
 @pytest.mark.parametrize("name", architectures.names())

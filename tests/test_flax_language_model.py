@@ -11,8 +11,8 @@ from flax import nnx
 
 from einops_arch.architectures import LanguageModelConfig
 from einops_arch.errors import ConfigError, IndexRangeError
-from einops_arch.flax._tied import TiedLinear
 from einops_arch.flax.language_model import LanguageModel, generate
+from einops_arch.flax.layers.tied import TiedLinear
 
 
 def _model(config, spread=1.0):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from einops_arch.flax import _convolve
+from einops_arch.flax.kernels import convolve as _convolve
 from einops_arch.flax.layers import Conv, ConvTranspose
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")

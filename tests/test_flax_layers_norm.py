@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from einops_arch.flax import _moments
+from einops_arch.flax.kernels import moments as _moments
 from einops_arch.flax.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 
 AXES = {"batch": (0, 1, 2), "instance": (1, 2), "group": (1, 2, 4)}

@@ -15,7 +15,7 @@ import torchvision.models as tv
 import transformers
 
 from einops_arch import discover_model
-from einops_arch.discovery.rewrite import diff
+from einops_arch.discovery.rewriting.rewrite import diff
 
 IMAGE = (2, 3, 64, 96)
 TORCHVISION = {

@@ -6,7 +6,8 @@ import pytest
 
 from einops_arch import architectures
 from einops_arch.parity import compare, compare_training, example_inputs, randomize
-from einops_arch.port import optimizers, to_flax
+from einops_arch.port import to_flax
+from einops_arch.port.optimizer import specs as optimizers
 
 
 def twins(name):

@@ -13,11 +13,11 @@ import transformers
 from oracle_checks import Public
 
 from einops_arch.architectures import GPT2Config
-from einops_arch.architectures.pretrained import recognise
 from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import gpt2 as flax_side
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
+from einops_arch.port.models.recognize import recognise
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch import gpt2 as torch_side
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from einops_arch.architectures import ResNetConfig, VGGConfig
 from einops_arch.architectures.images import IMAGENET, ImagePreprocessing
-from einops_arch.cli import classifying
-from einops_arch.cli.classifying import class_names
+from einops_arch.cli.commands import classify as classifying
+from einops_arch.cli.commands.classify import class_names
 from einops_arch.cli.images import read_image
 
 

@@ -7,7 +7,7 @@ import pytest
 import torchvision
 
 from einops_arch import architectures
-from einops_arch.cli.summary import summarize
+from einops_arch.cli.summary.summary import summarize
 
 NAMES = {"shufflenet_v2": "shufflenet_v2_{}", "resnet": "{}", "vgg": "{}"}
 VIT = {

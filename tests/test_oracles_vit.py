@@ -18,11 +18,12 @@ import torch
 import transformers
 from oracle_checks import Public
 
-from einops_arch.architectures import ViTConfig, pretrained
-from einops_arch.architectures.pretrained import VIT_FILES, VIT_NAMES, recognise
+from einops_arch.architectures import ViTConfig
 from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
+from einops_arch.port.models import recognize as pretrained
+from einops_arch.port.models.recognize import VIT_FILES, VIT_NAMES, recognise
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch._build import without_values
 from einops_arch.torch.vit import ViT

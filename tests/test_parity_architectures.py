@@ -13,9 +13,9 @@ from golden_values import CASES, config_of
 
 from einops_arch import architectures
 from einops_arch.flax.state import linen_variables, named_modules
+from einops_arch.layouts.arrays import same_bits
 from einops_arch.parity import compare, example_inputs, randomize
 from einops_arch.port import to_flax, to_torch
-from einops_arch.port.arrays import same_bits
 from einops_arch.port.transfer import model_state
 
 REPORTS = Path(__file__).resolve().parent.parent / "docs" / "parity"

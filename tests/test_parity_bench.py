@@ -13,24 +13,24 @@ import pytest
 import torch
 from einops import rearrange, repeat
 
+from benchmarks import keras_moves
+from benchmarks.__main__ import main
+from benchmarks.case import Bar, Case, Work
+from benchmarks.compare import changes
+from benchmarks.growth import exponent
+from benchmarks.jax_networks import compiled_call
+from benchmarks.jax_programs import compile_for, program_text
+from benchmarks.measure import Effort, Spread, side_by_side, spread
+from benchmarks.moves import MOVES
+from benchmarks.networks import NETWORKS, Network
+from benchmarks.page import html_page
+from benchmarks.plain_nnx import plain
+from benchmarks.plain_torch import PLAIN
+from benchmarks.table import summary
+from benchmarks.torch_networks import twin
+from benchmarks.torch_programs import operations
+from benchmarks.worker import matches, measured, verdict
 from einops_arch import architectures
-from einops_arch.bench import keras_moves
-from einops_arch.bench.case import Bar, Case, Work
-from einops_arch.bench.compare import changes
-from einops_arch.bench.growth import exponent
-from einops_arch.bench.jax_networks import compiled_call
-from einops_arch.bench.jax_programs import compile_for, program_text
-from einops_arch.bench.measure import Effort, Spread, side_by_side, spread
-from einops_arch.bench.moves import MOVES
-from einops_arch.bench.networks import NETWORKS, Network
-from einops_arch.bench.page import html_page
-from einops_arch.bench.plain_nnx import plain
-from einops_arch.bench.plain_torch import PLAIN
-from einops_arch.bench.table import summary
-from einops_arch.bench.torch_networks import twin
-from einops_arch.bench.torch_programs import operations
-from einops_arch.bench.worker import matches, measured, verdict
-from einops_arch.cli import main
 from einops_arch.parity.probes import example_inputs
 from einops_arch.torch import ChannelShuffle
 
@@ -275,13 +275,13 @@ def test_compare_on_the_command_line(tmp_path, capsys):
     old.write_text(json.dumps(run_of((0.9, 1.0, 1.1))))
     new.write_text(json.dumps(run_of((1.2, 1.3, 1.4))))
     broken.write_text("[]")
-    assert main(["bench-compare", str(old), str(new)]) == 1
+    assert main(["compare", str(old), str(new)]) == 1
     assert "slower, times 1.30" in capsys.readouterr().out
-    assert main(["bench-compare", str(old), str(old)]) == 0
+    assert main(["compare", str(old), str(old)]) == 0
     assert "nothing changed" in capsys.readouterr().out
-    assert main(["bench-compare", str(old), str(broken)]) == 2
+    assert main(["compare", str(old), str(broken)]) == 2
     assert "as `bench --json` writes them" in capsys.readouterr().err
-    assert main(["bench-compare", str(old), str(tmp_path / "none.json")]) == 2
+    assert main(["compare", str(old), str(tmp_path / "none.json")]) == 2
     assert "No such file" in capsys.readouterr().err
 
 
@@ -296,9 +296,9 @@ def test_the_page_shows_every_row_and_lets_nothing_in():
 
 
 def test_without_the_peers_it_says_how_to_get_them(capsys):
-    assert main(["bench", "--quick", "--json", "no/such/folder/x.json"]) == 2
+    assert main(["--quick", "--json", "no/such/folder/x.json"]) == 2
     assert "there is no folder" in capsys.readouterr().err
-    assert main(["bench", "--device", "tpu"]) == 2
+    assert main(["--device", "tpu"]) == 2
     assert "expected one of cpu, cuda" in capsys.readouterr().err
 
 

@@ -11,9 +11,9 @@ from flax import nnx
 
 from einops_arch.flax import layers as ours
 from einops_arch.parity import Verdict, compare, randomize
-from einops_arch.parity.casts import flax_casts
-from einops_arch.parity.jaxprs import lifted
 from einops_arch.parity.probes import random_numbers
+from einops_arch.parity.runs.casts import flax_casts
+from einops_arch.parity.runs.jaxprs import lifted
 from einops_arch.port import transfer
 
 NN = torch.nn

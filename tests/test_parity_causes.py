@@ -13,7 +13,7 @@ from flax import nnx
 
 from einops_arch.flax import layers as ours
 from einops_arch.parity import Verdict, compare, randomize
-from einops_arch.parity.causes_channels import matching, pattern_of
+from einops_arch.parity.causes.channels import matching, pattern_of
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port import transfer
 from einops_arch.torch.layers import DepthToSpace

@@ -10,7 +10,8 @@ from einops import rearrange
 from flax import nnx
 
 from einops_arch.flax import layers as ours
-from einops_arch.parity import causes_search, compare, randomize
+from einops_arch.parity import compare, randomize
+from einops_arch.parity.causes import search as causes_search
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port import transfer
 

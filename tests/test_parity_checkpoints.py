@@ -16,11 +16,11 @@ from flax import nnx
 import einops_arch
 from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import Checkpoint, format_of, read_checkpoint, write_checkpoint
-from einops_arch.checkpoints.destination import replacing
+from einops_arch.checkpoints.disk.destination import replacing
 from einops_arch.errors import CheckpointError, ConfigError, DestinationError, UnknownArchitectureError
 from einops_arch.flax.convnet import ConvNet
 from einops_arch.flax.state import from_leaves, state_dict, to_leaves
-from einops_arch.port.arrays import same_bits
+from einops_arch.layouts.arrays import same_bits
 
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
 DTYPES = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "bool")

@@ -17,7 +17,7 @@ from checkpoint_cases import ALL_DTYPES, assert_same, tensors
 from einops_arch.checkpoints import Checkpoint, open_checkpoint, read_checkpoint, write_checkpoint, write_tensors
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError
-from einops_arch.port.arrays import same_bits, to_numpy, to_tensor
+from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
 
 FACTS = {"framework": "torch", "format": "pt"}
 PLACES = {"torch": ["one.safetensors", "shards.hf", "one.pt", "folder.dcp"], "flax": ["one.safetensors", "orbax"]}

@@ -24,10 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from einops_arch.checkpoints import open_checkpoint, write_tensors
-from einops_arch.checkpoints.boxes import slices
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError, EinopsArchError
-from einops_arch.port.arrays import to_numpy, to_tensor
+from einops_arch.layouts.arrays import to_numpy, to_tensor
+from einops_arch.layouts.boxes import slices
 
 INPUTS = int(os.environ.get("EINOPS_ARCH_FUZZ", "600"))
 SHARES = {"one.safetensors": 0.3, "zip.pt": 0.25, "legacy.pt": 0.2, "shards.hf": 0.1, "x.dcp": 0.1, "orbax": 0.01}

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from test_parity_checkpoints_port import Zoo
 
 from einops_arch import architectures
-from einops_arch.checkpoints import boxes, load, open_checkpoint, write_tensors
-from einops_arch.checkpoints.boxes import read_box, slices
+from einops_arch.checkpoints import load, open_checkpoint, write_tensors
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError
 from einops_arch.flax.state import port_steps, to_leaves
+from einops_arch.layouts import boxes
+from einops_arch.layouts.arrays import same_bits
+from einops_arch.layouts.axes import flax_axes, specs_of, torch_axes
+from einops_arch.layouts.boxes import read_box, slices
+from einops_arch.layouts.patterns import LayoutPattern
+from einops_arch.layouts.slices import part_through
 from einops_arch.port import to_flax
-from einops_arch.port.arrays import same_bits
-from einops_arch.port.axes import flax_axes, specs_of, torch_axes
-from einops_arch.port.patterns import LayoutPattern
-from einops_arch.port.slices import part_through
 from einops_arch.port.stream import Ported
 from einops_arch.port.transfer import model_state
 

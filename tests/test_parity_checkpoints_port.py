@@ -18,7 +18,7 @@ from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.checkpoints.wrappers import CAST_TO, Cast
 from einops_arch.errors import CheckpointError, DtypeError, PortError
 from einops_arch.flax.state import from_leaves, port_steps, to_leaves
-from einops_arch.port.arrays import same_bits, to_numpy, to_tensor
+from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
 from einops_arch.port.convert import Port, port_checkpoint
 
 

@@ -13,7 +13,7 @@ import pytest
 from test_core_checkpoints_writing import arrays, entries, value_of
 
 from einops_arch.checkpoints import write_tensors
-from einops_arch.checkpoints.destination import work_folder
+from einops_arch.checkpoints.disk.destination import work_folder
 from einops_arch.checkpoints.reader import MemoryReader
 
 KILLS = int(os.environ.get("EINOPS_ARCH_KILLS", "2"))

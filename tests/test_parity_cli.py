@@ -19,7 +19,7 @@ from einops_arch import __version__, architectures
 from einops_arch.cli.app import app
 from einops_arch.cli.models import count_parameters
 from einops_arch.cli.output import console
-from einops_arch.cli.summary import summarize
+from einops_arch.cli.summary.summary import summarize
 from einops_arch.flax.state import named_modules
 
 PRESETS = [(name, preset) for name in architectures.names() for preset in architectures.get(name).config.PRESETS]
@@ -231,7 +231,7 @@ def test_show_takes_a_config_file(tmp_path):
 
 @pytest.mark.parametrize("missing", ["torch", "flax"])
 def test_show_with_one_framework_only(missing, monkeypatch):
-    monkeypatch.setattr("einops_arch.cli.showing.installed", lambda framework: framework != missing)
+    monkeypatch.setattr("einops_arch.cli.commands.show.installed", lambda framework: framework != missing)
     found = json.loads(invoke("show", "convnet", "--json").stdout)
     (conv,) = (module for module in found["modules"] if module["path"] == "conv1")
     (weight,) = (row for row in found["state"] if row["name"] == "conv1.weight")
@@ -318,7 +318,7 @@ def test_verify_takes_every_part_of_a_comparison():
 
 
 def test_verify_as_json_compares_statistics_after_three_steps(monkeypatch):
-    monkeypatch.setattr("einops_arch.cli.verifying._IMAGE", {"h": 16, "w": 24})
+    monkeypatch.setattr("einops_arch.cli.commands.verify._IMAGE", {"h": 16, "w": 24})
     result = invoke("verify", "shuffle_unit", "--preset", "tiny", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -371,7 +371,7 @@ def test_verify_finds_another_epsilon(monkeypatch):
         return twin
 
     monkeypatch.setattr(einops_arch.port, "to_flax", slip)
-    monkeypatch.setattr("einops_arch.cli.verifying._IMAGE", {"h": 6, "w": 7})
+    monkeypatch.setattr("einops_arch.cli.commands.verify._IMAGE", {"h": 6, "w": 7})
     result = invoke("verify", "shuffle_unit", "--preset", "tiny", "--mode", "eval", "--no-gradients", "--json")
     assert result.exit_code == 1
     (one,) = json.loads(result.stdout)["results"]

@@ -15,7 +15,7 @@ import einops_arch.torch
 from einops_arch.architectures import ConvNetConfig, ResNetConfig
 from einops_arch.architectures.images import IMAGENET, ImagePreprocessing
 from einops_arch.checkpoints import Checkpoint, write_checkpoint
-from einops_arch.cli.classifying import class_names, preprocessing_of
+from einops_arch.cli.commands.classify import class_names, preprocessing_of
 from einops_arch.cli.images import read_image
 from einops_arch.errors import CheckpointError
 from einops_arch.parity import randomize

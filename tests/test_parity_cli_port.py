@@ -17,8 +17,8 @@ from test_parity_cli import invoke, refused
 from einops_arch import architectures
 from einops_arch.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from einops_arch.cli import output
+from einops_arch.layouts.arrays import same_bits
 from einops_arch.parity import randomize
-from einops_arch.port.arrays import same_bits
 
 
 def state_of(name, dtype=None):

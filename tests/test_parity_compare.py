@@ -15,11 +15,11 @@ from einops_arch.architectures.convnet import ConvNetConfig
 from einops_arch.errors import ParityError, ShapeError
 from einops_arch.flax import layers as ours
 from einops_arch.flax.convnet import ConvNet as FlaxConvNet
+from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity import Verdict, compare, example_inputs, randomize
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.table import rich_tables
+from einops_arch.parity.report.table import rich_tables
 from einops_arch.port import transfer
-from einops_arch.port.arrays import to_numpy
 from einops_arch.port.transfer import model_state
 from einops_arch.torch.convnet import ConvNet as TorchConvNet
 

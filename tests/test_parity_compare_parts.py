@@ -15,11 +15,11 @@ from einops_arch.errors import PortError
 from einops_arch.flax import layers as ours
 from einops_arch.flax.state import state_dict
 from einops_arch.parity import Verdict, compare, example_inputs, random_state, randomize
-from einops_arch.parity.layouts import TraceCall, channels_last, plain, resolve
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.rows import _pool
-from einops_arch.parity.values import flatten, rebuild
-from einops_arch.parity.verdicts import Measure, Pair, measure, rms, worst
+from einops_arch.parity.report.rows import _pool
+from einops_arch.parity.report.verdicts import Measure, Pair, measure, rms, worst
+from einops_arch.parity.runs.axes import TraceCall, channels_last, plain, resolve
+from einops_arch.parity.runs.values import flatten, rebuild
 from einops_arch.torch import layers as shells
 
 NN = torch.nn
@@ -274,7 +274,9 @@ def test_example_inputs_have_no_two_sizes_equal():
 
 
 def test_importing_parity_loads_no_framework():
-    assert loaded("import einops_arch.parity, einops_arch.parity.table").isdisjoint({"torch", "jax", "flax", "rich"})
+    assert loaded("import einops_arch.parity, einops_arch.parity.report.table").isdisjoint(
+        {"torch", "jax", "flax", "rich"}
+    )
 
 
 def test_channels_move_to_the_end():

@@ -17,7 +17,7 @@ from einops_arch.checkpoints import read_checkpoint
 from einops_arch.cli.demo.data import digits, photographs, resized, to_colours
 from einops_arch.flax.convnet import ConvNet as FlaxConvNet
 from einops_arch.flax.state import load_state_dict
-from einops_arch.port.arrays import same_bits
+from einops_arch.layouts.arrays import same_bits
 from einops_arch.port.convert import convert
 from einops_arch.torch.convnet import ConvNet
 

@@ -13,7 +13,6 @@ from flax import nnx
 from safetensors.torch import save_file
 
 from einops_arch.architectures import GPT2Config, ViTConfig, get
-from einops_arch.architectures.pretrained import VIT_FILES
 from einops_arch.cli.app import run
 from einops_arch.errors import CheckpointError
 from einops_arch.flax import from_pretrained as flax_from_pretrained
@@ -21,6 +20,7 @@ from einops_arch.flax import gpt2 as flax_side
 from einops_arch.flax import state_dict
 from einops_arch.parity import randomize
 from einops_arch.port import to_flax
+from einops_arch.port.models.recognize import VIT_FILES
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch import gpt2 as torch_side
 

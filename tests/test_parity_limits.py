@@ -8,8 +8,9 @@ from flax import nnx
 from mutant_catches import measured
 
 from einops_arch import architectures
-from einops_arch.parity import compare, example_inputs, limits, randomize
+from einops_arch.parity import compare, example_inputs, randomize
 from einops_arch.parity.probes import random_numbers
+from einops_arch.parity.report import limits
 from einops_arch.port import to_flax, transfer
 
 DECADES = 100

@@ -12,9 +12,9 @@ from torch import nn
 
 from einops_arch.errors import PortError
 from einops_arch.flax.state import load_state_dict, named_modules, state_dict
+from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
+from einops_arch.layouts.rules import _RULES, find_rule
 from einops_arch.port import register_layout, to_flax, to_torch, transfer
-from einops_arch.port.arrays import same_bits, to_numpy, to_tensor
-from einops_arch.port.rules import _RULES, find_rule
 from einops_arch.port.transfer import model_state
 
 

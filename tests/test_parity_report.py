@@ -14,8 +14,8 @@ import torch
 from flax import nnx
 
 from einops_arch.parity import Report, Row, Verdict, compare
-from einops_arch.parity.error_maps import error_maps
-from einops_arch.parity.table import rich_tables
+from einops_arch.parity.report.error_maps import error_maps
+from einops_arch.parity.report.table import rich_tables
 from einops_arch.port import transfer
 
 IMAGES = (0, 2, 3, 1)

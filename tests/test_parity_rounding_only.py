@@ -11,7 +11,8 @@ from flax import nnx
 from einops_arch.flax import layers as ours
 from einops_arch.parity import Verdict, compare, compare_training
 from einops_arch.parity.probes import random_numbers
-from einops_arch.port import optimizers, transfer
+from einops_arch.port import transfer
+from einops_arch.port.optimizer import specs as optimizers
 
 NN = torch.nn
 RNGS = nnx.Rngs(0)

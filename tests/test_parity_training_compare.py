@@ -11,7 +11,8 @@ from flax import nnx
 from einops_arch.architectures import ShuffleUnitConfig
 from einops_arch.flax import layers
 from einops_arch.parity import compare_training, example_inputs, randomize
-from einops_arch.port import optimizers, to_flax, transfer
+from einops_arch.port import to_flax, transfer
+from einops_arch.port.optimizer import specs as optimizers
 from einops_arch.port.transfer import model_state
 from einops_arch.torch import ShuffleUnit
 

@@ -10,8 +10,10 @@ import torch
 from flax import nnx
 
 from einops_arch import architectures
-from einops_arch.parity import example_inputs, limits, randomize
-from einops_arch.port import optimizers, to_flax, to_torch, transfer, transfer_optimizer
+from einops_arch.parity import example_inputs, randomize
+from einops_arch.parity.report import limits
+from einops_arch.port import to_flax, to_torch, transfer, transfer_optimizer
+from einops_arch.port.optimizer import specs as optimizers
 from einops_arch.port.transfer import model_state
 
 HALF = 50

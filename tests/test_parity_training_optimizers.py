@@ -11,8 +11,9 @@ from flax import nnx
 
 from einops_arch.errors import PortError
 from einops_arch.flax import layers
-from einops_arch.parity import limits
-from einops_arch.port import optimizers, transfer, transfer_optimizer
+from einops_arch.parity.report import limits
+from einops_arch.port import transfer, transfer_optimizer
+from einops_arch.port.optimizer import specs as optimizers
 from einops_arch.port.transfer import model_state
 
 DESCRIPTIONS = [

@@ -14,7 +14,7 @@ import torch
 from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import load
 from einops_arch.errors import CheckpointError, PortError
-from einops_arch.port.axes import torch_axes
+from einops_arch.layouts.axes import torch_axes
 from einops_arch.torch import ConvNet
 
 SCRIPT = Path(__file__).with_name("mesh_torch.py")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from einops_arch import discover_model
-from einops_arch.discovery.rewrite import diff, rewrite
+from einops_arch.discovery.rewriting.rewrite import diff, rewrite
 
 HEAD = '"""Old code."""\n\nimport torch\nimport torch.nn.functional as fn\nfrom torch import transpose as turned\n\n'
 IMPORTED = HEAD[:-1] + "from einops import rearrange\n\n"

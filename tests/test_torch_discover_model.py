@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from einops_arch import DiscoveryError, discover_model
-from einops_arch.discovery.rewrite import diff, rewrite
+from einops_arch.discovery.rewriting.rewrite import diff, rewrite
 
 OLD = '''"""A block of Swin's kind."""
 import torch
@@ -152,13 +152,13 @@ def test_a_value_that_is_written_over_is_not_called_recorded():
 
 
 def test_a_wrong_pattern_would_be_noticed(monkeypatch):
-    from einops_arch.discovery import chains
+    from einops_arch.discovery.solving import chains
 
     monkeypatch.setattr(chains, "name_axes", lambda structure, inputs: {0: "b", 1: "c", 2: "n"})
     monkeypatch.setattr(chains, "decompose", lambda origin, shape: chains_structure(shape))
 
     def chains_structure(shape):
-        from einops_arch.discovery.structure import Structure
+        from einops_arch.discovery.solving.structure import Structure
 
         return Structure((((0,), (1,), (2,)),), ((0,), (1,), (2,)), tuple(shape))
 

@@ -14,8 +14,8 @@ from einops_arch.architectures import ViTConfig
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.parity import randomize
-from einops_arch.torch._transformer import DotProductAttention, PatchLinear
 from einops_arch.torch.layers import Patchify
+from einops_arch.torch.layers.transformer import DotProductAttention, PatchLinear
 from einops_arch.torch.vit import Block, ViT
 
 TINY = ("tiny", "tiny_mean", "tiny_patches")

@@ -12,9 +12,9 @@ from parity_reports import report
 from rich.console import Console
 
 from einops_arch import architectures
-from einops_arch.cli.showing_tree import print_tree, short
-from einops_arch.cli.summary import Summary, summarize
-from einops_arch.cli.summary_axes import stated_axes
+from einops_arch.cli.summary.axes import stated_axes
+from einops_arch.cli.summary.summary import Summary, summarize
+from einops_arch.cli.summary.tree import print_tree, short
 from einops_arch.discovery.picture import draw
 from einops_arch.flax.state import named_modules
 from einops_arch.torch._build import without_values

@@ -15,10 +15,10 @@ from einops_arch.checkpoints.files import (
     write_checkpoint,
     write_tensors,
 )
-from einops_arch.checkpoints.hub import push_to_hub, save_pretrained
-from einops_arch.checkpoints.load import load
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
+from einops_arch.port.models.hub import push_to_hub, save_pretrained
+from einops_arch.port.models.load import load
 
 __all__ = [
     "FORMATS",

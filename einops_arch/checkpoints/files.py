@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from einops_arch.checkpoints import dcp_folder, destination, orbax_folder
 from einops_arch.checkpoints.checkpoint import Checkpoint
-from einops_arch.checkpoints.dcp_folder import DcpReader, write_dcp
-from einops_arch.checkpoints.orbax_folder import OrbaxReader, write_orbax
-from einops_arch.checkpoints.pool import POOL
+from einops_arch.checkpoints.disk import destination
+from einops_arch.checkpoints.disk.pool import POOL
+from einops_arch.checkpoints.disk.sink import Progress
+from einops_arch.checkpoints.formats import dcp_folder, orbax_folder
+from einops_arch.checkpoints.formats.dcp_folder import DcpReader, write_dcp
+from einops_arch.checkpoints.formats.orbax_folder import OrbaxReader, write_orbax
+from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, write_safetensors
+from einops_arch.checkpoints.formats.sharded import HubReader, ShardedReader, write_hub
+from einops_arch.checkpoints.formats.torch_file import TorchReader
+from einops_arch.checkpoints.formats.torch_writer import write_torch
 from einops_arch.checkpoints.reader import MemoryReader, Reader
-from einops_arch.checkpoints.safetensors_file import SafetensorsReader, write_safetensors
-from einops_arch.checkpoints.sharded import HubReader, ShardedReader, write_hub
-from einops_arch.checkpoints.sink import Progress
-from einops_arch.checkpoints.torch_file import TorchReader
-from einops_arch.checkpoints.torch_writer import write_torch
 from einops_arch.errors import CheckpointError
 
 __all__ = [
@@ -79,7 +80,7 @@ def open_checkpoint(path: str | Path) -> Reader:
         MissingFrameworkError: the format needs a framework that is not installed.
     """
     if str(path).startswith("hf:/"):
-        from einops_arch.checkpoints.hub import fetch
+        from einops_arch.port.models.hub import fetch
 
         path = fetch(path)
     path = Path(path)

@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from einops_arch.checkpoints.blocks import blocks
-from einops_arch.checkpoints.boxes import Box, slices
+from einops_arch.checkpoints.disk.blocks import blocks
 from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, info_of, numpy_dtype
+from einops_arch.layouts.boxes import Box, slices
 
 __all__ = ["MemoryReader", "Reader", "Span", "Wrapper"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.checkpoints.boxes import Box
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError, DtypeError, PortError
+from einops_arch.layouts.boxes import Box
 
 __all__ = ["CAST_TO", "Cast", "Renamed", "Untied", "rule_of"]
 

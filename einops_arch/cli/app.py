@@ -105,7 +105,7 @@ def _options(
 @app.command("list")
 def list_architectures(*, as_json: AsJson = False) -> None:
     """List the architectures: parameters, presets, inputs and outputs, source."""
-    from einops_arch.cli.listing import print_list
+    from einops_arch.cli.commands.list import print_list
 
     print_list(as_json=as_json)
 
@@ -134,7 +134,7 @@ def show(
 
     Nothing is computed and no weight is in memory.
     """
-    from einops_arch.cli.showing import ShowOptions, print_architecture
+    from einops_arch.cli.commands.show import ShowOptions, print_architecture
 
     chosen = str(framework) if framework else None
     options = ShowOptions(preset, config, chosen, tuple(size or ()), depth, parameters, as_json)
@@ -180,7 +180,7 @@ def port(
     PyTorch's state goes to .safetensors, .pt or .dcp, Flax's to .safetensors or an Orbax folder (a name without an
     ending); either goes to a Hugging Face folder (.hf). The destination is whole or untouched.
     """
-    from einops_arch.cli.porting import PortOptions, port_file
+    from einops_arch.cli.commands.port import PortOptions, port_file
 
     options = PortOptions(
         arch=arch,
@@ -210,7 +210,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in a checkpoint: names, shapes, dtypes, aliases, NaN and inf, and which architecture it fits."""
-    from einops_arch.cli.inspecting import inspect_file
+    from einops_arch.cli.commands.inspect import inspect_file
 
     inspect_file(path, values=values, as_json=as_json)
 
@@ -274,7 +274,7 @@ def verify(
     """
     modes = (str(mode),) if mode else ("eval", "train")
     if against is not None:
-        from einops_arch.cli.pairs import PairOptions, verify_pair
+        from einops_arch.cli.commands.capture import PairOptions, verify_pair
 
         if every or arch or preset or config or teacher or training or len(targets or []) != 1:
             raise ConfigError("verify: expected one model and --against, received more, or options of an architecture")
@@ -293,7 +293,7 @@ def verify(
         if not verify_pair((targets or [""])[0], against, pair):
             raise typer.Exit(1)
         return
-    from einops_arch.cli.verifying import Options, verify_all
+    from einops_arch.cli.commands.verify import Options, verify_all
 
     if inputs or layouts or paths or transfer or randomize:
         raise ConfigError("verify: --input, --layout, --path, --transfer and --randomize go with --against")
@@ -318,7 +318,7 @@ def capture(
     as_json: AsJson = False,
 ) -> None:
     """Write down the run of one model, with its framework alone, for `verify` on another machine."""
-    from einops_arch.cli.pairs import PairOptions, capture_target
+    from einops_arch.cli.commands.capture import PairOptions, capture_target
 
     options = PairOptions(inputs=inputs or (), modes=(str(mode),), gradients=gradients, as_json=as_json)
     capture_target(target, output, options, like=like, force=force)
@@ -334,7 +334,7 @@ def mutate(
     as_json: AsJson = False,
 ) -> None:
     """Put faults into the Flax twin, one at a time, and show what catches each; exit code 1 if one gets away."""
-    from einops_arch.cli.pairs import mutate_twin
+    from einops_arch.cli.commands.capture import mutate_twin
 
     if not mutate_twin(name, preset, config, every=every, as_json=as_json):
         raise typer.Exit(1)
@@ -357,7 +357,7 @@ def discover(
     as_json: AsJson = False,
 ) -> None:
     """Find the einops pattern of old reshape code, or of every chain of a model; exit code 1 if there is none."""
-    from einops_arch.cli.discovering import discover_target
+    from einops_arch.cli.commands.discover import discover_target
 
     if not discover_target(target, inputs, backend, as_json=as_json, show_diff=show_diff):
         raise typer.Exit(1)
@@ -382,7 +382,7 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Continue a text, in either framework the same."""
-    from einops_arch.cli.generating import GenerateOptions, generate_text
+    from einops_arch.cli.commands.generate import GenerateOptions, generate_text
 
     chosen = str(framework) if framework else None
     options = GenerateOptions(prompt, prompt_tokens, chosen, steps, temperature, top_k, top_p, seed, as_json)
@@ -407,7 +407,7 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Name what is in a photograph, in either framework the same."""
-    from einops_arch.cli.classifying import ClassifyOptions, classify_image
+    from einops_arch.cli.commands.classify import ClassifyOptions, classify_image
 
     chosen = str(framework) if framework else None
     classify_image(image, checkpoint, ClassifyOptions(arch, preset, config, chosen, labels, top, as_json))
@@ -423,41 +423,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train in PyTorch on real images, port to Flax, get the same answers."""
-    from einops_arch.cli.showcase import run_demo
+    from einops_arch.cli.commands.demo import run_demo
 
     if not run_demo(output, quick=quick, as_json=as_json):
-        raise typer.Exit(1)
-
-
-@app.command()
-def bench(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Words that a row has, as in 'vit torch'.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Of every library, on a CPU.")] = 2,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write every number, versions and the machine.")
-    ] = None,
-    page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write a page with charts.")] = None,
-    *,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and fewer samples.")] = False,
-) -> None:
-    """Measure cores, layers and networks beside what users would pick instead."""
-    from einops_arch.cli.benchmarking import run_bench
-
-    words = tuple(names or ())
-    if not run_bench(words, device=device, threads=threads, json_file=json_file, page=page, quick=quick):
-        raise typer.Exit(1)
-
-
-@app.command("bench-compare")
-def bench_compare(
-    old: Annotated[Path, typer.Argument(metavar="OLD.json", help="What `bench --json` wrote before.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="What it wrote after.")],
-) -> None:
-    """Say what became slower by more than the spread of two runs (exit code 1 if something did)."""
-    from einops_arch.cli.benchmarking import run_compare
-
-    if not run_compare(old, new):
         raise typer.Exit(1)

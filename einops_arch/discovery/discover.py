@@ -8,18 +8,18 @@ from typing import Any, NoReturn
 import einops
 import numpy as np
 
-from einops_arch.discovery.arrays import Runner, first_line, one_thread
-from einops_arch.discovery.code import write_call
-from einops_arch.discovery.contractions import find_contraction, find_square
-from einops_arch.discovery.moves import Moves
-from einops_arch.discovery.naming import parse_inputs
-from einops_arch.discovery.packing import find_pack, find_unpack
-from einops_arch.discovery.reductions import Reductions, find_reduction
 from einops_arch.discovery.result import Discovery, Trap
-from einops_arch.discovery.sampling import Sizes, shrink
-from einops_arch.discovery.search import Found, search
-from einops_arch.discovery.structure import COMPUTES, NoPatternError
-from einops_arch.discovery.values import counted, normal, scattered, shapes_of
+from einops_arch.discovery.rewriting.code import write_call
+from einops_arch.discovery.solving.contractions import find_contraction, find_square
+from einops_arch.discovery.solving.moves import Moves
+from einops_arch.discovery.solving.naming import parse_inputs
+from einops_arch.discovery.solving.packing import find_pack, find_unpack
+from einops_arch.discovery.solving.reductions import Reductions, find_reduction
+from einops_arch.discovery.solving.sampling import Sizes, shrink
+from einops_arch.discovery.solving.search import Found, search
+from einops_arch.discovery.solving.structure import COMPUTES, NoPatternError
+from einops_arch.discovery.solving.values import counted, normal, scattered, shapes_of
+from einops_arch.discovery.tracing.arrays import Runner, first_line, one_thread
 from einops_arch.errors import DiscoveryError, EinopsArchError, ShapeError
 
 __all__ = ["discover"]
@@ -246,7 +246,7 @@ def _with_copies(found: Discovery, runner: Runner, shapes: Sequence[Sequence[int
         return found
     import dataclasses
 
-    from einops_arch.discovery.torch_copies import copies
+    from einops_arch.discovery.tracing.torch_copies import copies
 
     traps = [Trap("contiguous", text) for text in copies(lambda: runner(*counted(shapes)))]
     return dataclasses.replace(found, traps=(*found.traps, *traps))

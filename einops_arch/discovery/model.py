@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from einops_arch._frameworks import require
-from einops_arch.discovery.chains import Chain, resolve
+from einops_arch.discovery.solving.chains import Chain, resolve
 from einops_arch.errors import DiscoveryError
 
 __all__ = ["ModelReport", "discover_model"]
@@ -90,9 +90,9 @@ def discover_model(module: Any, inputs: Any) -> ModelReport:
     positional: Sequence[Any] = () if keywords else inputs if isinstance(inputs, tuple | list) else (inputs,)
     backend = _backend([module, *positional, *keywords.values()])
     if backend == "torch":
-        from einops_arch.discovery.torch_trace import record
+        from einops_arch.discovery.tracing.torch_trace import record
     else:
-        from einops_arch.discovery.jax_trace import record
+        from einops_arch.discovery.tracing.jax_trace import record
     cache: dict[Any, Any] = {}
     return ModelReport(
         tuple(chain for raw in record(module, positional, keywords) for chain in resolve(raw, cache, backend)), backend

@@ -8,7 +8,7 @@ from typing import Any
 
 import einops
 
-from einops_arch.discovery.naming import same_pattern
+from einops_arch.discovery.solving.naming import same_pattern
 from einops_arch.errors import ConfigError
 
 __all__ = ["Discovery", "Trap"]

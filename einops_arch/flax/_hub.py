@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from einops_arch.checkpoints import hub
-from einops_arch.flax._pretrained import from_pretrained
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Pretrained"]
+from einops_arch.port.models import hub
+
+__all__ = ["Pretrained", "from_pretrained"]
+
+
+def from_pretrained(folder: str | Path) -> Any:
+    """The network that a folder of transformers, of timm or of this package holds, in evaluation mode.
+
+    The folder is as the Hugging Face hub has it: `config.json`, and the weights in `model.safetensors` or in shards
+    with an index. Nothing is downloaded, and no code of the folder is run. Weights keep their dtype.
+
+    Args:
+        folder: where the files are.
+
+    Raises:
+        CheckpointError: the folder is not whole, is no network of ours, or one that computes something else.
+        PortError: names or shapes do not fit what its config says, or the dtype is one that jax does not have.
+    """
+    from einops_arch.port.models.folder_flax import from_pretrained as read  # noqa: PLC0415 - it builds on this package
+
+    return read(folder)
 
 
 class Pretrained(hub.Pretrained):

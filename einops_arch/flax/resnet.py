@@ -7,8 +7,8 @@ from jax import Array
 
 from einops_arch.architectures.resnet import ResNetBlockConfig, ResNetConfig
 from einops_arch.flax._hub import Pretrained
-from einops_arch.flax._init import he_normal
 from einops_arch.flax.layers import BatchNorm, Conv, Identity, Linear, MaxPool, Reduce, ReLU, Sequential
+from einops_arch.flax.layers.init import he_normal
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 

@@ -10,10 +10,10 @@ import numpy as np
 from flax import nnx
 
 from einops_arch.errors import PortError
-from einops_arch.port.arrays import dtype_kind, to_numpy
-from einops_arch.port.patterns import LayoutPattern
-from einops_arch.port.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
-from einops_arch.port.rules import Constant, Row, Sum, find_rule
+from einops_arch.layouts.arrays import dtype_kind, to_numpy
+from einops_arch.layouts.patterns import LayoutPattern
+from einops_arch.layouts.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
+from einops_arch.layouts.rules import Constant, Row, Sum, find_rule
 
 __all__ = [
     "IncompatibleKeys",

@@ -7,7 +7,6 @@ from jax import Array
 
 from einops_arch.architectures.vgg import VGGConfig
 from einops_arch.flax._hub import Pretrained
-from einops_arch.flax._init import he_normal, normal
 from einops_arch.flax.layers import (
     AdaptiveAvgPool,
     BatchNorm,
@@ -19,6 +18,7 @@ from einops_arch.flax.layers import (
     ReLU,
     Sequential,
 )
+from einops_arch.flax.layers.init import he_normal, normal
 
 __all__ = ["VGG", "convolutions"]
 

@@ -13,7 +13,6 @@ from jax import Array
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.flax._hub import Pretrained
-from einops_arch.flax._transformer import DotProductAttention, PatchLinear, SmallLinear, normal
 from einops_arch.flax.layers import (
     GELU,
     Dropout,
@@ -25,6 +24,7 @@ from einops_arch.flax.layers import (
     Reduce,
     Sequential,
 )
+from einops_arch.flax.layers.transformer import DotProductAttention, PatchLinear, SmallLinear, normal
 
 __all__ = ["ViT"]
 

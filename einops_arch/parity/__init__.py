@@ -4,15 +4,15 @@
 package imports no framework; `compare` needs both.
 """
 
-from einops_arch.parity.capture import capture
-from einops_arch.parity.capture_files import read_capture
+from einops_arch.parity.captures.capture import capture
+from einops_arch.parity.captures.compare import compare_captures
+from einops_arch.parity.captures.files import read_capture
 from einops_arch.parity.compare import compare
 from einops_arch.parity.mutate import Mutant, catch_mutants, mutate
-from einops_arch.parity.offline import compare_captures
 from einops_arch.parity.probes import example_inputs, random_state, randomize
-from einops_arch.parity.report import Report, Row
+from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.training import compare_training
-from einops_arch.parity.verdicts import Verdict
 
 __all__ = [
     "Mutant",

@@ -7,10 +7,10 @@ from typing import Any
 
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ParityError
-from einops_arch.parity.inputs import prepare
-from einops_arch.parity.paths import Paths, torch_paths_of
 from einops_arch.parity.probe_runs import probed
-from einops_arch.parity.report import Report
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.runs.inputs import prepare
+from einops_arch.parity.runs.paths import Paths, torch_paths_of
 from einops_arch.parity.session import Options, compared
 
 __all__ = ["compare"]
@@ -54,7 +54,7 @@ def compare(
             Our twins say theirs; integers and inputs of one or two axes are the same in both.
         flax_inputs: what Flax takes, where it is not the inputs with their axes moved.
         layouts: by module path, how the axes of its outputs lie in both, such as `"b c h w -> b h w c"`, where the
-            rules of `einops_arch.parity.layouts` cannot know it.
+            rules of `einops_arch.parity.runs.axes` cannot know it.
         mode: `"eval"`, or `"train"`, which compares the batch statistics as well.
         gradients: compare, in float64, the gradients of a random projection of the outputs: of every parameter and of
             every floating-point input.
@@ -96,7 +96,7 @@ def compare(
     True
     """
     from einops_arch._frameworks import require
-    from einops_arch.parity.offline import compare_captures, is_capture
+    from einops_arch.parity.captures.compare import compare_captures, is_capture
 
     if is_capture(torch_model) or is_capture(flax_model):
         if inputs is not None or flax_inputs is not None:
@@ -114,8 +114,8 @@ def compare(
         raise ParityError("compare: expected inputs for two models, received none")
     require("torch", "jax", "flax", extra="all", by="einops_arch.parity")
     from einops_arch.flax.state import named_modules
-    from einops_arch.parity.flax_run import FlaxSide
-    from einops_arch.parity.torch_run import TorchSide
+    from einops_arch.parity.runs.flax_run import FlaxSide
+    from einops_arch.parity.runs.torch_run import TorchSide
 
     training = _training(mode, steps)
     ours = TorchSide(torch_model, training=training)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.report import Report
+from einops_arch.parity.report.report import Report
 
 __all__ = ["Catch", "Catches", "Fault", "Mutant", "catch_mutants", "mutate"]
 
@@ -146,7 +146,7 @@ def catch_mutants(
         **keywords: for `compare`.
     """
     from einops_arch.parity.compare import compare
-    from einops_arch.parity.flax_run import precise
+    from einops_arch.parity.runs.flax_run import precise
 
     keywords = {"causes": False, "jit": False} | keywords
     if not single:
@@ -178,7 +178,7 @@ def _wide(torch_model: Any, flax_model: Any) -> tuple[Any, Any]:
     """Copies in float64."""
     import copy
 
-    from einops_arch.parity.flax_run import FlaxSide
+    from einops_arch.parity.runs.flax_run import FlaxSide
 
     return copy.deepcopy(torch_model).double(), FlaxSide(flax_model, training=False).widened()
 
@@ -196,7 +196,7 @@ def _named(module: Any, *names: str) -> bool:
 
 
 def _set(module: Any, name: str, value: Any) -> str:
-    from einops_arch.parity.causes import number
+    from einops_arch.parity.causes.explain import number
 
     before = getattr(module, name)
     setattr(module, name, value)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from einops_arch.errors import EinopsArchError, ParityError
-from einops_arch.parity.inputs import Inputs
-from einops_arch.parity.layouts import plain
+from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.probes import randomize
-from einops_arch.parity.report import Report, Row, describe
+from einops_arch.parity.report.report import Report, Row, describe
+from einops_arch.parity.report.verdicts import Array, rms
+from einops_arch.parity.runs.axes import plain
+from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.values import flatten, rebuild
 from einops_arch.parity.session import Options, compared
-from einops_arch.parity.values import flatten, rebuild
-from einops_arch.parity.verdicts import Array, rms
-from einops_arch.port.arrays import dtype_kind
 
 __all__ = ["probed"]
 
@@ -150,7 +150,7 @@ def _random_state(ours: Any, theirs: Any) -> tuple[Any, Any]:
     flax_model = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
     own = {other: path for path, other in theirs.paths.items()}
     if own:
-        from einops_arch.parity.paths import rename
+        from einops_arch.parity.runs.paths import rename
 
         transfer({rename(name, own): one for name, one in model_state(torch_model).items()}, flax_model)
     else:

@@ -87,7 +87,7 @@ def randomize(model: Any, seed: int = 0) -> None:
     >>> bool((model.bias.abs() >= 0.1).all())
     True
     """
-    from einops_arch.port.arrays import dtype_kind
+    from einops_arch.layouts.arrays import dtype_kind
     from einops_arch.port.transfer import model_state, transfer
 
     state = model_state(model)

@@ -10,17 +10,17 @@ import numpy as np
 
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ParityError, PatternError
-from einops_arch.parity.casts import Cast, same_casts
-from einops_arch.parity.diagnosis import diagnose
-from einops_arch.parity.error_maps import first_maps
-from einops_arch.parity.inputs import Inputs
-from einops_arch.parity.layouts import Layout, TraceCall, from_axes, from_pattern, resolve
-from einops_arch.parity.memory import give_back
-from einops_arch.parity.report import Report, Row
-from einops_arch.parity.rows import Two, gradient_rows, module_rows, output_rows, statistic_rows
+from einops_arch.parity.causes.diagnosis import diagnose
+from einops_arch.parity.report.error_maps import first_maps
+from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.rows import Two, gradient_rows, module_rows, output_rows, statistic_rows
+from einops_arch.parity.report.verdicts import Verdict
+from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, resolve
+from einops_arch.parity.runs.casts import Cast, same_casts
+from einops_arch.parity.runs.free_memory import give_back
+from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.torch_run import Failure, Run
 from einops_arch.parity.teacher import teacher_report
-from einops_arch.parity.torch_run import Failure, Run
-from einops_arch.parity.verdicts import Verdict
 
 __all__ = ["Options", "compared"]
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity import limits
-from einops_arch.parity.inputs import Inputs
-from einops_arch.parity.layouts import Layout, TraceCall, resolve, resolve_inputs
-from einops_arch.parity.report import Report
-from einops_arch.parity.rows import Two, module_rows
-from einops_arch.parity.torch_run import Call, Run
-from einops_arch.parity.values import in_order, rebuild
-from einops_arch.parity.verdicts import Array
-from einops_arch.port.arrays import dtype_kind
+from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.rows import Two, module_rows
+from einops_arch.parity.report.verdicts import Array
+from einops_arch.parity.runs.axes import Layout, TraceCall, resolve, resolve_inputs
+from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.torch_run import Call, Run
+from einops_arch.parity.runs.values import in_order, rebuild
 
 __all__ = ["in_flax_form", "teacher_report"]
 

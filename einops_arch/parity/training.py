@@ -9,17 +9,17 @@ import numpy as np
 
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ShapeError
-from einops_arch.parity import limits
-from einops_arch.parity.inputs import Inputs, prepare
-from einops_arch.parity.layouts import Layout, plain, resolve
-from einops_arch.parity.paths import Paths, rename, torch_paths_of
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.report import Report, Row
-from einops_arch.parity.rows import averaged
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.rows import averaged
+from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure
+from einops_arch.parity.runs.axes import Layout, plain, resolve
+from einops_arch.parity.runs.inputs import Inputs, prepare
+from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
+from einops_arch.parity.runs.values import flatten, rebuild
 from einops_arch.parity.session import Options, known_tensors
-from einops_arch.parity.values import flatten, rebuild
-from einops_arch.parity.verdicts import Array, Measure, Pair, Verdict, measure
-from einops_arch.port.optimizers import Optimizer
+from einops_arch.port.optimizer.specs import Optimizer
 
 __all__ = ["compare_training"]
 
@@ -49,7 +49,7 @@ def compare_training(
         torch_model: a `torch.nn.Module`.
         flax_model: an `nnx.Module` with the same weights.
         inputs: one batch, as for `compare`; every step takes it.
-        optimizer: a description of `einops_arch.port.optimizers`; or your own two: a function that makes PyTorch's
+        optimizer: a description of `einops_arch.port.optimizer.specs`; or your own two: a function that makes PyTorch's
             from its model, and the transformation of optax.
         axes: as for `compare`.
         flax_inputs: as for `compare`.
@@ -82,8 +82,8 @@ def compare_training(
 
     require("torch", "jax", "flax", "optax", extra="all", by="einops_arch.parity")
     from einops_arch.flax.state import named_modules
-    from einops_arch.parity.flax_run import FlaxSide
-    from einops_arch.parity.torch_run import TorchSide
+    from einops_arch.parity.runs.flax_run import FlaxSide
+    from einops_arch.parity.runs.torch_run import TorchSide
 
     if steps < 1:
         raise ValueError(f"compare_training: expected steps to be at least 1, received {steps}")
@@ -127,7 +127,7 @@ def _train_torch(
 ) -> tuple[Array, dict[str, Array]]:
     import torch
 
-    from einops_arch.port.arrays import to_numpy
+    from einops_arch.layouts.arrays import to_numpy
     from einops_arch.port.transfer import model_state
 
     with torch.enable_grad():
@@ -171,7 +171,7 @@ def _train_flax(
     from flax import nnx
 
     from einops_arch.flax.state import state_dict
-    from einops_arch.parity.flax_run import precise
+    from einops_arch.parity.runs.flax_run import precise
 
     with precise(double=True):
         model = theirs.copies(double=True)[""]

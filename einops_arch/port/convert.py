@@ -10,9 +10,9 @@ from typing import Any, Self
 from einops_arch import architectures
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
+from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
-from einops_arch.checkpoints.sink import Progress
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.checkpoints.blocks import blocks, contiguous
-from einops_arch.checkpoints.boxes import Box, slices
+from einops_arch.checkpoints.disk.blocks import blocks, contiguous
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, info_of, numpy_dtype
-from einops_arch.port.plan import ConstantStep, Move, Step, check_state, problems_error
-from einops_arch.port.slices import part_through
+from einops_arch.layouts.boxes import Box, slices
+from einops_arch.layouts.plan import ConstantStep, Move, Step, check_state, problems_error
+from einops_arch.layouts.slices import part_through
 
 __all__ = ["Origin", "Ported"]
 
@@ -151,7 +151,7 @@ class Ported(Wrapper):
             what = f"state of {self._name}"
             expected = {name: spec for step, _ in steps for name, spec in step.expected.items()}
         else:
-            from einops_arch.port.arrays import dtype_kind
+            from einops_arch.layouts.arrays import dtype_kind
 
             what = f"leaves of {self._name}"
             expected = {leaf.path: (leaf.shape, dtype_kind(leaf.dtype)) for step, _ in steps for leaf in step.leaves}

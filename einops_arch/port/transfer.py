@@ -10,8 +10,8 @@ import numpy as np
 
 from einops_arch import architectures
 from einops_arch.errors import PortError
-from einops_arch.port.arrays import to_numpy, to_tensor
-from einops_arch.port.plan import check_state, problems_error
+from einops_arch.layouts.arrays import to_numpy, to_tensor
+from einops_arch.layouts.plan import check_state, problems_error
 
 __all__ = ["framework_of", "load_torch_state", "model_state", "to_flax", "to_torch", "transfer"]
 

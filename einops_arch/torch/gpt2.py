@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.errors import ConfigError
-from einops_arch.torch._concrete import is_concrete
 from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._lookup import look_up
-from einops_arch.torch._sequential import NamedSequential
-from einops_arch.torch._transformer import Conv1D, DotProductAttention
 from einops_arch.torch.layers import MergeHeads, Rearrange
+from einops_arch.torch.layers.concrete import is_concrete
+from einops_arch.torch.layers.lookup import look_up
+from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.transformer import Conv1D, DotProductAttention
 
 __all__ = ["GPT2", "choose", "generate"]
 

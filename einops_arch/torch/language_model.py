@@ -13,7 +13,7 @@ from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.functional import flatten_sequence, unflatten_sequence
 from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._lookup import look_up
+from einops_arch.torch.layers.lookup import look_up
 
 __all__ = ["LanguageModel", "generate"]
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from einops_arch.architectures.resnet import ResNetBlockConfig, ResNetConfig
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import Reduce
+from einops_arch.torch.layers.sequential import NamedSequential
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 

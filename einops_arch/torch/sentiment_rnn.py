@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.functional import split_directions
-from einops_arch.torch._concrete import is_concrete
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._lookup import look_up
+from einops_arch.torch.layers.concrete import is_concrete
+from einops_arch.torch.layers.lookup import look_up
 
 __all__ = ["SentimentRNN"]
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config, ShuffleNetV2UnitConfig
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import ChannelShuffle, Reduce
+from einops_arch.torch.layers.sequential import NamedSequential
 
 __all__ = ["ShuffleNetV2", "ShuffleNetV2Unit"]
 

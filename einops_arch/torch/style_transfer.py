@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._sequential import NamedSequential
 from einops_arch.torch.layers import UpsampleNearest
+from einops_arch.torch.layers.sequential import NamedSequential
 
 __all__ = ["ConvLayer", "ResidualBlock", "StyleTransfer", "UpsampleConvLayer"]
 

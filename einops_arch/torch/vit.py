@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch._sequential import NamedSequential
-from einops_arch.torch._transformer import DotProductAttention, PatchLinear, small_linear
 from einops_arch.torch.layers import MergeHeads, Patchify, Rearrange, Reduce
+from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.transformer import DotProductAttention, PatchLinear, small_linear
 
 __all__ = ["ViT"]
 

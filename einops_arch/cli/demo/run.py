@@ -166,7 +166,7 @@ def _psnr(image: Array, photograph: Photograph, border: int) -> float:
 def _files(models: tuple[Any, Any], folder: Path, name: str) -> dict[str, Any]:
     """Write both checkpoints, and hold what comes back from Flax against what went there, bit by bit."""
     from einops_arch.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-    from einops_arch.port.arrays import same_bits
+    from einops_arch.layouts.arrays import same_bits
     from einops_arch.port.convert import convert
     from einops_arch.port.transfer import model_state
 

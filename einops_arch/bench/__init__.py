@@ -1,4 +1,0 @@
-"""The benchmark: every core, layer and network beside what users would pick instead, in one run.
-
-`nox -s bench` makes the environment with all peers and runs it; `einops-arch bench` runs it where they are installed.
-"""

@@ -1,0 +1,1 @@
+"""Bytes on disk: destinations that are whole or untouched, positional reads, buffers."""

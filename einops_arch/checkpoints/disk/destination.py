@@ -1,0 +1,199 @@
+"""A destination that is whole or untouched, whatever happens to the process.
+
+Everything is written in a folder beside the destination, whose name tells what it is, and comes to its place by one
+rename. While it is written the folder is locked; a folder that is not is a leftover of a port that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from einops_arch.checkpoints.disk.sink import sync
+from einops_arch.checkpoints.disk.system import EXCHANGE, NOREPLACE, rename
+from einops_arch.errors import DestinationError
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["check", "check_distinct", "replacing", "work_folder"]
+
+_OWN = re.compile(
+    r"_CHECKPOINT_METADATA|\.metadata|__\d+_\d+\.distcp|einops_arch\.json|config\.json"
+    r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+)
+_MARKS = ("_CHECKPOINT_METADATA", ".metadata", "config.json", "model.safetensors.index.json", "model.safetensors")
+_ENDING = ".einops-arch"
+_LONGEST = 255
+
+
+def check(path: Path, *, force: bool = False) -> None:
+    """Raise what `replacing` would raise at once, without touching the disk.
+
+    Raises:
+        DestinationError: the destination exists already, is a folder of other things, which no force replaces, or
+            lies in a folder that does not exist.
+    """
+    if os.path.lexists(path) and not force:
+        raise DestinationError(f"{path} exists already; replace it with --force (force=True)")
+    if path.is_dir() and not path.is_symlink() and not _is_checkpoint(path):
+        raise DestinationError(f"{path} is a folder that holds other things than a checkpoint; it is not replaced")
+    try:
+        if not path.parent.is_dir():
+            path.parent.stat()
+            raise DestinationError(f"{path} cannot be written: {path.parent} is not a folder")
+    except FileNotFoundError:
+        raise DestinationError(f"{path} cannot be written: {path.parent} does not exist") from None
+    except OSError as error:
+        if isinstance(error, DestinationError):
+            raise
+        raise DestinationError(f"{path} cannot be written: {path.parent}: {error.strerror or error}") from error
+
+
+def check_distinct(path: Path, read: Iterable[Path]) -> None:
+    """Refuse a destination that would take the place of what is read.
+
+    Raises:
+        DestinationError: it is one of these files or folders, by whatever name, or holds one of them.
+    """
+    for source in read:
+        real = source.resolve()
+        same = os.path.lexists(path) and source.exists() and path.exists() and path.samefile(source)
+        if same or path.resolve() in {real, *real.parents}:
+            raise DestinationError(f"{path} cannot be written: it is, or holds, the source {source}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary name in a folder beside `path`, renamed to `path` when the block ends without an error.
+
+    Args:
+        path: the destination, a file or a folder.
+        force: replace what is there.
+
+    Raises:
+        DestinationError: the destination exists already, its folder cannot be written, or another process is
+            writing it.
+    """
+    check(path, force=force)
+    try:
+        with _locked(path) as folder:
+            # What was there when the lock was got may be the work of another port.
+            check(path, force=force)
+            temporary = folder / path.name
+            yield temporary
+            _sync_all(temporary)
+            _put(temporary, path, folder / "old", force=force)
+            sync(path.parent)
+    except OSError as error:
+        if not isinstance(error, DestinationError):
+            raise DestinationError(f"{path} cannot be written: {error.strerror or error}") from error
+        if str(path) in str(error):
+            raise
+        # A file knows its own name, and not where it will be.
+        place = path.parent if str(error).startswith(path.name) else path
+        raise DestinationError(f"{place}{os.sep}{error}") from error
+
+
+def work_folder(path: Path) -> Path:
+    """The folder in which a destination is written, which is always the same."""
+    name = f".{path.name}{_ENDING}"
+    if len(os.fsencode(name)) > _LONGEST:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{_ENDING}"
+    return path.parent / name
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """The folder for the work, empty, and nobody else's; it is gone at the end."""
+    folder = work_folder(path)
+    lock = _lock(path, folder)
+    try:
+        _clean(folder, path)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: Path, folder: Path) -> int | None:
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        if sys.platform == "win32":
+            return None
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The folder may have been removed by its owner before the lock was got.
+            if os.path.samestat(os.fstat(lock), folder.lstat()):
+                return lock
+            os.close(lock)
+        except FileNotFoundError:
+            os.close(lock)
+        except BlockingIOError:
+            os.close(lock)
+            raise DestinationError(f"{path} cannot be written: another process is writing it") from None
+        except OSError:
+            os.close(lock)
+            raise
+
+
+def _clean(folder: Path, path: Path) -> None:
+    """Remove what a killed port left; only where the system cannot exchange names is there something to bring back."""
+    old = folder / "old"
+    if os.path.lexists(old) and not os.path.lexists(path):
+        old.rename(path)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _put(temporary: Path, path: Path, old: Path, *, force: bool) -> None:
+    """Rename; there is no moment at which neither the old nor the new is there."""
+    if not force:
+        try:
+            if not rename(temporary, path, NOREPLACE):
+                if os.path.lexists(path):
+                    raise FileExistsError
+                temporary.rename(path)
+        except FileExistsError:
+            raise DestinationError(f"{path} was written by another process meanwhile; nothing was replaced") from None
+        return
+    folders = temporary.is_dir() or (path.is_dir() and not path.is_symlink())
+    if not folders or not os.path.lexists(path):
+        temporary.replace(path)
+    elif not rename(temporary, path, EXCHANGE):
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+
+
+def _sync_all(path: Path) -> None:
+    if path.is_dir():
+        for entry in path.iterdir():
+            _sync_all(entry)
+    sync(path)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint, or nothing, and not what somebody put beside it."""
+    names = [entry.name for entry in folder.iterdir()]
+    if not names or "_CHECKPOINT_METADATA" in names:
+        return True
+    return any(mark in names for mark in _MARKS) and all(_OWN.fullmatch(name) for name in names)

@@ -1,0 +1,173 @@
+"""safetensors in several files with an index, and the folders of the Hugging Face hub that hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from einops_arch.checkpoints.disk.sink import Progress
+from einops_arch.checkpoints.formats.safetensors_file import ALIASES, SafetensorsReader, aliases_of, write_tensors
+from einops_arch.checkpoints.formats.torch_file import TorchReader
+from einops_arch.checkpoints.metadata import read_json, write_json
+from einops_arch.checkpoints.reader import Reader, Span
+from einops_arch.checkpoints.tensors import Bits
+from einops_arch.errors import CheckpointError
+from einops_arch.layouts.boxes import Box
+
+__all__ = ["CONFIG", "FILES", "INDEX", "HubReader", "ShardedReader", "write_hub"]
+
+INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+FILES = (INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+"""Where the tensors of a hub folder are, the best first."""
+
+
+class ShardedReader(Reader):
+    """The shards that an index names, all open.
+
+    Raises:
+        CheckpointError: the index and the shards do not agree, or a shard is not in the index's folder.
+    """
+
+    def __init__(self, index: Path) -> None:
+        self.paths = [index]
+        self._shards: dict[str, Reader] = {}
+        try:
+            found = read_json(index)
+            where = found.get("weight_map")
+            if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):
+                raise CheckpointError(f"{index}: expected file names by tensor name under weight_map")
+            for file in sorted(set(where.values())):
+                self._shards[file] = _open(index.parent, file)
+                self.paths.append(index.parent / file)
+            self._of = {name: self._shards[file] for name, file in where.items()}
+            lost = [name for name, shard in self._of.items() if name not in {*shard.tensors, *shard.aliases}]
+            more = [name for shard in self._shards.values() for name in shard.names() if name not in where]
+            if lost or more:
+                problem = (
+                    f"{lost[0]!r:.80} is not in {where[lost[0]]}" if lost else f"{more[0]!r:.80} is not in the index"
+                )
+                raise CheckpointError(f"{index}: the index and the shards do not agree: {problem}")
+            if sum(len(shard.names()) for shard in self._shards.values()) != len(where):
+                raise CheckpointError(f"{index}: a tensor is in two shards")
+            facts = found.get("metadata")
+            facts = facts if isinstance(facts, dict) else {}
+            self.facts = {name: value for name, value in facts.items() if isinstance(value, str)}
+            shards = self._shards.values()
+            self.tensors = {name: shard.tensors[name] for shard in shards for name in shard.tensors}
+            inside = {name: target for shard in shards for name, target in shard.aliases.items()}
+            self.aliases = {**inside, **aliases_of(self.facts, self.tensors)}
+        except BaseException:
+            self.close()
+            raise
+
+    def bits(self, name: str) -> Bits:
+        return self._of[name].bits(name)
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self._of[name].blocks(name)
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self._of[name].part(name, box)
+
+    def span(self, name: str) -> Span | None:
+        return self._of[name].span(name)
+
+    def close(self) -> None:
+        for shard in self._shards.values():
+            shard.close()
+
+
+class HubReader(Reader):
+    """A folder as the Hugging Face hub lays it out.
+
+    Raises:
+        CheckpointError: it has no weights, or they are not whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        found = next((folder / name for name in FILES if (folder / name).is_file()), None)
+        if found is None:
+            raise CheckpointError(f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}")
+        self._inner = ShardedReader(found) if found.suffix == ".json" else _open(folder, found.name)
+        self.paths = self._inner.paths
+        self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
+        self.facts = dict(self._inner.facts)
+        try:
+            config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+        except CheckpointError:
+            self.close()
+            raise
+        name, fields = config.get("einops_arch"), config.get("config")
+        if isinstance(name, str) and isinstance(fields, dict):
+            self.facts |= {"architecture": name, "config": json.dumps(fields)}
+
+    def bits(self, name: str) -> Bits:
+        return self._inner.bits(name)
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self._inner.blocks(name)
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self._inner.part(name, box)
+
+    def span(self, name: str) -> Span | None:
+        return self._inner.span(name)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def write_hub(
+    path: Path, source: Reader, *, max_shard_size: int | None = None, progress: Progress | None = None
+) -> None:
+    """Write a folder with `config.json` and one safetensors file, or shards and an index if it would be larger.
+
+    Args:
+        path: the folder, which must not exist.
+        source: what to write.
+        max_shard_size: bytes of tensors in one file; a larger tensor has a file of its own.
+        progress: told of every block.
+    """
+    path.mkdir()
+    shards = _split(source, max_shard_size)
+    metadata = {name: value for name, value in source.facts.items() if name != ALIASES}
+    aliases = json.dumps(dict(sorted(source.aliases.items())))
+    if "architecture" in metadata and "config" in metadata:
+        fields = {"einops_arch": metadata["architecture"], "config": json.loads(metadata["config"])}
+        write_json(path / CONFIG, {**fields, "framework": metadata.get("framework", "torch")})
+    if len(shards) == 1:
+        whole = {**metadata, **({ALIASES: aliases} if source.aliases else {})}
+        write_tensors(path / "model.safetensors", source, shards[0], whole, progress=progress)
+        return
+    where = {}
+    for number, names in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        write_tensors(path / file, source, names, metadata, progress=progress)
+        where.update(dict.fromkeys(names, file))
+    facts = {"total_size": sum(info.nbytes for info in source.tensors.values()), **metadata}
+    if source.aliases:
+        facts[ALIASES] = aliases
+    write_json(path / INDEX, {"metadata": facts, "weight_map": dict(sorted(where.items()))})
+
+
+def _split(source: Reader, most: int | None) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, info in source.tensors.items():
+        if shards[-1] and most is not None and size + info.nbytes > most:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += info.nbytes
+    return shards
+
+
+def _open(folder: Path, file: str) -> Reader:
+    if Path(file).name != file or file in {"", ".", ".."} or "\\" in file or "\0" in file:
+        raise CheckpointError(f"{folder}: the index names {file!r:.80}, which is not in its folder")
+    kinds: dict[str, Callable[[Path], Reader]] = {".safetensors": SafetensorsReader, ".bin": TorchReader}
+    if Path(file).suffix not in kinds:
+        raise CheckpointError(f"{folder}: expected shards that end with .safetensors or .bin, received {file!r:.80}")
+    return kinds[Path(file).suffix](folder / file)

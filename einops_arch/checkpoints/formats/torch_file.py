@@ -1,0 +1,177 @@
+"""`.pt`, `.pth` and `.bin` files: a state dict, or a checkpoint that holds one. Nothing in the file is run.
+
+The files are read and written without PyTorch. The zip archives of today hold a pickle and the storages, stored as
+they are; the older form is a row of pickles with the storages behind.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from einops_arch.checkpoints.disk.blocks import BLOCK, blocks
+from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
+from einops_arch.checkpoints.formats import pickles
+from einops_arch.checkpoints.formats.torch_pickle import KEYS, Storage, View, find_state, load_tensors, tensors_of
+from einops_arch.checkpoints.formats.torch_zip import Archive
+from einops_arch.checkpoints.reader import Reader
+from einops_arch.checkpoints.tensors import DTYPES, Bits, carrier
+from einops_arch.errors import CheckpointError
+from einops_arch.layouts.boxes import Box, is_whole, read_box, slices
+
+__all__ = ["Place", "TorchReader", "TorchViews"]
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+"""The first pickle of the older form."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a storage lies in a file, and the checksum that the archive has of it."""
+
+    start: int
+    size: int
+    crc: int | None = None
+
+
+class TorchViews(Reader):
+    """Tensors that are views of storages in an open file."""
+
+    file: int
+    views: dict[str, View]
+    places: dict[str, Place]
+
+    def __init__(self) -> None:
+        self._checked: set[str] = set()
+        self.facts = {"framework": "torch"}
+
+    def bits(self, name: str) -> Bits:
+        view = self.views[name]
+        if view.info.size and not self._whole(view):
+            self._check(view.storage.key)
+        start, end = view.span
+        width = DTYPES[view.info.dtype]
+        flat = np.empty((end - start) // width, carrier(view.info.dtype))
+        read_at(self.file, self.places[view.storage.key].start + start if flat.size else 0, flat)
+        if self._whole(view):
+            self._compare(view.storage.key, zlib.crc32(flat.view(np.uint8).data))
+        strides = tuple(stride * width for stride in view.strides)
+        return np.lib.stride_tricks.as_strided(flat, view.info.shape, strides, writeable=False)
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        view = self.views[name]
+        if not view.contiguous or not self._whole(view):
+            yield from blocks(self.bits(name))
+            return
+        place, crc = self.places[view.storage.key], 0
+        for at in range(0, place.size, BLOCK):
+            block = np.empty(min(BLOCK, place.size - at), np.uint8)
+            read_at(self.file, place.start + at, block)
+            crc = zlib.crc32(block.data, crc)
+            yield block
+        self._compare(view.storage.key, crc)
+
+    def part(self, name: str, box: Box) -> Bits:
+        """A box; the archive's checksum is that of a whole storage, so it is held against whole tensors only."""
+        view = self.views[name]
+        if not view.contiguous or is_whole(box, view.info.shape):
+            return self.bits(name)[slices(box)]
+        start = self.places[view.storage.key].start + view.span[0]
+        return read_box(self.file, start, view.info.shape, box, carrier(view.info.dtype))
+
+    def close(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+    def _whole(self, view: View) -> bool:
+        return view.span == (0, self.places[view.storage.key].size)
+
+    def _check(self, key: str) -> None:
+        """Hold the whole of a storage against its checksum, of which a tensor reads only a part."""
+        place, crc = self.places[key], 0
+        if key in self._checked or place.crc is None:
+            return
+        for at in range(0, place.size, BLOCK):
+            crc = zlib.crc32(read_bytes(self.file, place.start + at, min(BLOCK, place.size - at)), crc)
+        self._compare(key, crc)
+        self._checked.add(key)
+
+    def _compare(self, key: str, crc: int) -> None:
+        if self.places[key].crc not in {None, crc}:
+            raise CheckpointError(f"storage {key:.40} is damaged: its checksum is not that of the archive")
+
+
+class TorchReader(TorchViews):
+    """A file that is open.
+
+    Raises:
+        CheckpointError: it holds more than plain weights, or is not whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.file, self._size = open_file(path)
+        try:
+            loaded = self._zip() if read_bytes(self.file, 0, min(2, self._size)) == b"PK" else self._legacy()
+            state = find_state(loaded)
+            if state is None:
+                kind = type(loaded).__name__
+                raise CheckpointError(f"expected a state dict, or one under {', '.join(KEYS)}, received {kind}")
+            self.views, self.aliases = tensors_of(state, self._size)
+            self.tensors = {name: view.info for name, view in self.views.items()}
+            for view in self.views.values():
+                self._find(view.storage)
+        except CheckpointError as error:
+            self.close()
+            what = (
+                str(error) if str(error).startswith(("refused", "expected")) else f"not a whole PyTorch file: {error}"
+            )
+            raise CheckpointError(f"{path}: {what}") from error
+
+    def _zip(self) -> object:
+        self._archive: Archive | None = Archive(self.file, 0, self._size)
+        self.places = {}
+        return load_tensors(self._archive.pickle())
+
+    def _legacy(self) -> object:
+        self._archive = None
+        stream = BytesIO(read_bytes(self.file, 0, min(self._size, pickles.MAX_PICKLE)))
+        # A pickle of another kind is asked for what it would run, before it is blamed for not being PyTorch's.
+        first = load_tensors(stream)
+        if first != _MAGIC:
+            raise CheckpointError("it begins with none of PyTorch's marks")
+        version, system = load_tensors(stream), load_tensors(stream)
+        if version != 1001 or not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise CheckpointError(f"expected version 1001 and little-endian numbers, received version {version!s:.20}")
+        seen: dict[str, Storage] = {}
+        loaded = load_tensors(stream, seen)
+        keys = load_tensors(stream)
+        if not isinstance(keys, list) or not all(isinstance(key, str) and key in seen for key in keys):
+            raise CheckpointError("expected the keys of its storages")
+        self.places, at = {}, stream.tell()
+        for key in keys:
+            size = seen[key].nbytes
+            if at + 8 + size > self._size:
+                raise CheckpointError(f"storage {key:.40} ends {at + 8 + size - self._size} bytes after the file")
+            if int.from_bytes(read_bytes(self.file, at, 8), "little") != seen[key].size:
+                raise CheckpointError(
+                    f"storage {key:.40} has not the {seen[key].size} elements that its tensors expect"
+                )
+            self.places[key] = Place(at + 8, size)
+            at += 8 + size
+        return loaded
+
+    def _find(self, storage: Storage) -> None:
+        if self._archive is not None and storage.key not in self.places:
+            self.places[storage.key] = Place(*self._archive.place(f"data/{storage.key}"))
+        if storage.key not in self.places or self.places[storage.key].size != storage.nbytes:
+            raise CheckpointError(
+                f"storage {storage.key:.40} has not the {storage.nbytes} bytes that its tensors expect"
+            )

@@ -1,0 +1,1 @@
+"""The tree of modules that `einops-arch show` prints."""

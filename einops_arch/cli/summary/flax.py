@@ -1,0 +1,103 @@
+"""One call of the Flax twin in a trace of jax."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from einops_arch.architectures import Architecture, Axes, Config
+from einops_arch.cli.summary.axes import Array, Call, stated_axes
+from einops_arch.cli.summary.summary import Module
+from einops_arch.parity.runs.casts import SCOPE
+from einops_arch.parity.runs.flax_hooks import recording
+from einops_arch.parity.runs.jaxprs import BODIES
+
+__all__ = ["follow"]
+
+
+def follow(
+    architecture: Architecture, config: Config, given: Sequence[tuple[Axes, dict[str, int]]]
+) -> tuple[dict[str, Module], list[Call], list[Array]]:
+    """The modules by path, the calls in the order in which they returned, and the outputs."""
+    import jax
+    from flax import nnx
+
+    from einops_arch.flax.state import named_modules
+
+    model = architecture.abstract_flax_model(config)
+    model.eval()
+    modules = {
+        path: Module(
+            path,
+            type(one).__name__,
+            stated=stated_axes(one),
+            parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(one, nnx.Param))),
+            own={name: tuple(value.shape) for name, value in vars(one).items() if isinstance(value, nnx.Param)},
+        )
+        for path, one in named_modules(model)
+        if not isinstance(one, nnx.List | nnx.Dict)
+    }
+    inputs = [
+        jax.ShapeDtypeStruct(
+            [bound[name] for name in axes.flax_axes.split()], jax.dtypes.canonicalize_dtype(axes.dtype)
+        )
+        for axes, bound in given
+    ]
+    graph, state = nnx.split(model)
+    calls: list[Call] = []
+    outputs: list[Array] = []
+    kept: list[Any] = []
+
+    def arrays(nest: Any) -> list[Array]:
+        traced = [one for one in jax.tree.leaves(nest) if hasattr(one, "shape")]
+        kept.extend(traced)
+        return [Array(id(one), tuple(one.shape)) for one in traced]
+
+    def run(state: Any, *inputs: Any) -> Any:
+        # Variables made here, inside of the trace, or nothing could be written to them.
+        module = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
+        with recording(module, named_modules, None) as seen:
+            result = module(*inputs)
+        calls.extend(Call(path, arrays(seen.inputs[path, index]), arrays(out)) for path, index, out in seen.calls)
+        outputs.extend(arrays(result))
+        return jax.tree.leaves(result)
+
+    program = jax.make_jaxpr(run)(state, *inputs)
+    counts = _multiply_adds(program.jaxpr)
+    # On a CPU a grouped convolution may be done by other operations.
+    convolutions = {path: one for path, one in named_modules(model) if isinstance(one, nnx.Conv)}
+    counts = Counter({path: count for path, count in counts.items() if path not in convolutions})
+    for call in calls:
+        if call.path in convolutions:
+            kernel = convolutions[call.path].kernel.shape
+            counts[call.path] += math.prod(call.outputs[0].shape) * math.prod(kernel[:-1])
+    for path, count in counts.items():
+        around = path.split(".")
+        for depth in range(len(around) + 1 if path else 1):
+            if (name := ".".join(around[:depth])) in modules:
+                modules[name].multiply_adds += count
+    return modules, calls, outputs
+
+
+def _multiply_adds(program: Any, path: str = "", times: int = 1) -> Counter[str]:
+    """How often two numbers are multiplied and added to a sum, by the innermost module."""
+    found: Counter[str] = Counter()
+    for one in program.eqns:
+        scopes = str(one.source_info.name_stack).split("/")
+        here = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), path)
+        name, shapes = one.primitive.name, [var.aval.shape for var in one.invars if hasattr(var.aval, "shape")]
+        size = math.prod(one.outvars[0].aval.shape) if one.outvars else 0
+        if name == "dot_general":
+            (contracted, _), _ = one.params["dimension_numbers"]
+            found[here] += times * size * math.prod(shapes[0][axis] for axis in contracted)
+        elif name == "conv_general_dilated":
+            numbers, kernel = one.params["dimension_numbers"], shapes[1]
+            each = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
+            # Between the values of a dilated input are zeros, which cost nothing.
+            found[here] += times * size * each // math.prod(one.params["lhs_dilation"])
+        for body in (one.params[key] for key in BODIES if key in one.params):
+            repeats = one.params.get("length", 1) if name == "scan" else 1
+            found += _multiply_adds(getattr(body, "jaxpr", body), here, times * repeats)
+    return found

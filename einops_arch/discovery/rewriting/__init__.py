@@ -1,0 +1,1 @@
+"""Write the pattern into the source."""

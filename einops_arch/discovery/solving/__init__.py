@@ -1,0 +1,1 @@
+"""Find the pattern of what was recorded."""

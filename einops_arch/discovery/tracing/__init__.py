@@ -1,0 +1,1 @@
+"""Record what old reshape code does to its tensors."""

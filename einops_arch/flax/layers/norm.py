@@ -1,0 +1,382 @@
+"""Normalisation that means what PyTorch's means: its eps, its running statistics, a variance that survives a mean.
+
+NNX computes the variance as E[x^2] - E[x]^2 unless told otherwise, which loses every digit where the mean is large;
+these layers subtract the mean first. Half-precision inputs are normalised in float32, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.flax.kernels.moments import normalise, normalise_rows
+from einops_arch.flax.layers.checks import check_channels, check_features, check_sizes
+
+__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
+
+
+class BatchNorm(nnx.BatchNorm):
+    """`b ... c -> b ... c`: each channel over all else: `torch.nn.BatchNorm1d`, `2d` and `3d`.
+
+    Differs from `nnx.BatchNorm`: `momentum` is the weight of the new batch (0.1), not of the past (0.99), and None
+    gives the plain average over all batches; the running variance is the unbiased one; `num_batches_tracked` counts
+    the training steps; two-pass variance. Leaves: `scale`, `bias` (parameters), `mean`, `var`, `num_batches_tracked`
+    (an int32 scalar), the last three as `nnx.BatchStat`. `model.train()` and `model.eval()` switch it.
+
+    Args:
+        num_features: channels.
+        momentum: the weight of the new batch in the running statistics, or None for a cumulative average.
+        epsilon: added to the variance.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when called with another number of channels, or in training with one value per channel, which has
+            no variance.
+
+    Source: https://arxiv.org/abs/1502.03167
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> norm = BatchNorm(2, rngs=nnx.Rngs(0))
+    >>> y = norm(jnp.asarray([[0.0, 1.0], [2.0, 5.0]]))
+    >>> norm.mean[...].tolist() == [jnp.float32(0.1), jnp.float32(0.3)], int(norm.num_batches_tracked[...])
+    (True, 1)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        momentum: float | None = 0.1,
+        epsilon: float = 1e-5,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        _check("BatchNorm", num_features, epsilon)
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ConfigError(f"BatchNorm: expected momentum between 0 and 1, or None, received {momentum!r}")
+        super().__init__(
+            num_features,
+            momentum=momentum,
+            epsilon=epsilon,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            use_fast_variance=False,
+            rngs=rngs,
+        )
+        self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32))
+
+    def __call__(self, x: jax.Array, use_running_average: bool | None = None) -> jax.Array:
+        """Normalises; in training also moves the running statistics.
+
+        Args:
+            x: b ... c, channels last.
+            use_running_average: overrides what `train()` and `eval()` have set.
+
+        Returns:
+            b ... c.
+        """
+        check_channels("BatchNorm", x.shape, self.num_features)
+        if x.ndim < 2:
+            raise ShapeError(f"BatchNorm: expected axes 'b ... c', received 1 axis in shape {x.shape}")
+        if use_running_average is None:
+            use_running_average = self.use_running_average
+        x, scale, bias = _promoted(self, x)
+        wide = _wide(x)
+        if use_running_average:
+            mean, var = self.mean[...].astype(wide.dtype), self.var[...].astype(wide.dtype)
+            factor = jax.lax.rsqrt(var + self.epsilon) * _wide_or(scale, 1.0, wide)
+            return ((wide - mean) * factor + _wide_or(bias, 0.0, wide)).astype(x.dtype)
+        values = math.prod(x.shape[:-1])
+        if values == 1:
+            raise ShapeError(
+                f"BatchNorm: expected more than one value per channel in training, received shape {x.shape}; "
+                "likely fix: a larger batch, or model.eval()"
+            )
+        y, mean, var = _normalised(wide, scale, bias, tuple(range(x.ndim - 1)), self.epsilon)
+        if values:
+            self._track(mean.reshape(-1), var.reshape(-1) * (values / (values - 1)))
+        return y.astype(x.dtype)
+
+    def _track(self, mean: jax.Array, var: jax.Array) -> None:
+        """Moves the running statistics towards those of a batch; they take the parameters' dtype where it is wider."""
+        steps = self.num_batches_tracked[...] + 1
+        self.num_batches_tracked[...] = steps
+        parameter = self.scale if self.scale is not None else self.bias
+        for running, batch in ((self.mean, mean), (self.var, var)):
+            dtype = running.dtype if parameter is None else jnp.promote_types(running.dtype, parameter.dtype)
+            weight = 1.0 / steps.astype(dtype) if self.momentum is None else self.momentum
+            moved = (1.0 - weight) * running[...].astype(dtype) + weight * jax.lax.stop_gradient(batch).astype(dtype)
+            if running.dtype == dtype:
+                running[...] = moved
+            else:  # assigning to [...] would cast back to the narrower type without a word
+                running.set_value(moved)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """`... c -> ... c`: each position over its channels: `torch.nn.LayerNorm` of one axis.
+
+    Differs from `nnx.LayerNorm`: epsilon is 1e-5 (NNX 1e-6), two-pass variance. Leaves: `scale` and `bias`.
+
+    Args:
+        num_features: size of the last axis.
+        epsilon: added to the variance.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when the last axis has another size.
+
+    Source: https://arxiv.org/abs/1607.06450
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> y = LayerNorm(4, rngs=nnx.Rngs(0))(jnp.arange(8.0).reshape(2, 4))
+    >>> [round(value, 3) for value in y[0].tolist()]
+    [-1.342, -0.447, 0.447, 1.342]
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-5,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        _check("LayerNorm", num_features, epsilon)
+        super().__init__(
+            num_features,
+            epsilon=epsilon,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            use_fast_variance=False,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`... c -> ... c`."""
+        check_features("LayerNorm", x.shape, self.num_features)
+        x, scale, bias = _promoted(self, x)
+        return _scaled(normalise_rows(_wide(x), self.epsilon), scale, bias, x.dtype)
+
+
+class RMSNorm(nnx.RMSNorm):
+    """`... c -> ... c`: each position divided by the root of its mean square: `torch.nn.RMSNorm` of one axis.
+
+    Differs from `nnx.RMSNorm`: epsilon None (the default, as in PyTorch) is the machine epsilon of the dtype it is
+    computed in, that of float64 for float64 and that of float32 for all else; NNX has 1e-6. One leaf: `scale`.
+
+    Args:
+        num_features: size of the last axis.
+        epsilon: added to the mean square, or None.
+        use_scale: whether there is a scale.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when the last axis has another size.
+
+    Source: https://arxiv.org/abs/1910.07467
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> RMSNorm(2, rngs=nnx.Rngs(0))(jnp.asarray([3.0, 3.0])).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(
+        self, num_features: int, *, epsilon: float | None = None, use_scale: bool = True, rngs: nnx.Rngs
+    ) -> None:
+        _check("RMSNorm", num_features, epsilon)
+        super().__init__(num_features, epsilon=epsilon, use_scale=use_scale, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`... c -> ... c`."""
+        check_features("RMSNorm", x.shape, self.num_features)
+        x, scale, _ = _promoted(self, x)
+        wide = _wide(x)
+        epsilon = float(jnp.finfo(wide.dtype).eps) if self.epsilon is None else self.epsilon
+        square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+        return _scaled(wide * jax.lax.rsqrt(square + epsilon), scale, None, x.dtype)
+
+
+class GroupNorm(nnx.GroupNorm):
+    """`b ... (groups k) -> b ... (groups k)`: each sample and group over space and k: `torch.nn.GroupNorm`.
+
+    Differs from `nnx.GroupNorm`: epsilon is 1e-5 (NNX 1e-6), the number of groups has no default, two-pass variance.
+    Note the order of the arguments, NNX's: channels first, then groups. Leaves: `scale` and `bias`.
+
+    Args:
+        num_features: channels.
+        num_groups: into how many groups they are divided.
+        epsilon: added to the variance.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range, or the groups do not divide the channels.
+        ShapeError: when called with another number of channels, or with one single value per group.
+
+    Source: https://arxiv.org/abs/1803.08494
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> GroupNorm(6, 3, rngs=nnx.Rngs(0))(jnp.ones((2, 5, 4, 6))).shape
+    (2, 5, 4, 6)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_groups: int,
+        *,
+        epsilon: float = 1e-5,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        _check("GroupNorm", num_features, epsilon)
+        check_sizes("GroupNorm", num_groups=num_groups)
+        if num_features % num_groups:
+            hint = "" if num_groups % num_features else "; likely fix: the channels come first here, then the groups"
+            raise ConfigError(
+                f"GroupNorm: expected num_features divisible by num_groups={num_groups}, "
+                f"received num_features={num_features}{hint}"
+            )
+        self.num_features = num_features
+        super().__init__(
+            num_features,
+            num_groups,
+            epsilon=epsilon,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            use_fast_variance=False,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`b ... c -> b ... c`, channels last."""
+        check_channels("GroupNorm", x.shape, self.num_features)
+        if x.ndim < 2:
+            raise ShapeError(f"GroupNorm: expected axes 'b ... c', received 1 axis in shape {x.shape}")
+        if math.prod(x.shape[:-1]) * self.group_size == 1:
+            raise ShapeError(f"GroupNorm: expected more than one value per group, received shape {x.shape}")
+        x, scale, bias = _promoted(self, x)
+        grouped = rearrange(_wide(x), "... (g k) -> ... g k", g=self.num_groups)
+        scale, bias = (
+            None if value is None else rearrange(value, "(g k) -> g k", g=self.num_groups) for value in (scale, bias)
+        )
+        axes = (*range(1, x.ndim - 1), x.ndim)
+        y, _, _ = _normalised(grouped, scale, bias, axes, self.epsilon)
+        return rearrange(y, "... g k -> ... (g k)").astype(x.dtype)
+
+
+class InstanceNorm(nnx.InstanceNorm):
+    """`b ... c -> b ... c`: each sample and channel over space: `torch.nn.InstanceNorm1d`, `2d` and `3d`.
+
+    Differs from `nnx.InstanceNorm`: no scale and no bias by default (PyTorch's `affine=False`; `affine=True` is both),
+    epsilon is 1e-5 (NNX 1e-6), two-pass variance. There are no running statistics, as by default in PyTorch.
+
+    Args:
+        num_features: channels.
+        epsilon: added to the variance.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when called with no spatial axis, another number of channels, or one single position.
+
+    Source: https://arxiv.org/abs/1607.08022
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> norm = InstanceNorm(3, use_scale=True, use_bias=True, rngs=nnx.Rngs(0))
+    >>> norm(jnp.ones((2, 5, 4, 3))).shape
+    (2, 5, 4, 3)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-5,
+        use_bias: bool = False,
+        use_scale: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        _check("InstanceNorm", num_features, epsilon)
+        super().__init__(
+            num_features,
+            epsilon=epsilon,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            use_fast_variance=False,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`b ... c -> b ... c`, channels last."""
+        check_channels("InstanceNorm", x.shape, self.num_features)
+        if x.ndim < 3:
+            raise ShapeError(
+                f"InstanceNorm: expected axes 'b ... c' with a spatial axis, received {x.ndim} axes in shape {x.shape}"
+            )
+        if math.prod(x.shape[1:-1]) == 1:
+            raise ShapeError(f"InstanceNorm: expected more than one position in space, received shape {x.shape}")
+        x, scale, bias = _promoted(self, x)
+        y, _, _ = _normalised(_wide(x), scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
+        return y.astype(x.dtype)
+
+
+def _check(layer: str, num_features: int, epsilon: float | None) -> None:
+    check_sizes(layer, num_features=num_features)
+    if epsilon is not None and not epsilon >= 0:
+        raise ConfigError(f"{layer}: expected epsilon of at least 0, received {epsilon!r}")
+
+
+def _promoted(layer: Any, x: jax.Array) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """The input and the parameters in one dtype, by the layer's own promotion."""
+    scale, bias = layer.scale, getattr(layer, "bias", None)
+    values = (x, None if scale is None else scale[...], None if bias is None else bias[...])
+    promoted: tuple[jax.Array, jax.Array | None, jax.Array | None] = layer.promote_dtype(values, dtype=layer.dtype)
+    return promoted
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def _wide_or(value: jax.Array | None, default: float, wide: jax.Array) -> jax.Array:
+    return jnp.full((), default, wide.dtype) if value is None else value.astype(wide.dtype)
+
+
+def _normalised(
+    wide: jax.Array, scale: jax.Array | None, bias: jax.Array | None, axes: tuple[int, ...], epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    y, mean, var = normalise(wide, _wide_or(scale, 1.0, wide), _wide_or(bias, 0.0, wide), axes, epsilon)
+    return y, mean, var
+
+
+def _scaled(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, dtype: Any) -> jax.Array:
+    if scale is not None:
+        x = x * scale.astype(x.dtype)
+    if bias is not None:
+        x = x + bias.astype(x.dtype)
+    return x.astype(dtype)

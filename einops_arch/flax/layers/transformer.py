@@ -1,0 +1,142 @@
+"""What the transformers share: attention, and linear layers that keep other layouts or begin with small values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+from jax import Array
+
+from einops_arch.flax.layers.basic import Dropout, Linear
+from einops_arch.flax.layers.checks import check_features, check_sizes
+from einops_arch.flax.layers.init import Initializer, standard_normal, uniform_fan_in
+
+__all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "SmallLinear", "normal"]
+
+
+def normal(std: float) -> Initializer:
+    """The normal distribution N(0, std)."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return standard_normal()(key, shape, dtype) * std
+
+    return init
+
+
+class SmallLinear(Linear):
+    """`... i -> ... o`: a linear layer that begins with weights of standard deviation 0.02 and no bias.
+
+    Args:
+        in_features: i.
+        out_features: o.
+        use_bias: whether a bias is added.
+        std: the standard deviation of the weights at the start.
+        rngs: random stream `params`.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, use_bias: bool = True, std: float = 0.02, rngs: nnx.Rngs
+    ) -> None:
+        check_sizes(type(self).__name__, in_features=in_features, out_features=out_features)
+        make = partial(nnx.Linear.__init__, self, in_features, out_features, use_bias=use_bias, rngs=rngs)
+        make(kernel_init=normal(std), bias_init=nnx.initializers.zeros_init())
+
+
+class PatchLinear(nnx.Module):
+    """`b n (c p1 p2) -> b n o`: a linear layer with the weights `o c p1 p2` of the convolution it stands for.
+
+    After `Patchify` it is a convolution whose kernel and stride are the patch. It begins as PyTorch's convolution,
+    and keeps PyTorch's names and layout.
+
+    Args:
+        channels: c of the image.
+        out_features: o.
+        patch: side of the patches, p1 and p2.
+        rngs: random stream `params`.
+
+    Source: Dosovitskiy et al. 2020, arXiv:2010.11929, equation 1.
+
+    >>> PatchLinear(3, 5, patch=2, rngs=nnx.Rngs(0))(jnp.ones((1, 4, 12))).shape
+    (1, 4, 5)
+    """
+
+    def __init__(self, channels: int, out_features: int, patch: int, *, rngs: nnx.Rngs) -> None:
+        init = uniform_fan_in(channels * patch * patch)
+        self.weight = nnx.Param(init(rngs.params(), (out_features, channels, patch, patch), jnp.float32))
+        self.bias = nnx.Param(init(rngs.params(), (out_features,), jnp.float32))
+
+    def __call__(self, x: Array) -> Array:
+        weight = rearrange(self.weight[...], "o c p1 p2 -> o (c p1 p2)")
+        check_features("PatchLinear", x.shape, weight.shape[1])
+        x, weight, bias = nnx.nn.dtypes.promote_dtype((x, weight, self.bias[...]))
+        return jnp.dot(x, rearrange(weight, "o i -> i o")) + bias
+
+
+class Conv1D(SmallLinear):
+    """`... i -> ... o`: a linear layer whose PyTorch twin keeps its weights as `i o` too.
+
+    Differs from `Linear` in the rule that carries it over: `kernel` is PyTorch's `weight` as it is.
+
+    Args:
+        in_features: i.
+        out_features: o.
+        std: the standard deviation of the weights at the start; the bias is zero.
+        rngs: random stream `params`.
+
+    Source: https://github.com/openai/gpt-2/blob/master/src/model.py, `conv1d`.
+
+    >>> Conv1D(3, 5, rngs=nnx.Rngs(0)).kernel.shape
+    (3, 5)
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, std: float = 0.02, rngs: nnx.Rngs) -> None:
+        super().__init__(in_features, out_features, std=std, rngs=rngs)
+
+
+class DotProductAttention(nnx.Module):
+    """`b heads n k, b heads n k, b heads n k -> b heads n k`: each query takes the mean of the values whose keys match.
+
+    softmax(q k^T / sqrt(k)) v. `jax.nn.dot_product_attention` takes the softmax of float64 in float32, which would cap
+    what can be compared in float64; here only half precision is widened.
+
+    Args:
+        dropout: probability of dropping a weight.
+        causal: a query sees no key after its own; the last query belongs to the last key.
+        rngs: random stream `dropout`.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1.
+
+    >>> q, k, v = jnp.ones((3, 1, 2, 5, 4))
+    >>> DotProductAttention(rngs=nnx.Rngs(0))(q, k, v).shape
+    (1, 2, 5, 4)
+    """
+
+    def __init__(self, dropout: float = 0.0, *, causal: bool = False, rngs: nnx.Rngs) -> None:
+        self.drop = Dropout(dropout, rngs=rngs)
+        self.causal = causal
+
+    def __call__(self, q: Array, k: Array, v: Array, first: int | Array | None = None) -> Array:
+        """Queries `b heads n k`, keys and values of as many or, where it is causal, of more tokens.
+
+        Args:
+            q: queries.
+            k: keys.
+            v: values.
+            first: the key that belongs to the first query, where the last key is not that of the last query.
+        """
+        queries, keys = q.shape[2], k.shape[2]
+        wide = jnp.promote_types(q.dtype, jnp.float32)
+        # As a product of the queries, which are fewer than their products with the keys.
+        q = q * q.shape[3] ** -0.5
+        scores = jnp.matmul(q, rearrange(k, "b heads n k -> b heads k n"), preferred_element_type=wide)
+        if self.causal and (queries > 1 or first is not None):
+            first = keys - queries if first is None else first
+            seen = jnp.arange(keys) <= first + rearrange(jnp.arange(queries), "n -> n 1")
+            scores = jnp.where(seen, scores, -jnp.inf)
+        weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+        return jnp.matmul(self.drop(weights), v)

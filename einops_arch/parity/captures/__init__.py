@@ -1,0 +1,1 @@
+"""Runs of one framework, stored for a comparison elsewhere."""

@@ -1,0 +1,311 @@
+"""The two files of a capture: arrays in safetensors, and everything else in JSON that a person can read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import CheckpointError
+from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.parity.captures.record import Capture, FakeTensor, ModuleFacts, digest
+from einops_arch.parity.report.verdicts import Array, rms
+from einops_arch.parity.runs.axes import TraceCall
+from einops_arch.parity.runs.casts import Cast
+from einops_arch.parity.runs.torch_run import Call, Failure, Run
+from einops_arch.parity.runs.values import in_order, rebuild
+
+__all__ = ["is_capture_file", "read_capture", "write_capture"]
+
+_FORMAT = 2
+
+
+def is_capture_file(value: Any) -> bool:
+    """It names a file; whether that is there is another question."""
+    return isinstance(value, str | Path)
+
+
+def write_capture(path: str | Path, record: Capture) -> None:
+    """Write `PATH.safetensors` and `PATH.json`; each whole, or not at all."""
+    from einops_arch._frameworks import require
+
+    require("safetensors", extra=record.framework, by="a capture")
+    from safetensors.numpy import save
+
+    pool = _Pool()
+    tree = _tree(record, pool)
+    blob = save(pool.stored())
+    tree["arrays"] = {"file": f"{Path(path).name}.safetensors", "bfloat16": pool.narrow}
+    text = json.dumps(tree, indent=1, allow_nan=False) + "\n"
+    for ending, content in ((".safetensors", blob), (".json", text.encode())):
+        target = Path(f"{path}{ending}")
+        temporary = target.with_name(f".{target.name}.part")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_capture(path: str | Path) -> Capture:
+    """Read what `capture` has written.
+
+    Args:
+        path: without its ending, or that of either file.
+
+    Raises:
+        CheckpointError: the files are not there, or are no capture.
+    """
+    from einops_arch._frameworks import require
+
+    require("safetensors", extra="all", by="a capture")
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    stem = Path(path).with_suffix("") if Path(path).suffix in (".safetensors", ".json") else Path(path)
+    try:
+        tree = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
+        blob = Path(f"{stem}.safetensors").read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: expected a capture, received {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{stem}.json: expected a capture, received no JSON: {error}") from error
+    if not isinstance(tree, dict) or tree.get("format") != _FORMAT:
+        received = tree.get("format") if isinstance(tree, dict) else tree
+        raise CheckpointError(f"{stem}.json: expected a capture of format {_FORMAT}, received {received!r:.60}")
+    try:
+        arrays = load(blob)
+        for name in tree["arrays"]["bfloat16"]:
+            arrays[name] = arrays[name].view(_bfloat16())
+        return _record(tree, arrays.__getitem__)
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{stem}: damaged: {type(error).__name__}: {error}") from error
+
+
+class _Pool:
+    """Arrays by name; what is the same bit for bit is stored once."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+        self._names: dict[str, str] = {}
+        self.narrow: list[str] = []
+
+    def put(self, name: str, array: Array) -> str:
+        """Keep an array, and give the name under which it is stored."""
+        key = digest(array)
+        if key not in self._names:
+            self._names[key] = name
+            self._arrays[name] = array
+            if array.dtype.name == "bfloat16":
+                self.narrow.append(name)
+        return self._names[key]
+
+    def stored(self) -> dict[str, Array]:
+        """What the file takes; it has no bfloat16 in numpy, whose bits are those of a uint16."""
+        return {
+            name: np.asarray(array.view(np.uint16) if name in self.narrow else array, order="C")
+            for name, array in self._arrays.items()
+        }
+
+
+def _tree(record: Capture, pool: _Pool) -> dict[str, Any]:
+    calls = record.runs["float64"].calls
+    return {
+        "format": _FORMAT,
+        "framework": record.framework,
+        "model": record.model,
+        "dtype": record.dtype.name,
+        "mode": record.mode,
+        "steps": record.steps,
+        "seed": record.seed,
+        "versions": dict(record.versions),
+        "architecture": record.architecture,
+        "weights": {"digest": record.digest, "arrays": dict(record.weights)},
+        "inputs": _nest(record.inputs, "inputs", pool),
+        "flax_inputs": _nest(record.flax_inputs, "flax_inputs", pool),
+        "input_layouts": {place: list(layout) for place, layout in record.input_layouts.items()},
+        "modules": {path: _module(path, facts, calls) for path, facts in record.modules.items()},
+        "runs": {name: _run(name, run, pool) for name, run in record.runs.items()},
+        "gradients": {
+            name: [
+                {key: pool.put(f"gradients/{name}/{n}/{key}", array) for key, array in one.items()}
+                for n, one in enumerate(both)
+            ]
+            for name, both in record.gradients.items()
+        },
+        "output_layouts": [list(layout) for layout in record.output_layouts],
+        "trace": [_trace_call(call) for call in record.trace],
+        "input_tensors": [[place, one.number, one.ndim] for place, one in record.input_tensors],
+    }
+
+
+def _record(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Capture:
+    architecture = tree["architecture"]
+    return Capture(
+        framework=tree["framework"],
+        model=tree["model"],
+        dtype=_bfloat16() if tree["dtype"] == "bfloat16" else np.dtype(tree["dtype"]),
+        mode=tree["mode"],
+        steps=tree["steps"],
+        seed=tree["seed"],
+        versions=tree["versions"],
+        architecture=None if architecture is None else (architecture[0], architecture[1]),
+        inputs=_from_nest(tree["inputs"], get),
+        flax_inputs=_from_nest(tree["flax_inputs"], get),
+        input_layouts={place: tuple(layout) for place, layout in tree["input_layouts"].items()},
+        weights=tree["weights"]["arrays"],
+        modules={
+            path: ModuleFacts(tuple(one["types"]), _tuples(one["settings"]), one["has_state"], one["can_be_called"])
+            for path, one in tree["modules"].items()
+        },
+        runs={name: _from_run(run, get) for name, run in tree["runs"].items()},
+        gradients={
+            name: ({key: get(at) for key, at in one.items()}, {key: get(at) for key, at in two.items()})
+            for name, (one, two) in tree["gradients"].items()
+        },
+        output_layouts=[tuple(layout) for layout in tree["output_layouts"]],
+        trace=_from_trace(tree["trace"]),
+        input_tensors=[(place, FakeTensor(number, ndim)) for place, number, ndim in tree["input_tensors"]],
+    )
+
+
+def _module(path: str, facts: ModuleFacts, calls: Sequence[Call]) -> dict[str, Any]:
+    return {
+        "types": list(facts.types),
+        "settings": dict(facts.settings),
+        "has_state": facts.has_state,
+        "can_be_called": facts.can_be_called,
+        "called": [order for order, call in enumerate(calls) if call.path == path],
+    }
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _run(name: str, run: Run, pool: _Pool) -> dict[str, Any]:
+    calls = []
+    for order, call in enumerate(run.calls):
+        outputs = [_summary(f"{name}/{order}/{n}", array, pool) for n, array in enumerate(call.arrays)]
+        given = in_order(run.inputs.get((call.path, call.index), ((), {})), _is_array)
+        inputs = [pool.put(f"{name}/{order}/input {n}", array) for n, array in enumerate(given)]
+        calls.append({"path": call.path, "index": call.index, "inputs": inputs, "outputs": outputs})
+    return {
+        "calls": calls,
+        "outputs": [[place, pool.put(f"{name}/outputs/{place}", array)] for place, array in run.outputs],
+        "statistics": {key: pool.put(f"{name}/statistics/{key}", array) for key, array in run.statistics.items()},
+        "casts": [[one.path, one.operation, one.dtype, one.where] for one in run.casts],
+        "failure": None if run.failure is None else [run.failure.path, str(run.failure.error)],
+    }
+
+
+def _summary(name: str, array: Array, pool: _Pool) -> dict[str, Any]:
+    """The name of an array, and what a person wants to know of it."""
+    size = rms(array) if dtype_kind(array.dtype) == "floating-point" else None
+    return {
+        "array": pool.put(name, array),
+        "shape": list(array.shape),
+        "dtype": array.dtype.name,
+        "rms": size if size is None or math.isfinite(size) else str(size),
+    }
+
+
+def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
+    failure = tree["failure"]
+    return Run(
+        [
+            Call(one["path"], one["index"], tuple(get(each["array"]) for each in one["outputs"]))
+            for one in tree["calls"]
+        ],
+        [(place, get(name)) for place, name in tree["outputs"]],
+        {key: get(name) for key, name in tree["statistics"].items()},
+        {(one["path"], one["index"]): (tuple(map(get, one["inputs"])), {}) for one in tree["calls"] if one["inputs"]},
+        casts=[Cast(*one) for one in tree["casts"]],
+        failure=None if failure is None else Failure(failure[0], RuntimeError(failure[1])),
+    )
+
+
+def _trace_call(call: TraceCall) -> dict[str, Any]:
+    def place(tensor: Any) -> list[int] | None:
+        return None if tensor is None else [tensor.number, tensor.ndim]
+
+    return {
+        "path": call.path,
+        "index": call.index,
+        "input": place(call.input),
+        "inputs": [place(one) for one in call.inputs],
+        "outputs": [place(one) for one in call.outputs],
+        "parent": call.parent,
+        "place": call.place,
+    }
+
+
+def _from_trace(tree: Sequence[Mapping[str, Any]]) -> list[TraceCall]:
+    tensors: dict[int, FakeTensor] = {}
+
+    def tensor(place: Sequence[int] | None) -> Any:
+        return None if place is None else tensors.setdefault(place[0], FakeTensor(*place))
+
+    return [
+        TraceCall(
+            one["path"],
+            one["index"],
+            None,
+            tensor(one["input"]),
+            [tensor(each) for each in one["outputs"]],
+            one["parent"],
+            one["place"],
+            [tensor(each) for each in one["inputs"]],
+        )
+        for one in tree
+    ]
+
+
+def _nest(arguments: Any, name: str, pool: _Pool) -> Any:
+    """Arguments as JSON: an array is an object with its name, which no argument can be."""
+    if arguments is None:
+        return None
+    args, kwargs = arguments
+
+    def put(place: str, array: Any) -> Any:
+        return {"array": pool.put(f"{name}/{place}", array)}
+
+    return [_plain(rebuild(list(args), put, _is_array)), _plain(rebuild(kwargs, put, _is_array))]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return (
+            {"array": value["array"]} if value.keys() == {"array"} else {"of": {k: _plain(v) for k, v in value.items()}}
+        )
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _from_nest(tree: Any, get: Callable[[str], Array]) -> Any:
+    if tree is None:
+        return None
+
+    def back(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return get(part["array"]) if "array" in part else {key: back(one) for key, one in part["of"].items()}
+        return tuple(back(one) for one in part) if isinstance(part, list) else part
+
+    args, kwargs = tree
+    return back(args), back(kwargs)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def _bfloat16() -> Any:
+    from einops_arch._frameworks import require
+
+    require("ml_dtypes", extra="flax", by="a capture of bfloat16")
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)

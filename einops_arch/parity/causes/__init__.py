@@ -1,0 +1,1 @@
+"""Find which modules are wrong by themselves, and why."""

@@ -1,0 +1,157 @@
+"""Where two models part, and why.
+
+The first divergence is the first module in call order that is over the limit while what goes into it is under. Where
+what goes into the first module over the limit differs already, the difference arises between the modules, in the code
+of one around them: the innermost that is wrong when it is given PyTorch's inputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from einops_arch.parity.causes.search import Found, Recorded, search
+from einops_arch.parity.causes.statistics import explain_statistic
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.rows import Two
+from einops_arch.parity.report.verdicts import Verdict
+from einops_arch.parity.runs.axes import resolve, resolve_inputs
+from einops_arch.parity.runs.free_memory import give_back
+from einops_arch.parity.runs.inputs import Inputs
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    ours: Any,
+    theirs: Any,
+    given: Inputs,
+    two: Two,
+    report: Report,
+    known: Callable[..., Any],
+    steps: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """The report with the place and the cause of each divergence.
+
+    Args:
+        ours: PyTorch's side.
+        theirs: Flax's side.
+        given: the inputs of both.
+        two: the runs behind the report.
+        report: what they say.
+        known: tells from a trace and the input tensors which layouts are said.
+        steps: of training.
+        say: told what is being tried.
+    """
+    first = report.first_divergence
+    if first is None or first.verdict is not Verdict.SEMANTIC or two.torch.failure or two.flax.failure:
+        return report
+    if hasattr(theirs, "record") and theirs.live is None:
+        words = "no cause was looked for: that takes a live Flax model, to be run with what went into PyTorch's modules"
+        return dataclasses.replace(report, causes=(f"{first.path or 'the network'}: {words}",))
+    theirs = getattr(theirs, "live", theirs)
+    found: list[Found] = []
+    if first in report.rows:
+        wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}
+        found, all_right = search(_recorded(ours, theirs, given, two, frozenset(wrong), known), wrong, say)
+        if all_right:
+            return _magnified(report)
+        report = _moved(report, first, found)
+        if not found:
+            words = "not explained: it cannot be run by itself with PyTorch's inputs"
+            found = [Found(first.path, f"{first.path or 'the network'}: {words}")]
+    causes = [*_sentences(found), *_of_statistics(ours, theirs, two, report, steps, alone=not found)]
+    if not causes and first in report.gradients:
+        causes = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
+    return dataclasses.replace(report, causes=tuple(causes))
+
+
+def _recorded(
+    ours: Any, theirs: Any, given: Inputs, two: Two, wanted: frozenset[str], known: Callable[..., Any]
+) -> Recorded:
+    """PyTorch's run once more, with the inputs of the modules that differ, and the forms of Flax's."""
+    wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
+    run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
+    stated = known(trace, tensors)
+    layouts = resolve(trace, two.flax_modules, stated)
+    input_layouts = resolve_inputs(trace, two.flax_modules, stated)
+    run.calls = [one if one.path in wanted else dataclasses.replace(one, arrays=()) for one in run.calls]
+    del trace, tensors, stated
+    give_back(ours)
+
+    def values(path: str) -> Mapping[tuple[str, int], Any]:
+        found = theirs.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=frozenset([path]))
+        return dict(found.inputs)
+
+    forms = theirs.forms(*wide_flax, inputs_of=wanted)
+    return Recorded(two.torch_modules, theirs, run, layouts, input_layouts, forms, values, two.lifted)
+
+
+def _sentences(found: Sequence[Found]) -> list[str]:
+    """One for each cause, the modules that have the same one together."""
+    by_cause: dict[str, list[str]] = {}
+    for one in found:
+        name, colon, words = one.cause.partition(": ")
+        by_cause.setdefault(words if colon else "", []).append(name)
+    said = []
+    for words, names in by_cause.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        said.append(f"{shown}: {words}" if words else shown)
+    return said
+
+
+def _of_statistics(ours: Any, theirs: Any, two: Two, report: Report, steps: int, *, alone: bool) -> list[str]:
+    """Causes of running statistics that differ; beside others, only where something explains them."""
+    found: list[str] = []
+    for row in report.statistics:
+        if row.verdict is Verdict.SEMANTIC:
+            said = explain_statistic(ours, theirs, two, row.path, steps)
+            if said not in found and ("not explained" not in said or (alone and not found)):
+                found.append(said)
+    return found
+
+
+def _magnified(report: Report) -> Report:
+    """No module is wrong by itself, and no code between them."""
+    over = [row for row in report.rows if row.verdict is Verdict.SEMANTIC]
+    largest = max(row.difference or 0.0 for row in over)
+    note = (
+        f"{len(over)} modules are over the limit in float64, by up to {largest:.1e}, and none is wrong: with PyTorch's "
+        "inputs each gives the same, and so does the code between them; it is rounding that the network magnifies"
+    )
+
+    def excused(rows: Sequence[Row]) -> tuple[Row, ...]:
+        return tuple(
+            dataclasses.replace(
+                row,
+                verdict=Verdict.ROUNDING if (row.ratio or 0.0) > limits.RATIO else Verdict.SAME_FUNCTION,
+                detail="rounding, magnified",
+            )
+            if row.verdict is Verdict.SEMANTIC
+            else row
+            for row in rows
+        )
+
+    return dataclasses.replace(
+        report, rows=excused(report.rows), outputs=excused(report.outputs), maps=None, notes=(*report.notes, note)
+    )
+
+
+def _moved(report: Report, first: Row, found: Sequence[Found]) -> Report:
+    """The row that is named is that of the module in whose code the difference arises."""
+    if not found or found[0].path == first.path:
+        return report
+    place = found[0].path
+    before = found[0].before or first.path
+    rows = tuple(
+        dataclasses.replace(row, detail="what goes in differs already")
+        if row.path == before
+        else dataclasses.replace(row, detail=f"between its modules, before {before}")
+        if row.path == place
+        else row
+        for row in report.rows
+    )
+    return dataclasses.replace(report, rows=rows, located=place)

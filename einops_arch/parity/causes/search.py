@@ -1,0 +1,273 @@
+"""Which modules are wrong by themselves, and why: each is given what PyTorch's was given, one after the other.
+
+The search begins at the network and looks only into modules that are wrong when they are given PyTorch's inputs. What
+was found in a module is replaced by what PyTorch's gives, and the module around it is tried again: so a second fault
+is found behind the first, and a fault in the code between modules behind those in them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.parity.causes.explain import Case, explain
+from einops_arch.parity.causes.stub_outputs import Answers, replaced
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.verdicts import Array
+from einops_arch.parity.runs.axes import Layout, plain
+from einops_arch.parity.runs.torch_run import Run
+from einops_arch.parity.runs.values import in_order
+from einops_arch.parity.teacher import in_flax_form
+
+__all__ = ["Found", "Recorded", "search"]
+
+# No report is read to the end that has more; and a search must come to its end.
+_MOST = 64
+_PATIENCE = 40.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What the search looks at.
+
+    Args:
+        ours: PyTorch's modules by path.
+        theirs: Flax's side, whose modules are copied one by one.
+        run: PyTorch's in float64, with the inputs of the modules that differ.
+        layouts: of their outputs.
+        input_layouts: of their inputs.
+        forms: the arguments of Flax's modules, whatever numbers are in them.
+        values: Flax's own inputs, for a module whose arguments do not correspond.
+        lifted: casts are lifted.
+    """
+
+    ours: Mapping[str, Any]
+    theirs: Any
+    run: Run
+    layouts: Mapping[tuple[str, int, int], Layout]
+    input_layouts: Mapping[tuple[str, int], Sequence[Layout | None]]
+    forms: Mapping[tuple[str, int], Any]
+    values: Callable[[str], Mapping[tuple[str, int], Any]]
+    lifted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A module that is wrong by itself.
+
+    Args:
+        path: of the module.
+        cause: a sentence.
+        before: the module inside of it before which its own code goes wrong; None where that is not known.
+    """
+
+    path: str
+    cause: str
+    before: str | None = None
+
+
+def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> tuple[list[Found], bool]:
+    """The modules that are wrong by themselves, in the order in which they go wrong.
+
+    If there are none, and each that differs could be tried, the network as well, then all do the same with the same
+    inputs, and what differs is rounding that the network magnifies.
+
+    Args:
+        what: the runs.
+        wrong: by path of the modules over the limit, the place of their first call that is, in call order.
+        say: told what is being tried.
+
+    Returns:
+        What was found, and whether all that differ were seen to be right.
+    """
+    seeker = _Seeker(what, wrong, say)
+    found = seeker.inside("")
+    if "" in wrong:
+        found += seeker.itself("", found)
+    order = {one.path: wrong.get(one.path if one.before is None else one.before, 0) for one in found}
+    found.sort(key=lambda one: (order[one.path], one.before is None))
+    all_right = not found and set(wrong) <= seeker.seen_right
+    return found + ([Found("", seeker.given_up)] if seeker.given_up else []), all_right
+
+
+class _Seeker:
+    def __init__(self, what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> None:
+        self.what, self.wrong, self.say = what, wrong, say
+        self.given_up = ""
+        # Those that give the same with PyTorch's inputs; so do then all inside of them.
+        self.seen_right: set[str] = set()
+        self._right: dict[str, bool | None] = {}
+        self._outputs: dict[str, tuple[Any, list[str]]] = {}
+        self._cases: dict[str, Case] = {}
+        self._end = time.monotonic() + _PATIENCE
+        self._count = 0
+
+    def inside(self, path: str) -> list[Found]:
+        """What is wrong in the modules inside of one, which may hold others in turn."""
+        found: list[Found] = []
+        for one in self._children(path):
+            if self._is_over():
+                break
+            right = self._is_right(one)
+            if right is None:
+                # PyTorch's inputs cannot be given to it. As long as nothing was wrong before, Flax's own will do.
+                deeper = self.inside(one)
+                found += deeper or ([] if found else self.itself(one, deeper))
+            elif not right:
+                deeper = self.inside(one)
+                found += deeper + self.itself(one, deeper)
+        return found
+
+    def itself(self, path: str, inside: Sequence[Found]) -> list[Found]:
+        """What is wrong in the code of a module, when all inside of it is right."""
+        if self.given_up:
+            return []
+        # With its modules replaced what is left is its own code, and where that goes wrong can be seen.
+        case = self._with_answers(path) or (None if inside else self._with_any_inputs(path))
+        self._cases.pop(path, None)
+        if case is None:
+            return []
+        if case.before <= limits.FLOAT64:
+            self.seen_right.add(path)
+            return []
+        self._count += 1
+        before = min(case.given_wrongly(), key=lambda one: self.wrong[one], default=None)
+        return [Found(path, explain(case), before)]
+
+    def _is_over(self) -> bool:
+        if not self.given_up and self._count and (self._count >= _MOST or time.monotonic() > self._end):
+            self.given_up = f"after {self._count} causes no further ones were looked for"
+        return bool(self.given_up)
+
+    def _children(self, path: str) -> list[str]:
+        """The modules over the limit that are directly inside of one, in call order."""
+        within = [one for one in self.wrong if one and (one.startswith(f"{path}.") or not path) and one != path]
+        direct = [one for one in within if not any(one.startswith(f"{other}.") for other in within)]
+        return sorted(direct, key=lambda one: self.wrong[one])
+
+    def _is_right(self, path: str) -> bool | None:
+        """The module is, in every call, when it is given PyTorch's inputs; None where it cannot be."""
+        if path not in self._right:
+            self.say(f"looking at {path}")
+            found: bool | None = None
+            for index in self._calls(path):
+                case = self._made(path, index, self._inputs((path, index)), ())
+                if case is not None:
+                    self._outputs[path] = case.form, case.output_places
+                    found = case.before <= limits.FLOAT64
+                    if not found:
+                        self._cases[path] = case
+                        break
+            self._right[path] = found
+            if found:
+                inside = (one for one in self.wrong if one.startswith(f"{path}."))
+                self.seen_right |= {path, *inside}
+        return self._right[path]
+
+    def _with_any_inputs(self, path: str) -> Case | None:
+        """The module as it is, with PyTorch's inputs or with Flax's own."""
+        if path in self._cases:
+            return self._cases[path]
+        case = self._made(path, 0, self._inputs((path, 0)), ()) or self._with_its_own_inputs(path)
+        if case is not None:
+            self._outputs[path] = case.form, case.output_places
+        return case
+
+    def _calls(self, path: str) -> list[int]:
+        return [one.index for one in self.what.run.calls if one.path == path]
+
+    def _inputs(self, key: tuple[str, int]) -> Any:
+        nest, form = self.what.run.inputs.get(key), self.what.forms.get(key)
+        if nest is None or form is None:
+            return None
+        found = in_flax_form(nest, form, self.what.input_layouts.get(key, []))
+        return None if isinstance(found, str) else found
+
+    def _with_its_own_inputs(self, path: str) -> Case | None:
+        values = self.what.values(path)
+        index = next((one for one in self._calls(path) if (path, one) in values), None)
+        return None if index is None else self._made(path, index, values[path, index], ())
+
+    def _with_answers(self, path: str) -> Case | None:
+        """The module with those inside that differ replaced by what PyTorch's give; None without any."""
+        index = self._cases[path].index if path in self._cases else 0
+        answers = [self._answers(one, path, index) for one in self._replaceable(path)]
+        if None in answers or not answers:
+            return None
+        return self._made(path, index, self._inputs((path, index)), [one for one in answers if one is not None])
+
+    def _replaceable(self, path: str) -> list[str]:
+        """The outermost modules inside that differ and could be run by themselves."""
+        return [
+            one
+            for child in self._children(path)
+            for one in ([child] if child in self._outputs else self._replaceable(child))
+        ]
+
+    def _answers(self, path: str, outer: str, index: int) -> Answers | None:
+        """For the calls of a module that returned in one call of the module around it."""
+        form, places = self._outputs[path]
+        calls = self._calls_within(path, outer, index)
+        if not calls:
+            return None
+        arrays = [dict(zip(places, self._target(path, n) or [], strict=True)) for n in calls]
+        nests = [self._inputs((path, n)) for n in calls]
+        given = [] if any(one is None for one in nests) else [in_order(one, _is_array) for one in nests]
+        return Answers(path, self.what.theirs.modules[path], form, arrays, given)
+
+    def _calls_within(self, path: str, outer: str, index: int) -> list[int]:
+        """The calls of a module that returned in one call of the module around it."""
+        found, now = [], 0
+        for call in self.what.run.calls:
+            if call.path == outer:
+                now += 1
+            elif call.path == path and now == index:
+                found.append(call.index)
+        return found
+
+    def _target(self, path: str, index: int) -> list[Array] | None:
+        call = next((one for one in self.what.run.calls if (one.path, one.index) == (path, index)), None)
+        if call is None:
+            return None
+        return [
+            array.transpose(self.what.layouts.get((path, index, n), plain(array.ndim)))
+            for n, array in enumerate(call.arrays)
+        ]
+
+    def _made(self, path: str, index: int, nest: Any, answers: Sequence[Answers]) -> Case | None:
+        """A case that was run; None where it cannot be."""
+        from einops_arch.parity.runs.flax_run import precise
+
+        target = self._target(path, index)
+        if nest is None or target is None:
+            return None
+        module = self.what.theirs.copy_of(path)
+        inside = self.what.theirs.paths_inside(path)
+        if not all(replaced(module, inside.get(one.path, ""), one) for one in answers):
+            return None
+        target += [array for one in answers for array in one.wanted]
+        case = Case(
+            path,
+            self.what.ours[path],
+            module,
+            nest,
+            target,
+            self.what.lifted,
+            index,
+            answers,
+            self.say,
+        )
+        try:
+            with precise(double=True):
+                case.before  # noqa: B018 it is computed here, and may not be possible
+        except Exception:  # noqa: BLE001 the module is any code at all, and may not bear to be called by itself
+            return None
+        return case
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)

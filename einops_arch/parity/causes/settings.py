@@ -1,0 +1,98 @@
+"""Causes among the settings of a layer: another eps, another form of GELU, another order, another padding."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from einops_arch.parity.causes.explain import Case, Hypothesis, number
+
+__all__ = ["EPSILONS", "setting_hypotheses"]
+
+# The values that layers and models have by default, and the machine's own: float32's and float64's.
+EPSILONS = (1e-5, 1e-6, 1e-12, 1e-3, 1e-8, 1e-7, 1e-4, 2.0**-23, 2.0**-52, 0.0)
+_WORDS = (
+    ("CRD", "DCR"),
+    ("none", "tanh"),
+    ("zeros", "reflect", "circular", "replicate"),
+    ("spatial", "full", "none"),
+    ("channels_first", "channels_last"),
+    ("VALID", "SAME"),
+    ("tanh", "relu"),
+    ("linear", "bilinear", "nearest", "cubic", "bicubic", "lanczos3"),
+)
+# PyTorch's names of settings that Flax calls otherwise.
+_TWIN_NAMES = {
+    "epsilon": "eps",
+    "strides": "stride",
+    "kernel_dilation": "dilation",
+    "feature_group_count": "groups",
+    "rate": "p",
+    "num_groups": "num_groups",
+}
+_COUNTS = ("groups", "num_groups", "feature_group_count", "heads", "num_heads")
+
+
+def setting_hypotheses(case: Case) -> Iterator[Hypothesis]:
+    """Every setting of the module, and of those inside of it, with each of the values that it often has."""
+    from einops_arch.flax.state import named_modules
+
+    twins = dict(case.torch_module.named_modules(remove_duplicate=False))
+    for path, module in named_modules(case.flax_module):
+        for name, value in list(vars(module).items()):
+            if name.startswith("_"):
+                continue
+            for other in _others(name, value, twins.get(path), module):
+                words = f"{path + '.' if path else ''}{name}={number(other)}, the Flax module has {number(value)}"
+                yield words, functools.partial(_tried, case, path, name, other)
+
+
+def _tried(case: Case, path: str, name: str, value: Any) -> Any:
+    return case.run(_changed(case, path, name, value))
+
+
+def _changed(case: Case, path: str, name: str, value: Any) -> Any:
+    from einops_arch.flax.state import named_modules
+
+    module = case.clone()
+    setattr(dict(named_modules(module))[path], name, value)
+    return module
+
+
+def _others(name: str, value: Any, twin: Any, module: Any) -> Iterator[Any]:
+    """The values to try, PyTorch's own first."""
+    seen = [value]
+    for other in (*_of_twin(name, value, twin, module), *_usual(name, value)):
+        if other not in seen:
+            seen.append(other)
+            yield other
+
+
+def _of_twin(name: str, value: Any, twin: Any, module: Any) -> Iterator[Any]:
+    theirs = getattr(twin, name, getattr(twin, _TWIN_NAMES.get(name, name), None))
+    if name == "approximate" and isinstance(theirs, str):
+        yield theirs == "tanh" if isinstance(value, bool) else theirs
+    elif name == "padding" and theirs is not None and not isinstance(theirs, str):
+        count = len(getattr(module, "kernel_size", ())) or 1
+        each = theirs if isinstance(theirs, tuple) else (theirs,) * count
+        yield tuple((one, one) for one in each)
+    elif isinstance(theirs, int | float | str | tuple) and isinstance(value, int | float | str | tuple | None):
+        same_kind = type(theirs) is type(value) or (isinstance(theirs, int | float) and isinstance(value, int | float))
+        if isinstance(theirs, tuple) and isinstance(value, int | float):
+            theirs, same_kind = theirs[0], len(set(theirs)) == 1
+        if same_kind and isinstance(theirs, bool) == isinstance(value, bool):
+            yield theirs
+
+
+def _usual(name: str, value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, float | None) and "eps" in name:
+        yield from EPSILONS
+    elif isinstance(value, int) and name in _COUNTS:
+        yield from (n for n in range(1, 65))
+    elif isinstance(value, str):
+        for words in _WORDS:
+            if value in words:
+                yield from words

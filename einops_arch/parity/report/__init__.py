@@ -1,0 +1,1 @@
+"""Verdicts, rows and the report in text and HTML."""

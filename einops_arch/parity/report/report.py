@@ -1,0 +1,244 @@
+"""The report: one row for each module, output, gradient and statistic, and one verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from einops_arch.errors import ParityError
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.error_maps import ErrorMaps
+from einops_arch.parity.report.verdicts import Verdict, worst
+
+__all__ = ["COLUMNS", "Report", "Row", "cells", "columns"]
+
+COLUMNS = ("module", "PyTorch", "Flax", "shape", "float64", "error torch", "error flax", "ratio", "verdict")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was found at one path or name.
+
+    Args:
+        path: dotted path of the module, name of the parameter or statistic, or name of the output; `""` is the network.
+        torch_type: the class in PyTorch.
+        flax_type: the class in Flax.
+        shape: PyTorch's shape of the first output.
+        difference: rms of the float64 difference, relative to the rms of PyTorch's result.
+        torch_error: relative rms error of PyTorch's own dtype against float64.
+        flax_error: relative rms error of Flax's own dtype against the same.
+        ratio: Flax's error by PyTorch's.
+        verdict: what these numbers say.
+        order: the place, in call order, of the first call that is over a limit, or else of the first call.
+        calls: how often the module was called.
+        detail: words that go with the verdict.
+    """
+
+    path: str
+    torch_type: str
+    flax_type: str
+    shape: tuple[int, ...]
+    difference: float | None
+    torch_error: float | None
+    flax_error: float | None
+    ratio: float | None
+    verdict: Verdict
+    order: int = 0
+    calls: int = 1
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The evidence that two models compute the same function, or where they do not.
+
+    Args:
+        rows: one for each module that both models have, in call order: inner modules before those around them.
+        outputs: one for each output.
+        gradients: one for each parameter and floating-point input, if asked for.
+        statistics: one for each buffer that training changes, in train mode.
+        mode: `"eval"` or `"train"`.
+        notes: modules without parameters that only one of the models has, and how the comparison was made.
+        causes: what explains each divergence, or that nothing that was tried does; a sentence each, the first first.
+        casts: the operations that narrow float64 on one side or the other.
+        probes: one for each further input or state that was tried, if asked for.
+        located: path of the module in whose code the first difference arises, where that is another than the first row.
+        training: one for the loss, each parameter and each buffer after steps of an optimiser, from `compare_training`.
+        maps: where in the first wrong output the difference sits.
+    """
+
+    rows: tuple[Row, ...]
+    outputs: tuple[Row, ...]
+    gradients: tuple[Row, ...] = ()
+    statistics: tuple[Row, ...] = ()
+    mode: str = "eval"
+    notes: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    casts: tuple[str, ...] = ()
+    probes: tuple[Row, ...] = ()
+    located: str | None = None
+    training: tuple[Row, ...] = ()
+    maps: ErrorMaps | None = None
+
+    @property
+    def cause(self) -> str:
+        """What explains the first divergence; empty where no cause was looked for."""
+        return self.causes[0] if self.causes else ""
+
+    @property
+    def sections(self) -> dict[str, tuple[Row, ...]]:
+        """The rows by what they are about."""
+        return {
+            "modules": self.rows,
+            "outputs": self.outputs,
+            "gradients": self.gradients,
+            "statistics": self.statistics,
+            "probes": self.probes,
+            "training": self.training,
+        }
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all rows."""
+        return worst([row.verdict for rows in self.sections.values() for row in rows])
+
+    @property
+    def passed(self) -> bool:
+        """No row is over a limit."""
+        return self.verdict.passed
+
+    @property
+    def first_divergence(self) -> Row | None:
+        """Where the two part: the first module in call order over a limit, so all that ran before it was under.
+
+        If no module is, the first output or statistic; and of the gradients, which run backwards, the last.
+        """
+        if modules := [row for row in self.rows if not row.verdict.passed]:
+            if found := [row for row in modules if row.path == self.located]:
+                return found[0]
+            # A module that is not there has no values; what differs in values comes first.
+            return min(modules, key=lambda row: (row.verdict is Verdict.MISSING, row.order))
+        for rows in (self.outputs, self.statistics, self.gradients[::-1], self.probes, self.training):
+            for row in rows:
+                if not row.verdict.passed:
+                    return row
+        return None
+
+    def assert_same_function(self) -> None:
+        """Raise if the two models do not compute the same function.
+
+        Raises:
+            ParityError: names the first divergence; the whole table follows.
+        """
+        row = self.first_divergence
+        if row is not None:
+            raise ParityError("\n".join([describe(row), *self.causes, f"\n{self}"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; numbers that are not finite are strings."""
+        first = self.first_divergence
+        return {
+            "verdict": str(self.verdict),
+            "passed": self.passed,
+            "mode": self.mode,
+            "first_divergence": None if first is None else first.path,
+            "limits": {limit.name: limit.value for limit in limits.LIMITS},
+            **{name: [_plain(row) for row in rows] for name, rows in self.sections.items()},
+            "notes": list(self.notes),
+            "cause": self.cause,
+            "causes": list(self.causes),
+            "casts": list(self.casts),
+            "maps": None if self.maps is None else dataclasses.asdict(self.maps),
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_html(self, *, title: str = "PyTorch and Flax") -> str:
+        """One page that needs nothing else: the verdict, charts by module, error maps, and all rows.
+
+        Args:
+            title: what was compared.
+        """
+        from einops_arch.parity.report.html import html_page
+
+        return html_page(self, title=title)
+
+    def __str__(self) -> str:
+        parts = []
+        for name, rows in self.sections.items():
+            if rows:
+                lines = [columns(name), *(cells(row) for row in rows)]
+                widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
+                text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+                parts.append("\n".join([f"{name} ({self.mode} mode)", *text]))
+        first = self.first_divergence
+        parts.extend(self.notes)
+        if self.maps is not None:
+            parts.extend(f"{self.maps.path or 'the network'}: {line}" for line in self.maps.reading)
+        parts.append(f"verdict: {self.verdict}" + (f"; {describe(first)}" if first else ""))
+        parts[-1] = "\n".join([parts[-1], *self.causes])
+        return "\n\n".join(parts)
+
+
+def describe(row: Row) -> str:
+    """A divergence in one sentence."""
+    said = [f"first divergence at {row.path or 'the network'}"]
+    types = " and ".join(name for name in (row.torch_type, row.flax_type) if name)
+    if types:
+        said[0] += f" ({types})"
+    if row.verdict is Verdict.SEMANTIC:
+        said.append(f"expected a float64 difference of at most {limits.FLOAT64:g}, received {_number(row.difference)}")
+    elif row.verdict is Verdict.ROUNDING:
+        said.append(f"expected an error ratio of at most {limits.RATIO:g}, received {_number(row.ratio)}")
+    return f"{said[0]}: {row.verdict}" + "".join(f"; {one}" for one in [*said[1:], row.detail] if one)
+
+
+_FIRST = {
+    "outputs": "output",
+    "gradients": "gradient of",
+    "statistics": "statistic",
+    "probes": "probe",
+    "training": "after training",
+}
+
+
+def columns(section: str) -> tuple[str, ...]:
+    """The names of the columns of a section, of which the first says what its rows are.
+
+    >>> columns("gradients")[:2]
+    ('gradient of', 'PyTorch')
+    """
+    return (_FIRST.get(section, COLUMNS[0]), *COLUMNS[1:])
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """The columns of a row as text."""
+    verdict = f"{row.verdict}: {row.detail}" if row.detail else str(row.verdict)
+    numbers = map(_number, (row.difference, row.torch_error, row.flax_error))
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}" if row.ratio < 1000 else f"{row.ratio:.1e}"
+    shape = " ".join(map(str, row.shape))
+    return (row.path or "(network)", row.torch_type, row.flax_type, shape, *numbers, ratio, verdict)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}" if value else "0"
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    values = dataclasses.asdict(row) | {"verdict": str(row.verdict), "shape": list(row.shape)}
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def pooled(rows: Sequence[Any]) -> float:
+    """The ratio of the errors of several measures together, each relative to its own scale."""
+    errors = [(one.torch_error, one.flax_error) for one in rows if one.torch_error is not None]
+    own, other = (math.sqrt(sum(pair[side] ** 2 for pair in errors)) for side in (0, 1))
+    return other / own if own else math.inf if other else 0.0

@@ -1,0 +1,328 @@
+"""From two runs to the rows of a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.layouts.arrays import to_numpy
+from einops_arch.layouts.rules import find_rule
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.report import Row, pooled
+from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, rms, worst
+from einops_arch.parity.runs.axes import Layout, plain
+from einops_arch.parity.runs.torch_run import Call, Run
+
+__all__ = [
+    "Two",
+    "averaged",
+    "can_be_called",
+    "gradient_rows",
+    "has_state",
+    "module_rows",
+    "output_rows",
+    "statistic_rows",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Two:
+    """Both models, seen: their modules by path, their runs in float64 and in their own dtype, and the layouts.
+
+    In the float64 runs casts may have been lifted.
+    """
+
+    torch_modules: Mapping[str, Any]
+    flax_modules: Mapping[str, Any]
+    torch: Run
+    flax: Run
+    torch_own: Run | None
+    flax_own: Run | None
+    layouts: Mapping[tuple[str, int, int], Layout]
+    lifted: bool = False
+
+    @property
+    def output_layouts(self) -> list[Layout]:
+        """The layouts of the network's outputs."""
+        return [self.layouts.get(("", 0, n), plain(array.ndim)) for n, (_, array) in enumerate(self.torch.outputs)]
+
+    @property
+    def outputs_fit(self) -> bool:
+        """There are as many outputs on both sides, and their shapes agree."""
+        ours = [
+            array.transpose(layout).shape
+            for (_, array), layout in zip(self.torch.outputs, self.output_layouts, strict=True)
+        ]
+        return ours == [array.shape for _, array in self.flax.outputs]
+
+
+def module_rows(
+    two: Two, limit: Callable[[str], float] = lambda _: limits.FLOAT64
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """One row for each module that has values on both sides or should have, and notes on the others.
+
+    Args:
+        two: both models.
+        limit: of the difference, by path.
+    """
+    sides = [_by_path(run) for run in (two.torch, two.flax, two.torch_own, two.flax_own)]
+    ours, theirs = sides[:2]
+    order = {(call.path, call.index): n for n, call in enumerate(two.torch.calls)}
+    measures: dict[tuple[str, int], Measure] = {}
+    usual = _usual(two.torch)
+    for path, calls in ours.items():
+        for call, *others in zip(calls, *(side.get(path, []) for side in sides[1:] if side), strict=False):
+            measures[path, call.index] = _measure_call(two, call, others, limit(path), usual)
+    measures = dict(zip(measures, _pool(list(measures.values())), strict=True))
+
+    rows: list[Row] = []
+    notes: list[str] = []
+    for path, calls in ours.items():
+        if path not in theirs:
+            if note := _absent(two, path, order[path, 0], notes):
+                rows.append(note)
+            continue
+        found = [measures[path, call.index] for call in calls if (path, call.index) in measures]
+        bad = [n for n, one in enumerate(found) if not one.verdict.passed]
+        shape = calls[0].arrays[0].shape if calls[0].arrays else ()
+        row = _row(path, shape, found, *_types(two, path), order=order[path, bad[0] if bad else 0])
+        if len(calls) != len(theirs[path]):
+            said = f"called {len(calls)} times in PyTorch, {len(theirs[path])} times in Flax"
+            row = dataclasses.replace(row, verdict=worst([row.verdict, Verdict.MISSING]), detail=said)
+        rows.append(row)
+    only_flax = [_absent(two, path, len(order), notes) for path in theirs if path not in ours]
+    rows += [row for row in only_flax if row is not None]
+    return tuple(sorted(rows, key=lambda row: order.get((row.path, 0), len(order)))), tuple(notes)
+
+
+def output_rows(two: Two, names: Sequence[str]) -> tuple[Row, ...]:
+    """One row for each output of the network.
+
+    Args:
+        two: both models.
+        names: of the outputs, where they are known.
+    """
+    if len(two.torch.outputs) != len(two.flax.outputs):
+        counts = f"{len(two.torch.outputs)} arrays in PyTorch, {len(two.flax.outputs)} in Flax"
+        return (Row("outputs", "", "", (), None, None, None, None, Verdict.SHAPE, detail=counts),)
+    rows = []
+    runs = (two.torch, two.flax, two.torch_own, two.flax_own)
+    for n, ((place, array), layout) in enumerate(zip(two.torch.outputs, two.output_layouts, strict=True)):
+        arrays = [None if run is None else run.outputs[n][1] for run in runs]
+        name = names[n] if len(names) == len(two.torch.outputs) else f"output {place}".strip()
+        zero = limits.FLOAT64 * _expected(two, "", 0.0)
+        rows.append((name, array.shape, measure([_pair(arrays, layout)], zero=zero)))
+    return _named_rows(rows)
+
+
+def statistic_rows(two: Two) -> tuple[Row, ...]:
+    """One row for each buffer of PyTorch that Flax has too.
+
+    A running mean is measured relative to the values that were averaged, not only to what they add up to: after another
+    norm, whose channels are centred, the mean is zero in exact arithmetic, and rounding on both sides.
+    """
+    rows = []
+    runs = (two.torch, two.flax, two.torch_own, two.flax_own)
+    for name, array in two.torch.statistics.items():
+        if name in two.flax.statistics:
+            arrays = [None if run is None else run.statistics[name] for run in runs]
+            found = measure([_pair(arrays, plain(array.ndim))], scale=averaged(two.torch.statistics, name))
+            rows.append((name, array.shape, found))
+    return _named_rows(rows)
+
+
+def averaged(statistics: Mapping[str, Array], name: str) -> float:
+    """The scale of the values of which a running mean or variance was taken; 0 for other buffers."""
+    start, _, leaf = name.rpartition("running_")
+    other = statistics.get(f"{start}running_{'var' if leaf == 'mean' else 'mean'}")
+    if other is None or leaf not in ("mean", "var"):
+        return 0.0
+    # The rounding of a variance is that of its mean, squared.
+    return math.sqrt(rms(other)) if leaf == "mean" else limits.FLOAT64 * rms(other) ** 2
+
+
+def gradient_rows(
+    parameters: tuple[Mapping[str, Array], Mapping[str, Array]],
+    inputs: tuple[Mapping[str, Array], Mapping[str, Array]],
+    layouts: Mapping[str, Layout],
+) -> tuple[Row, ...]:
+    """One row for each gradient; both sides in float64.
+
+    A gradient that is zero in exact arithmetic, as that of a bias before a batch norm, is rounding on both sides, and
+    what is left of others that cancel nearly, as those of a scale before a batch norm, holds as much of it. So each is
+    measured relative to all gradients together, at least.
+    """
+    every = rms(np.concatenate([np.zeros(1), *(one.ravel() for one in parameters[0].values())]))
+    rows: list[tuple[str, tuple[int, ...], Measure]] = []
+    for name, array in parameters[0].items():
+        other = parameters[1].get(name)
+        if other is None:
+            missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in Flax")
+            rows.append((name, array.shape, missing))
+        else:
+            rows.append((name, array.shape, measure([Pair(array, other)], scale=every)))
+    for place, array in inputs[0].items():
+        if place in inputs[1]:
+            pair = Pair(array.transpose(layouts.get(place, plain(array.ndim))), inputs[1][place])
+            rows.append((f"input {place}", array.shape, measure([pair], scale=every)))
+    return _named_rows(rows)
+
+
+def _usual(run: Run) -> float:
+    """The size that the values inside of a network have: the median of its modules."""
+    sizes = [rms(one) for call in run.calls for one in call.arrays if one.dtype.kind not in "biu"]
+    finite = [one for one in sizes if math.isfinite(one)]
+    return float(np.median(finite)) if finite else 0.0
+
+
+def _expected(two: Two, path: str, usual: float) -> float:
+    """The size relative to which a result is zero to rounding, on both sides.
+
+    A norm gives the size of its scale, if it is not given a constant: then it divides rounding by the root of its eps.
+    What other modules make of that is as small beside the rest of the network. The network's own result may be of any
+    size, and always counts.
+    """
+    module = two.torch_modules.get(path)
+    if "Norm" in type(module).__name__:
+        weight = getattr(module, "weight", None)
+        return 1.0 if weight is None else rms(to_numpy(weight))
+    return usual if path else 0.0
+
+
+def _measure_call(two: Two, call: Call, others: Sequence[Call], limit: float, usual: float) -> Measure:
+    flax = others[0]
+    if len(call.arrays) != len(flax.arrays):
+        counts = f"{len(call.arrays)} arrays in PyTorch, {len(flax.arrays)} in Flax"
+        return Measure(None, None, None, None, Verdict.SHAPE, 0, counts)
+    pairs = []
+    for n, array in enumerate(call.arrays):
+        arrays = [array, flax.arrays[n], *(one.arrays[n] for one in others[1:])]
+        pairs.append(_pair(arrays, two.layouts[call.path, call.index, n]))
+    found = measure(pairs, limit=limit, zero=limits.FLOAT64 * _expected(two, call.path, usual))
+    if found.verdict is Verdict.NAN and (weights := _not_finite(two, call.path)):
+        return dataclasses.replace(found, detail=f"{found.detail}; {weights}")
+    return found
+
+
+def _not_finite(two: Two, path: str) -> str:
+    """The weights and statistics of a module itself that hold NaN or an infinity."""
+    found = []
+    for side, module in (("PyTorch", two.torch_modules.get(path)), ("Flax", two.flax_modules.get(path))):
+        for name, value in _own_arrays(module):
+            if value.dtype.kind not in "biu" and not np.isfinite(value.astype(np.float64)).all():
+                found.append(f"{side}'s {path + '.' if path else ''}{name} holds NaN or inf")
+    return ", ".join(found)
+
+
+def _own_arrays(module: Any) -> list[tuple[str, Array]]:
+    if hasattr(module, "_parameters"):
+        named = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        return [(name, to_numpy(one)) for name, one in named]
+    from flax import nnx
+
+    variables = [(name, one) for name, one in vars(module).items() if isinstance(one, nnx.Variable)]
+    return [
+        (name, to_numpy(one.get_value()))
+        for name, one in variables
+        if not isinstance(one, nnx.RngState) and hasattr(one.get_value(), "dtype")
+    ]
+
+
+def _pair(arrays: Sequence[Array | None], layout: Layout) -> Pair:
+    """PyTorch's arrays take the axes that Flax has by the known layout, whether the shapes then fit or not."""
+    torch, flax, torch_own, flax_own = (*arrays, None, None)[:4]
+    if torch is None or flax is None:
+        raise TypeError("a pair needs both float64 results")
+    moved = [None if one is None else one.transpose(layout) for one in (torch, torch_own)]
+    return Pair(torch.transpose(layout), flax, moved[1], flax_own)
+
+
+def _pool(measures: Sequence[Measure]) -> list[Measure]:
+    """Few numbers say little about a ratio: theirs counts only if that of all small tensors together is over."""
+    small = [one for one in measures if one.size < limits.POOL and one.torch_error is not None]
+    if not small or pooled(small) > limits.RATIO:
+        return list(measures)
+    return [
+        dataclasses.replace(one, verdict=Verdict.SAME_FUNCTION)
+        if one.verdict is Verdict.ROUNDING and one.size < limits.POOL
+        else one
+        for one in measures
+    ]
+
+
+def _named_rows(rows: Sequence[tuple[str, tuple[int, ...], Measure]]) -> tuple[Row, ...]:
+    found = _pool([one for _, _, one in rows])
+    return tuple(
+        _row(name, shape, [one], "", "", order=n)
+        for n, ((name, shape, _), one) in enumerate(zip(rows, found, strict=True))
+    )
+
+
+def _row(path: str, shape: tuple[int, ...], found: Sequence[Measure], torch: str, flax: str, *, order: int) -> Row:
+    def largest(name: str) -> float | None:
+        values = [value for one in found if (value := getattr(one, name)) is not None]
+        return max(values, default=None)
+
+    verdict = worst([one.verdict for one in found])
+    detail = next((one.detail for one in found if one.verdict is verdict), "")
+    difference, torch_error, flax_error, ratio = map(largest, ("difference", "torch_error", "flax_error", "ratio"))
+    if difference == math.inf:
+        detail = "PyTorch's result is zero, Flax's is not"
+    numbers = (difference, torch_error, flax_error, ratio)
+    return Row(path, torch, flax, tuple(shape), *numbers, verdict, order, len(found), detail)
+
+
+def _absent(two: Two, path: str, order: int, notes: list[str]) -> Row | None:
+    """A module that only one side called: an error if it has weights or statistics of its own, else a note."""
+    ours, theirs = two.torch_modules.get(path), two.flax_modules.get(path)
+    for other in (ours, theirs):
+        if other is not None and not can_be_called(other):
+            return None
+    if _spoken_for(two, path):
+        return None
+    here, there = ("PyTorch", "Flax") if any(call.path == path for call in two.torch.calls) else ("Flax", "PyTorch")
+    exists = ours is not None and theirs is not None
+    why = f"not called in {there}, or where its values cannot be seen" if exists else f"no such module in {there}"
+    module = ours if here == "PyTorch" else theirs
+    if not has_state(module):
+        notes.append(f"{path} ({type(module).__name__}): in {here}; {why}; it has no parameters")
+        return None
+    return Row(path, *_types(two, path), (), None, None, None, None, Verdict.MISSING, order, 0, why)
+
+
+def can_be_called(module: Any) -> bool:
+    """Lists and dicts of modules only hold them."""
+    return type(module).__name__ not in ("ModuleList", "ModuleDict", "List", "Dict") and callable(module)
+
+
+def _spoken_for(two: Two, path: str) -> bool:
+    """A layer whose rule speaks for its whole subtree may be made of other parts in the two frameworks."""
+    parts = path.split(".")
+    above = ["", *(".".join(parts[:n]) for n in range(1, len(parts)))]
+    modules = [two.flax_modules[one] for one in above if one in two.flax_modules and one != path]
+    return any(find_rule(type(one)) is not None for one in modules)
+
+
+def has_state(module: Any) -> bool:
+    """It has parameters, buffers or variables itself, not only in what is inside of it."""
+    if hasattr(module, "_parameters"):
+        return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+    from flax import nnx
+
+    return any(isinstance(one, nnx.Variable) and not isinstance(one, nnx.RngState) for one in vars(module).values())
+
+
+def _types(two: Two, path: str) -> tuple[str, str]:
+    ours, theirs = (side.get(path) for side in (two.torch_modules, two.flax_modules))
+    return ("" if ours is None else type(ours).__name__), ("" if theirs is None else type(theirs).__name__)
+
+
+def _by_path(run: Run | None) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in run.calls if run is not None else ():
+        found.setdefault(call.path, []).append(call)
+    return found

@@ -1,0 +1,109 @@
+"""Casts to a narrower type inside a run that should be all float64, and ways to see them and to lift them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from einops_arch.parity.runs.jaxprs import BODIES, operations
+
+__all__ = ["SCOPE", "Cast", "flax_casts", "line_of", "same_casts", "torch_watch"]
+
+# What a scope's name begins with when it is a module's path.
+SCOPE = "module:"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """An operation that takes float64 and gives less.
+
+    Args:
+        path: the module in which it happens.
+        operation: PyTorch's or jax's name of the operation.
+        dtype: what it gives.
+        where: the line of code, where it is known.
+    """
+
+    path: str
+    operation: str
+    dtype: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        at = f" at {self.where}" if self.where else ""
+        return f"{self.operation} to {self.dtype} in {self.path or 'the network'}{at}"
+
+
+def flax_casts(program: Any) -> list[Cast]:
+    """The operations of a traced program that take float64 and give a narrower floating-point type."""
+    found = []
+    for one, scopes in operations(program):
+        if any(name in one.params for name in (*BODIES, "branches")):
+            continue
+        narrow = next((kind for var in one.outvars if (kind := _narrow_float(var.aval)) is not None), None)
+        if narrow is None or not any(str(getattr(var.aval, "dtype", "")) == "float64" for var in one.invars):
+            continue
+        path = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), "")
+        found.append(Cast(path, one.primitive.name, narrow, line_of(one)))
+    return found
+
+
+def same_casts(ours: Sequence[Cast], theirs: Sequence[Cast]) -> bool:
+    """Both sides cast in the same modules, to the same types; by which operations is their own affair."""
+    return {(one.path, one.dtype) for one in ours} == {(one.path, one.dtype) for one in theirs}
+
+
+def torch_watch(module_path: Callable[[], str], found: list[Cast], *, lift: bool) -> Any:
+    """A context in which PyTorch's narrowing operations are written down, and done in float64 if they are lifted.
+
+    Args:
+        module_path: tells which module is running.
+        found: where they are written down.
+        lift: do them in float64.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    narrow = (torch.float32, torch.float16, torch.bfloat16)
+
+    def is_wide(value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.dtype is torch.float64
+
+    class Watch(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            del types
+            kwargs = kwargs or {}
+            asked = kwargs.get("dtype")
+            if lift and asked in narrow:
+                kwargs = kwargs | {"dtype": torch.float64}
+            result = func(*args, **kwargs)
+            if any(map(is_wide, tree_leaves((args, kwargs)))):
+                kinds = [asked, *(one.dtype for one in tree_leaves(result) if isinstance(one, torch.Tensor))]
+                if (kind := next((one for one in kinds if one in narrow), None)) is not None:
+                    name = str(func).removeprefix("aten.").rpartition(".")[0]
+                    found.append(Cast(module_path(), name, str(kind).removeprefix("torch.")))
+            return result
+
+    return Watch()
+
+
+def _narrow_float(kind: Any) -> str | None:
+    import jax
+    import jax.numpy as jnp
+
+    dtype = getattr(kind, "dtype", None)
+    if dtype is None or not jax.dtypes.issubdtype(dtype, jnp.floating) or dtype.itemsize >= 8:
+        return None
+    return str(dtype)
+
+
+def line_of(operation: Any) -> str:
+    """The line of code that an operation comes from, without folders; empty where it is not known."""
+    try:
+        from jax._src import source_info_util
+    except ImportError:  # private, and so may move
+        return ""
+    text = source_info_util.summarize(operation.source_info)
+    return "" if text == "unknown" else str(text).rsplit("/", 1)[-1]

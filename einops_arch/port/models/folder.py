@@ -1,0 +1,141 @@
+"""Read a folder of public weights, as the Hugging Face hub lays it out, under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+
+from einops_arch.architectures import Config
+from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
+from einops_arch.checkpoints.files import open_checkpoint
+from einops_arch.checkpoints.formats.sharded import CONFIG
+from einops_arch.checkpoints.metadata import read_json
+from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.tensors import Bits, TensorInfo
+from einops_arch.errors import CheckpointError
+from einops_arch.layouts.boxes import Box
+from einops_arch.port.convert import convert
+from einops_arch.port.models.hub import fetch
+from einops_arch.port.models.recognize import Recognised, recognise
+
+__all__ = ["RECOGNISED", "PretrainedReader", "open_pretrained", "read_pretrained"]
+
+RECOGNISED = "recognised_by"
+"""The fact that says what a folder was recognised by."""
+
+
+class PretrainedReader(Wrapper):
+    """The tensors of another library's file by our names; what ours holds in one array is put together when read.
+
+    Args:
+        inner: the file.
+        found: what it was recognised as.
+    """
+
+    def __init__(self, inner: Reader, found: Recognised) -> None:
+        super().__init__(inner)
+        # By the names under which the file holds them, so that tied tensors meet.
+        sources = {
+            name: tuple(inner.aliases.get(source, source) for source in theirs)
+            for name, theirs in found.naming.sources(inner.names()).items()
+        }
+        first: dict[tuple[str, ...], str] = {}
+        for name, theirs in sources.items():
+            first.setdefault(theirs, name)
+        self._sources = {name: theirs for theirs, name in first.items()}
+        self.tensors = {name: self._packed(theirs) for name, theirs in self._sources.items()}
+        self.aliases = {name: first[theirs] for name, theirs in sources.items() if first[theirs] != name}
+        known = Description("torch", found.architecture, found.config).facts()
+        self.facts = {**inner.facts, **known, RECOGNISED: found.why}
+
+    def bits(self, name: str) -> Bits:
+        parts = [self.inner.bits(source) for source in self._sources[name]]
+        return parts[0] if len(parts) == 1 else rearrange(parts, "qkv o ... -> (qkv o) ...")
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        for source in self._sources[name]:
+            yield from self.inner.blocks(source)
+
+    def part(self, name: str, box: Box) -> Bits:
+        sources = self._sources[name]
+        if len(sources) == 1:
+            return self.inner.part(sources[0], box)
+        (first, last), *rest = box
+        size = self.inner.tensors[sources[0]].shape[0]
+        parts = []
+        for number, source in enumerate(sources):
+            start, stop = max(first - number * size, 0), min(last - number * size, size)
+            if start < stop or (first == last and not number):
+                parts.append(self.inner.part(source, ((start, max(start, stop)), *rest)))
+        return np.concatenate(parts)
+
+    def span(self, name: str) -> Span | None:
+        sources = self._sources[name]
+        return self.inner.span(sources[0]) if len(sources) == 1 else None
+
+    def _packed(self, sources: tuple[str, ...]) -> TensorInfo:
+        infos = [self.inner.tensors[source] for source in sources]
+        if len(set(infos)) > 1:
+            raise CheckpointError(
+                f"expected one shape and dtype of {', '.join(sources)}, which are one array here, received "
+                f"{', '.join(f'{info.shape} of {info.dtype}' for info in infos)}"
+            )
+        if len(infos) == 1:
+            return infos[0]
+        size, *rest = infos[0].shape
+        return replace(infos[0], shape=(size * len(infos), *rest))
+
+
+def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
+    """Open a folder of transformers, of timm or of this package.
+
+    Args:
+        folder: holds `config.json` and the weights, in one file or in shards; `hf://someone/name` fetches one.
+        reader: the folder, opened already; it is closed with what is given back.
+
+    Returns:
+        A reader by our names, whose facts say the architecture and its config.
+
+    Raises:
+        CheckpointError: the folder is not whole, or no network of ours.
+        ConfigError: a size in its config is out of range.
+    """
+    folder = fetch(folder)
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder}: expected a folder with {CONFIG}, as the hub has them")
+    reader = reader or open_checkpoint(folder)
+    try:
+        if describe(reader.facts).config is not None:
+            return reader
+        return PretrainedReader(reader, recognise(read_json(folder / CONFIG), reader.names()))
+    except CheckpointError as error:
+        reader.close()
+        raise CheckpointError(f"{folder}: {error}") from error
+    except BaseException:
+        reader.close()
+        raise
+
+
+def read_pretrained(folder: str | Path) -> tuple[Config, Mapping[str, Any]]:
+    """The config of a folder of public weights, and its weights by our names in PyTorch's layout.
+
+    Args:
+        folder: what `open_pretrained` takes.
+
+    Raises:
+        CheckpointError: the folder is not whole, or no network of ours.
+        PortError: the folder was written by this package, and its weights do not fit its config.
+    """
+    with open_pretrained(folder) as reader:
+        arrays = {name: reader.read(name) for name in reader.tensors}
+        arrays |= {name: arrays[target] for name, target in reader.aliases.items()}
+        read = Checkpoint.from_metadata(arrays, reader.facts)
+    if read.config is None:
+        raise CheckpointError(f"{folder}: expected a config, received none")
+    tensors = read.tensors if read.framework == "torch" else convert(read, "torch", read.config).tensors
+    return read.config, tensors

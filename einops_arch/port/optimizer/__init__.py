@@ -1,0 +1,1 @@
+"""Carry optimizer states between the frameworks."""

@@ -1,0 +1,148 @@
+"""Read and write the state of an optimiser of `torch.optim`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from einops_arch.layouts.arrays import to_numpy, to_tensor
+from einops_arch.port.optimizer.state import TORCH_BUFFERS, OptimizerState
+
+__all__ = ["expected_by_torch", "read_torch", "write_torch"]
+
+
+def read_torch(model: Any, optimizer: Any, schedule: Any = None) -> OptimizerState:
+    """The state of an optimiser, in arrays that share PyTorch's memory on the CPU.
+
+    Parameters without a state, because no gradient has reached them, have moments of zeros once others have a state.
+
+    Args:
+        model: the model whose parameters it changes.
+        optimizer: `SGD`, `Adam`, `AdamW` or `RMSprop`.
+        schedule: the scheduler of its learning rate.
+    """
+    state = _described(model, optimizer)
+    named, counts = _named(model), set()
+    for kind in state.moments:
+        buffer = TORCH_BUFFERS[state.family][kind]
+        for name in state.names:
+            value = optimizer.state.get(named[name], {}).get(buffer)
+            state.moments[kind][name] = (
+                np.zeros(tuple(named[name].shape), _dtype(named[name])) if value is None else to_numpy(value)
+            )
+    for name in state.names:
+        if "step" in (kept := optimizer.state.get(named[name], {})):
+            counts.add(int(kept["step"]))
+    if len(counts) > 1:
+        state.problems.append(f"step: expected one count for all parameters, received {sorted(counts)}")
+    state.steps = max(counts, default=0 if state.family == "Adam" else None)
+    if schedule is not None:
+        state.schedule = int(schedule.last_epoch)
+    elif any("initial_lr" in group for group in optimizer.param_groups):
+        state.problems.append(
+            "learning rate: a scheduler has set it, and its position is not known; likely fix: source_schedule="
+        )
+    return state
+
+
+def expected_by_torch(model: Any, optimizer: Any, schedule: Any = None) -> OptimizerState:
+    """The same without values: what the optimiser can take."""
+    state = _described(model, optimizer)
+    state.schedule = None if schedule is None else int(schedule.last_epoch)
+    if schedule is None and any("initial_lr" in group for group in optimizer.param_groups):
+        state.problems.append("learning rate: a scheduler sets it; likely fix: target_schedule=")
+    named = _named(model)
+    for kind in state.moments:
+        state.moments[kind] = {
+            name: np.broadcast_to(np.zeros((), _dtype(named[name])), tuple(named[name].shape)) for name in state.names
+        }
+    return state
+
+
+def write_torch(model: Any, optimizer: Any, state: OptimizerState, schedule: Any = None) -> None:
+    """Put a state, already checked, into an optimiser and its scheduler."""
+    import torch
+
+    named = _named(model)
+    buffers = TORCH_BUFFERS[state.family]
+    counted = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+    for name in state.names:
+        parameter = named[name]
+        kept: dict[str, Any] = {}
+        if state.family != "SGD":
+            kept["step"] = torch.tensor(float(state.steps or 0), dtype=counted)
+        group = next(one for one in optimizer.param_groups if any(each is parameter for each in one["params"]))
+        if state.family != "SGD" and (group.get("capturable") or group.get("fused")):
+            kept["step"] = kept["step"].to(parameter.device)
+        for kind, arrays in state.moments.items():
+            kept[buffers[kind]] = to_tensor(arrays[name], parameter.device).to(parameter.dtype)
+        if kept:
+            optimizer.state[parameter] = kept
+    if schedule is not None and state.schedule is not None:
+        with warnings.catch_warnings():
+            # The optimiser's steps were taken in the other framework.
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step")
+            for _ in range(state.schedule - int(schedule.last_epoch)):
+                schedule.step()
+
+
+def _described(model: Any, optimizer: Any) -> OptimizerState:
+    import torch
+
+    families = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "RMSprop": torch.optim.RMSprop}
+    # AdamW does not inherit from Adam in every version of PyTorch.
+    kinds = {**{kind: name for name, kind in families.items()}, torch.optim.AdamW: "Adam"}
+    family = next((name for kind, name in kinds.items() if isinstance(optimizer, kind)), "")
+    if not family:
+        name = type(optimizer).__name__
+        problem = f"optimizer: expected SGD, Adam, AdamW or RMSprop of torch.optim, received {name}"
+        return OptimizerState(name, {}, [], problems=[problem])
+    state = OptimizerState(family, {}, [])
+    owners: dict[int, list[str]] = {}
+    for name, parameter in _named(model).items():
+        owners.setdefault(id(parameter), []).append(name)
+    kept = [_kinds_of(family, group) for group in optimizer.param_groups]
+    for n, group in enumerate(optimizer.param_groups):
+        if kept[n] != kept[0]:
+            state.problems.append(f"group {n}: expected {sorted(kept[0])} as in group 0, received {sorted(kept[n])}")
+        state.problems += [f"group {n}: {problem}" for problem in _only_torch(group)]
+        for m, parameter in enumerate(group["params"]):
+            if id(parameter) in owners:
+                state.names += owners[id(parameter)]
+            else:
+                shape = tuple(parameter.shape)
+                state.problems.append(f"group {n}, parameter {m} of shape {shape}: not a parameter of the model")
+    state.moments = {kind: {} for kind in kept[0]}
+    return state
+
+
+def _kinds_of(family: str, group: Mapping[str, Any]) -> set[str]:
+    if family == "Adam":
+        return {"mean", "square"}
+    found = {"momentum"} if group["momentum"] else set()
+    if family == "RMSprop":
+        found |= {"square"} | ({"mean"} if group["centered"] else set())
+    return found
+
+
+def _only_torch(group: Mapping[str, Any]) -> list[str]:
+    """Settings with which torch.optim computes what optax does not."""
+    return [
+        f"{name}={group[name]!r} has no counterpart in optax"
+        for name in ("amsgrad", "maximize", "dampening")
+        if group.get(name)
+    ]
+
+
+def _named(model: Any) -> dict[str, Any]:
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
+def _dtype(parameter: Any) -> np.dtype[Any]:
+    import torch
+
+    dtype: np.dtype[Any] = to_numpy(torch.zeros((), dtype=parameter.dtype)).dtype
+    return dtype
