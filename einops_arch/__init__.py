@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from einops_arch._version import __version__
+
 if TYPE_CHECKING:
     from einops_arch.discovery import discover, discover_model
     from einops_arch.errors import (
@@ -92,8 +94,6 @@ __all__ = [
     "ShapeError",
     "UnknownArchitectureError",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -74,10 +74,11 @@ def test_it_takes_the_memory_of_the_weights_and_no_more(tmp_path):
         from einops_arch import architectures
         from einops_arch.architectures import VGGConfig
         from einops_arch.flax import VGG, from_state
+        from einops_arch.flax._build import abstract_model
         from einops_arch.flax.state import port_steps
 
         def state_of(config):
-            model = architectures.of_config(config).abstract_flax_model(config)
+            model = abstract_model(config)
             shapes = {key: spec[0] for step, _ in port_steps(model) for key, spec in step.expected.items()}
             return {key: np.ones(shape, np.float32) for key, shape in shapes.items()}
 

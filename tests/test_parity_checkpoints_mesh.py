@@ -14,14 +14,16 @@ from test_parity_checkpoints_port import Zoo
 
 from einops_arch import architectures
 from einops_arch.checkpoints import load, open_checkpoint, write_tensors
+from einops_arch.checkpoints.disk import read_box as reading
+from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError
+from einops_arch.flax._build import abstract_model
 from einops_arch.flax.state import port_steps, to_leaves
-from einops_arch.layouts import boxes
 from einops_arch.layouts.arrays import same_bits
 from einops_arch.layouts.axes import flax_axes, specs_of, torch_axes
-from einops_arch.layouts.boxes import read_box, slices
+from einops_arch.layouts.boxes import slices
 from einops_arch.layouts.patterns import LayoutPattern
 from einops_arch.layouts.slices import part_through
 from einops_arch.port import to_flax
@@ -48,8 +50,8 @@ def test_a_box_of_a_file_is_the_box_of_the_array(case, short, block):
     shape, box = case
     array = np.arange(int(np.prod(shape)), dtype="uint16").reshape(shape)
     with tempfile.TemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boxes, "_SHORT", short)
-        patch.setattr(boxes, "BLOCK", block)
+        patch.setattr(reading, "_SHORT", short)
+        patch.setattr(reading, "BLOCK", block)
         file.write(b"ahead" + array.tobytes())
         file.flush()
         assert same_bits(read_box(file.fileno(), 5, shape, box, array.dtype), np.array(array[slices(box)]))
@@ -135,7 +137,7 @@ def test_both_frameworks_call_the_axes_the_same(name):
     config = architecture.config.tiny()
     with torch.device("meta"):
         torch_names = torch_axes(architecture.torch_class()(config))
-    steps = port_steps(architecture.abstract_flax_model(config))
+    steps = port_steps(abstract_model(config))
     flax_names = flax_axes(steps)
     tied = collections.Counter(id(variable) for _, variables in steps for variable in variables)
     for step, variables in steps:

@@ -17,6 +17,7 @@ from typing import Any
 import architecture_parts as parts
 
 from einops_arch import architectures
+from einops_arch.flax._build import abstract_model
 from einops_arch.flax.state import port_steps
 from einops_arch.torch._build import without_values
 
@@ -209,7 +210,7 @@ def _parameters(architecture: architectures.Architecture) -> str:
 
 
 def _steps(architecture: architectures.Architecture, config: architectures.Config) -> list[Any]:
-    return [step for step, _ in port_steps(architecture.abstract_flax_model(config))]
+    return [step for step, _ in port_steps(abstract_model(config))]
 
 
 def _count(config: architectures.Config) -> int:

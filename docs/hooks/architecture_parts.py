@@ -16,10 +16,11 @@ from einops_arch.cli.summary.axes import stated_axes
 from einops_arch.cli.summary.summary import Summary, summarize
 from einops_arch.cli.summary.tree import print_tree, short
 from einops_arch.discovery.picture import draw
+from einops_arch.flax._build import abstract_model
 from einops_arch.flax.state import named_modules
 from einops_arch.torch._build import without_values
 
-_SHELLS = re.compile(r"einops\.layers\.torch|einops_arch\.torch\.(_reshapes|_shells|_patterns)")
+_SHELLS = re.compile(r"einops\.layers\.torch|einops_arch\.torch\.layers\.(reshapes|wrappers|patterns)")
 
 
 @functools.cache
@@ -71,7 +72,7 @@ def patterns(architecture: architectures.Architecture) -> str:
         if not preset.startswith("tiny"):
             continue
         config = architecture.config.preset(preset)
-        twins = dict(named_modules(architecture.abstract_flax_model(config)))
+        twins = dict(named_modules(abstract_model(config)))
         for path, module in without_values(config).named_modules():
             if _SHELLS.match(type(module).__module__) and (ours := _pattern(module)):
                 theirs = _pattern(twins.get(path)) or ours

@@ -80,10 +80,6 @@ class Architecture:
         """The Flax twin, a subclass of `flax.nnx.Module`."""
         return getattr(importlib.import_module(f"einops_arch.flax.{self.name}"), self.config.MODEL)
 
-    def abstract_flax_model(self, config: Config) -> Any:
-        """The Flax twin with shapes and dtypes in the place of values, so that it takes no memory."""
-        return importlib.import_module("einops_arch.flax._build").abstract_model(self.flax_class(), config)
-
 
 _REGISTRY: dict[str, type[Config]] = {
     "convnet": ConvNetConfig,

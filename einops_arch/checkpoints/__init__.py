@@ -6,6 +6,7 @@ it is asked for; `write_tensors` writes what any reader reads. `read_checkpoint`
 everything in memory.
 """
 
+from einops_arch.checkpoints._models import load, push_to_hub, save_pretrained
 from einops_arch.checkpoints.checkpoint import Checkpoint
 from einops_arch.checkpoints.files import (
     FORMATS,
@@ -17,8 +18,6 @@ from einops_arch.checkpoints.files import (
 )
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
-from einops_arch.port.models.hub import push_to_hub, save_pretrained
-from einops_arch.port.models.load import load
 
 __all__ = [
     "FORMATS",

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch import __version__, architectures
+from einops_arch import architectures
+from einops_arch._version import __version__
 from einops_arch.errors import CheckpointError
 
 __all__ = ["Checkpoint", "Description", "describe"]

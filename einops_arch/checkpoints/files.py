@@ -9,6 +9,7 @@ from einops_arch.checkpoints.checkpoint import Checkpoint
 from einops_arch.checkpoints.disk import destination
 from einops_arch.checkpoints.disk.pool import POOL
 from einops_arch.checkpoints.disk.sink import Progress
+from einops_arch.checkpoints.download import fetch
 from einops_arch.checkpoints.formats import dcp_folder, orbax_folder
 from einops_arch.checkpoints.formats.dcp_folder import DcpReader, write_dcp
 from einops_arch.checkpoints.formats.orbax_folder import OrbaxReader, write_orbax
@@ -80,8 +81,6 @@ def open_checkpoint(path: str | Path) -> Reader:
         MissingFrameworkError: the format needs a framework that is not installed.
     """
     if str(path).startswith("hf:/"):
-        from einops_arch.port.models.hub import fetch
-
         path = fetch(path)
     path = Path(path)
     try:

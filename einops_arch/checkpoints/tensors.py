@@ -13,11 +13,9 @@ import numpy as np
 
 from einops_arch._frameworks import require
 from einops_arch.errors import CheckpointError
+from einops_arch.layouts.arrays import Bits
 
 __all__ = ["DTYPES", "FLOATS", "Bits", "TensorInfo", "carrier", "info_of", "numpy_dtype"]
-
-Bits = np.ndarray[Any, Any]
-"""An array of unsigned integers (or of a complex dtype), whose bits are those of the tensor."""
 
 FLOATS = {
     "float64": 8,

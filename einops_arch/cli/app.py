@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from einops_arch import __version__
+from einops_arch._version import __version__
 from einops_arch.errors import ConfigError, EinopsArchError
 
 __all__ = ["app", "run"]

@@ -67,7 +67,9 @@ def count_parameters(architecture: Architecture, config: Config) -> int | None:
         import jax
         from flax import nnx
 
-        leaves = jax.tree.leaves(nnx.state(architecture.abstract_flax_model(config), nnx.Param))
+        from einops_arch.flax._build import abstract_model
+
+        leaves = jax.tree.leaves(nnx.state(abstract_model(config), nnx.Param))
         return sum(math.prod(leaf.shape) for leaf in leaves)
     return None
 

@@ -7,6 +7,7 @@ from einops_arch._frameworks import require
 require("jax", "flax", extra="flax", by="einops_arch.flax")
 
 from einops_arch import architectures
+from einops_arch.checkpoints import push_to_hub, save_pretrained
 from einops_arch.flax._build import from_state, without_values
 from einops_arch.flax._hub import from_pretrained
 from einops_arch.flax.layers import (
@@ -57,7 +58,6 @@ from einops_arch.flax.layers import (
     UpsampleNearest,
 )
 from einops_arch.flax.state import linen_variables, load_state_dict, state_dict
-from einops_arch.port.models.hub import push_to_hub, save_pretrained
 
 __all__ = [
     "from_pretrained",

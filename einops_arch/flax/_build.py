@@ -28,13 +28,16 @@ class _SameKey(nnx.RngStream):
         return nnx.RngStream(self.key[...], tag=self.tag)
 
 
-def abstract_model(model_class: Any, config: Config) -> Any:
+def abstract_model(config: Config) -> Any:
     """A network with shapes and dtypes in the place of values, so that it takes no memory.
 
     Args:
-        model_class: the Flax twin.
-        config: its config.
+        config: the config of a registered architecture.
+
+    Raises:
+        UnknownArchitectureError: the config's class is not in the registry.
     """
+    model_class = architectures.of_config(config).flax_class()
     order: dict[str, list[str]] = {}
 
     def build() -> Any:
@@ -102,7 +105,7 @@ def without_values(config: Config, *, rngs: nnx.Rngs | None = None) -> Any:
     >>> without_values(ConvNetConfig()).fc1.kernel.get_value()
     ShapeDtypeStruct(shape=(320, 50), dtype=float32)
     """
-    model = architectures.of_config(config).abstract_flax_model(config)
+    model = abstract_model(config)
     rngs = rngs or nnx.Rngs(0)
     for _, module in named_modules(model):
         for name, value in vars(module).items():

@@ -12,7 +12,10 @@ import numpy as np
 
 from einops_arch.errors import MissingFrameworkError
 
-__all__ = ["dtype_kind", "same_bits", "to_numpy", "to_tensor"]
+__all__ = ["Bits", "dtype_kind", "same_bits", "to_numpy", "to_tensor"]
+
+Bits = np.ndarray[Any, Any]
+"""An array of unsigned integers (or of a complex dtype), whose bits are those of the tensor."""
 
 
 def to_numpy(value: Any) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.checkpoints.tensors import Bits
+from einops_arch.layouts.arrays import Bits
 from einops_arch.layouts.boxes import Box, slices
 from einops_arch.layouts.patterns import LayoutPattern, Sizes
 

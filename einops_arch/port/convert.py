@@ -100,7 +100,9 @@ class Port:
             if model is None:
                 config = config or before.config
                 if config is not None:
-                    model = architectures.of_config(config).abstract_flax_model(config)
+                    from einops_arch.flax._build import abstract_model
+
+                    model = abstract_model(config)
                 elif before.framework != to:
                     raise CheckpointError(
                         "the file does not say of which architecture it is; likely fix: give a config or a Flax model"

@@ -10,10 +10,9 @@ import numpy as np
 
 from einops_arch import architectures
 from einops_arch.errors import PortError
-from einops_arch.layouts.arrays import to_numpy, to_tensor
-from einops_arch.layouts.plan import check_state, problems_error
+from einops_arch.layouts.arrays import to_numpy
 
-__all__ = ["framework_of", "load_torch_state", "model_state", "to_flax", "to_torch", "transfer"]
+__all__ = ["framework_of", "model_state", "to_flax", "to_torch", "transfer"]
 
 
 def to_flax(model: Any, *, rngs: Any = None) -> Any:
@@ -33,7 +32,7 @@ def to_flax(model: Any, *, rngs: Any = None) -> Any:
     'einops_arch.flax.convnet'
     """
     _architecture(model, "torch", "to_flax")
-    from einops_arch.flax import from_state
+    from einops_arch.flax._build import from_state
 
     twin = from_state(model.config, model_state(model), rngs=rngs)
     if model.training:
@@ -87,6 +86,8 @@ def transfer(source: Any, target: Any) -> None:
     """
     state = source if isinstance(source, Mapping) else model_state(source)
     if framework_of(target) == "torch":
+        from einops_arch.torch.state import load_torch_state
+
         load_torch_state(target, state)
     else:
         from einops_arch.flax.state import load_state_dict
@@ -104,33 +105,6 @@ def model_state(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     from einops_arch.flax.state import state_dict
 
     return state_dict(model)
-
-
-def load_torch_state(model: Any, state: Mapping[str, Any]) -> None:
-    """Put a state into a PyTorch model.
-
-    Unlike PyTorch's own method it keeps the state's dtypes, and changes nothing when something does not fit.
-
-    Raises:
-        PortError: names, shapes or dtypes do not match; nothing has been changed then.
-    """
-    targets = model.state_dict(keep_vars=True)
-    arrays = {name: to_numpy(value) for name, value in state.items()}
-    expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
-    aliases: dict[int, list[str]] = {}
-    for name, tensor in targets.items():
-        aliases.setdefault(id(tensor), []).append(name)
-    tied = [names for names in aliases.values() if len(names) > 1]
-    missing, unexpected, problems = check_state(expected, arrays, tied)
-    if missing or unexpected or problems:
-        what = f"transfer into {type(model).__name__}"
-        raise problems_error(what, expected, missing, unexpected, problems)
-    for name, tensor in targets.items():
-        value = to_tensor(arrays[name])
-        if value.dtype == tensor.dtype:
-            tensor.data.copy_(value)
-        else:
-            tensor.data = value.to(tensor.device)
 
 
 def framework_of(model: Any) -> str:
@@ -158,14 +132,6 @@ def _architecture(model: Any, framework: str, function: str) -> architectures.Ar
             f"{type(model).__name__}; likely fix: build the other model yourself and use transfer(source, target)"
         )
     return architectures.of_config(config)
-
-
-def torch_kind(tensor: Any) -> str:
-    if tensor.dtype.is_floating_point:
-        return "floating-point"
-    if tensor.dtype.is_complex:
-        return "complex"
-    return "boolean" if str(tensor.dtype) == "torch.bool" else "integer"
 
 
 def _flax_training(model: Any) -> bool:

@@ -7,7 +7,7 @@ from einops_arch._frameworks import require
 require("torch", extra="torch", by="einops_arch.torch")
 
 from einops_arch import architectures
-from einops_arch.port.models.hub import push_to_hub, save_pretrained
+from einops_arch.checkpoints import push_to_hub, save_pretrained
 from einops_arch.torch._build import from_state
 from einops_arch.torch._hub import from_pretrained
 from einops_arch.torch.layers import (

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from einops_arch import architectures
 from einops_arch.architectures import Config
-from einops_arch.port.transfer import load_torch_state
+from einops_arch.torch.state import load_torch_state
 
 __all__ = ["from_state", "without_values"]
 

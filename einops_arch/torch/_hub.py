@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from einops_arch.port.models import hub
+from einops_arch.checkpoints import _models
 
 __all__ = ["Pretrained", "from_pretrained"]
 
@@ -14,11 +14,10 @@ def from_pretrained(folder: str | Path) -> Any:
     """The network that a folder of transformers, of timm or of this package holds, in evaluation mode.
 
     The folder is as the Hugging Face hub has it: `config.json`, and the weights in `model.safetensors` or in shards
-    with an index. Nothing is downloaded, and no code of the folder is run. Weights keep their dtype, and are in memory
-    once.
+    with an index. No code of the folder is run. Weights keep their dtype, and are in memory once.
 
     Args:
-        folder: where the files are.
+        folder: where the files are, on this machine or as `hf://someone/name`, which is downloaded.
 
     Raises:
         CheckpointError: the folder is not whole, is no network of ours, or one that computes something else.
@@ -29,7 +28,7 @@ def from_pretrained(folder: str | Path) -> Any:
     return read(folder)
 
 
-class Pretrained(hub.Pretrained):
+class Pretrained(_models.Pretrained):
     """`save_pretrained`, `from_pretrained` and `push_to_hub`, by way of `einops_arch.torch.from_pretrained`."""
 
     _read = staticmethod(from_pretrained)

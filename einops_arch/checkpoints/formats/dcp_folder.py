@@ -20,6 +20,7 @@ import numpy as np
 from einops_arch._frameworks import require
 from einops_arch.checkpoints.disk.blocks import contiguous
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
+from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.formats import pickles
 from einops_arch.checkpoints.formats.pickles import Call, Global
@@ -29,7 +30,7 @@ from einops_arch.checkpoints.metadata import read_facts, write_facts
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier
 from einops_arch.errors import CheckpointError
-from einops_arch.layouts.boxes import Box, is_whole, read_box, sizes_of, slices, whole
+from einops_arch.layouts.boxes import Box, is_whole, sizes_of, slices, whole
 
 __all__ = ["MARK", "DcpReader", "write_dcp"]
 

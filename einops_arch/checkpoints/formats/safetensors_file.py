@@ -9,12 +9,13 @@ from pathlib import Path
 
 from einops_arch.checkpoints.disk.pool import POOL
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
+from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.disk.sink import Progress, Sink
 from einops_arch.checkpoints.formats.safetensors_header import MAX_HEADER, build_header, parse_header
 from einops_arch.checkpoints.reader import Reader, Span
 from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier
 from einops_arch.errors import CheckpointError
-from einops_arch.layouts.boxes import Box, read_box
+from einops_arch.layouts.boxes import Box
 
 __all__ = ["ALIASES", "SafetensorsReader", "aliases_of", "write_safetensors", "write_tensors"]
 

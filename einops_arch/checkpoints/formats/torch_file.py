@@ -17,13 +17,14 @@ import numpy as np
 
 from einops_arch.checkpoints.disk.blocks import BLOCK, blocks
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
+from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.formats import pickles
 from einops_arch.checkpoints.formats.torch_pickle import KEYS, Storage, View, find_state, load_tensors, tensors_of
 from einops_arch.checkpoints.formats.torch_zip import Archive
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import DTYPES, Bits, carrier
 from einops_arch.errors import CheckpointError
-from einops_arch.layouts.boxes import Box, is_whole, read_box, slices
+from einops_arch.layouts.boxes import Box, is_whole, slices
 
 __all__ = ["Place", "TorchReader", "TorchViews"]
 

@@ -83,10 +83,10 @@ def fitting(reader: Reader) -> list[str]:
 
 
 def _expected(name: str, preset: str) -> dict[str, tuple[int, ...]]:
+    from einops_arch.flax._build import abstract_model
     from einops_arch.flax.state import port_steps
 
-    architecture = architectures.get(name)
-    steps = port_steps(architecture.abstract_flax_model(architecture.config.preset(preset)))
+    steps = port_steps(abstract_model(architectures.get(name).config.preset(preset)))
     return {key: tuple(shape) for step, _ in steps for key, (shape, _) in step.expected.items()}
 
 

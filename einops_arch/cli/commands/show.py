@@ -103,9 +103,10 @@ def _twins(architecture: Architecture, config: Config, summary: Summary) -> dict
         shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
         rows = [{"name": n, "torch_shape": s, "pattern": None, "flax": []} for n, s in shapes.items()]
     if installed("flax"):
+        from einops_arch.flax._build import abstract_model
         from einops_arch.flax.state import named_modules, port_steps
 
-        twin = architecture.abstract_flax_model(config)
+        twin = abstract_model(config)
         flax_modules = {path: type(one).__name__ for path, one in named_modules(twin)}
         rows = []
         for step, _ in port_steps(twin):

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from einops_arch import upsample_nearest
+from einops_arch.functional import upsample_nearest
 
 __all__ = ["HELD_OUT", "TRAINED_ON", "Array", "Digits", "Photograph", "digits", "photographs", "resized", "to_colours"]
 

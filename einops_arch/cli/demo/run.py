@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from einops_arch import __version__
 from einops_arch._frameworks import require
+from einops_arch._version import __version__
 from einops_arch.architectures import ConvNetConfig, SuperResolutionConfig
 from einops_arch.cli.demo.data import HELD_OUT, TRAINED_ON, Array, Photograph, digits, photographs, resized
 from einops_arch.cli.demo.train import train_convnet, train_super_resolution

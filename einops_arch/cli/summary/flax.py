@@ -24,9 +24,10 @@ def follow(
     import jax
     from flax import nnx
 
+    from einops_arch.flax._build import abstract_model
     from einops_arch.flax.state import named_modules
 
-    model = architecture.abstract_flax_model(config)
+    model = abstract_model(config)
     model.eval()
     modules = {
         path: Module(

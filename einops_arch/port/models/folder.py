@@ -12,6 +12,7 @@ from einops import rearrange
 
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
+from einops_arch.checkpoints.download import fetch
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.formats.sharded import CONFIG
 from einops_arch.checkpoints.metadata import read_json
@@ -20,7 +21,6 @@ from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
 from einops_arch.port.convert import convert
-from einops_arch.port.models.hub import fetch
 from einops_arch.port.models.recognize import Recognised, recognise
 
 __all__ = ["RECOGNISED", "PretrainedReader", "open_pretrained", "read_pretrained"]

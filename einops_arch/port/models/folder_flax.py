@@ -21,18 +21,7 @@ __all__ = ["from_pretrained"]
 
 
 def from_pretrained(folder: str | Path) -> Any:
-    """The network that a folder of transformers, of timm or of this package holds, in evaluation mode.
-
-    The folder is as the Hugging Face hub has it: `config.json`, and the weights in `model.safetensors` or in shards
-    with an index. Nothing is downloaded, and no code of the folder is run. Weights keep their dtype.
-
-    Args:
-        folder: where the files are.
-
-    Raises:
-        CheckpointError: the folder is not whole, is no network of ours, or one that computes something else.
-        PortError: names or shapes do not fit what its config says, or the dtype is one that jax does not have.
-    """
+    """Build the network that a folder holds; see `einops_arch.flax.from_pretrained`."""
     with open_pretrained(folder) as reader:
         known = describe(reader.facts)
         if known.config is None:

@@ -16,26 +16,14 @@ from einops_arch.checkpoints.tensors import numpy_dtype
 from einops_arch.layouts.arrays import same_bits, to_tensor
 from einops_arch.layouts.plan import check_state, problems_error
 from einops_arch.port.models.folder import open_pretrained, read_pretrained
-from einops_arch.port.transfer import torch_kind
 from einops_arch.torch._build import from_state, without_values
+from einops_arch.torch.state import torch_kind
 
 __all__ = ["from_pretrained"]
 
 
 def from_pretrained(folder: str | Path) -> Any:
-    """The network that a folder of transformers, of timm or of this package holds, in evaluation mode.
-
-    The folder is as the Hugging Face hub has it: `config.json`, and the weights in `model.safetensors` or in shards
-    with an index. Nothing is downloaded, and no code of the folder is run. Weights keep their dtype, and are in memory
-    once.
-
-    Args:
-        folder: where the files are.
-
-    Raises:
-        CheckpointError: the folder is not whole, is no network of ours, or one that computes something else.
-        PortError: names or shapes do not fit what its config says.
-    """
+    """Build the network that a folder holds; see `einops_arch.torch.from_pretrained`."""
     with open_pretrained(folder) as reader:
         known = describe(reader.facts)
         if known.config is not None and known.framework == "torch":

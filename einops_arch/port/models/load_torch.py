@@ -18,7 +18,7 @@ from einops_arch.checkpoints.tensors import TensorInfo, numpy_dtype
 from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError, MissingFrameworkError
 from einops_arch.layouts.axes import specs_of, torch_axes
 from einops_arch.layouts.plan import check_state, problems_error
-from einops_arch.port.transfer import torch_kind
+from einops_arch.torch.state import torch_kind
 
 __all__ = ["load_onto"]
 
@@ -56,10 +56,10 @@ def _in_torch_layout(reader: Reader, model: nn.Module) -> Reader:
                 f"the checkpoint is in Flax's layout, and nothing says how that of {type(model).__name__} lies; likely "
                 "fix: port_checkpoint(source, destination, 'torch', model=...) with the Flax model first"
             )
-        from einops_arch.port.stream import Ported  # the rules are held against Flax's layers
+        from einops_arch.flax._build import abstract_model  # the rules are held against Flax's layers
+        from einops_arch.port.stream import Ported
 
-        flax_model = architectures.of_config(config).abstract_flax_model(config)
-        return Ported(reader, flax_model, "flax", "torch")
+        return Ported(reader, abstract_model(config), "flax", "torch")
     except BaseException:
         reader.close()
         raise
