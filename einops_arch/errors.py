@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from einops_arch._text import printable
+
 __all__ = [
     "CheckpointError",
     "ConfigError",
@@ -25,7 +27,14 @@ __all__ = [
 
 
 class EinopsArchError(Exception):
-    """Base class of every error that the package raises on purpose."""
+    """Base class of every error that the package raises on purpose.
+
+    Names in a message may come from a file that somebody else made, so control and bidirectional characters are
+    written as escapes: a message never moves the cursor of the terminal that shows it.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ShapeError(EinopsArchError, ValueError):

@@ -142,7 +142,7 @@ def test_no_file(tmp_path):
     (tmp_path / "x.safetensors").mkdir()
     assert "the folder has none of model.safetensors.index.json" in refused(tmp_path / "x.safetensors")
     os.mkfifo(tmp_path / "pipe.safetensors")
-    assert refused(tmp_path / "pipe.safetensors") == "cannot be read: it is no file"
+    assert refused(tmp_path / "pipe.safetensors") == "cannot be read: not a regular file but a pipe"
 
 
 class Attack:

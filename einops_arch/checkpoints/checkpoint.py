@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from einops_arch import architectures
+from einops_arch._text import brief
 from einops_arch._version import __version__
+from einops_arch.checkpoints.disk.bounded_json import parse_json
 from einops_arch.errors import CheckpointError
 
 __all__ = ["Checkpoint", "Description", "describe"]
@@ -51,11 +53,14 @@ def describe(facts: Mapping[str, str]) -> Description:
     """
     framework = facts.get("framework") or ("flax" if facts.get("format") == "flax" else "torch")
     if framework not in {"torch", "flax"}:
-        raise CheckpointError(f"expected the framework torch or flax, received {framework!r:.40}")
+        raise CheckpointError(f"expected the framework torch or flax, received {brief(framework)}")
     name = facts.get("architecture")
     config = None
     if name is not None and "config" in facts:
-        config = architectures.get(name).config.from_json(facts["config"])
+        fields = parse_json(facts["config"])
+        if not isinstance(fields, dict):
+            raise CheckpointError(f"config: expected a JSON object, received {brief(fields)}")
+        config = architectures.get(name).config.from_dict(fields)
     return Description(framework, name, config)
 
 

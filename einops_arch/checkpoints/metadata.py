@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from einops_arch.checkpoints.disk.bounded_json import exists, read_json, write_json
 from einops_arch.checkpoints.formats.safetensors_file import ALIASES, aliases_of
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
@@ -16,7 +15,6 @@ from einops_arch.errors import CheckpointError
 __all__ = ["FACTS", "read_facts", "read_json", "write_facts", "write_json"]
 
 FACTS = "einops_arch.json"
-_MAX_JSON = 64 << 20
 
 
 def read_facts(
@@ -28,7 +26,7 @@ def read_facts(
         CheckpointError: the file is there and not what it should be.
     """
     path = folder / FACTS
-    if not path.is_file():
+    if not exists(path):
         return {"framework": framework}, {}
     facts = read_json(path)
     if not all(isinstance(value, str) for value in facts.values()):
@@ -43,31 +41,3 @@ def write_facts(folder: Path, source: Reader, more: Mapping[str, str] | None = N
     if source.aliases and aliases:
         facts[ALIASES] = json.dumps(dict(sorted(source.aliases.items())))
     write_json(folder / FACTS, facts)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        CheckpointError: it cannot be read, is huge, or is something else.
-    """
-    try:
-        if path.stat().st_size > _MAX_JSON:
-            raise CheckpointError(f"{path}: expected at most {_MAX_JSON} bytes, received {path.stat().st_size}")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON: {str(error) or type(error).__name__:.200}") from None
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: expected a JSON object")
-    return found
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file that is on the disk when this returns."""
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())

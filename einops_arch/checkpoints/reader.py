@@ -6,21 +6,24 @@ port, a change of dtype and a change of names are readers around a reader, and n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from einops_arch._text import printable
 from einops_arch.checkpoints.disk.blocks import blocks
 from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, info_of, numpy_dtype
+from einops_arch.errors import CheckpointError, EinopsArchError
 from einops_arch.layouts.boxes import Box, slices
 
-__all__ = ["MemoryReader", "Reader", "Span", "Wrapper"]
+__all__ = ["MemoryReader", "Reader", "Span", "Wrapper", "reading"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Reader(ABC):
         tensors: what is there, by name, in the order in which it is best read. A tied tensor is there once.
         aliases: the other names of tied tensors, and the name under which `tensors` has each.
         facts: strings by name: the framework, the architecture, its config.
+        left_out: what the file holds beside these tensors, by name, each with the reason why it is not among them.
         paths: the files and folders that are read.
     """
 
     tensors: dict[str, TensorInfo]
     aliases: dict[str, str]
     facts: dict[str, str]
+    left_out: Mapping[str, str] = MappingProxyType({})
     paths: Sequence[Path] = ()
 
     @abstractmethod
@@ -83,10 +88,10 @@ class Reader(ABC):
         """The SHA-256 of a tensor's dtype, shape and bytes in C order."""
         name = self.aliases.get(name, name)
         info = self.tensors[name]
-        found = hashlib.sha256(f"{info.dtype} {info.shape}".encode())
+        digest = hashlib.sha256(f"{info.dtype} {info.shape}".encode())
         for block in self.blocks(name):
-            found.update(block.data)
-        return found.hexdigest()
+            digest.update(block.data)
+        return digest.hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +108,7 @@ class Wrapper(Reader):
     def __init__(self, inner: Reader) -> None:
         self.inner = inner
         self.tensors, self.aliases, self.facts = inner.tensors, inner.aliases, inner.facts
-        self.paths = inner.paths
+        self.left_out, self.paths = inner.left_out, inner.paths
 
     def bits(self, name: str) -> Bits:
         return self.inner.bits(name)
@@ -136,6 +141,36 @@ class MemoryReader(Reader):
         array = self.arrays[name]
         little = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
         return array.astype(little, copy=False).view(carrier(self.tensors[name].dtype))
+
+
+@contextlib.contextmanager
+def reading(place: str | Path) -> Iterator[None]:
+    """Let a reader fail in one way only: whatever goes wrong in the block is a `CheckpointError` that names the place.
+
+    Each reader has its own use of this around all that it does with untrusted bytes; an interrupt passes.
+
+    Args:
+        place: what is read: a path, and what it was taken for.
+
+    Raises:
+        CheckpointError: for every exception; those of the package that are not one stay as they are.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise error if str(error).startswith(printable(str(place))) else CheckpointError(f"{place}: {error}") from error
+    except EinopsArchError:
+        raise
+    except RecursionError as error:
+        raise CheckpointError(f"{place}: things inside each other too deep") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{place}: does not fit the memory") from error
+    except OSError as error:
+        raise CheckpointError(f"{place}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        # What an error holds may be untrusted too, and endless to print: only text is.
+        reason = ": ".join([type(error).__name__, *(f"{part:.300}" for part in error.args if isinstance(part, str))])
+        raise CheckpointError(f"{place}: {reason}") from error
 
 
 def _identity(array: np.ndarray[Any, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,7 @@ class Port:
                 result = Untied(result)
             name = architectures.of_config(config).name if config is not None else before.architecture
             after = Description(to, name, config)
-            result = _Described(result, after)
+            result = _Described(result, after, _left_out(source, ported))
         except BaseException:
             reader.close()
             raise
@@ -158,9 +159,14 @@ class Port:
         return sum(info.nbytes for info in self.result.tensors.values())
 
     @property
+    def left_out(self) -> dict[str, str]:
+        """The names of the source that the destination has not, each with the reason."""
+        return _left_out(self.source, self._ported)
+
+    @property
     def remarks(self) -> list[str]:
         """What was not simply moved, a line each: what is left out, added, computed, renamed or rounded."""
-        lines = []
+        lines = [f"{name}: left out: {reason}" for name, reason in self.source.left_out.items()]
         if self._ported is not None:
             lines += [f"{name}: ignored: {reason}" for name, reason in self._ported.ignored.items()]
             for name, origin in self._ported.origins.items():
@@ -332,9 +338,15 @@ def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
         return Checkpoint(arrays, to, port.after.architecture, config)
 
 
-class _Described(Wrapper):
-    """A reader that says something else of itself."""
+def _left_out(source: Reader, ported: Any) -> dict[str, str]:
+    return {**source.left_out, **(ported.ignored if ported is not None else {})}
 
-    def __init__(self, inner: Reader, description: Description) -> None:
+
+class _Described(Wrapper):
+    """A reader that says something else of itself, and what of the source it has not."""
+
+    def __init__(self, inner: Reader, description: Description, left_out: Mapping[str, str]) -> None:
         super().__init__(inner)
         self.facts = description.facts()
+        if left_out:
+            self.facts["left_out"] = json.dumps(left_out)

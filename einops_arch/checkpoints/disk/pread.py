@@ -15,25 +15,39 @@ __all__ = ["open_file", "read_at", "read_bytes"]
 
 _MOST = 1 << 30
 """Linux reads at most 2 GiB at a time."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def open_file(path: Path) -> tuple[int, int]:
-    """The descriptor and the size of a file.
+    """The descriptor and the size of a regular file; pipes, devices, sockets and folders are refused by name.
 
     Raises:
-        CheckpointError: there is none, or it cannot be read.
+        CheckpointError: there is none, it is something else, or it cannot be read.
     """
-    # Not to wait for the other end where the name is that of a pipe.
+    # Not to wait for the other end where the name becomes that of a pipe meanwhile.
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = -1
     try:
-        file = os.open(path, flags)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    facts = os.fstat(file)
-    if not stat.S_ISREG(facts.st_mode):
-        os.close(file)
-        raise CheckpointError(f"{path}: cannot be read: it is no file")
-    return file, facts.st_size
+        # Opening a device may do something already.
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            file = os.open(path, flags)
+            status = os.fstat(file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path}: cannot be read: {reason or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        if file >= 0:
+            os.close(file)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise CheckpointError(f"{path}: cannot be read: not a regular file but {kind}")
+    return file, status.st_size
 
 
 def read_at(file: int, start: int, into: Bits) -> None:

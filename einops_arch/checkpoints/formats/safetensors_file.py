@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from einops_arch._text import brief
+from einops_arch.checkpoints.disk.bounded_json import parse_json
 from einops_arch.checkpoints.disk.pool import POOL
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
@@ -76,14 +78,16 @@ def aliases_of(metadata: Mapping[str, str], tensors: Mapping[str, TensorInfo]) -
     if ALIASES not in metadata:
         return {}
     try:
-        aliases = json.loads(metadata[ALIASES])
-    except (ValueError, RecursionError):
-        aliases = None
+        aliases = parse_json(metadata[ALIASES])
+    except CheckpointError as error:
+        raise CheckpointError(f"its aliases: not JSON: {error}") from None
     if not isinstance(aliases, dict) or not all(isinstance(name, str) for name in aliases.values()):
         raise CheckpointError("its aliases: expected names by name")
     for name, target in aliases.items():
         if target not in tensors or name in tensors:
-            raise CheckpointError(f"its aliases: {name!r:.80} is not another name of a tensor, received {target!r:.80}")
+            raise CheckpointError(
+                f"its aliases: {brief(name)} is not another name of a tensor, received {brief(target)}"
+            )
     return aliases
 
 

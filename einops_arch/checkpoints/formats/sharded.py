@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from einops_arch._text import brief
+from einops_arch.checkpoints.disk.bounded_json import exists, read_json, write_json
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.formats.safetensors_file import ALIASES, SafetensorsReader, aliases_of, write_tensors
 from einops_arch.checkpoints.formats.torch_file import TorchReader
-from einops_arch.checkpoints.metadata import read_json, write_json
 from einops_arch.checkpoints.reader import Reader, Span
 from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError
@@ -42,11 +43,11 @@ class ShardedReader(Reader):
                 self._shards[file] = _open(index.parent, file)
                 self.paths.append(index.parent / file)
             self._of = {name: self._shards[file] for name, file in where.items()}
-            lost = [name for name, shard in self._of.items() if name not in {*shard.tensors, *shard.aliases}]
+            lost = [name for name, shard in self._of.items() if name not in shard.tensors and name not in shard.aliases]
             more = [name for shard in self._shards.values() for name in shard.names() if name not in where]
             if lost or more:
                 problem = (
-                    f"{lost[0]!r:.80} is not in {where[lost[0]]}" if lost else f"{more[0]!r:.80} is not in the index"
+                    f"{brief(lost[0])} is not in {where[lost[0]]}" if lost else f"{brief(more[0])} is not in the index"
                 )
                 raise CheckpointError(f"{index}: the index and the shards do not agree: {problem}")
             if sum(len(shard.names()) for shard in self._shards.values()) != len(where):
@@ -58,6 +59,11 @@ class ShardedReader(Reader):
             self.tensors = {name: shard.tensors[name] for shard in shards for name in shard.tensors}
             inside = {name: target for shard in shards for name, target in shard.aliases.items()}
             self.aliases = {**inside, **aliases_of(self.facts, self.tensors)}
+            self.left_out = {
+                f"{file}: {name}": reason
+                for file, shard in self._shards.items()
+                for name, reason in shard.left_out.items()
+            }
         except BaseException:
             self.close()
             raise
@@ -87,15 +93,15 @@ class HubReader(Reader):
     """
 
     def __init__(self, folder: Path) -> None:
-        found = next((folder / name for name in FILES if (folder / name).is_file()), None)
+        found = next((folder / name for name in FILES if exists(folder / name)), None)
         if found is None:
             raise CheckpointError(f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}")
         self._inner = ShardedReader(found) if found.suffix == ".json" else _open(folder, found.name)
         self.paths = self._inner.paths
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
-        self.facts = dict(self._inner.facts)
+        self.facts, self.left_out = dict(self._inner.facts), self._inner.left_out
         try:
-            config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+            config = read_json(folder / CONFIG) if exists(folder / CONFIG) else {}
         except CheckpointError:
             self.close()
             raise
@@ -166,8 +172,8 @@ def _split(source: Reader, most: int | None) -> list[list[str]]:
 
 def _open(folder: Path, file: str) -> Reader:
     if Path(file).name != file or file in {"", ".", ".."} or "\\" in file or "\0" in file:
-        raise CheckpointError(f"{folder}: the index names {file!r:.80}, which is not in its folder")
+        raise CheckpointError(f"{folder}: the index names {brief(file)}, which is not in its folder")
     kinds: dict[str, Callable[[Path], Reader]] = {".safetensors": SafetensorsReader, ".bin": TorchReader}
     if Path(file).suffix not in kinds:
-        raise CheckpointError(f"{folder}: expected shards that end with .safetensors or .bin, received {file!r:.80}")
+        raise CheckpointError(f"{folder}: expected shards that end with .safetensors or .bin, received {brief(file)}")
     return kinds[Path(file).suffix](folder / file)

@@ -53,6 +53,7 @@ def inspect_file(path: Path, *, values: bool, as_json: bool) -> None:
                 for name, info in reader.tensors.items()
             ],
             "aliases": reader.aliases,
+            "left_out": dict(reader.left_out),
             "parameters": sum(info.size for info in reader.tensors.values()),
             "bytes": total,
             "fits": fitting(reader),
@@ -122,6 +123,7 @@ def _print(found: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
     page.print(table)
     lines = [f"{name}: {value}" for name, value in found["facts"].items()]
     lines += [f"{name}: tied to {target}" for name, target in found["aliases"].items()]
+    lines += [f"{name}: left out: {reason}" for name, reason in found["left_out"].items()]
     bad = sum(map(sum, counts.values()))
     lines.append(f"{len(found['tensors'])} tensors, {found['parameters']:,} numbers, {byte_count(found['bytes'])}")
     lines += [f"{bad:,} numbers are not finite"] if counts else []

@@ -165,6 +165,7 @@ def _facts(source: Path, destination: Path, port: Port) -> dict[str, Any]:
         "tensors_read": len(port.source.names()),
         "tensors_written": len(port.result.names()),
         "bytes": port.nbytes,
+        "left_out": dict(port.left_out),
     }
 
 

@@ -1,0 +1,51 @@
+"""Text of unknown origin, made safe for a terminal, a log and the message of an error."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+__all__ = ["brief", "printable"]
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that are obeyed and not drawn: controls, bidirectional and other formats, surrogates, breaks."""
+_LARGE = 1 << 64
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    r"""The text with every control, bidirectional and format character written as its escape.
+
+    Args:
+        text: from a file, a model or a message.
+        keep: characters that stay; `""` for a name in one line.
+
+    >>> print(printable("a\x1b[2Jb\u202ec"))
+    a\x1b[2Jb\u202ec
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        if character not in keep and unicodedata.category(character) in _HIDDEN
+        else character
+        for character in text
+    )
+
+
+def brief(value: Any, most: int = 60) -> str:
+    """A value that was read from a file, in a few characters: what is neither text nor a number is named by its type.
+
+    It takes the same time whatever the value is: a tuple of tuples can be small and endless to print.
+
+    >>> brief("weight"), brief(3), brief(None), brief((1, 2)), brief({})
+    ("'weight'", '3', 'None', 'a tuple of 2', 'a dict of 0')
+    """
+    if value is None or type(value) in {bool, float}:
+        return repr(value)
+    if type(value) is int:
+        return str(value) if -_LARGE < value < _LARGE else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, str):
+        return printable(repr(value[:most]), "") + ("..." if len(value) > most else "")
+    if type(value) in {bytes, tuple, list, dict, set, frozenset}:
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,61 @@
+"""What reading a checkpoint may cost: every bound of the readers stands here, and tests hold each of them.
+
+Work and memory are bounded by the bytes of the input, whatever these bytes say.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "JSON_BYTES",
+    "JSON_CONTAINERS",
+    "JSON_DEPTH",
+    "JSON_DIGITS",
+    "JSON_VALUES",
+    "KEY_BITS",
+    "NAME_LENGTH",
+    "PICKLE_BYTES",
+    "PICKLE_DEPTH",
+    "PICKLE_STEPS",
+    "PICKLE_WORK",
+    "PICKLE_WORK_FREE",
+    "SAFETENSORS_ENTRY",
+    "SAFETENSORS_HEADER",
+    "TENSOR_BYTES",
+    "TENSOR_BYTES_FREE",
+]
+
+JSON_BYTES = 64 << 20
+"""Bytes of a JSON file: an index of 700,000 tensors."""
+JSON_VALUES = 2_000_000
+"""Commas and colons in a JSON text, each of which begins one value."""
+JSON_CONTAINERS = 500_000
+"""Lists and objects in a JSON text, the costliest of its values."""
+JSON_DEPTH = 64
+"""Lists and objects inside each other."""
+JSON_DIGITS = 40
+"""Digits of an integer in JSON; offsets and sizes have 20 at most."""
+
+SAFETENSORS_HEADER = 100_000_000
+"""Bytes of the header of a safetensors file, as in the library of that name."""
+SAFETENSORS_ENTRY = 4096
+"""Characters that say one tensor: 64 axes of 20 digits are 1,344."""
+
+PICKLE_BYTES = 64 << 20
+"""Bytes of a pickle, without the storages of its tensors."""
+PICKLE_STEPS = 6_000_000
+"""Opcodes of a pickle; a tensor takes about 30."""
+PICKLE_WORK = 32
+"""Bytes that are made in memory, hashed or copied for each byte of a pickle, as `_Machine.spend` counts them."""
+PICKLE_WORK_FREE = 1 << 20
+"""Bytes of work that every pickle may cost, however small it is."""
+PICKLE_DEPTH = 64
+"""Containers inside each other that are looked at."""
+KEY_BITS = 128
+"""Bits of an integer in a pickle: storages have sizes of 63, PyTorch's mark has 80."""
+NAME_LENGTH = 4096
+"""Characters of a name that is a key, of a module or of a class."""
+
+TENSOR_BYTES = 2
+"""Bytes of tensors for each byte of a `.pt` file: PyTorch keeps one number of a tensor that repeats it."""
+TENSOR_BYTES_FREE = 64 << 20
+"""Bytes that tensors may have beyond that."""
