@@ -94,6 +94,7 @@ def test_the_summary(weights, tmp_path):
         "tensors_read": 8,
         "tensors_written": 8,
         "bytes": size,
+        "left_out": {},
         "remarks": [],
     }
 
