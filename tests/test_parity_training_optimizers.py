@@ -264,3 +264,143 @@ def test_a_schedule_that_only_knows_its_next_step_goes_to_its_position(kind):
     transfer_optimizer(model, optimizer, other, target, source_schedule=schedule, target_schedule=at)
     assert target.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] != 0.1
     assert at.last_epoch == 5
+
+
+def _adam(**settings):
+    return lambda model: torch.optim.Adam(model.parameters(), **({"lr": 1e-3} | settings))
+
+
+def _sgd(**settings):
+    return lambda model: torch.optim.SGD(model.parameters(), **({"lr": 0.1, "momentum": 0.9} | settings))
+
+
+def _rmsprop(**settings):
+    return lambda model: torch.optim.RMSprop(model.parameters(), **({"lr": 1e-3} | settings))
+
+
+SETTINGS = {
+    # What PyTorch has, what optax has, and what of both is said.
+    "RAdam": (_adam(), optax.radam(1e-3), ["algorithm", "RAdam", "Adam"]),
+    "RAdam, early": (_adam(), optax.radam(1e-3, threshold=20.0), ["algorithm", "Adam"]),
+    "Adamax": (_adam(), optax.adamax(1e-3), ["algorithm", "Adamax", "Adam"]),
+    "NAdam": (_adam(), optax.nadam(1e-3), ["algorithm", "NAdam", "Adam"]),
+    "NAdam with eps": (_adam(eps=1e-6), optax.nadam(1e-3, b1=0.8, eps=1e-6), ["algorithm", "NAdam", "Adam"]),
+    "Yogi": (_adam(), optax.yogi(1e-3), ["algorithm", "Yogi", "Adam"]),
+    "LAMB": (_adam(), optax.lamb(1e-3), ["algorithm", "LAMB", "Adam"]),
+    "eps in the root of Adam": (_adam(), optax.adam(1e-3, eps_root=1e-6), ["algorithm", "eps_root=1e-06", "Adam"]),
+    "eps in the root of RMSprop": (_rmsprop(), optax.rmsprop(1e-3, decay=0.99), ["eps=1e-08 in the root", "RMSprop"]),
+    "Nesterov": (_sgd(), optax.sgd(0.1, momentum=0.9, nesterov=True), ["nesterov", "True", "False"]),
+    "momentum": (_sgd(), optax.sgd(0.1, momentum=0.8), ["momentum", "0.8", "0.9"]),
+    "lr": (_adam(), optax.adam(2e-3), ["lr", "0.002", "0.001"]),
+    "lr that is injected": (_adam(), optax.inject_hyperparams(optax.adam)(2e-3), ["lr", "0.002", "0.001"]),
+    "beta1": (_adam(), optax.adam(1e-3, b1=0.8), ["beta1", "0.8", "0.9"]),
+    "beta2": (_adam(), optax.adam(1e-3, b2=0.99), ["beta2", "0.99", "0.999"]),
+    "eps": (_adam(), optax.adam(1e-3, eps=1e-7), ["eps", "1e-07", "1e-08"]),
+    "alpha": (_rmsprop(), optax.rmsprop(1e-3, decay=0.9, eps_in_sqrt=False), ["alpha", "0.9", "0.99"]),
+    "decay": (_adam(), optax.adamw(1e-3), ["weight_decay of the parameter", "0.0001", "0"]),
+    "decay of SGD": (
+        _sgd(weight_decay=0.1),
+        optax.sgd(0.1, momentum=0.9),
+        ["weight_decay of the gradient", "0", "0.1"],
+    ),
+    "decay of every parameter": (
+        lambda model: optimizers.AdamW(lr=1e-3, decay=optimizers.matrices).torch(model),
+        optax.adamw(1e-3, weight_decay=1e-2),
+        ["weight_decay of the parameter", "0.01", "(0.bias)"],
+    ),
+    "two learning rates": (
+        lambda model: torch.optim.SGD(
+            [{"params": [model[0].weight]}, {"params": [model[0].bias], "lr": 0.01}], lr=0.1, momentum=0.9
+        ),
+        optax.sgd(0.1, momentum=0.9),
+        ["lr", "0.1", "0.01", "(0.bias)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_settings_that_differ_are_said_in_both_directions(case):
+    make, transformation, words = SETTINGS[case]
+    model, twin = _pair()
+    optimizer = make(model)
+    _steps(model, optimizer, None, 7)
+    theirs = nnx.Optimizer(twin, transformation, wrt=nnx.Param)
+    before = jax.tree.map(np.asarray, nnx.state(theirs))
+    (problem,) = _refused(model, optimizer, twin, theirs)
+    assert all(word in problem for word in [*words, "allow_settings=True"]), problem
+    assert jax.tree.all(jax.tree.map(np.array_equal, before, jax.tree.map(np.asarray, nnx.state(theirs))))
+    transfer_optimizer(model, optimizer, twin, theirs, allow_settings=True)
+    (problem,) = _refused(twin, theirs, model, make(model))
+    assert all(word in problem for word in words), problem
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS, ids=_name)
+def test_the_settings_of_one_description_are_the_same(description):
+    """And of the same in float32, whose state is read in float64."""
+    for double in (True, False):
+        model, twin = _pair(double=double)
+        if not double:
+            with jax.enable_x64(new_val=False):
+                twin = nnx.clone(twin)
+        optimizer = description.torch(model)
+        schedule = description.torch_schedule(optimizer)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        transfer_optimizer(model, optimizer, twin, description.flax(twin), source_schedule=schedule)
+
+
+def test_a_schedule_that_differs_later_is_said():
+    model, twin = _pair()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=9, gamma=0.5)
+    _steps(model, optimizer, schedule, 3)
+    constant = nnx.Optimizer(twin, optax.adam(optax.constant_schedule(0.1)), wrt=nnx.Param)
+    (problem,) = _refused(model, optimizer, twin, constant, source_schedule=schedule)
+    assert problem.startswith("lr at step 13: expected 0.1, as the target has, received 0.05 from the source")
+    stairs = nnx.Optimizer(twin, optax.adam(optax.exponential_decay(0.1, 9, 0.5, staircase=True)), wrt=nnx.Param)
+    transfer_optimizer(model, optimizer, twin, stairs, source_schedule=schedule)
+    assert (schedule.last_epoch, optimizer.param_groups[0]["lr"]) == (3, 0.1)
+
+
+def test_a_frozen_parameter_that_the_other_would_train_is_said():
+    model, twin = _pair()
+    optimizer = torch.optim.Adam(model.parameters())
+    _steps(model, optimizer, None, 3)
+    model[0].weight.requires_grad_(requires_grad=False)
+    theirs = nnx.Optimizer(twin, optax.adam(1e-3), wrt=nnx.Param)
+    (problem,) = _refused(model, optimizer, twin, theirs)
+    assert problem.startswith("parameters: expected trained, as the target has, received frozen from the source (0.we")
+    parts = {"train": optax.adam(1e-3), "freeze": optax.set_to_zero()}
+
+    def labels(tree):
+        return jax.tree_util.tree_map_with_path(lambda path, _: "freeze" if "kernel" in str(path) else "train", tree)
+
+    frozen = nnx.Optimizer(twin, optax.multi_transform(parts, labels), wrt=nnx.Param)
+    transfer_optimizer(model, optimizer, twin, frozen)
+    transfer_optimizer(twin, frozen, model, optimizer)
+    model[0].weight.requires_grad_()
+    assert _refused(model, optimizer, twin, frozen) == ["0.weight: not trained in the target"]
+
+
+def test_of_a_bare_state_the_injected_settings_are_compared():
+    model, twin = _pair()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    _steps(model, optimizer, None, 3)
+    parameters = nnx.state(twin, nnx.Param)
+    (problem,) = _refused(model, optimizer, twin, optax.inject_hyperparams(optax.adam)(2e-3).init(parameters))
+    assert problem.startswith("lr: expected 0.002, as the target has, received 0.001 from the source")
+    transfer_optimizer(model, optimizer, twin, optax.inject_hyperparams(optax.adam)(1e-3).init(parameters))
+
+
+def test_the_position_of_an_injected_schedule_is_carried():
+    model, twin = _pair()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    _steps(model, optimizer, schedule, 4)
+    transformation = optax.inject_hyperparams(optax.adam)(lambda step: 0.1 / (1.0 + step))
+    theirs = nnx.Optimizer(twin, transformation, wrt=nnx.Param)
+    transfer_optimizer(model, optimizer, twin, theirs, source_schedule=schedule)
+    _flax_steps(twin, theirs, 1)
+    assert float(theirs.opt_state.hyperparams["learning_rate"][...]) == pytest.approx(0.1 / 5, rel=1e-6)

@@ -13,7 +13,7 @@ from einops_arch.layouts.arrays import to_numpy
 from einops_arch.layouts.plan import ConstantStep, Leaf, State, Step, SumStep
 from einops_arch.port.optimizer.state import Moments, OptimizerState
 
-__all__ = ["expected_by_flax", "map_leaves", "read_flax", "trained_steps", "write_flax"]
+__all__ = ["expected_by_flax", "map_leaves", "map_state", "read_flax", "trained_steps", "write_flax"]
 
 _Path: TypeAlias = tuple[str, ...]
 _Slot: TypeAlias = Callable[[str, _Path, Any], Any]
@@ -28,9 +28,10 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
     "ScaleByScheduleState": {"count": "schedule"},
     "InjectHyperparamsState": {"count": "schedule"},
     "InjectStatefulHyperparamsState": {"count": "schedule"},
+    "WrappedScheduleState": {"count": "schedule"},
 }
 # Their learning rates are settings, not a memory of the past.
-_SETTINGS = ("hyperparams", "hyperparams_states")
+_SETTINGS = ("hyperparams",)
 
 
 def read_flax(model: Any, optimizer: Any) -> OptimizerState:
@@ -67,7 +68,7 @@ def write_flax(model: Any, optimizer: Any, state: OptimizerState) -> Any:
         return leaf if number is None else _put(leaf, np.asarray(number))
 
     tree = _tree(optimizer)
-    filled = _map(tree, fill)
+    filled = map_state(tree, fill)
     if tree is optimizer:
         return filled
     if state.steps is not None:
@@ -87,7 +88,7 @@ def _read(model: Any, optimizer: Any, take: Callable[[Any], np.ndarray[Any, Any]
             found.setdefault(kind, {})[path] = take(_value(leaf))
         return leaf
 
-    _map(_tree(optimizer), note, problems)
+    map_state(_tree(optimizer), note, problems)
     for kind, values in counts.items():
         if len(values) > 1:
             problems.append(f"{kind}: expected one count, received {sorted(values)}")
@@ -166,7 +167,7 @@ def _tree(optimizer: Any) -> Any:
     return optimizer.opt_state if hasattr(optimizer, "opt_state") else optimizer
 
 
-def _map(node: Any, slot: _Slot, problems: list[str] | None = None, where: str = "") -> Any:
+def map_state(node: Any, slot: _Slot, problems: list[str] | None = None, where: str = "") -> Any:
     """The tree of an optax state with every number given to `slot`; variables are changed in place."""
     problems = [] if problems is None else problems
     kind_of_node: Any = type(node)
@@ -178,16 +179,18 @@ def _map(node: Any, slot: _Slot, problems: list[str] | None = None, where: str =
         changed = {}
         for field, value in zip(node._fields, node, strict=True):
             kind = _FIELDS.get(name, {}).get(field)
-            if kind is not None:
+            if field == "count" and not getattr(node, "hyperparams_states", True):
+                changed[field] = value  # the hyperparameters are numbers, and nothing depends on the count
+            elif kind is not None:
                 changed[field] = map_leaves(value, partial(slot, kind))
             elif field not in _SETTINGS:
-                changed[field] = _map(value, slot, problems, field)
+                changed[field] = map_state(value, slot, problems, field)
         return node._replace(**changed)
     if isinstance(node, tuple | list):
         _check_chain(node, problems)
-        return kind_of_node(_map(one, slot, problems) for one in node)
+        return kind_of_node(map_state(one, slot, problems) for one in node)
     if isinstance(node, Mapping):
-        return kind_of_node({key: _map(one, slot, problems) for key, one in node.items()})
+        return kind_of_node({key: map_state(one, slot, problems) for key, one in node.items()})
     if hasattr(node, "shape"):
         problems.append(f"{where or 'state'}: an array that no known state of optax holds")
     return node

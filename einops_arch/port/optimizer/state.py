@@ -23,14 +23,16 @@ TORCH_BUFFERS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass
 class OptimizerState:
-    """What an optimiser has learned of the past.
+    """What an optimizer keeps of the steps it has taken.
 
     Args:
         family: `"SGD"`, `"Adam"` or `"RMSprop"`.
         moments: by kind (`"momentum"`, `"mean"`, `"square"`) and by PyTorch's name of the parameter.
-        names: the parameters that the optimiser changes, by PyTorch's names; some may have no moments yet.
+        names: the parameters that the optimizer changes, by PyTorch's names; some may have no moments yet.
         steps: how many steps it has taken; None where it does not count them.
         schedule: the position of the learning rate's schedule; None without a schedule.
+        problems: what cannot be carried.
+        frozen: the names among them that want no gradient.
     """
 
     family: str
@@ -39,6 +41,7 @@ class OptimizerState:
     steps: int | None = None
     schedule: int | None = None
     problems: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
 
     @property
     def kinds(self) -> str:

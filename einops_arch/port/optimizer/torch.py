@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from einops_arch.layouts.arrays import to_numpy, to_tensor
+from einops_arch.port.optimizer.settings import OFFSETS, Settings
 from einops_arch.port.optimizer.state import TORCH_BUFFERS, OptimizerState
 
-__all__ = ["expected_by_torch", "read_torch", "write_torch"]
+__all__ = ["expected_by_torch", "read_torch", "torch_settings", "write_torch"]
 
 
 def read_torch(model: Any, optimizer: Any, schedule: Any = None) -> OptimizerState:
@@ -89,13 +91,74 @@ def write_torch(model: Any, optimizer: Any, state: OptimizerState, schedule: Any
                 schedule.step()
 
 
-def _described(model: Any, optimizer: Any) -> OptimizerState:
+def torch_settings(model: Any, optimizer: Any, schedule: Any, position: int | None) -> dict[str, Settings]:
+    """How an optimizer of `torch.optim` changes each parameter.
+
+    Args:
+        model: the model whose parameters it changes.
+        optimizer: `SGD`, `Adam`, `AdamW` or `RMSprop`.
+        schedule: the scheduler of its learning rate.
+        position: where the schedule will stand.
+    """
+    import torch
+
+    family = _family(optimizer)
+    rates = list(zip(*_rates(optimizer, schedule, position), strict=True))
+    found = {}
+    names: dict[int, list[str]] = {}
+    for name, parameter in _named(model).items():
+        names.setdefault(id(parameter), []).append(name)
+    for group, of_group in zip(optimizer.param_groups, rates, strict=True):
+        decay = float(group["weight_decay"])
+        decoupled = isinstance(optimizer, torch.optim.AdamW) or bool(group.get("decoupled_weight_decay"))
+        values: dict[str, Any] = {
+            "weight_decay of the gradient": 0.0 if decoupled else decay,
+            "weight_decay of the parameter": decay if decoupled else 0.0,
+        }
+        if family == "Adam":
+            values |= {"beta1": float(group["betas"][0]), "beta2": float(group["betas"][1]), "eps": group["eps"]}
+        elif family == "RMSprop":
+            values |= {"alpha": group["alpha"], "eps": group["eps"], "momentum": group["momentum"]}
+        else:
+            values |= {"momentum": group["momentum"], "nesterov": bool(group["nesterov"])}
+        for parameter in group["params"]:
+            for name in names.get(id(parameter), []):
+                found[name] = Settings(family, bool(parameter.requires_grad), of_group, values)
+    return found
+
+
+def _rates(optimizer: Any, schedule: Any, position: int | None) -> Iterator[list[float]]:
+    """The learning rates of all groups after each of `OFFSETS`, as far as a copy of the schedule can tell."""
+    if schedule is None:
+        for _ in OFFSETS:
+            yield [float(group["lr"]) for group in optimizer.param_groups]
+        return
+    # The parameters and what is kept of them are not copied.
+    memo: dict[int, Any] = {id(one): one for group in optimizer.param_groups for one in group["params"]}
+    later = copy.deepcopy(schedule, memo | {id(optimizer.state): {}})
+    start = int(later.last_epoch) if position is None else position
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for offset in OFFSETS:
+            try:
+                while later.last_epoch < start + offset:
+                    later.step()
+            except TypeError:  # this one wants to know how well the training goes
+                return
+            yield [float(group["lr"]) for group in later.optimizer.param_groups]
+
+
+def _family(optimizer: Any) -> str:
     import torch
 
     families = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "RMSprop": torch.optim.RMSprop}
     # AdamW does not inherit from Adam in every version of PyTorch.
     kinds = {**{kind: name for name, kind in families.items()}, torch.optim.AdamW: "Adam"}
-    family = next((name for kind, name in kinds.items() if isinstance(optimizer, kind)), "")
+    return next((name for kind, name in kinds.items() if isinstance(optimizer, kind)), "")
+
+
+def _described(model: Any, optimizer: Any) -> OptimizerState:
+    family = _family(optimizer)
     if not family:
         name = type(optimizer).__name__
         problem = f"optimizer: expected SGD, Adam, AdamW or RMSprop of torch.optim, received {name}"
@@ -112,6 +175,7 @@ def _described(model: Any, optimizer: Any) -> OptimizerState:
         for m, parameter in enumerate(group["params"]):
             if id(parameter) in owners:
                 state.names += owners[id(parameter)]
+                state.frozen += owners[id(parameter)] if not parameter.requires_grad else []
             else:
                 shape = tuple(parameter.shape)
                 state.problems.append(f"group {n}, parameter {m} of shape {shape}: not a parameter of the model")

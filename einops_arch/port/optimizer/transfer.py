@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.port.optimizer.settings import Settings, setting_problems
 from einops_arch.port.optimizer.state import OptimizerState
 
 __all__ = ["transfer_optimizer"]
@@ -21,13 +23,16 @@ def transfer_optimizer(
     *,
     source_schedule: Any = None,
     target_schedule: Any = None,
+    allow_settings: bool = False,
 ) -> Any:
     """Carry momentum buffers, Adam's moments, the count of steps and the schedule's position to another optimiser.
 
     Moments lie as their parameters do, so the layout rules of the model carry them; weights and batch statistics are
-    carried by `transfer`. Settings, such as the learning rate, are not: a transformation of optax cannot be asked for
-    its own. `einops_arch.port.optimizer.specs` makes both optimisers from one description. All problems are reported
-    together before anything is written.
+    carried by `transfer`. Settings, such as the learning rate, are not, but they are compared: PyTorch's as they stand
+    in its groups, those of an `nnx.Optimizer` as a step on small arrays shows them (of a bare state of optax, what
+    `optax.inject_hyperparams` keeps in it). Clipping of gradients cannot be seen in PyTorch, and is not compared.
+    `einops_arch.port.optimizer.specs` makes both optimizers from one description. All problems are reported together
+    before anything is written.
 
     Args:
         source_model: a `torch.nn.Module` or an `nnx.Module`.
@@ -37,12 +42,15 @@ def transfer_optimizer(
         target_optimizer: its optimiser, as for the source; changed in place, but for a bare state of optax.
         source_schedule: PyTorch's scheduler of the learning rate; optax has the position in its state.
         target_schedule: the same of the target; it must not stand beyond the source's position.
+        allow_settings: go on where the two have different settings: the algorithm, learning rates, betas, eps, weight
+            decay, momentum, or which parameters are frozen.
 
     Returns:
         The target's optimiser; a new state in the place of a bare state of optax.
 
     Raises:
-        PortError: the two keep different things, or parameters, shapes or dtypes do not fit; nothing has been changed.
+        PortError: the two keep different things, parameters, shapes or dtypes do not fit, or settings differ; nothing
+            has been changed.
 
     >>> import optax, torch
     >>> from flax import nnx
@@ -76,6 +84,10 @@ def transfer_optimizer(
     problems = _problems(state, expected, into_torch=into_torch)
     if not problems:
         problems = _tied(state, source_model, target_model)
+    if not problems and not allow_settings:
+        source = _settings(source_model, source_optimizer, source_schedule, state, state)
+        target = _settings(target_model, target_optimizer, target_schedule, expected, state)
+        problems = setting_problems(source, target, state)
     if problems:
         count = f"{len(problems)} problem" + "s" * (len(problems) != 1)
         head = f"transfer_optimizer into {type(target_model).__name__}: {count}, nothing was changed"
@@ -88,14 +100,34 @@ def transfer_optimizer(
     return write_flax(target_model, target_optimizer, state)
 
 
+def _settings(
+    model: Any, optimizer: Any, schedule: Any, own: OptimizerState, state: OptimizerState
+) -> dict[str, Settings]:
+    """How an optimizer will change each parameter once it has the state, by PyTorch's names."""
+    from einops_arch.port.optimizer.measured import flax_settings
+    from einops_arch.port.optimizer.torch import torch_settings
+    from einops_arch.port.transfer import framework_of
+
+    position = state.schedule if state.schedule is not None else state.steps
+    if framework_of(model) == "torch":
+        return torch_settings(model, optimizer, schedule, position)
+    at = position if own.schedule is not None else None
+    return flax_settings(model, optimizer, dataclasses.replace(own, steps=state.steps, schedule=at))
+
+
 def _problems(state: OptimizerState, expected: OptimizerState, *, into_torch: bool) -> list[str]:
     problems = [f"source, {one}" for one in state.problems] + [f"target, {one}" for one in expected.problems]
     if problems:
         return problems
     if (state.family, set(state.moments)) != (expected.family, set(expected.moments)):
         return [f"optimizer: expected {expected.kinds}, as the target has, received {state.kinds}"]
-    problems = [f"{name}: not trained in the target" for name in state.names if name not in expected.names]
-    problems += [f"{name}: not trained in the source" for name in expected.names if name not in state.names]
+    # A frozen parameter may be left out on the other side, which says the same.
+    lost, new = (
+        set(state.names) - {*expected.names, *state.frozen},
+        set(expected.names) - {*state.names, *expected.frozen},
+    )
+    problems = [f"{name}: not trained in the target" for name in state.names if name in lost]
+    problems += [f"{name}: not trained in the source" for name in expected.names if name in new]
     for kind, arrays in expected.moments.items():
         for name, spec in arrays.items():
             if name in state.moments[kind]:
