@@ -6,6 +6,8 @@ Work and memory are bounded by the bytes of the input, whatever these bytes say.
 from __future__ import annotations
 
 __all__ = [
+    "DCP_COMPARISONS",
+    "FILE_NAME",
     "JSON_BYTES",
     "JSON_CONTAINERS",
     "JSON_DEPTH",
@@ -13,6 +15,7 @@ __all__ = [
     "JSON_VALUES",
     "KEY_BITS",
     "NAME_LENGTH",
+    "ORBAX_EXPANSION",
     "PICKLE_BYTES",
     "PICKLE_DEPTH",
     "PICKLE_STEPS",
@@ -59,3 +62,10 @@ TENSOR_BYTES = 2
 """Bytes of tensors for each byte of a `.pt` file: PyTorch keeps one number of a tensor that repeats it."""
 TENSOR_BYTES_FREE = 64 << 20
 """Bytes that tensors may have beyond that."""
+
+FILE_NAME = 255
+"""Characters of the name of a file in a folder."""
+DCP_COMPARISONS = 1 << 30
+"""Numbers compared to see whether pieces overlap: of any real mesh a million at most, of the worst a few seconds."""
+ORBAX_EXPANSION = 1 << 15
+"""Bytes of arrays for each byte of an Orbax folder: what zstd makes of zeros, 64 MiB in 2 kB."""

@@ -15,7 +15,7 @@ from einops_arch._frameworks import require
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.arrays import Bits
 
-__all__ = ["DTYPES", "FLOATS", "Bits", "TensorInfo", "carrier", "info_of", "numpy_dtype"]
+__all__ = ["DTYPES", "FLOATS", "MAX_RANK", "Bits", "TensorInfo", "carrier", "info_of", "numpy_dtype"]
 
 FLOATS = {
     "float64": 8,
@@ -39,7 +39,8 @@ DTYPES = {
 """Bytes of one element by the name of the dtype, which is the same in numpy, ml_dtypes, torch and jax."""
 
 _LARGEST = 2**63 - 1
-_MAX_RANK = 64  # numpy's
+MAX_RANK = 64
+"""numpy's."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class TensorInfo:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise CheckpointError(f"dtype {self.dtype!r:.60} is not supported; known are {', '.join(DTYPES)}")
-        if len(self.shape) > _MAX_RANK:
-            raise CheckpointError(f"expected at most {_MAX_RANK} axes, received {len(self.shape)}")
+        if len(self.shape) > MAX_RANK:
+            raise CheckpointError(f"expected at most {MAX_RANK} axes, received {len(self.shape)}")
         if any(size < 0 for size in self.shape):
             raise CheckpointError(f"expected sizes of at least 0, received shape {_short(self.shape)}")
         # Zeros do not make other sizes harmless: numpy multiplies them without.

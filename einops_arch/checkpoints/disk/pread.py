@@ -11,7 +11,7 @@ import numpy as np
 from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError
 
-__all__ = ["open_file", "read_at", "read_bytes"]
+__all__ = ["open_file", "read_at", "read_bytes", "size_of"]
 
 _MOST = 1 << 30
 """Linux reads at most 2 GiB at a time."""
@@ -45,9 +45,24 @@ def open_file(path: Path) -> tuple[int, int]:
     if not stat.S_ISREG(status.st_mode):
         if file >= 0:
             os.close(file)
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise CheckpointError(f"{path}: cannot be read: not a regular file but {kind}")
+        raise _not_regular(path, status)
     return file, status.st_size
+
+
+def size_of(path: Path) -> int:
+    """The size of a regular file, without opening it.
+
+    Raises:
+        CheckpointError: there is none, or it is something else.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path}: cannot be read: {reason or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _not_regular(path, status)
+    return status.st_size
 
 
 def read_at(file: int, start: int, into: Bits) -> None:
@@ -77,3 +92,8 @@ def read_bytes(file: int, start: int, size: int) -> bytes:
     into = np.empty(size, np.uint8)
     read_at(file, start, into)
     return into.tobytes()
+
+
+def _not_regular(path: Path, status: os.stat_result) -> CheckpointError:
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    return CheckpointError(f"{path}: cannot be read: not a regular file but {kind}")

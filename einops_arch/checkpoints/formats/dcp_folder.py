@@ -9,7 +9,7 @@ import os
 import pickle
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,23 +18,28 @@ from typing import Any
 import numpy as np
 
 from einops_arch._frameworks import require
-from einops_arch.checkpoints.disk.blocks import contiguous
-from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
+from einops_arch._text import brief, printable
+from einops_arch.checkpoints.disk.foreign import foreign_writer
+from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes, size_of
 from einops_arch.checkpoints.disk.read_box import read_box
-from einops_arch.checkpoints.disk.sink import Progress
+from einops_arch.checkpoints.disk.sink import Progress, Sink
 from einops_arch.checkpoints.formats import pickles
 from einops_arch.checkpoints.formats.pickles import Call, Global
 from einops_arch.checkpoints.formats.torch_pickle import View, load_tensors, tensors_of
+from einops_arch.checkpoints.formats.torch_writer import write_tensor
 from einops_arch.checkpoints.formats.torch_zip import Archive
+from einops_arch.checkpoints.limits import DCP_COMPARISONS, FILE_NAME
 from einops_arch.checkpoints.metadata import read_facts, write_facts
-from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier
+from einops_arch.checkpoints.reader import Reader, reading
+from einops_arch.checkpoints.tensors import DTYPES, MAX_RANK, Bits, TensorInfo, carrier
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box, is_whole, sizes_of, slices, whole
 
 __all__ = ["MARK", "DcpReader", "write_dcp"]
 
 MARK = ".metadata"
+_FILE = "__0_0.distcp"
+"""The one file with tensors of a folder that is written here, as PyTorch calls that of its first process."""
 _HOME = "torch.distributed.checkpoint"
 _ALLOWED = (
     f"{_HOME}.metadata.*",
@@ -69,20 +74,13 @@ class DcpReader(Reader):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files: dict[str, tuple[int, int]] = {}
-        file, size = open_file(path / MARK)
-        try:
-            if size > pickles.MAX_PICKLE:
-                raise CheckpointError(f"expected at most {pickles.MAX_PICKLE} bytes, received {size}")
-            loaded = pickles.load(BytesIO(read_bytes(file, 0, size)), _ALLOWED)
-            self.tensors, self._pieces = _parse(loaded)
+        with reading(path / MARK):
+            self.tensors, self._pieces, self.left_out = _parse(_loaded(path / MARK))
             self.facts, self.aliases = read_facts(path, self.tensors, "torch")
+            _check_sizes(path, self.tensors, self._pieces)
             for name, pieces in self._pieces.items():
                 _check_cover(name, self.tensors[name], pieces)
             self._tie()
-        except CheckpointError as error:
-            raise CheckpointError(f"{path / MARK}: {error}") from error
-        finally:
-            os.close(file)
 
     def bits(self, name: str) -> Bits:
         return self.part(name, whole(self.tensors[name].shape))
@@ -99,10 +97,8 @@ class DcpReader(Reader):
                 continue
             inside = tuple((start - at, stop - at) for (start, stop), at in zip(meet, piece.offsets, strict=True))
             target = tuple((start - at, stop - at) for (start, stop), (at, _) in zip(meet, box, strict=True))
-            try:
+            with reading(f"{self.path / piece.file}: {printable(name)}"):
                 array[slices(target)] = self._read(piece, info.dtype, inside)
-            except CheckpointError as error:
-                raise CheckpointError(f"{self.path / piece.file}: {name}: {error}") from error
         return array
 
     def close(self) -> None:
@@ -143,11 +139,13 @@ class DcpReader(Reader):
     def _tie(self) -> None:
         """Names whose pieces are the same parts of the same files are one tensor."""
         first: dict[Any, str] = {}
-        for name in list(self.tensors):
-            same = first.setdefault((self.tensors[name], tuple(self._pieces[name])), name)
-            if same != name and self.tensors[name].size:
-                self.aliases = {**self.aliases, name: same}
-                self.tensors = {one: info for one, info in self.tensors.items() if one != name}
+        tied: dict[str, str] = {}
+        for name, info in self.tensors.items():
+            same = first.setdefault((info, tuple(self._pieces[name])), name)
+            if same != name and info.size:
+                tied[name] = same
+        self.aliases = {**self.aliases, **tied}
+        self.tensors = {name: info for name, info in self.tensors.items() if name not in tied}
 
 
 def write_dcp(path: Path, source: Reader, *, progress: Progress | None = None) -> None:
@@ -159,33 +157,34 @@ def write_dcp(path: Path, source: Reader, *, progress: Progress | None = None) -
     require("torch", extra="torch", by="writing a torch.distributed.checkpoint folder")
     import torch
     import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.storage import WriteResult
 
-    class Planner(dcp.DefaultSavePlanner):
-        """Gives each tensor when it is written, and not before."""
+    class Writer(dcp.FileSystemWriter):
+        """PyTorch's writer but for the tensors, each of which its own keeps until the last one is written."""
 
-        def resolve_data(self, write_item: Any) -> Any:
-            name = write_item.index.fqn
-            info = source.tensors[name]
-            bits = np.array(contiguous(source.bits(name)).reshape(info.shape), copy=None)
-            with warnings.catch_warnings():
-                # It is only read.
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                tensor = torch.from_numpy(bits).view(getattr(torch, info.dtype))
-            if progress is not None:
-                progress(info.nbytes)
-            return tensor
+        def write_data(self, plan: Any, planner: Any) -> Any:
+            results = []
+            with Sink(path / _FILE, progress) as sink:
+                for item in plan.items:
+                    start = sink.position
+                    write_tensor(sink, source, item.index.fqn)
+                    place = _StorageInfo(_FILE, start, sink.position - start)
+                    results.append(WriteResult(item.index, sink.position - start, place))
+            done: Any = torch.futures.Future()
+            done.set_result(results)
+            return done
 
     shapes = {
         name: torch.empty(info.shape, dtype=getattr(torch, info.dtype), device="meta")
         for name, info in source.tensors.items()
     }
-    writer = dcp.FileSystemWriter(path, thread_count=1, single_file_per_rank=True, sync_files=True)
-    planner = Planner(flatten_state_dict=False, flatten_sharded_tensors=False)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), foreign_writer(path.name, _HOME):
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        dcp.save(shapes, storage_writer=writer, planner=planner, no_dist=True)
-    if source.aliases:
-        _add_aliases(path, source.aliases)
+        planner = dcp.DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
+        dcp.save(shapes, storage_writer=Writer(path, sync_files=True), planner=planner, no_dist=True)
+        if source.aliases:
+            _add_aliases(path, source.aliases)
     write_facts(path, source, aliases=False)
 
 
@@ -205,37 +204,83 @@ def _add_aliases(path: Path, aliases: Mapping[str, str]) -> None:
         os.fsync(file.fileno())
 
 
-def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]]]:
+def _loaded(path: Path) -> Any:
+    file, size = open_file(path)
+    try:
+        if size > pickles.MAX_PICKLE:
+            raise CheckpointError(f"expected at most {pickles.MAX_PICKLE} bytes, received {size}")
+        return pickles.load(BytesIO(read_bytes(file, 0, size)), _ALLOWED)
+    finally:
+        os.close(file)
+
+
+def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]], dict[str, str]]:
+    """The tensors, their pieces, and what else the folder holds, with the reason why it is no tensor."""
     facts = _state(loaded, "Metadata")
-    tensors = {}
-    for name, entry in _items(facts.get("state_dict_metadata")):
+    places = _dict(facts.get("storage_data"))
+    tensors: dict[str, TensorInfo] = {}
+    chunks: dict[str, dict[tuple[int, ...], tuple[int, ...]]] = {}
+    left_out: dict[str, str] = {}
+    count = 0
+    for name, entry in _dict(facts.get("state_dict_metadata")).items():
         if not isinstance(name, str):
             raise CheckpointError("expected names")
         if isinstance(entry, Call) and entry.path.endswith(".BytesStorageMetadata"):
+            left_out[name] = "it is no tensor but a pickled object"
             continue
         known = _state(entry, "TensorStorageMetadata")
-        tensors[name] = TensorInfo(_size(known.get("size")), _dtype(known.get("properties")))
+        tensors[name] = TensorInfo(_size(known.get("size")), _dtype(name, known.get("properties")))
+        parts = _list(known.get("chunks"))
+        # One list may be that of many tensors, and each of its chunks has a place in a file of its own.
+        count += len(parts)
+        if count > len(places):
+            raise CheckpointError(f"expected a place for each of {count} or more pieces, received {len(places)}")
+        states = [_state(part, "ChunkStorageMetadata") for part in parts]
+        chunks[name] = {_size(state.get("offsets")): _size(state.get("sizes")) for state in states}
     pieces: dict[str, list[_Piece]] = {name: [] for name in tensors}
-    sizes = {
-        name: {_size(_state(chunk, "ChunkStorageMetadata").get("offsets")): _state(chunk, "ChunkStorageMetadata")
-               for chunk in _list(_state(entry, "TensorStorageMetadata").get("chunks"))}
-        for name, entry in _items(facts.get("state_dict_metadata")) if name in tensors
-    }  # fmt: skip
-    for index, place in _items(facts.get("storage_data")):
+    for index, place in places.items():
         where, what = _state(index, "MetadataIndex"), _state(place, "_StorageInfo")
         name = where.get("fqn")
+        if not isinstance(name, str):
+            raise CheckpointError(f"expected the name of a tensor, received a {type(name).__name__}")
         if name not in tensors:
             continue
         offsets = _size(where.get("offset"))
-        if offsets not in sizes[name]:
+        if offsets not in chunks[name]:
             raise CheckpointError(f"{name:.80}: a piece that its metadata does not know")
+        if what.get("transform_descriptors"):
+            raise CheckpointError(f"{name:.80}: its bytes were transformed when written, which is not supported")
         file, start, size = what.get("relative_path"), what.get("offset"), what.get("length")
-        if not isinstance(file, str) or Path(file).name != file or file in {".", ".."} or "\0" in file:
-            raise CheckpointError(f"{name:.80}: its file {file!r:.80} is not in the folder")
-        if type(start) is not int or type(size) is not int or start < 0 or size < 0:
+        if (
+            not isinstance(file, str)
+            or len(file) > FILE_NAME
+            or Path(file).name != file
+            or "\0" in file
+            or file == ".."
+        ):
+            raise CheckpointError(f"{name:.80}: its file {brief(file)} is not in the folder")
+        if not (_is_number(start) and _is_number(size)):
             raise CheckpointError(f"{name:.80}: expected a place in a file")
-        pieces[name].append(_Piece(offsets, _size(sizes[name][offsets].get("sizes")), file, start, size))
-    return tensors, pieces
+        pieces[name].append(_Piece(offsets, chunks[name][offsets], file, start, size))
+    return tensors, pieces, left_out
+
+
+def _check_sizes(path: Path, tensors: Mapping[str, TensorInfo], pieces: Mapping[str, list[_Piece]]) -> None:
+    """Every piece lies in its file, and has a byte there for each of its own."""
+    files: dict[str, int] = {}
+    for name, parts in pieces.items():
+        for piece in parts:
+            if piece.file not in files:
+                files[piece.file] = size_of(path / piece.file)
+            if piece.start + piece.size > files[piece.file]:
+                short = piece.start + piece.size - files[piece.file]
+                raise CheckpointError(f"{name:.80}: the file {piece.file} ends {short} bytes too early")
+            needed = TensorInfo(piece.sizes, tensors[name].dtype).nbytes
+            if needed > piece.size:
+                raise CheckpointError(
+                    f"{name:.80}: expected {needed} bytes or more for a piece of shape {piece.sizes}, received "
+                    f"{piece.size} in {piece.file}"
+                )
 
 
 def _check_cover(name: str, info: TensorInfo, pieces: list[_Piece]) -> None:
@@ -249,15 +294,30 @@ def _check_cover(name: str, info: TensorInfo, pieces: list[_Piece]) -> None:
         total += TensorInfo(piece.sizes, info.dtype).size
     if total != info.size or not pieces:
         raise CheckpointError(f"{name:.80}: expected pieces of {info.size} elements, received {total}")
-    boxes = sorted({(piece.offsets, piece.sizes) for piece in pieces})
-    if len(boxes) != len(pieces) and info.size:
+    if len({(piece.offsets, piece.sizes) for piece in pieces}) != len(pieces) and info.size:
         raise CheckpointError(f"{name:.80}: a piece is there twice")
-    for one, (at, size) in enumerate(boxes):
-        for other, extent in boxes[one + 1 :]:
-            if rank and other[0] >= at[0] + size[0]:
-                break
-            if all(a < o + e and o < a + s for a, s, o, e in zip(at, size, other, extent, strict=True)):
-                raise CheckpointError(f"{name:.80}: two pieces overlap")
+    if len(pieces) > 1 and rank and _overlap(pieces):
+        raise CheckpointError(f"{name:.80}: two pieces overlap")
+
+
+def _overlap(pieces: list[_Piece]) -> bool:
+    """Whether two boxes share an element; each is compared with those that begin before it ends on the busiest axis."""
+    starts = np.array([piece.offsets for piece in pieces if 0 not in piece.sizes], np.int64)
+    sizes = np.array([piece.sizes for piece in pieces if 0 not in piece.sizes], np.int64)
+    if len(starts) < 2:
+        return False
+    axis = max(range(starts.shape[1]), key=lambda one: len(np.unique(starts[:, one])))
+    order = np.argsort(starts[:, axis], kind="stable")
+    starts, ends = starts[order], (starts + sizes)[order]
+    last = np.searchsorted(starts[:, axis], ends[:, axis], side="left")
+    work = int((last - np.arange(len(last)) - 1).sum()) * starts.shape[1]
+    if work > DCP_COMPARISONS:
+        raise CheckpointError(f"{len(pieces)} pieces in disorder take more than {DCP_COMPARISONS} comparisons")
+    for number, stop in enumerate(last):
+        later = slice(number + 1, stop)
+        if np.any(np.all((starts[later] < ends[number]) & (ends[later] > starts[number]), axis=1)):
+            return True
+    return False
 
 
 def _state(value: Any, kind: str) -> Mapping[str, Any]:
@@ -266,10 +326,10 @@ def _state(value: Any, kind: str) -> Mapping[str, Any]:
     return value.state
 
 
-def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+def _dict(value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
         raise CheckpointError("expected a dictionary")
-    return iter(value.items())
+    return value
 
 
 def _list(value: Any) -> list[Any]:
@@ -280,13 +340,32 @@ def _list(value: Any) -> list[Any]:
 
 def _size(value: Any) -> tuple[int, ...]:
     size = value.args[0] if isinstance(value, Call) and value.path == "torch.Size" and value.args else None
-    if not isinstance(size, tuple | list) or not all(type(one) is int and one >= 0 for one in size):
+    # Its length before its numbers: many entries may share one that is long.
+    if not isinstance(size, tuple | list) or len(size) > MAX_RANK or not all(map(_is_number, size)):
         raise CheckpointError("expected a size")
     return tuple(size)
 
 
-def _dtype(value: Any) -> str:
-    first = value.state[0] if isinstance(value, Call) and isinstance(value.state, tuple) and value.state else None
-    if not isinstance(first, Global):
+def _is_file_name(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and len(value) <= FILE_NAME
+        and Path(value).name == value
+        and "\0" not in value
+        and value != ".."
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """A number of elements or bytes, as systems have them."""
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _dtype(name: str, value: Any) -> str:
+    state = value.state if isinstance(value, Call) and isinstance(value.state, tuple) else ()
+    if not state or not isinstance(state[0], Global):
         raise CheckpointError("expected a dtype")
-    return first.path.removeprefix("torch.")
+    layout = state[1] if len(state) > 1 else None
+    if isinstance(layout, Call) and layout.args[:1] != ("torch.strided",):
+        raise CheckpointError(f"{name:.80}: expected a dense tensor; sparse ones are not supported")
+    return state[0].path.removeprefix("torch.")

@@ -7,17 +7,24 @@ are kept one after the other.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from einops_arch._frameworks import require
+from einops_arch._text import brief, printable
+from einops_arch.checkpoints.disk.bounded_json import exists, parse_json, read_json
+from einops_arch.checkpoints.disk.foreign import foreign_writer
 from einops_arch.checkpoints.disk.sink import Progress
-from einops_arch.checkpoints.metadata import FACTS, read_facts, read_json, write_facts
-from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, numpy_dtype
+from einops_arch.checkpoints.limits import ORBAX_EXPANSION
+from einops_arch.checkpoints.metadata import FACTS, read_facts, write_facts
+from einops_arch.checkpoints.reader import Reader, reading
+from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box, slices
 
@@ -54,23 +61,25 @@ class OrbaxReader(Reader):
         self._context = tensorstore.Context(limits)
         if not (path / MARK).is_file():
             raise CheckpointError(f"{path}: expected an Orbax checkpoint, but the folder has no {MARK}")
-        metadata = read_json(path / "_METADATA")
-        stores = {}
-        try:
-            specs = dict(_specs(self.path, metadata))
+        with reading(f"{path}: not a whole Orbax checkpoint"):
+            room = _bytes_of(path)
+            metadata = read_json(path / "_METADATA")
+            specs = dict(_specs(self.path, metadata, own=exists(path / FACTS)))
             opening = {name: tensorstore.open(spec, context=self._context, read=True) for name, spec in specs.items()}
-            stores = {name: future.result() for name, future in opening.items()}
+            self._stores = {name: future.result() for name, future in opening.items()}
             self.tensors = {
-                name: TensorInfo(tuple(map(int, one.shape)), one.dtype.name) for name, one in stores.items()
+                name: TensorInfo(tuple(map(int, store.shape)), store.dtype.name) for name, store in self._stores.items()
             }
-            self.tensors |= _empty(path)
+            _check_sizes(self._stores, self.tensors, room)
+            if not metadata.get("use_ocdbt", True):
+                for name, spec in specs.items():
+                    _check_chunks(name, self._stores[name], Path(spec["kvstore"]["path"]))
+            empty = _empty(path)
+            if twice := self.tensors.keys() & empty.keys():
+                raise CheckpointError(f"{brief(min(twice))} is there twice, with elements and without")
+            self.tensors |= empty
             self.facts, self.aliases = read_facts(path, self.tensors, "flax")
             self.facts.pop(_EMPTY, None)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: not a whole Orbax checkpoint: {error}") from error
-        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path}: not a whole Orbax checkpoint: {error!s:.300}") from error
-        self._stores = stores
 
     def bits(self, name: str) -> Bits:
         return self._read(name, ...)
@@ -81,11 +90,9 @@ class OrbaxReader(Reader):
     def _read(self, name: str, index: Any) -> Bits:
         if name not in self._stores:
             return np.empty(self.tensors[name].shape, carrier(self.tensors[name].dtype))[index]
-        try:
+        with reading(f"{self.path}: {printable(name)}: not a whole Orbax checkpoint"):
             # Whole chunks of the folder are read, as TensorStore's caches and codecs have them.
             array = np.asarray(self._stores[name][index].read().result())
-        except (ValueError, OSError) as error:
-            raise CheckpointError(f"{self.path}: {name}: not a whole Orbax checkpoint: {error!s:.300}") from error
         return array.view(carrier(self.tensors[name].dtype))
 
 
@@ -118,10 +125,11 @@ def write_orbax(path: Path, source: Reader, *, progress: Progress | None = None)
     full = [name for name in source.tensors if name not in empty]
     if not full:
         raise CheckpointError("an Orbax folder needs at least one array with elements")
+    _check_names(full)
     tree = _nest({name: _Promise(source, name) for name in full})
     arguments = _nest({name: ocp.SaveArgs(chunk_byte_size=_CHUNK) for name in full})
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
-    with ocp.Checkpointer(handler) as checkpointer:
+    with foreign_writer(path.name, "Orbax"), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(path.resolve(), args=ocp.args.PyTreeSave(tree, save_args=arguments))
     write_facts(path, source, {_EMPTY: json.dumps(empty)} if empty else {})
 
@@ -140,34 +148,95 @@ class _Promise:
         return np.ascontiguousarray(self._source.read(self._name)).reshape(self.shape)
 
 
+def _bytes_of(path: Path) -> int:
+    """The bytes of a folder's files, all of which are regular ones: TensorStore would wait for a pipe."""
+    total = 0
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            file = Path(folder) / name
+            if name in folders and not file.is_symlink():
+                continue
+            facts = file.stat()
+            if not stat.S_ISREG(facts.st_mode):
+                raise CheckpointError(f"{brief(str(file.relative_to(path)))}: not a regular file")
+            total += facts.st_size
+    return total
+
+
+def _check_sizes(stores: Mapping[str, Any], tensors: Mapping[str, TensorInfo], room: int) -> None:
+    """Hold what the arrays say of themselves against the bytes that are there, before memory is taken for them."""
+    most = room * ORBAX_EXPANSION
+    for name, store in stores.items():
+        width = DTYPES[tensors[name].dtype]
+        for layout in (store.chunk_layout.read_chunk, store.chunk_layout.write_chunk):
+            # None for an array without axes.
+            size = math.prod(layout.shape or ()) * width
+            if size > most:
+                raise CheckpointError(
+                    f"{brief(name)}: its chunks have {size} bytes, more than the {room} bytes of the folder can hold"
+                )
+    total = sum(info.nbytes for info in tensors.values())
+    if total > most:
+        raise CheckpointError(f"its arrays have {total} bytes, more than the {room} bytes of the folder can hold")
+
+
+def _check_chunks(name: str, store: Any, folder: Path) -> None:
+    """As many files as there are chunks, where each is a file, so that a grown shape is no surprise later."""
+    shape = store.chunk_layout.write_chunk.shape or ()
+    chunks = math.prod(-(-size // chunk) for size, chunk in zip(store.shape, shape, strict=True))
+    files = sum(len(names) for _, _, names in os.walk(folder)) - 1
+    if files < chunks:
+        raise CheckpointError(f"{brief(name)}: expected {chunks} chunks, received {max(files, 0)}")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Orbax takes any string as a key, and TensorStore makes a path of it."""
+    for name in names:
+        if name.endswith("/"):
+            raise CheckpointError(f"{brief(name)}: a name that ends with a slash is not one of an Orbax folder's")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise CheckpointError(f"{brief(name)}: half of a character is not in a name of an Orbax folder's") from None
+
+
 def _empty(path: Path) -> dict[str, TensorInfo]:
-    text = read_json(path / FACTS).get(_EMPTY, "{}") if (path / FACTS).is_file() else "{}"
-    found = json.loads(text).items()
-    return {name: TensorInfo(tuple(map(int, shape)), dtype) for name, (dtype, *shape) in found if 0 in shape}
+    text = read_json(path / FACTS).get(_EMPTY, "{}") if exists(path / FACTS) else "{}"
+    entries = parse_json(text).items()
+    return {name: TensorInfo(tuple(map(int, shape)), dtype) for name, (dtype, *shape) in entries if 0 in shape}
 
 
-def _specs(path: Path, metadata: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _specs(path: Path, metadata: Mapping[str, Any], *, own: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """The name of each array, and what TensorStore needs to find it."""
-    keys = {}
+    keys: dict[str, list[str]] = {}
     for entry in metadata["tree_metadata"].values():
         kind = entry["value_metadata"]["value_type"]
         if kind in _ARRAYS:
-            parts = [str(part["key"]) for part in entry["key_metadata"]]
-            keys[".".join(parts)] = parts
+            parts = [part["key"] for part in entry["key_metadata"]]
+            if not all(isinstance(part, str | int) for part in parts):
+                raise CheckpointError("expected strings and numbers as keys")
+            name = ".".join(map(str, parts))
+            if name in keys:
+                raise CheckpointError(f"two arrays have the same name {brief(name)}")
+            keys[name] = [str(part) for part in parts]
         elif kind not in {"None", "Dict", "List", "Tuple", "NamedTuple"}:
-            raise CheckpointError(f"expected arrays, received a {kind!r:.60}")
-    if len(keys) < sum(e["value_metadata"]["value_type"] in _ARRAYS for e in metadata["tree_metadata"].values()):
-        raise CheckpointError("two arrays have the same name")
-    # The state of nnx has one more level, for the value of each variable.
-    states = bool(keys) and all(len(parts) > 1 and parts[-1] == "value" for parts in keys.values())
+            raise CheckpointError(f"expected arrays, received a {brief(kind)}")
+    # The state of nnx has one more level, for the value of each variable; a folder of our own has our names.
+    states = not own and bool(keys) and all(len(parts) > 1 and parts[-1] == "value" for parts in keys.values())
     ocdbt = metadata.get("use_ocdbt", True)
+    driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     for name in keys:
-        if not ocdbt and (name.startswith(".") or "/" in name or "\\" in name):
-            raise CheckpointError(f"{name!r:.80} points outside of the folder")
-        store = {"driver": "ocdbt", "base": f"file://{path}/", "path": f"{name}/"}
-        store = store if ocdbt else {"driver": "file", "path": f"{path / name}/"}
-        driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
-        yield name.removesuffix(".value") if states else name, {"driver": driver, "kvstore": store}
+        if ocdbt:
+            # A path as it is: in a URL `%20` would be a space, and `?` the end.
+            base = {"driver": "file", "path": f"{path}/"}
+            store = {"driver": "ocdbt", "base": base, "path": name if name.endswith("/") else f"{name}/"}
+        else:
+            if "\0" in name or "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+                raise CheckpointError(f"{brief(name)} points outside of the folder")
+            store = {"driver": "file", "path": f"{path / name}/"}
+        # A chunk that is not there was lost: Orbax stores those of zeros too.
+        spec = {"driver": driver, "kvstore": store, "fill_missing_data_reads": False}
+        yield name.removesuffix(".value") if states else name, spec
 
 
 def _nest(leaves: Mapping[str, Any]) -> dict[str, Any]:

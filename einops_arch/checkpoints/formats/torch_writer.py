@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from einops_arch.checkpoints.disk.blocks import BLOCK
@@ -13,7 +14,7 @@ from einops_arch.checkpoints.formats.torch_zip import ArchiveWriter
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
 
-__all__ = ["write_torch"]
+__all__ = ["write_tensor", "write_torch"]
 
 _TYPES = {dtype: path for path, dtype in STORAGES.items()}
 
@@ -23,9 +24,19 @@ def write_torch(path: Path, source: Reader, *, progress: Progress | None = None)
     keys = {name: str(index) for index, name in enumerate(source.tensors)}
     names = [*source.tensors, *source.aliases]
     entries = [(name, keys[source.aliases.get(name, name)], source.info(name)) for name in names]
-    small = {"data.pkl": _pickle(entries), "byteorder": b"little", "version": b"3\n"}
-    with Sink(path, progress) as sink, ArchiveWriter(sink) as archive:
-        for record, data in small.items():
+    with Sink(path, progress) as sink:
+        _write_archive(sink, _pickle(entries), source, keys)
+
+
+def write_tensor(sink: Sink, source: Reader, name: str) -> None:
+    """Add the archive that `torch.save` writes of one tensor, to a file that may hold others."""
+    data = b"".join([b"\x80\x02", _tensor("0", source.tensors[name]), b"."])
+    _write_archive(sink, data, source, {name: "0"})
+
+
+def _write_archive(sink: Sink, pickled: bytes, source: Reader, keys: Mapping[str, str]) -> None:
+    with ArchiveWriter(sink) as archive:
+        for record, data in {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n"}.items():
             with archive.record(record, len(data)) as stream:
                 stream.write(data)
         for name, key in keys.items():
