@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -346,7 +346,7 @@ def _size(value: Any) -> tuple[int, ...]:
     return tuple(size)
 
 
-def _is_file_name(value: Any) -> bool:
+def _is_file_name(value: Any) -> TypeGuard[str]:
     return (
         isinstance(value, str)
         and len(value) <= FILE_NAME
@@ -356,7 +356,7 @@ def _is_file_name(value: Any) -> bool:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int]:
     """A number of elements or bytes, as systems have them."""
     return type(value) is int and 0 <= value < 1 << 63
 
