@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.measure import Effort, side_by_side
 from benchmarks.networks import NETWORKS, Network
+from benchmarks.process import environment, rows_of, wanted
 
 __all__ = ["exponent", "rows"]
 
@@ -35,8 +36,6 @@ _NETWORKS = ("super_resolution", "shufflenet", "resnet", "language_model", "gpt2
 
 def rows(names: Sequence[str], threads: int, device: str) -> Iterator[dict[str, Any]]:
     """A row for each size that grows: the times, and the exponent of the power law through them."""
-    from benchmarks.run import environment, rows_of
-
     for side in ("torch", "jax"):
         job = {"side": side, "names": list(names), "threads": threads, "device": device}
         yield from rows_of("benchmarks.growth", job, environment(side, threads, device))
@@ -159,7 +158,6 @@ def _compile_times() -> Iterator[dict[str, Any]]:
 
 
 def _main() -> None:
-    from benchmarks.run import _wanted
     from benchmarks.worker import _prepare
 
     job = json.loads(sys.argv[1])
@@ -167,7 +165,7 @@ def _main() -> None:
     os.dup2(2, 1)
     _prepare(job["side"], job["threads"])
     side = job["side"]
-    if job["names"] and not _wanted("growth", job["names"]):
+    if job["names"] and not wanted("growth", job["names"]):
         return
     parts = [_cores(side), _networks(side, job["device"])] + ([_compile_times()] if side == "jax" else [])
     for part in parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import re
-from types import SimpleNamespace
 from typing import Any
 
 from parity_reports import report
@@ -13,7 +12,8 @@ from rich.console import Console
 
 from einops_arch import architectures
 from einops_arch.cli.summary.axes import stated_axes
-from einops_arch.cli.summary.summary import Summary, summarize
+from einops_arch.cli.summary.module import Summary
+from einops_arch.cli.summary.summary import summarize
 from einops_arch.cli.summary.tree import print_tree, short
 from einops_arch.discovery.picture import draw
 from einops_arch.flax._build import abstract_model
@@ -86,9 +86,7 @@ def patterns(architecture: architectures.Architecture) -> str:
         flax = "" if theirs == ours else f"; in Flax `{theirs}`"
         parts.append(f"`{ours}`{flax}: {where}")
         operation = "reduce" if _is_reduction(ours) else "repeat" if _makes_more(ours) else "rearrange"
-        parts.append(
-            f'<div class="pattern">\n{draw(SimpleNamespace(pattern=ours, operation=operation)).strip()}\n</div>'
-        )
+        parts.append(f'<div class="pattern">\n{draw(operation, ours).strip()}\n</div>')
     return "\n\n".join(parts)
 
 

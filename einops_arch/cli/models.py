@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from einops_arch import architectures
@@ -13,7 +15,16 @@ from einops_arch.checkpoints import Checkpoint, read_checkpoint
 from einops_arch.checkpoints.checkpoint import Description
 from einops_arch.errors import CheckpointError, ConfigError
 
-__all__ = ["abstract_torch_model", "check_names", "chosen_config", "count_parameters", "identify", "installed", "read"]
+__all__ = [
+    "abstract_torch_model",
+    "check_names",
+    "chosen_config",
+    "count_parameters",
+    "framework_module",
+    "identify",
+    "installed",
+    "read",
+]
 
 _PREFIXES = {
     "module.": "DataParallel writes them; likely fix: save model.module.state_dict()",
@@ -24,6 +35,11 @@ _PREFIXES = {
 def installed(framework: str) -> bool:
     """Whether `"torch"` or `"flax"` is there; it is not imported."""
     return all(find_spec(name) is not None for name in ({"flax": ("jax", "flax")}.get(framework, (framework,))))
+
+
+def framework_module(framework: str) -> ModuleType:
+    """`einops_arch.torch` or `einops_arch.flax`."""
+    return importlib.import_module("einops_arch.torch" if framework == "torch" else "einops_arch.flax")
 
 
 def chosen_config(architecture: Architecture, preset: str | None, file: Path | None) -> Config | None:

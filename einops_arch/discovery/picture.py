@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape
 
 import einops
 import numpy as np
 
 from einops_arch.errors import ConfigError
-
-if TYPE_CHECKING:
-    from einops_arch.discovery.result import Discovery
 
 __all__ = ["draw"]
 
@@ -23,34 +20,36 @@ _MOST = 72
 """Elements of a picture: more cannot be followed by eye."""
 
 
-def draw(discovery: Discovery) -> str:
-    """A picture with small sizes, whatever the sizes of the discovery are.
+def draw(operation: str, pattern: str) -> str:
+    """A picture with small sizes, whatever the sizes of the pattern are.
 
     The colour is the first axis that the pattern names inside a parenthesis or moves, the shade the next one; numbers
     are the order of the elements before.
 
+    Args:
+        operation: `"rearrange"`, `"repeat"` or `"reduce"`.
+        pattern: of einops.
+
     Raises:
-        ConfigError: the pattern is no `rearrange`, `repeat` or `reduce`.
+        ConfigError: the operation is no `rearrange`, `repeat` or `reduce`.
     """
-    if discovery.operation not in {"rearrange", "repeat", "reduce"}:
-        raise ConfigError(
-            f"svg: expected a rearrange, repeat or reduce, received the {discovery.operation} '{discovery.pattern}'"
-        )
-    left, _, right = discovery.pattern.partition(" -> ")
+    if operation not in {"rearrange", "repeat", "reduce"}:
+        raise ConfigError(f"svg: expected a rearrange, repeat or reduce, received the {operation} '{pattern}'")
+    left, _, right = pattern.partition(" -> ")
     names = _names(left)
     sizes = _small(names, [name for name in _names(right) if name not in names])
     flat = einops.rearrange(
         np.arange(math.prod(sizes[name] for name in names)), f"({' '.join(names)}) -> {left}",
         **{name: sizes[name] for name in names},
     )  # fmt: skip
-    split = {name: size for name, size in sizes.items() if name in discovery.pattern}
-    if discovery.operation == "reduce":
+    split = {name: size for name, size in sizes.items() if name in pattern}
+    if operation == "reduce":
         # One element stands for the group that is reduced to it.
-        after = einops.reduce(flat, discovery.pattern, "min", **{name: split[name] for name in names})
-    elif discovery.operation == "repeat":
-        after = einops.repeat(flat, discovery.pattern, **split)
+        after = einops.reduce(flat, pattern, "min", **{name: split[name] for name in names})
+    elif operation == "repeat":
+        after = einops.repeat(flat, pattern, **split)
     else:
-        after = einops.rearrange(flat, discovery.pattern, **split)
+        after = einops.rearrange(flat, pattern, **split)
     colours = _colours(left, right, names, sizes)
     boxes = [(left, flat, list(_cells(flat))), (right, after, list(_cells(after)))]
     parts, x = [], _MARGIN
@@ -65,10 +64,10 @@ def draw(discovery: Discovery) -> str:
         parts.append(_text(label, x, _MARGIN + 8, anchor="start", size=13))
         for left_edge, top, number in cells:
             # What a reduction gives is none of the numbered elements.
-            shown = "" if place and discovery.operation == "reduce" else str(number)
+            shown = "" if place and operation == "reduce" else str(number)
             parts.append(_cell(x + left_edge, _LABEL + _MARGIN + top, shown, colours[number]))
         x += max(width, words) + _MARGIN
-    title = escape(discovery.pattern)
+    title = escape(pattern)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {x} {height}" width="{x}" height="{height}" '
         f'font-family="ui-monospace, monospace" role="img">\n<title>{title}</title>\n' + "\n".join(parts) + "\n</svg>\n"

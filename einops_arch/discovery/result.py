@@ -8,6 +8,7 @@ from typing import Any
 
 import einops
 
+from einops_arch.discovery.picture import draw
 from einops_arch.discovery.solving.naming import same_pattern
 from einops_arch.errors import ConfigError
 
@@ -148,6 +149,4 @@ class Discovery:
 
     def svg(self) -> str:
         """A picture of the elements before and after, coloured by axis; for a `rearrange` or `repeat`."""
-        from einops_arch.discovery.picture import draw
-
-        return draw(self)
+        return draw(self.operation, self.pattern)

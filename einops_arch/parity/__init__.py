@@ -10,7 +10,8 @@ from einops_arch.parity.captures.files import read_capture
 from einops_arch.parity.compare import compare
 from einops_arch.parity.mutate import Mutant, catch_mutants, mutate
 from einops_arch.parity.probes import example_inputs, random_state, randomize
-from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.training import compare_training
 

@@ -196,7 +196,7 @@ def _named(module: Any, *names: str) -> bool:
 
 
 def _set(module: Any, name: str, value: Any) -> str:
-    from einops_arch.parity.causes.explain import number
+    from einops_arch.parity.causes.case import number
 
     before = getattr(module, name)
     setattr(module, name, value)

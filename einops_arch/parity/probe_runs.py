@@ -17,7 +17,8 @@ import numpy as np
 from einops_arch.errors import EinopsArchError, ParityError
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.probes import randomize
-from einops_arch.parity.report.report import Report, Row, describe
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.text import Row, describe
 from einops_arch.parity.report.verdicts import Array, rms
 from einops_arch.parity.runs.axes import plain
 from einops_arch.parity.runs.inputs import Inputs

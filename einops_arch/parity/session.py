@@ -12,8 +12,9 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import ParityError, PatternError
 from einops_arch.parity.causes.diagnosis import diagnose
 from einops_arch.parity.report.error_maps import first_maps
-from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import Two, gradient_rows, module_rows, output_rows, statistic_rows
+from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, resolve
 from einops_arch.parity.runs.casts import Cast, same_casts

@@ -11,8 +11,9 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import ShapeError
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import averaged
+from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure
 from einops_arch.parity.runs.axes import Layout, plain, resolve
 from einops_arch.parity.runs.inputs import Inputs, prepare

@@ -250,8 +250,8 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _print(reports: Sequence[Any]) -> None:
-    from einops_arch.parity.report.report import describe
     from einops_arch.parity.report.table import rich_tables
+    from einops_arch.parity.report.text import describe
 
     page = console()
     for report in reports:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from einops_arch.architectures import Config
 from einops_arch.architectures.images import ImagePreprocessing
 from einops_arch.checkpoints.metadata import read_json
 from einops_arch.cli.images import read_image
-from einops_arch.cli.models import identify, installed, read
+from einops_arch.cli.models import framework_module, identify, installed, read
 from einops_arch.cli.output import console, print_json, progress
 from einops_arch.errors import ConfigError
 from einops_arch.port.convert import convert
@@ -63,7 +62,7 @@ def classify_image(image: Path, checkpoint: Path, options: ClassifyOptions) -> N
         config, state = _weights(checkpoint, options)
         preprocessing = preprocessing_of(checkpoint, config)
         names, source = class_names(checkpoint, config, options.labels)
-        model = importlib.import_module(f"einops_arch.{framework}").from_state(config, state)
+        model = framework_module(framework).from_state(config, state)
         model.eval()
     with progress(f"Classifying {image}"):
         logits = _logits(model, read_image(image, preprocessing), framework)

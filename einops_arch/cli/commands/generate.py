@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.cli.models import installed
+from einops_arch.cli.models import framework_module, installed
 from einops_arch.cli.output import print_json, progress
 from einops_arch.errors import ConfigError
 from einops_arch.port.models.folder import open_pretrained
@@ -59,7 +59,7 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
     if architecture != "gpt2":
         raise ConfigError(f"{folder}: expected a network that continues texts (gpt2), received {architecture}")
     with progress(f"Reading {folder}"):
-        model = importlib.import_module(f"einops_arch.{framework}").from_pretrained(folder)
+        model = framework_module(framework).from_pretrained(folder)
     with progress(f"Writing {options.steps} tokens"):
         tokens = _continued(model, prompt, framework, options)
     text = tokenizer.decode(tokens) if tokenizer is not None else None
@@ -71,7 +71,7 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
 
 
 def _continued(model: Any, prompt: list[int], framework: str, options: GenerateOptions) -> list[int]:
-    module = importlib.import_module(f"einops_arch.{framework}.gpt2")
+    module = importlib.import_module("einops_arch.torch.gpt2" if framework == "torch" else "einops_arch.flax.gpt2")
     array = (
         importlib.import_module("torch").from_numpy
         if framework == "torch"

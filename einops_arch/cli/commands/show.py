@@ -12,7 +12,8 @@ from einops_arch._frameworks import require
 from einops_arch.architectures import Architecture, Config
 from einops_arch.cli.models import abstract_torch_model, chosen_config, installed
 from einops_arch.cli.output import byte_count, console, print_json, progress
-from einops_arch.cli.summary.summary import Summary, summarize
+from einops_arch.cli.summary.module import Summary
+from einops_arch.cli.summary.summary import summarize
 from einops_arch.cli.summary.tree import print_tree, shape_text, short
 from einops_arch.errors import ConfigError
 

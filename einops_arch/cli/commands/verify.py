@@ -202,7 +202,7 @@ def _print_tables(found: _Verified) -> None:
 
 
 def _conclusion(found: _Verified) -> Iterator[str]:
-    from einops_arch.parity.report.report import describe
+    from einops_arch.parity.report.text import describe
 
     if found.changed:
         yield f"round trip: {len(found.changed)} of {found.tensors} tensors changed: {', '.join(found.changed)}"

@@ -10,7 +10,8 @@ from typing import Any
 
 from einops_arch.cli.demo.data import Array
 from einops_arch.cli.demo.pictures import chosen_digits, crops, png
-from einops_arch.parity.report.report import COLUMNS, Report, cells
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.text import COLUMNS, cells
 
 __all__ = ["write_page"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from einops_arch.architectures import Architecture, Axes, Config
 from einops_arch.cli.summary.axes import Array, Call, stated_axes
-from einops_arch.cli.summary.summary import Module
+from einops_arch.cli.summary.module import Module
 from einops_arch.parity.runs.casts import SCOPE
 from einops_arch.parity.runs.flax_hooks import recording
 from einops_arch.parity.runs.jaxprs import BODIES

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from einops_arch.cli.summary.summary import Module
+from einops_arch.cli.summary.module import Module
 
 __all__ = ["named", "print_tree", "shape_text", "short"]
 

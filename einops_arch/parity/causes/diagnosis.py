@@ -14,8 +14,9 @@ from typing import Any
 from einops_arch.parity.causes.search import Found, Recorded, search
 from einops_arch.parity.causes.statistics import explain_statistic
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.report import Report, Row
+from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import Two
+from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.runs.axes import resolve, resolve_inputs
 from einops_arch.parity.runs.free_memory import give_back

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.causes.explain import Case, Hypothesis
+from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.report.verdicts import Array
 
 __all__ = ["mask_hypotheses"]

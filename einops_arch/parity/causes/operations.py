@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.causes.explain import Case, Hypothesis, number
+from einops_arch.parity.causes.case import Case, Hypothesis, number
 from einops_arch.parity.causes.settings import EPSILONS
 from einops_arch.parity.runs.casts import line_of
 from einops_arch.parity.runs.jaxprs import Rule, operations

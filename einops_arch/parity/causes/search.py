@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.causes.explain import Case, explain
+from einops_arch.parity.causes.case import Case
+from einops_arch.parity.causes.explain import explain
 from einops_arch.parity.causes.stub_outputs import Answers, replaced
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from einops_arch.parity.causes.explain import Case, Hypothesis, number
+from einops_arch.parity.causes.case import Case, Hypothesis, number
 
 __all__ = ["EPSILONS", "setting_hypotheses"]
 

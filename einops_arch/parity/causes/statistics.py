@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.layouts.arrays import to_numpy
-from einops_arch.parity.causes.explain import number
+from einops_arch.parity.causes.case import number
 from einops_arch.parity.report.rows import Two
 from einops_arch.parity.report.verdicts import rms
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.channels import matching, pattern_of
-from einops_arch.parity.causes.explain import Case, Hypothesis
 from einops_arch.parity.report.verdicts import Array, rms
 
 __all__ = ["loaded_weights", "weight_hypotheses"]

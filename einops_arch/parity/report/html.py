@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from einops_arch.parity.report import limits
+from einops_arch.parity.report.error_maps import ErrorMaps
 from einops_arch.parity.report.html_charts import Point, channel_bars, layer_chart, position_map
 from einops_arch.parity.report.html_style import STYLE
+from einops_arch.parity.report.text import Row, cells, columns, describe
 from einops_arch.parity.report.verdicts import Verdict, worst
-
-if TYPE_CHECKING:
-    from einops_arch.parity.report.report import Report, Row
 
 __all__ = ["html_page", "html_pages"]
 
@@ -27,7 +26,30 @@ _EXPLAINED = {
 }
 
 
-def html_page(report: Report, *, title: str = "PyTorch and Flax") -> str:
+class Shown(Protocol):
+    """What the page shows of a `Report`, which makes the page."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def causes(self) -> tuple[str, ...]: ...
+    @property
+    def casts(self) -> tuple[str, ...]: ...
+    @property
+    def maps(self) -> ErrorMaps | None: ...
+    @property
+    def sections(self) -> dict[str, tuple[Row, ...]]: ...
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def first_divergence(self) -> Row | None: ...
+
+
+def html_page(report: Shown, *, title: str = "PyTorch and Flax") -> str:
     """The page.
 
     Args:
@@ -37,7 +59,7 @@ def html_page(report: Report, *, title: str = "PyTorch and Flax") -> str:
     return html_pages([(title, report)])
 
 
-def html_pages(reports: Sequence[tuple[str, Report]]) -> str:
+def html_pages(reports: Sequence[tuple[str, Shown]]) -> str:
     """One page with several reports, one below the other.
 
     Args:
@@ -62,7 +84,7 @@ def html_pages(reports: Sequence[tuple[str, Report]]) -> str:
     )
 
 
-def _body(report: Report, title: str) -> Iterator[str]:
+def _body(report: Shown, title: str) -> Iterator[str]:
     yield from _head(report, title)
     yield from _charts(report)
     yield from _maps(report)
@@ -70,9 +92,7 @@ def _body(report: Report, title: str) -> Iterator[str]:
     yield from _remarks(report)
 
 
-def _head(report: Report, title: str) -> Iterator[str]:
-    from einops_arch.parity.report.report import describe
-
+def _head(report: Shown, title: str) -> Iterator[str]:
     first = report.first_divergence
     kind = kind_of(report.verdict)
     yield f'<header class="{kind}"><p class="what">{escape(title)}</p>'
@@ -88,7 +108,7 @@ def _head(report: Report, title: str) -> Iterator[str]:
     yield f'<p class="facts">{escape(" · ".join(_facts(report)))}</p>'
 
 
-def _facts(report: Report) -> Iterator[str]:
+def _facts(report: Shown) -> Iterator[str]:
     yield f"{report.mode} mode"
     for name, rows in report.sections.items():
         if rows:
@@ -97,7 +117,7 @@ def _facts(report: Report) -> Iterator[str]:
             yield f"{len(rows)} {word}" + (f", {over} over" if over else "")
 
 
-def _charts(report: Report) -> Iterator[str]:
+def _charts(report: Shown) -> Iterator[str]:
     rows = report.rows
     if not rows:
         return
@@ -118,7 +138,7 @@ def _charts(report: Report) -> Iterator[str]:
         yield f'<div class="wide chart">{chart}</div></section>'
 
 
-def _maps(report: Report) -> Iterator[str]:
+def _maps(report: Shown) -> Iterator[str]:
     maps = report.maps
     if maps is None:
         return
@@ -136,7 +156,7 @@ def _maps(report: Report) -> Iterator[str]:
     yield "</section>"
 
 
-def _tables(report: Report) -> Iterator[str]:
+def _tables(report: Shown) -> Iterator[str]:
     for name, rows in report.sections.items():
         if rows:
             yield f"<section><h2>{escape(name.capitalize())}</h2>"
@@ -146,8 +166,6 @@ def _tables(report: Report) -> Iterator[str]:
 
 
 def _table(section: str, rows: Sequence[Row], first: Row | None) -> Iterator[str]:
-    from einops_arch.parity.report.report import cells, columns
-
     names = columns(section)
     texts = [cells(row) for row in rows]
     shown = [n for n in range(len(names)) if any(line[n] for line in texts)]
@@ -164,7 +182,7 @@ def _table(section: str, rows: Sequence[Row], first: Row | None) -> Iterator[str
     yield "</tbody></table></div>"
 
 
-def _remarks(report: Report) -> Iterator[str]:
+def _remarks(report: Shown) -> Iterator[str]:
     for name, lines in (("Casts", report.casts), ("Notes", report.notes)):
         if lines:
             items = "".join(f"<li>{escape(line)}</li>" for line in lines)

@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.layouts.rules import find_rule
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.report import Row, pooled
+from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, rms, worst
 from einops_arch.parity.runs.axes import Layout, plain
 from einops_arch.parity.runs.torch_run import Call, Run
@@ -244,7 +244,7 @@ def _pair(arrays: Sequence[Array | None], layout: Layout) -> Pair:
 def _pool(measures: Sequence[Measure]) -> list[Measure]:
     """Few numbers say little about a ratio: theirs counts only if that of all small tensors together is over."""
     small = [one for one in measures if one.size < limits.POOL and one.torch_error is not None]
-    if not small or pooled(small) > limits.RATIO:
+    if not small or _pooled(small) > limits.RATIO:
         return list(measures)
     return [
         dataclasses.replace(one, verdict=Verdict.SAME_FUNCTION)
@@ -326,3 +326,10 @@ def _by_path(run: Run | None) -> dict[str, list[Call]]:
     for call in run.calls if run is not None else ():
         found.setdefault(call.path, []).append(call)
     return found
+
+
+def _pooled(rows: Sequence[Any]) -> float:
+    """The ratio of the errors of several measures together, each relative to its own scale."""
+    errors = [(one.torch_error, one.flax_error) for one in rows if one.torch_error is not None]
+    own, other = (math.sqrt(sum(pair[side] ** 2 for pair in errors)) for side in (0, 1))
+    return other / own if own else math.inf if other else 0.0

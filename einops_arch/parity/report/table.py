@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from einops_arch.parity.report.report import Report, cells, columns
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.text import cells, columns
 from einops_arch.parity.report.verdicts import Verdict
 
 __all__ = ["rich_tables"]
