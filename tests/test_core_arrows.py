@@ -21,7 +21,7 @@ SUITES = {f"benchmarks.{name}" for names in worker.SUITES.values() for name in n
 # From the ground up. A folder imports from the floors below its own.
 FLOORS = (
     ("errors", "_version"),
-    ("_frameworks",),
+    (),  # `_frameworks` and its like: private files that need no more than the errors
     ("functional", "layouts"),
     ("_layer_checks", "architectures", "checkpoints"),
     ("torch", "flax"),
@@ -32,6 +32,7 @@ FLOORS = (
     ("", "__main__"),  # the package itself, which hands on the cores, the errors and `discover`
 )
 FLOOR = {folder: number for number, floor in enumerate(FLOORS) for folder in floor}
+BELOW_THE_GROUND = 1  # a private file beside the folders, such as `_frameworks`, that no floor names
 
 # What imports upwards, and why: one importing module, the modules that it may reach, the reason.
 MEANT = {
@@ -48,19 +49,23 @@ def folder(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
+def floor(name: str) -> int:
+    return FLOOR.get(name, BELOW_THE_GROUND) if name.startswith("_") else FLOOR[name]
+
+
 def is_meant(arrow: Arrow) -> bool:
     return any(arrow.source == source and fnmatch.fnmatch(arrow.target, target) for source, target in MEANT)
 
 
 def upward(edges: Sequence[Arrow]) -> list[Arrow]:
     """The arrows that run up the floors."""
-    return [arrow for arrow in edges if FLOOR[folder(arrow.source)] < FLOOR[folder(arrow.target)]]
+    return [arrow for arrow in edges if floor(folder(arrow.source)) < floor(folder(arrow.target))]
 
 
 def both_ways(edges: Sequence[Arrow]) -> set[tuple[str, str]]:
     """Two folders of one floor that import each other."""
     pairs = {(folder(arrow.source), folder(arrow.target)) for arrow in edges}
-    return {(a, b) for a, b in pairs if a < b and (b, a) in pairs and FLOOR[a] == FLOOR[b]}
+    return {(a, b) for a, b in pairs if a < b and (b, a) in pairs and floor(a) == floor(b)}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def edges():
 
 def test_every_folder_has_a_floor():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    files = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("_")}
     assert folders | files <= set(FLOOR)
 
 
