@@ -20,7 +20,7 @@ SUITES = {f"benchmarks.{name}" for names in worker.SUITES.values() for name in n
 
 # From the ground up. A folder imports from the floors below its own.
 FLOORS = (
-    ("errors", "_version"),
+    ("errors", "_version", "_text"),
     (),  # `_frameworks` and its like: private files that need no more than the errors
     ("functional", "layouts"),
     ("_layer_checks", "architectures", "checkpoints"),
