@@ -3,11 +3,11 @@
 `einops_arch.torch.layers` has the same patterns and shells, with the same names and arguments.
 """
 
+from einops_arch.flax.layers.attention import MultiheadAttention
 from einops_arch.flax.layers.basic import (
     GELU,
     Dropout,
     Dropout2d,
-    Embed,
     Identity,
     Linear,
     LogSoftmax,
@@ -17,6 +17,14 @@ from einops_arch.flax.layers.basic import (
 )
 from einops_arch.flax.layers.conv import Conv, ConvTranspose
 from einops_arch.flax.layers.einmix import EinMix
+from einops_arch.flax.layers.embedding import Embed, EmbeddingBag
+from einops_arch.flax.layers.encoder_decoder import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from einops_arch.flax.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
 from einops_arch.flax.layers.pool import AdaptiveAvgPool, AvgPool, MaxPool, ReflectionPad
@@ -69,6 +77,7 @@ __all__ = [
     # PyTorch's layers
     "Linear",
     "Embed",
+    "EmbeddingBag",
     "Conv",
     "ConvTranspose",
     "BatchNorm",
@@ -79,6 +88,12 @@ __all__ = [
     "LSTM",
     "GRU",
     "RNN",
+    "MultiheadAttention",
+    "TransformerEncoderLayer",
+    "TransformerEncoder",
+    "TransformerDecoderLayer",
+    "TransformerDecoder",
+    "Transformer",
     "Dropout",
     "Dropout2d",
     "MaxPool",

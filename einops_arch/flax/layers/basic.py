@@ -1,4 +1,4 @@
-"""Linear, Embed, dropout and activations that mean what PyTorch's mean."""
+"""Linear, dropout and activations that mean what PyTorch's mean."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from einops_arch.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax.layers.checks import check_features, check_fraction, check_sizes
-from einops_arch.flax.layers.concrete import is_concrete
-from einops_arch.flax.layers.init import Initializer, standard_normal, uniform_fan_in
+from einops_arch.flax.layers.init import Initializer, uniform_fan_in
 
 __all__ = [
     "Dropout",
     "Dropout2d",
-    "Embed",
     "GELU",
     "Identity",
     "Linear",
@@ -77,87 +74,6 @@ class Linear(nnx.Linear):
         """`... i -> ... o`."""
         check_features("Linear", inputs.shape, self.in_features)
         return super().__call__(inputs)
-
-
-class Embed(nnx.Embed):
-    """`... -> ... e`: a row of a table for each index: `torch.nn.Embedding`.
-
-    Differs from `nnx.Embed`: rows start from N(0, 1), not from N(0, 1 / features); `padding_idx`; the output has the
-    table's dtype, also after the table was replaced by one of another dtype; and an index outside of the table is an
-    error wherever its value is known. Inside of `jax.jit` values are not known: there such an index, a negative
-    one included, gives a row of NaN, so that it cannot pass unseen. One leaf: `embedding` (n e).
-
-    Args:
-        num_embeddings: rows of the table.
-        features: columns of the table.
-        padding_idx: a row that starts as zeros and gets no gradient; a negative one counts from the end.
-        rngs: takes one key of the stream `params`.
-
-    Raises:
-        ConfigError: a size is no positive integer, or padding_idx is outside of the table.
-        DtypeError: when called with indices that are no integers.
-        IndexRangeError: when called with known indices outside of the table.
-
-    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.Embedding.html
-
-    >>> from flax import nnx
-    >>> import jax.numpy as jnp
-    >>> embed = Embed(10, 4, padding_idx=0, rngs=nnx.Rngs(0))
-    >>> embed(jnp.asarray([[1, 2, 0]])).shape, embed.embedding[0].tolist()
-    ((1, 3, 4), [0.0, 0.0, 0.0, 0.0])
-    """
-
-    def __init__(self, num_embeddings: int, features: int, *, padding_idx: int | None = None, rngs: nnx.Rngs) -> None:
-        check_sizes("Embed", num_embeddings=num_embeddings, features=features)
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ConfigError(
-                    f"Embed: expected padding_idx from {-num_embeddings} to {num_embeddings - 1} "
-                    f"(num_embeddings={num_embeddings}), received {padding_idx}"
-                )
-            padding_idx %= num_embeddings
-        super().__init__(num_embeddings, features, embedding_init=standard_normal(), rngs=rngs)
-        self.padding_idx = padding_idx
-        self.dtype = None  # NNX remembers the first table's dtype and would cast every later table to it
-        if padding_idx is not None:
-            self.embedding[...] = self.embedding[...].at[padding_idx].set(0.0)
-
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Looks up.
-
-        Args:
-            inputs: integers of any shape, from 0 to num_embeddings - 1.
-
-        Returns:
-            `... e`.
-        """
-        if not jnp.issubdtype(inputs.dtype, jnp.integer):
-            raise DtypeError(
-                f"Embed: expected indices of an integer dtype, received {inputs.dtype} in shape {inputs.shape}"
-            )
-        if is_concrete(inputs):
-            self._check_range(np.asarray(inputs))
-        indices = jnp.asarray(inputs)
-        if indices.dtype.itemsize < 4:  # bytes of text, where the vocabulary may be larger than a byte
-            indices = indices.astype(jnp.int32)
-        # `take` counts negative indices from the end, PyTorch does not: send them where they become NaN.
-        indices = jnp.where(indices < 0, self.num_embeddings, indices)
-        (table,) = self.promote_dtype((self.embedding[...],), dtype=self.dtype, inexact=False)
-        rows = jnp.take(table, indices, axis=0, mode="fill")
-        if self.padding_idx is not None:
-            rows = jnp.where((indices == self.padding_idx)[..., None], jax.lax.stop_gradient(rows), rows)
-        return rows
-
-    def _check_range(self, indices: np.ndarray) -> None:
-        if indices.size == 0:
-            return
-        smallest, largest = int(indices.min()), int(indices.max())
-        if smallest < 0 or largest >= self.num_embeddings:
-            found = f"{largest} as the largest" if largest >= self.num_embeddings else f"{smallest} as the smallest"
-            raise IndexRangeError(
-                f"Embed: expected indices from 0 to {self.num_embeddings - 1} (num_embeddings={self.num_embeddings}), "
-                f"received {found} in shape {indices.shape}"
-            )
 
 
 class Dropout(nnx.Dropout):
