@@ -195,6 +195,16 @@ def _attention(layer: Any) -> Rows:
     )
 
 
+# Our layer has PyTorch's leaves as they are, but for its output projection.
+_OWN_ATTENTION: Rows = (
+    Row("in_proj_weight", "in_proj_weight", "o i -> o i"),
+    *(Row(f"{name}_proj_weight", f"{name}_proj_weight", "o i -> o i") for name in "qkv"),
+    Row("in_proj_bias", "in_proj_bias", _O),
+    *(Row(f"bias_{name}", f"bias_{name}", "1 1 o -> 1 1 o") for name in "kv"),
+    Row("out_proj.weight", "out_proj.kernel", "o i -> i o"),
+    Row("out_proj.bias", "out_proj.bias", _O),
+)
+
 _LSTM_CELL: Rows = (
     Row(
         "weight_ih",
@@ -312,6 +322,7 @@ _RULES: dict[str, LayoutRule] = {
             (Row("weight", "weight", "o c p1 p2 -> o c p1 p2"), _BIAS),
         ),
         LayoutRule("einops_arch.flax.layers.tied.TiedLinear", (Row("weight", "weight", "o i -> o i"), _BIAS)),
+        LayoutRule("einops_arch.flax.layers.attention.MultiheadAttention", _OWN_ATTENTION),
         LayoutRule("einops_arch.flax.layers.recurrent.LSTM", _own_recurrent),
         LayoutRule("einops_arch.flax.layers.recurrent.GRU", _own_recurrent),
         LayoutRule("einops_arch.flax.layers.recurrent.RNN", _own_recurrent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -439,10 +440,20 @@ def _exact_gelu(x: jax.Array) -> jax.Array:
 
 def _copies(layer: nnx.Module, number: int) -> nnx.List[Any]:
     """Layers with weights of their own that begin alike, and with random streams that differ."""
-    copies = [nnx.clone(layer) for _ in range(number)]
+    copies = [copy.deepcopy(layer) for _ in range(number)]
     for index, copied in enumerate(copies):
+        _order_like(copied, layer)
         for _, module in nnx.iter_modules(copied):
             for value in vars(module).values():
                 if isinstance(value, nnx.RngStream):
                     value.key.set_value(jax.random.fold_in(value.key.get_value(), index))
     return nnx.List(copies)
+
+
+def _order_like(copied: Any, module: Any) -> None:
+    """Attributes in the order of their definition, in which a state lists them; a copy has them by the alphabet."""
+    attributes = vars(copied)
+    for name, value in vars(module).items():
+        attributes[name] = attributes.pop(name)
+        if isinstance(value, nnx.Module):
+            _order_like(attributes[name], value)
