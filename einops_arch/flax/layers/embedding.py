@@ -211,7 +211,7 @@ class EmbeddingBag(Embed):
             per_sample_weights: of each index, in the shape of the inputs; with `"sum"` only.
         """
         self._check_call(inputs, offsets, per_sample_weights)
-        if inputs.ndim == 2:
+        if offsets is None:
             bags = jnp.broadcast_to(jnp.arange(inputs.shape[0])[:, None], inputs.shape).ravel()
             number = inputs.shape[0]
         else:

@@ -150,8 +150,8 @@ class TransformerDecoderLayer(nnx.Module):
         use_bias: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
-        attention = {"dropout_rate": dropout_rate, "use_bias": use_bias, "batch_first": batch_first}
-        norm = {"epsilon": epsilon, "use_bias": use_bias}
+        attention: dict[str, Any] = {"dropout_rate": dropout_rate, "use_bias": use_bias, "batch_first": batch_first}
+        norm: dict[str, Any] = {"epsilon": epsilon, "use_bias": use_bias}
         self.self_attn = MultiheadAttention(d_model, nhead, **attention, rngs=rngs)
         self.multihead_attn = MultiheadAttention(d_model, nhead, **attention, rngs=rngs)
         self.linear1 = Linear(d_model, dim_feedforward, use_bias=use_bias, rngs=rngs)
