@@ -132,9 +132,9 @@ def test_headers_that_are_too_long(tmp_path):
     with path.open("wb") as file:
         file.write((1 << 30).to_bytes(8, "little"))
         file.truncate(2 << 30)
-    assert refused(path) == NOT_WHOLE + f"expected a header of at most {32 << 20} bytes, received {1 << 30}"
-    assert refused(safetensors_file(path, b"[" * 100_000)).startswith(NOT_WHOLE + "the header is not JSON: ")
-    assert refused(safetensors_file(path, b"9" * 100_000)).startswith(NOT_WHOLE + "the header is not JSON: ")
+    assert refused(path) == NOT_WHOLE + f"expected a header of at most 100000000 bytes, received {1 << 30}"
+    assert refused(safetensors_file(path, b"[" * 100_000)) == NOT_WHOLE + "the header is not a JSON object"
+    assert refused(safetensors_file(path, b"9" * 100_000)) == NOT_WHOLE + "the header is not a JSON object"
 
 
 def test_no_file(tmp_path):
@@ -247,7 +247,7 @@ def test_the_tensors_of_a_pickle(tmp_path):
         f"x: shape (4, 1) {outside}": {"shape": (4, 1)},
         f"x: shape (2,) {outside}": {"shape": (2,), "strides": (2**62,)},
         "x: expected numbers of at least 0, received a tuple": {"strides": (-1,)},
-        f"no memory holds shape ({2**63},) of float32": {"shape": (2**63,), "strides": (0,)},
+        f"x: no memory holds shape ({2**63},) of float32": {"shape": (2**63,), "strides": (0,)},
         "a file of 344 bytes stands for tensors of 4398046511104 bytes; it is refused as a bomb": {
             "shape": (2**40,),
             "strides": (0,),

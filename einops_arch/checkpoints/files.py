@@ -64,7 +64,7 @@ def format_of(path: str | Path) -> str:
     return FORMATS[ending]
 
 
-def open_checkpoint(path: str | Path) -> Reader:
+def open_checkpoint(path: str | Path, *, key: str | None = None) -> Reader:
     """Open a checkpoint; what is in it is known at once, and tensors are read when they are asked for.
 
     No code in it is ever run.
@@ -72,12 +72,13 @@ def open_checkpoint(path: str | Path) -> Reader:
     Args:
         path: a `.safetensors` or `.pt` file, the index of shards, or a folder of Orbax, of
             `torch.distributed.checkpoint` or of the Hugging Face hub; `hf://someone/name` fetches one.
+        key: the entry of a `.pt` file that is the state dict, such as `"model_ema"`; found by itself if left out.
 
     Returns:
         A reader, to be closed, or used in a `with` statement.
 
     Raises:
-        CheckpointError: the file is not there, is damaged, or holds more than plain weights.
+        CheckpointError: the file is not there, is damaged, holds more than plain weights, or has no such entry.
         MissingFrameworkError: the format needs a framework that is not installed.
     """
     if str(path).startswith("hf:/"):
@@ -90,7 +91,7 @@ def open_checkpoint(path: str | Path) -> Reader:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no name of a file"
         raise CheckpointError(f"{path}: cannot be read: {reason}") from error
-    reader = _open_folder(path) if path.is_dir() else _open_file(path)
+    reader = _open(path, key)
     reader.paths = [path, *reader.paths]
     return reader
 
@@ -191,6 +192,14 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = 
     write_tensors(path, MemoryReader(checkpoint.tensors, checkpoint.metadata()), force=force)
 
 
+def _open(path: Path, key: str | None) -> Reader:
+    if path.is_dir():
+        if key is not None:
+            raise CheckpointError(f"{path}: only a .pt file has entries to choose from, received --key {key}")
+        return _open_folder(path)
+    return _open_file(path, key)
+
+
 def _open_folder(path: Path) -> Reader:
     try:
         inside = set(os.listdir(path))  # noqa: PTH208 - one look for all the marks
@@ -203,12 +212,14 @@ def _open_folder(path: Path) -> Reader:
     return HubReader(path)
 
 
-def _open_file(path: Path) -> Reader:
+def _open_file(path: Path, key: str | None) -> Reader:
+    if key is not None and (path.name.endswith(_INDEX) or format_of(path) != "torch"):
+        raise CheckpointError(f"{path}: only a .pt file has entries to choose from, received --key {key}")
     if path.name.endswith(_INDEX):
         return ShardedReader(path)
     kind = format_of(path)
     if kind == "safetensors":
         return SafetensorsReader(path)
     if kind == "torch":
-        return TorchReader(path)
+        return TorchReader(path, key)
     raise CheckpointError(f"{path}: expected a folder, or a file that ends with .safetensors or .pt")

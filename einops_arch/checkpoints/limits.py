@@ -6,6 +6,7 @@ Work and memory are bounded by the bytes of the input, whatever these bytes say.
 from __future__ import annotations
 
 __all__ = [
+    "ARCHIVE_DIRECTORY",
     "DCP_COMPARISONS",
     "FILE_NAME",
     "JSON_BYTES",
@@ -17,7 +18,6 @@ __all__ = [
     "NAME_LENGTH",
     "ORBAX_EXPANSION",
     "PICKLE_BYTES",
-    "PICKLE_DEPTH",
     "PICKLE_STEPS",
     "PICKLE_WORK",
     "PICKLE_WORK_FREE",
@@ -51,12 +51,13 @@ PICKLE_WORK = 32
 """Bytes that are made in memory, hashed or copied for each byte of a pickle, as `_Machine.spend` counts them."""
 PICKLE_WORK_FREE = 1 << 20
 """Bytes of work that every pickle may cost, however small it is."""
-PICKLE_DEPTH = 64
-"""Containers inside each other that are looked at."""
-KEY_BITS = 128
-"""Bits of an integer in a pickle: storages have sizes of 63, PyTorch's mark has 80."""
+KEY_BITS = 64
+"""Bits of an integer that is a key: of larger ones, any number can have the same hash."""
 NAME_LENGTH = 4096
 """Characters of a name that is a key, of a module or of a class."""
+
+ARCHIVE_DIRECTORY = 64 << 20
+"""Bytes of an archive's directory, which takes 100 for a record and becomes about six times as much in memory."""
 
 TENSOR_BYTES = 2
 """Bytes of tensors for each byte of a `.pt` file: PyTorch keeps one number of a tensor that repeats it."""

@@ -23,7 +23,7 @@ from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, info_of, 
 from einops_arch.errors import CheckpointError, EinopsArchError
 from einops_arch.layouts.boxes import Box, slices
 
-__all__ = ["MemoryReader", "Reader", "Span", "Wrapper", "reading"]
+__all__ = ["MemoryReader", "Reader", "Span", "Wrapper", "reading", "reason"]
 
 
 @dataclass(frozen=True)
@@ -161,16 +161,20 @@ def reading(place: str | Path) -> Iterator[None]:
         raise error if str(error).startswith(printable(str(place))) else CheckpointError(f"{place}: {error}") from error
     except EinopsArchError:
         raise
-    except RecursionError as error:
-        raise CheckpointError(f"{place}: things inside each other too deep") from error
-    except MemoryError as error:
-        raise CheckpointError(f"{place}: does not fit the memory") from error
-    except OSError as error:
-        raise CheckpointError(f"{place}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
-        # What an error holds may be untrusted too, and endless to print: only text is.
-        reason = ": ".join([type(error).__name__, *(f"{part:.300}" for part in error.args if isinstance(part, str))])
-        raise CheckpointError(f"{place}: {reason}") from error
+        raise CheckpointError(f"{place}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in one line; what an error holds may be untrusted too, and endless to print: only text is."""
+    if isinstance(error, RecursionError):
+        return "things inside each other too deep"
+    if isinstance(error, MemoryError):
+        return "it does not fit the memory"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    texts = [f"{part:.300}" for part in error.args if isinstance(part, str)]
+    return printable(": ".join([type(error).__name__, *texts]), "")
 
 
 def _identity(array: np.ndarray[Any, Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch._frameworks import require
+from einops_arch._text import brief
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.arrays import Bits
 
@@ -43,7 +44,7 @@ MAX_RANK = 64
 """numpy's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """The shape and dtype of a tensor.
 
@@ -56,7 +57,7 @@ class TensorInfo:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise CheckpointError(f"dtype {self.dtype!r:.60} is not supported; known are {', '.join(DTYPES)}")
+            raise CheckpointError(f"dtype {brief(self.dtype)} is not supported; known are {', '.join(DTYPES)}")
         if len(self.shape) > MAX_RANK:
             raise CheckpointError(f"expected at most {MAX_RANK} axes, received {len(self.shape)}")
         if any(size < 0 for size in self.shape):
@@ -94,7 +95,7 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """
     if dtype in np.sctypeDict:
         return np.dtype(dtype)
-    require("ml_dtypes", extra="flax", by=f"an array of {dtype}")
+    require("ml_dtypes", extra="torch", by=f"an array of {dtype}")
     import ml_dtypes
 
     return np.dtype(getattr(ml_dtypes, dtype))

@@ -89,9 +89,18 @@ def read_bytes(file: int, start: int, size: int) -> bytes:
     Raises:
         CheckpointError: the file ends before, or the disk fails.
     """
-    into = np.empty(size, np.uint8)
-    read_at(file, start, into)
-    return into.tobytes()
+    parts, done = [], 0
+    while done < size:
+        try:
+            part = os.pread(file, min(size - done, _MOST), start + done)
+        except OSError as error:
+            raise CheckpointError(f"the file cannot be read: {error.strerror or error}") from error
+        if not part:
+            raise CheckpointError(f"the file ends {size - done} bytes too early")
+        parts.append(part)
+        done += len(part)
+    # One part, as nearly always, is not copied.
+    return b"".join(parts)
 
 
 def _not_regular(path: Path, status: os.stat_result) -> CheckpointError:

@@ -2,28 +2,37 @@
 
 What a pickle would import is a `Global`, what it would call is a `Call`; both are only names and arguments. A name that
 is not on the list of the caller is an error, so what comes back is plain data and calls that the caller knows.
+
+Every object is untrusted: its type is checked before it is formatted, hashed or compared, and what is made in memory is
+counted against the length of the pickle.
 """
 
 from __future__ import annotations
 
 import pickletools
-import struct
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from einops_arch._text import brief
+from einops_arch.checkpoints.limits import (
+    KEY_BITS,
+    NAME_LENGTH,
+    PICKLE_BYTES,
+    PICKLE_STEPS,
+    PICKLE_WORK,
+    PICKLE_WORK_FREE,
+)
+from einops_arch.checkpoints.reader import reason
 from einops_arch.errors import CheckpointError
 
 __all__ = ["MAX_PICKLE", "Call", "Global", "load"]
 
-MAX_PICKLE = 64 << 20
-"""Bytes, as room for the names and shapes of a million tensors."""
-_MAX_STEPS = 6_000_000
-"""Each step makes one object at most, so this bounds the memory."""
+MAX_PICKLE, _MAX_STEPS = PICKLE_BYTES, PICKLE_STEPS
 
-_NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")
+_NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING")
 _VALUES = frozenset((*_NUMBERS, *_TEXTS, "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"))
 _SINGLES: dict[str, Callable[[], Any]] = {
@@ -35,19 +44,24 @@ _SINGLES: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": list,
 }
-_DICT = "collections.OrderedDict"
+_DICTS = ("collections.OrderedDict", "collections.Counter")
+_CONTAINER, _OBJECT, _SLOT, _ENTRY = 64, 160, 8, 112
+"""Bytes of an empty container, of an object of ours, of a place in a list, and of an entry of a dictionary."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Global:
     """What a pickle would import."""
 
     path: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
-    """What a pickle would call, and the state that it would set on what comes of it."""
+    """What a pickle would call, and the state that it would set on what comes of it.
+
+    `state` is None where the pickle sets none; a second state for the same object is an error.
+    """
 
     path: str
     args: tuple[Any, ...]
@@ -70,9 +84,9 @@ def load(stream: BytesIO, allowed: Collection[str], persistent: Callable[[Any], 
         persistent: makes an object of a persistent id.
 
     Raises:
-        CheckpointError: a global that is not allowed, or no pickle.
+        CheckpointError: a global that is not allowed, no pickle, or one that costs more than its length allows.
     """
-    machine = _Machine(allowed, persistent)
+    machine = _Machine(allowed, persistent, len(stream.getbuffer()) - stream.tell())
     try:
         with warnings.catch_warnings():
             # Texts of old pickles are decoded, whatever is in them, before they are refused.
@@ -81,110 +95,159 @@ def load(stream: BytesIO, allowed: Collection[str], persistent: Callable[[Any], 
                 if count > _MAX_STEPS:
                     raise CheckpointError(f"the pickle has more than {_MAX_STEPS} steps")
                 machine.step(opcode.name, argument)
-        return machine.stack.pop()
+        return machine.pop(1)[0]
     except CheckpointError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error, AttributeError) as error:
-        raise CheckpointError(f"not a whole pickle: {type(error).__name__}: {error!s:.100}") from None
+    except Exception as error:  # noqa: BLE001 - one sentence, whatever is wrong
+        raise CheckpointError(f"not a whole pickle: {reason(error)}") from None
 
 
 class _Machine:
     """The stack machine that a pickle is a program of."""
 
-    def __init__(self, allowed: Collection[str], persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(self, allowed: Collection[str], persistent: Callable[[Any], Any] | None, size: int) -> None:
         self.exact = frozenset(name for name in allowed if not name.endswith("*"))
         self.prefixes = tuple(name[:-1] for name in allowed if name.endswith("*"))
         self.persistent = persistent
+        self.work = self.most = PICKLE_WORK * size + PICKLE_WORK_FREE
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+
+    def spend(self, count: int) -> None:
+        """Count bytes that are made, copied or hashed."""
+        self.work -= count
+        if self.work < 0:
+            raise CheckpointError(
+                f"the pickle would take more than {self.most} bytes of memory or work; refused as a bomb"
+            )
 
     def step(self, name: str, argument: Any) -> None:
         """One opcode."""
         if name in _VALUES:
             self.stack.append(argument)
         elif name in _SINGLES:
+            self.spend(_CONTAINER if name.startswith("EMPTY") else 0)
             self.stack.append(_SINGLES[name]())
         elif name in {"BINPUT", "LONG_BINPUT"}:
-            self.memo[argument] = self.stack[-1]
+            self._remember(argument)
         elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = self.stack[-1]
+            self._remember(len(self.memo))
         elif name in {"BINGET", "LONG_BINGET"}:
             self.stack.append(self.memo[argument])
         elif name == "MARK":
             self.stack.append(_MARK)
         elif name.startswith("TUPLE"):
-            self.stack.append(tuple(self._after_mark() if name == "TUPLE" else self._pop(int(name[5:]))))
+            items = self._after_mark() if name == "TUPLE" else self.pop(int(name[5:]))
+            self.spend(_CONTAINER + _SLOT * len(items))
+            self.stack.append(tuple(items))
         elif name not in {"PROTO", "FRAME", "STOP"}:
             self._build(name, argument)
 
-    def _build(self, name: str, argument: Any) -> None:
-        match name:
-            case "GLOBAL":
-                self.stack.append(self._global(*argument.split(" ", 1)))
-            case "STACK_GLOBAL":
-                self.stack.append(self._global(*self._pop(2)))
-            case "REDUCE" | "NEWOBJ":
-                self.stack.append(_call(*self._pop(2)))
-            case "BINPERSID" if self.persistent is not None:
-                self.stack.append(self.persistent(self.stack.pop()))
-            case "BUILD":
-                self._set_state(self.stack.pop())
-            case "SETITEM" | "SETITEMS":
-                items = self._pop(2) if name == "SETITEM" else self._after_mark()
-                for key, value in zip(items[::2], items[1::2], strict=True):
-                    self.stack[-1][_key(key)] = value
-            case "APPEND" | "APPENDS" | "ADDITEMS":
-                items = self._pop(1) if name == "APPEND" else self._after_mark()
-                if not isinstance(self.stack[-1], list):
-                    raise CheckpointError("not a whole pickle: something is added to what is no list")
-                self.stack[-1].extend(items)
-            case "POP":
-                self.stack.pop()
-            case _:
-                raise CheckpointError(f"refused, it is not plain weights: the pickle uses {name}")
-
-    def _global(self, module: Any, name: Any) -> Global:
-        path = f"{module}.{name}"
-        if path not in self.exact and not path.startswith(self.prefixes or "\0"):
-            raise CheckpointError(f"refused, it is not plain weights: the pickle asks for {path:.200}")
-        return Global(path)
-
-    def _pop(self, count: int) -> list[Any]:
+    def pop(self, count: int) -> list[Any]:
+        """The last objects of the stack."""
         if len(self.stack) < count:
             raise CheckpointError("not a whole pickle: its stack is empty")
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
 
+    def _build(self, name: str, argument: Any) -> None:
+        match name:
+            case "GLOBAL":
+                self.stack.append(self._global(*argument.split(" ", 1)))
+            case "STACK_GLOBAL":
+                self.stack.append(self._global(*self.pop(2)))
+            case "REDUCE" | "NEWOBJ":
+                self.stack.append(self._call(*self.pop(2)))
+            case "BINPERSID" if self.persistent is not None:
+                self.spend(_OBJECT)
+                self.stack.append(self.persistent(self.pop(1)[0]))
+            case "BUILD":
+                self._set_state(self.pop(1)[0])
+            case "SETITEM" | "SETITEMS":
+                items = self.pop(2) if name == "SETITEM" else self._after_mark()
+                entries = [(self._key(key), value) for key, value in zip(items[::2], items[1::2], strict=True)]
+                if type(self.stack[-1]) is not dict:
+                    raise CheckpointError("not a whole pickle: something is set in what is no dictionary")
+                self.stack[-1].update(entries)
+            case "APPEND" | "APPENDS" | "ADDITEMS":
+                items = self.pop(1) if name == "APPEND" else self._after_mark()
+                if type(self.stack[-1]) is not list:
+                    raise CheckpointError("not a whole pickle: something is added to what is no list")
+                self.spend(_SLOT * len(items))
+                self.stack[-1].extend(items)
+            case "POP":
+                self.pop(1)
+            case _:
+                raise CheckpointError(f"refused, it is not plain weights: the pickle uses {name}")
+
+    def _remember(self, place: int) -> None:
+        if place not in self.memo:
+            self.spend(_ENTRY)
+        self.memo[place] = self.stack[-1]
+
+    def _global(self, module: Any, name: Any) -> Global:
+        if type(module) is not str or type(name) is not str:
+            raise CheckpointError(
+                f"not a whole pickle: expected the name of a class, received {brief(module)} and {brief(name)}"
+            )
+        if len(module) + len(name) > NAME_LENGTH:
+            raise CheckpointError(
+                f"refused, it is not plain weights: the pickle asks for {brief(module)}, {brief(name)}"
+            )
+        self.spend(_OBJECT + len(module) + len(name))
+        path = f"{module}.{name}"
+        if path not in self.exact and not path.startswith(self.prefixes or "\0"):
+            raise CheckpointError(f"refused, it is not plain weights: the pickle asks for {path:.200}")
+        # Python 2's name of the module, which PyTorch writes by default.
+        return Global(f"builtins.{name}" if module == "__builtin__" else path)
+
+    def _call(self, function: Any, args: Any) -> Any:
+        if type(function) is not Global or type(args) is not tuple:
+            raise CheckpointError("not a whole pickle: a call of what is no name")
+        self.spend(_OBJECT)
+        if function.path not in _DICTS:
+            return Call(function.path, args)
+        items = args[0] if args else []
+        if len(args) > 1 or type(items) not in {list, dict}:
+            raise CheckpointError(f"not a whole pickle: a dictionary of {brief(items)}")
+        values: dict[Any, Any] = {}
+        for item in items.items() if type(items) is dict else items:
+            if type(item) not in {tuple, list} or len(item) != 2:
+                raise CheckpointError(f"not a whole pickle: a dictionary with the item {brief(item)}")
+            values[self._key(item[0])] = item[1]
+        return values
+
+    def _key(self, key: Any) -> Any:
+        """The key itself, if hashing it takes little time: a tuple of tuples can be small and take for ever."""
+        if isinstance(key, str | bytes):
+            if len(key) > NAME_LENGTH:
+                raise CheckpointError(
+                    f"refused, it is not plain weights: a name of {len(key)} characters, {brief(key)}"
+                )
+            self.spend(_ENTRY + len(key))
+        elif type(key) is int and key.bit_length() > KEY_BITS:
+            raise CheckpointError(f"refused, it is not plain weights: {brief(key)} as a key")
+        elif isinstance(key, int | float | Call | None):
+            self.spend(_ENTRY)
+        else:
+            raise CheckpointError(f"refused, it is not plain weights: a {type(key).__name__} as a key")
+        return key
+
     def _after_mark(self) -> list[Any]:
         at = len(self.stack) - 1
-        while self.stack[at] is not _MARK:
+        while at >= 0 and self.stack[at] is not _MARK:
             at -= 1
-            if at < 0:
-                raise CheckpointError("not a whole pickle: a mark is missing")
+        if at < 0:
+            raise CheckpointError("not a whole pickle: a mark is missing")
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items
 
     def _set_state(self, state: Any) -> None:
         target = self.stack[-1]
-        if isinstance(target, Call):
+        if isinstance(target, Call) and target.state is None:
             target.state = state
-        elif not isinstance(target, dict):
-            # Attributes of a dict, such as the versions that PyTorch hangs on a state dict, are of no use here.
-            raise CheckpointError("not a whole pickle: a state for what has none")
-
-
-def _call(function: Any, args: Any) -> Any:
-    if not isinstance(function, Global) or not isinstance(args, tuple):
-        raise CheckpointError("not a whole pickle: a call of what is no name")
-    if function.path == _DICT:
-        return {_key(key): value for key, value in (args[0] if args else ())}
-    return Call(function.path, args)
-
-
-def _key(key: Any) -> Any:
-    # A tuple of tuples of tuples can be small and take for ever to hash.
-    if not isinstance(key, str | int | float | bytes | Call | None):
-        raise CheckpointError(f"refused, it is not plain weights: a {type(key).__name__} as a key")
-    return key
+        elif type(target) is not dict or type(state) is not dict:
+            # Attributes of a dict, such as the versions that PyTorch hangs on a state dict, change nothing in it.
+            raise CheckpointError("not a whole pickle: a state for what has none, or has one already")

@@ -13,8 +13,9 @@ from einops_arch.checkpoints.disk.pool import POOL
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.disk.sink import Progress, Sink
-from einops_arch.checkpoints.formats.safetensors_header import MAX_HEADER, build_header, parse_header
-from einops_arch.checkpoints.reader import Reader, Span
+from einops_arch.checkpoints.formats.safetensors_header import build_header, parse_header
+from einops_arch.checkpoints.limits import SAFETENSORS_HEADER
+from einops_arch.checkpoints.reader import Reader, Span, reading
 from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
@@ -33,32 +34,37 @@ class SafetensorsReader(Reader):
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.file, size = open_file(path)
         try:
-            if size < 8:
-                raise CheckpointError(f"expected at least 8 bytes, received {size}")
-            length = int.from_bytes(read_bytes(self.file, 0, 8), "little")
-            if length > min(size - 8, MAX_HEADER):
-                raise CheckpointError(
-                    f"expected a header of at most {min(size - 8, MAX_HEADER)} bytes, received {length}"
-                )
-            found, metadata = parse_header(read_bytes(self.file, 8, length), size - 8 - length)
-            self.tensors = {name: info for name, (info, _) in found.items()}
-            self.starts = {name: 8 + length + start for name, (_, start) in found.items()}
-            self.aliases, self.facts = aliases_of(metadata, self.tensors), metadata
-        except CheckpointError as error:
+            with reading(f"{path}: not a whole safetensors file"):
+                self._open(size)
+        except BaseException:
             self.close()
-            raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+            raise
+
+    def _open(self, size: int) -> None:
+        if size < 8:
+            raise CheckpointError(f"expected at least 8 bytes, received {size}")
+        length, most = int.from_bytes(read_bytes(self.file, 0, 8), "little"), min(size - 8, SAFETENSORS_HEADER)
+        if length > most:
+            raise CheckpointError(f"expected a header of at most {most} bytes, received {length}")
+        tensors, metadata = parse_header(read_bytes(self.file, 8, length), size - 8 - length)
+        self.tensors = {name: info for name, (info, _) in tensors.items()}
+        self.starts = {name: 8 + length + start for name, (_, start) in tensors.items()}
+        self.aliases, self.facts = aliases_of(metadata, self.tensors), metadata
 
     def bits(self, name: str) -> Bits:
-        info = self.tensors[name]
-        array = POOL.empty(info.shape, carrier(info.dtype))
-        read_at(self.file, self.starts[name], array)
-        return array
+        with reading(self.path):
+            info = self.tensors[name]
+            array = POOL.empty(info.shape, carrier(info.dtype))
+            read_at(self.file, self.starts[name], array)
+            return array
 
     def part(self, name: str, box: Box) -> Bits:
-        info = self.tensors[name]
-        return read_box(self.file, self.starts[name], info.shape, box, carrier(info.dtype))
+        with reading(self.path):
+            info = self.tensors[name]
+            return read_box(self.file, self.starts[name], info.shape, box, carrier(info.dtype))
 
     def span(self, name: str) -> Span:
         return Span(self.file, self.starts[name], self.tensors[name].nbytes)

@@ -15,13 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from einops_arch._text import brief
 from einops_arch.checkpoints.disk.blocks import BLOCK, blocks
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.formats import pickles
-from einops_arch.checkpoints.formats.torch_pickle import KEYS, Storage, View, find_state, load_tensors, tensors_of
+from einops_arch.checkpoints.formats.torch_pickle import Storage, View, load_tensors, tensors_of
+from einops_arch.checkpoints.formats.torch_state import find_state
 from einops_arch.checkpoints.formats.torch_zip import Archive
-from einops_arch.checkpoints.reader import Reader
+from einops_arch.checkpoints.reader import Reader, reading
 from einops_arch.checkpoints.tensors import DTYPES, Bits, carrier
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box, is_whole, slices
@@ -44,6 +46,7 @@ class Place:
 class TorchViews(Reader):
     """Tensors that are views of storages in an open file."""
 
+    path: Path
     file: int
     views: dict[str, View]
     places: dict[str, Place]
@@ -53,7 +56,10 @@ class TorchViews(Reader):
         self.facts = {"framework": "torch"}
 
     def bits(self, name: str) -> Bits:
-        view = self.views[name]
+        with reading(self.path):
+            return self._bits(self.views[name])
+
+    def _bits(self, view: View) -> Bits:
         if view.info.size and not self._whole(view):
             self._check(view.storage.key)
         start, end = view.span
@@ -63,7 +69,7 @@ class TorchViews(Reader):
         if self._whole(view):
             self._compare(view.storage.key, zlib.crc32(flat.view(np.uint8).data))
         strides = tuple(stride * width for stride in view.strides)
-        return np.lib.stride_tricks.as_strided(flat, view.info.shape, strides, writeable=False)
+        return view.resolve(np.lib.stride_tricks.as_strided(flat, view.info.shape, strides, writeable=False))
 
     def blocks(self, name: str) -> Iterator[Bits]:
         view = self.views[name]
@@ -71,12 +77,13 @@ class TorchViews(Reader):
             yield from blocks(self.bits(name))
             return
         place, crc = self.places[view.storage.key], 0
-        for at in range(0, place.size, BLOCK):
-            block = np.empty(min(BLOCK, place.size - at), np.uint8)
-            read_at(self.file, place.start + at, block)
-            crc = zlib.crc32(block.data, crc)
-            yield block
-        self._compare(view.storage.key, crc)
+        with reading(self.path):
+            for at in range(0, place.size, BLOCK):
+                block = np.empty(min(BLOCK, place.size - at), np.uint8)
+                read_at(self.file, place.start + at, block)
+                crc = zlib.crc32(block.data, crc)
+                yield block
+            self._compare(view.storage.key, crc)
 
     def part(self, name: str, box: Box) -> Bits:
         """A box; the archive's checksum is that of a whole storage, so it is held against whole tensors only."""
@@ -84,7 +91,8 @@ class TorchViews(Reader):
         if not view.contiguous or is_whole(box, view.info.shape):
             return self.bits(name)[slices(box)]
         start = self.places[view.storage.key].start + view.span[0]
-        return read_box(self.file, start, view.info.shape, box, carrier(view.info.dtype))
+        with reading(self.path):
+            return read_box(self.file, start, view.info.shape, box, carrier(view.info.dtype))
 
     def close(self) -> None:
         if self.file >= 0:
@@ -112,29 +120,32 @@ class TorchViews(Reader):
 class TorchReader(TorchViews):
     """A file that is open.
 
+    Args:
+        path: the file.
+        key: the entry that is the state dict, where there is more than one.
+
     Raises:
         CheckpointError: it holds more than plain weights, or is not whole.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str | None = None) -> None:
         super().__init__()
+        self.path = path
         self.file, self._size = open_file(path)
         try:
-            loaded = self._zip() if read_bytes(self.file, 0, min(2, self._size)) == b"PK" else self._legacy()
-            state = find_state(loaded)
-            if state is None:
-                kind = type(loaded).__name__
-                raise CheckpointError(f"expected a state dict, or one under {', '.join(KEYS)}, received {kind}")
-            self.views, self.aliases = tensors_of(state, self._size)
-            self.tensors = {name: view.info for name, view in self.views.items()}
-            for view in self.views.values():
-                self._find(view.storage)
-        except CheckpointError as error:
+            with reading(path):
+                loaded = self._zip() if read_bytes(self.file, 0, min(2, self._size)) == b"PK" else self._legacy()
+                state, self.left_out = find_state(loaded, key)
+                self.views, self.aliases = tensors_of(state, self._size)
+                self.tensors = {name: view.info for name, view in self.views.items()}
+                for view in self.views.values():
+                    self._find(view.storage)
+        except BaseException as error:
             self.close()
-            what = (
-                str(error) if str(error).startswith(("refused", "expected")) else f"not a whole PyTorch file: {error}"
-            )
-            raise CheckpointError(f"{path}: {what}") from error
+            text = str(error).removeprefix(f"{path}: ")
+            if not isinstance(error, CheckpointError) or text.startswith(("refused", "expected")):
+                raise
+            raise CheckpointError(f"{path}: not a whole PyTorch file: {text}") from error
 
     def _zip(self) -> object:
         self._archive: Archive | None = Archive(self.file, 0, self._size)
@@ -146,15 +157,16 @@ class TorchReader(TorchViews):
         stream = BytesIO(read_bytes(self.file, 0, min(self._size, pickles.MAX_PICKLE)))
         # A pickle of another kind is asked for what it would run, before it is blamed for not being PyTorch's.
         first = load_tensors(stream)
-        if first != _MAGIC:
+        if type(first) is not int or first != _MAGIC:
             raise CheckpointError("it begins with none of PyTorch's marks")
         version, system = load_tensors(stream), load_tensors(stream)
-        if version != 1001 or not isinstance(system, dict) or system.get("little_endian") is not True:
-            raise CheckpointError(f"expected version 1001 and little-endian numbers, received version {version!s:.20}")
+        known = type(version) is int and version == 1001 and type(system) is dict
+        if not known or system.get("little_endian") is not True:
+            raise CheckpointError(f"expected version 1001 and little-endian numbers, received version {brief(version)}")
         seen: dict[str, Storage] = {}
         loaded = load_tensors(stream, seen)
         keys = load_tensors(stream)
-        if not isinstance(keys, list) or not all(isinstance(key, str) and key in seen for key in keys):
+        if not isinstance(keys, list) or not all(type(key) is str and key in seen for key in keys):
             raise CheckpointError("expected the keys of its storages")
         self.places, at = {}, stream.tell()
         for key in keys:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from einops_arch.checkpoints.disk.pread import read_at, read_bytes
 from einops_arch.checkpoints.disk.sink import Sink
 from einops_arch.checkpoints.formats.pickles import MAX_PICKLE
+from einops_arch.checkpoints.limits import ARCHIVE_DIRECTORY
 from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError
 
@@ -38,6 +39,8 @@ class Archive:
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OSError) as error:
             raise CheckpointError(f"not a zip archive: {error!s:.100}") from None
         self.entries = {entry.filename: entry for entry in entries}
+        # PyTorch writes 0 for all of them with `torch.serialization.set_crc32_options(False)`.
+        self.checksums = any(entry.CRC for entry in entries)
         if len(self.entries) != len(entries):
             raise CheckpointError("a record is there twice")
         folders = [name.removesuffix("data.pkl") for name in self.entries if name.rpartition("/")[2] == "data.pkl"]
@@ -51,8 +54,8 @@ class Archive:
             raise CheckpointError("expected little-endian numbers")
         self._check_overlaps()
 
-    def place(self, name: str) -> tuple[int, int, int]:
-        """Where a record begins in the file, its bytes, and their checksum.
+    def place(self, name: str) -> tuple[int, int, int | None]:
+        """Where a record begins in the file, its bytes, and their checksum where the archive has checksums.
 
         Raises:
             CheckpointError: there is none of that name, or it is compressed, which PyTorch's never are.
@@ -72,7 +75,7 @@ class Archive:
         begin = entry.header_offset + _HEADER + sum(struct.unpack("<HH", header[26:]))
         if begin + entry.file_size > self.size:
             raise CheckpointError(f"record {name:.60} ends after the archive")
-        return self.start + begin, entry.file_size, entry.CRC
+        return self.start + begin, entry.file_size, entry.CRC if self.checksums else None
 
     def read(self, name: str, most: int) -> bytes:
         """A small record.
@@ -84,7 +87,7 @@ class Archive:
         if size > most:
             raise CheckpointError(f"record {name:.60}: expected at most {most} bytes, received {size}")
         data = read_bytes(self.file, start, size)
-        if zlib.crc32(data) != crc:
+        if crc is not None and zlib.crc32(data) != crc:
             raise CheckpointError(f"record {name:.60} is damaged: its checksum is not that of the archive")
         return data
 
@@ -94,7 +97,7 @@ class Archive:
 
     def _check_overlaps(self) -> None:
         at = 0
-        for entry in sorted(self.entries.values(), key=lambda one: one.header_offset):
+        for entry in sorted(self.entries.values(), key=lambda record: record.header_offset):
             if entry.header_offset < at:
                 raise CheckpointError(f"record {entry.filename:.60} overlaps another; it is refused as a bomb")
             at = entry.header_offset + _HEADER + entry.compress_size
@@ -147,6 +150,7 @@ class _Window(io.RawIOBase):
 
     def __init__(self, file: int, start: int, size: int) -> None:
         self.descriptor, self.start, self.size, self.at = file, start, size, 0
+        self.room = ARCHIVE_DIRECTORY
 
     def readable(self) -> bool:
         return True
@@ -162,6 +166,9 @@ class _Window(io.RawIOBase):
         import numpy as np
 
         size = max(0, min(len(buffer), self.size - self.at))
+        self.room -= size
+        if self.room < 0:
+            raise CheckpointError(f"its directory is larger than {ARCHIVE_DIRECTORY} bytes")
         read_at(self.descriptor, self.start + self.at, np.frombuffer(buffer, np.uint8)[:size])
         self.at += size
         return size

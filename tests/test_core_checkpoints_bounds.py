@@ -1,0 +1,229 @@
+"""Small files that would take for ever or fill the memory: work and memory are bounded by the bytes of the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoint_sandbox import run
+from test_core_checkpoints_hostile import archive, safetensors_file, tensor_pickle
+
+from einops_arch.checkpoints import limits, open_checkpoint
+from einops_arch.checkpoints.disk.bounded_json import parse_json, read_json
+from einops_arch.errors import CheckpointError, EinopsArchError
+
+MEMORY = 40
+"""Bytes of memory for each byte of a file, and 32 MiB for any file."""
+SECONDS = 6e-6
+"""Seconds of CPU for each byte of a file, and one for any file."""
+
+MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+DOUBLING = b")" + b"q\x00h\x00\x86" * 60
+"""A tuple that holds a tuple twice that holds a tuple twice: 2 ** 60 elements to those who look."""
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value
+
+
+def long(value, size=None):
+    data = value.to_bytes(size or value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8b" + struct.pack("<I", len(data)) + data if len(data) > 255 else b"\x8a" + bytes([len(data)]) + data
+
+
+def rows(count, key):
+    return b"\x80\x02}(" + b"".join(key(number) + b"N" for number in range(count)) + b"u."
+
+
+ORDERED = b"ccollections\nOrderedDict\n"
+PICKLES = {
+    "doubling tuple": b"\x80\x02" + DOUBLING + b".",
+    "doubling tuple as a key": b"\x80\x02}" + DOUBLING + b"K\x01s.",
+    "doubling tuple as a module": b"\x80\x04" + DOUBLING + b"\x8c\x01x\x93.",
+    "doubling tuple as a class": b"\x80\x04\x8c\x05torch" + DOUBLING + b"\x93.",
+    "doubling tuple as a call": b"\x80\x02" + DOUBLING + b")R.",
+    "doubling tuple as a storage": b"\x80\x02" + DOUBLING + b"Q.",
+    "doubling tuple as arguments": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n" + DOUBLING + b"R.",
+    "doubling tuple as items": b"\x80\x02" + ORDERED + DOUBLING + b"\x85R.",
+    "doubling tuple as a state": b"\x80\x02}" + DOUBLING + b"b.",
+    "doubling tuple in a state dict": b"\x80\x02}" + text(b"a") + DOUBLING + b"s.",
+    "doubling tuple as a shape": tensor_pickle().replace(b"(\x8a\x01\x04t", DOUBLING),
+    "doubling tuple as hooks": tensor_pickle().replace(b"\x89" + ORDERED + b")R", b"\x89" + DOUBLING),
+    "doubling tuple as an attribute": tensor_pickle().replace(
+        b"tRs.", b"tR" + DOUBLING + b"bs."
+    ),
+    "long integer as a key": rows(200_000, lambda n: long(7 << 8_000_000) + b"q\x00" if n == 0 else b"h\x00"),
+    "integers of one hash": rows(50_000, lambda n: long((n + 1) * (2**61 - 1) << 60)),
+    "long name as a key": rows(200_000, lambda n: text(b"x" * 1_000_000) + b"q\x00" if n == 0 else b"h\x00"),
+    "two equal names as keys": rows(
+        200_000,
+        lambda n: text(b"x" * 500_000) + b"q" + bytes([n]) if n < 2 else b"h" + bytes([n % 2]),
+    ),
+    "two equal names of the longest": rows(
+        400_000, lambda n: text(b"x" * limits.NAME_LENGTH) + b"q" + bytes([n]) if n < 2 else b"h" + bytes([n % 2])
+    ),
+    "long class": b"\x80\x04\x8c\x05torchq\x00" + text(b"x" * 500_000) + b"q\x010" + b"h\x00h\x01\x93" * 100_000 + b".",
+    "a list of a million items": b"\x80\x02" + ORDERED + b"q\x00("
+    + b"".join(long(n, 4) + b"N\x86" for n in range(50_000)) + b"lq\x010" + b"h\x00h\x01\x85R0" * 100_000 + b".",
+    "items of a dictionary again and again": b"\x80\x02" + ORDERED + b"q\x00](" + b"".join(
+        long(n, 4) + b"N\x86" for n in range(50_000)
+    ) + b"eq\x01" + b"h\x00h\x01\x85R" * 100_000 + b".",
+    "memory of memos": b"\x80\x04N" + b"\x94" * 3_000_000 + b".",
+    "empty lists": b"\x80\x02" + b"]" * 3_000_000 + b".",
+    "empty dictionaries": b"\x80\x02" + b"}" * 3_000_000 + b".",
+    "calls": b"\x80\x02" + ORDERED + b"q\x00" + b"h\x00)R" * 500_000 + b".",
+    "deep tuples": b"\x80\x02)" + b"\x85" * 1_000_000 + b".",
+    "deep dictionaries": b"\x80\x02" + b"}" + text(b"model")[:0] + b"".join(
+        b"}" + text(b"model") for _ in range(20_000)
+    ) + b"N" + b"s" * 20_000 + b".",
+    "the same dictionary under every key": b"\x80\x02}q\x00" + b"".join(
+        b"}(" + b"".join(text(key) + (b"h\x00" if level == 0 else b"h" + bytes([level])) for key in
+                        (b"model", b"net", b"module", b"weights", b"params")) + b"uq" + bytes([level + 1])
+        for level in range(30)
+    ) + b".",
+    "a wide shape": b"\x80\x02}(" + b"".join(
+        (text(b"%d" % n) + tensor_pickle()[9:-2].replace(b"(\x8a\x01\x04t", b"(" + b"K\x01" * 100_000 + b"tq\x07"))
+        if n == 0 else
+        (text(b"%d" % n) + tensor_pickle()[9:-2].replace(b"(\x8a\x01\x04t", b"h\x07"))
+        for n in range(2_000)
+    ) + b"u.",
+}  # fmt: skip
+
+
+def read(path):
+    """What is read, as `None`, or the name of an error of this package's own and its message."""
+    try:
+        with open_checkpoint(path) as reader:
+            for name in reader.names():
+                reader.read(name)
+    except EinopsArchError as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def assert_bounded(path, *, refused=True):
+    size = sum(file.stat().st_size for file in [path, *path.parent.iterdir()] if file.is_file())
+    outcome = run(read, path)
+    assert outcome.signal == 0
+    if refused:
+        assert outcome.value is not None
+        assert outcome.value.startswith("CheckpointError: "), outcome.value
+        assert len(outcome.value) < 2000
+    assert outcome.memory < MEMORY * size + (32 << 20), (outcome.memory, size)
+    assert outcome.seconds < SECONDS * size + 1, (outcome.seconds, size)
+
+
+@pytest.mark.parametrize("case", PICKLES)
+def test_pickles(case, tmp_path):
+    assert_bounded(archive(tmp_path / "x.pt", PICKLES[case], [("archive/data/0", bytes(16))]))
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+def test_the_pickles_of_the_older_form(place, tmp_path):
+    system = b"\x80\x02}" + text(b"little_endian") + b"\x88s."
+    parts = [MAGIC, b"\x80\x02" + long(1001) + b".", system, b"\x80\x02}.", b"\x80\x02]."]
+    for bomb in (DOUBLING, b"(" + DOUBLING + b"e", long(1 << 8_000_000), b")" + b"\x85" * 100_000):
+        path = tmp_path / "x.pt"
+        path.write_bytes(b"".join(b"\x80\x02" + bomb + b"." if at == place else part for at, part in enumerate(parts)))
+        assert_bounded(path)
+
+
+HEADERS = {
+    "objects": b'{"":{}' + b',"":{}' * 2_000_000 + b"}",
+    "lists": b'{"":[]' + b',"":[]' * 2_000_000 + b"}",
+    "lists in a list": b'{"a":[' + b"[]," * 3_000_000 + b"[]]}",
+    "numbers": b'{"a":[' + b"1," * 3_000_000 + b"1]}",
+    "the last name twice": json.dumps(
+        {f"k{n}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for n in range(60_000)}
+    ).encode()[:-1] + b',"k59999":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+    "metadata": b'{"__metadata__":{' + b",".join(b'"%d":""' % n for n in range(200_000)) + b"}",
+    "metadata twice": b'{"__metadata__":{' + b",".join(b'"%d":""' % n for n in range(150_000)) + b',"149999":""}}',
+    "deep": b'{"a":' + b"[" * 2_000_000,
+    "deep objects": b'{"a":' * 300_000,
+    "digits": b'{"a":{"dtype":"U8","shape":[' + b"9" * 2_000_000 + b'],"data_offsets":[0,1]}}',
+    "wide characters": b'{"a":{"x":"' + b"a" * 4_000_000 + '\U0001f600"}}'.encode(),
+    "escapes": b'{"' + b"\\ud83d\\ude00" * 500_000 + b'":1}',
+    "quotes without an end": b'{"a":{"b":"' + b'\\"' * 2_000_000,
+    "space": b"{" + b" " * 4_000_000 + b'"a"',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_headers_of_safetensors(case, tmp_path):
+    assert_bounded(safetensors_file(tmp_path / "x.safetensors", HEADERS[case]))
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_an_index(case, tmp_path):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_bytes(HEADERS[case])
+    assert_bounded(path)
+
+
+def test_a_large_good_header_is_read(tmp_path):
+    names = {f"layer.{n}.weight": {"dtype": "U8", "shape": [1, 2], "data_offsets": [2 * n, 2 * n + 2]}
+             for n in range(30_000)}  # fmt: skip
+    metadata = {"note": "x" * (34 << 20)}
+    path = safetensors_file(tmp_path / "x.safetensors", {"__metadata__": metadata, **names}, bytes(range(10)) * 6000)
+    assert_bounded(path, refused=False)
+    with open_checkpoint(path) as reader:
+        assert reader.read("layer.7.weight").tolist() == [[4, 5]]
+        assert reader.facts == metadata
+
+
+def test_json(tmp_path):
+    assert parse_json('{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+    digits = "1" * (limits.JSON_DIGITS + 1)
+    deep = "[" * (limits.JSON_DEPTH + 1) + "]" * (limits.JSON_DEPTH + 1)
+    wide = "[" + "[]," * limits.JSON_CONTAINERS + "[]]"
+    for bad in (digits, f"-{digits}", deep, wide, '{"a": 1, "a": 2}', "", "{", '"' + "\\", '["' + '\\"' * 1000):
+        with pytest.raises(CheckpointError):
+            parse_json(bad)
+    # Brackets in a text are no lists.
+    brackets = json.dumps({"a": "[" * 1000, "b": '"{[\\'})
+    assert parse_json(brackets) == json.loads(brackets)
+    (tmp_path / "x.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="expected a JSON object"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pt", "x.safetensors.index.json", "config.json"])
+def test_what_is_not_a_regular_file_is_refused_by_name(kind, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = Path("f") / name
+    place.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place))
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        place.mkdir()
+    if name == "config.json":
+        safetensors_file(tmp_path / "f" / "model.safetensors", {})
+    elif kind == "folder":
+        return
+    outcome = run(read, Path("f") if name == "config.json" else place, seconds=5)
+    assert outcome.value == f"CheckpointError: {place}: cannot be read: not a regular file but a {kind}"
+
+
+def test_the_sandbox_sees_what_it_is_for():
+    def forever():
+        while True:
+            pass
+
+    def memory():
+        return len(bytearray(1 << 30))
+
+    assert run(forever, seconds=1).signal != 0
+    assert "MemoryError" in run(memory, memory=1 << 29).value
+    assert run(memory).memory > 1 << 29
+    assert run(sys.exit, 3).value == "SystemExit: 3"
