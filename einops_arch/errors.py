@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DestinationError",
+    "DestinationExistsError",
     "DiscoveryError",
     "DtypeError",
     "EinopsArchError",
@@ -75,6 +76,10 @@ class CheckpointError(EinopsArchError, ValueError):
 
 class DestinationError(EinopsArchError, OSError):
     """The place to write to exists already or cannot be written."""
+
+
+class DestinationExistsError(DestinationError, FileExistsError):
+    """The place to write to exists already, and nothing says that it may be replaced."""
 
 
 class DiscoveryError(EinopsArchError, ValueError):

@@ -136,7 +136,7 @@ def test_a_rule_of_ones_own_is_checked_kept_and_not_replaced_by_accident():
         rule = find_rule(Special)
         assert rule is not None
         assert rule.rows == (Row("weight", "kernel", "o i -> i o"), Row("bias", "offset"))
-        with pytest.raises(ValueError, match="has a rule already; replace it with replace=True"):
+        with pytest.raises(ValueError, match="has a rule already; likely fix: replace=True"):
             register_layout(Affine, [])
         register_layout(Affine, [], replace=True)
         assert find_rule(Affine).rows == ()

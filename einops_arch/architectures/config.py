@@ -163,11 +163,11 @@ class Config:
 
     def inputs(self) -> tuple[Axes, ...]:
         """The inputs that a call needs, in order."""
-        raise TypeError(f"{type(self).__name__} does not state its inputs")
+        raise ConfigError(f"{type(self).__name__} does not state its inputs; likely fix: define inputs(self)")
 
     def outputs(self) -> tuple[Axes, ...]:
         """The outputs of a call, in order, nested tuples flattened."""
-        raise TypeError(f"{type(self).__name__} does not state its outputs")
+        raise ConfigError(f"{type(self).__name__} does not state its outputs; likely fix: define outputs(self)")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

@@ -274,7 +274,7 @@ def verify(
     """
     modes = (str(mode),) if mode else ("eval", "train")
     if against is not None:
-        from einops_arch.cli.commands.capture import PairOptions, verify_pair
+        from einops_arch.cli.commands.verify_against import PairOptions, verify_pair
 
         if every or arch or preset or config or teacher or training or len(targets or []) != 1:
             raise ConfigError("verify: expected one model and --against, received more, or options of an architecture")
@@ -318,10 +318,10 @@ def capture(
     as_json: AsJson = False,
 ) -> None:
     """Write down the run of one model, with its framework alone, for `verify` on another machine."""
-    from einops_arch.cli.commands.capture import PairOptions, capture_target
+    from einops_arch.cli.commands.capture import CaptureOptions, capture_target
 
-    options = PairOptions(inputs=inputs or (), modes=(str(mode),), gradients=gradients, as_json=as_json)
-    capture_target(target, output, options, like=like, force=force)
+    options = CaptureOptions(inputs or (), like, str(mode), gradients, force, as_json)
+    capture_target(target, output, options)
 
 
 @app.command()
@@ -333,8 +333,8 @@ def mutate(
     every: Annotated[bool, typer.Option("--every", help="Each fault in each module that it applies to.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put faults into the Flax twin, one at a time, and show what catches each; exit code 1 if one gets away."""
-    from einops_arch.cli.commands.capture import mutate_twin
+    """Mutation-test the parity check: fault the Flax twin, one fault at a time; exit code 1 if one is missed."""
+    from einops_arch.cli.commands.mutate import mutate_twin
 
     if not mutate_twin(name, preset, config, every=every, as_json=as_json):
         raise typer.Exit(1)
@@ -406,7 +406,7 @@ def classify(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Name what is in a photograph, in either framework the same."""
+    """Classify an image, in either framework the same."""
     from einops_arch.cli.commands.classify import ClassifyOptions, classify_image
 
     chosen = str(framework) if framework else None

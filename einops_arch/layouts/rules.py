@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from einops_arch.errors import PatternError
+from einops_arch.errors import ConfigError, PatternError
 from einops_arch.layouts.patterns import IDENTITY, LayoutPattern
 
 __all__ = ["Constant", "LayoutRule", "Row", "Rows", "Sum", "find_rule", "find_rule_by_path", "register_layout"]
@@ -102,13 +102,13 @@ def register_layout(
 
     Raises:
         PatternError: a pattern does not parse.
-        ValueError: the type has a rule already.
+        ConfigError: the type has a rule already.
 
     >>> register_layout("my_package.Affine", [("weight", "kernel", "o i -> i o"), ("bias", "bias", "o -> o")])
     """
     name = flax_type if isinstance(flax_type, str) else _path(flax_type)
     if name in _RULES and not replace:
-        raise ValueError(f"register_layout: {name} has a rule already; replace it with replace=True")
+        raise ConfigError(f"register_layout: {name} has a rule already; likely fix: replace=True")
     _RULES[name] = LayoutRule(name, tuple(_checked_row(row) for row in rows))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from einops_arch.architectures.config import Config
-from einops_arch.errors import ParityError
+from einops_arch.errors import ConfigError, ParityError
 from einops_arch.parity.probe_runs import probed
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.runs.inputs import prepare
@@ -141,9 +141,9 @@ def compare(
 
 def _training(mode: str, steps: int) -> bool:
     if mode not in ("eval", "train"):
-        raise ValueError(f"compare: expected mode to be 'eval' or 'train', received {mode!r}")
+        raise ConfigError(f"compare: expected mode to be 'eval' or 'train', received {mode!r}")
     if steps < 1 or (mode == "eval" and steps != 1):
-        raise ValueError(
+        raise ConfigError(
             f"compare: expected steps to be at least 1, and 1 in eval mode, received {steps}; likely fix: mode='train'"
         )
     return mode == "train"

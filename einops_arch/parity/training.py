@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from einops_arch.architectures.config import Config
-from einops_arch.errors import ShapeError
+from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
@@ -87,7 +87,7 @@ def compare_training(
     from einops_arch.parity.runs.torch_run import TorchSide
 
     if steps < 1:
-        raise ValueError(f"compare_training: expected steps to be at least 1, received {steps}")
+        raise ConfigError(f"compare_training: expected steps to be at least 1, received {steps}")
     ours = TorchSide(torch_model, training=True)
     names = torch_paths_of(paths, ours.modules, [path for path, _ in named_modules(flax_model)])
     theirs = FlaxSide(flax_model, training=True, paths=names)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import os
-import re
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +9,11 @@ import typer
 
 from einops_arch._frameworks import require
 from einops_arch.cli.output import console, print_json
+from einops_arch.cli.targets import Input, loaded, parsed
 from einops_arch.discovery import Chain, Discovery, ModelReport, discover, discover_model
-from einops_arch.errors import ConfigError, DiscoveryError
+from einops_arch.errors import DiscoveryError
 
-__all__ = ["discover_target", "loaded", "parsed"]
-
-_INPUT = re.compile(r"(?P<axes>[^=@]+)=(?P<shape>[0-9, ]+)(@(?P<dtype>\w+))?")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One `--input`: axes, shape and dtype."""
-
-    axes: str
-    shape: tuple[int, ...]
-    dtype: str
+__all__ = ["discover_target"]
 
 
 def discover_target(target: str, inputs: list[str], backend: str | None, *, as_json: bool, show_diff: bool) -> bool:
@@ -58,55 +42,6 @@ def discover_target(target: str, inputs: list[str], backend: str | None, *, as_j
         return False
     _print_discovery(target, discovery, as_json=as_json)
     return True
-
-
-def parsed(text: str) -> Input:
-    """An `--input`, taken apart.
-
-    Raises:
-        ConfigError: it has not the form `b c h w=2,3,4,5`.
-    """
-    match = _INPUT.fullmatch(text.strip())
-    shape = tuple(int(size) for size in match["shape"].split(",") if size.strip()) if match else ()
-    if match is None or len(shape) != len(match["axes"].split()):
-        raise ConfigError(f"--input: expected axes and as many sizes, such as 'b c h w=2,12,5,7', received {text!r}")
-    return Input(match["axes"].strip(), shape, match["dtype"] or "float32")
-
-
-def loaded(target: str) -> Any:
-    """What `module:name` names; a class is made, and so is what `module:make()` calls.
-
-    Raises:
-        ConfigError: it cannot be imported or made.
-    """
-    name, colon, attribute = target.partition(":")
-    called = attribute.endswith("()")
-    if not colon or not attribute:
-        raise ConfigError(f"expected module:function or module:Model, received {target!r}")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 the entry is a string
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    try:
-        found: Any = importlib.import_module(name)
-        for part in attribute.removesuffix("()").split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{target}: cannot be imported: {error}") from error
-    if not called and not inspect.isclass(found):
-        return found
-    arguments: dict[str, Any] = {}
-    # Of the constructor: the metaclass of NNX hides its arguments from the class.
-    if inspect.isclass(found) and "rngs" in inspect.signature(found.__init__).parameters:
-        from flax import nnx
-
-        arguments["rngs"] = nnx.Rngs(0)
-    try:
-        found = found(**arguments)
-    except TypeError as error:
-        fix = f"a function that makes it, as {name}:make()"
-        raise ConfigError(f"{target}: cannot be made without arguments: {error}; likely fix: {fix}") from error
-    if hasattr(found, "eval"):
-        found.eval()
-    return found
 
 
 def _framework(value: Any) -> str | None:

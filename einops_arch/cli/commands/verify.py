@@ -12,9 +12,9 @@ from einops_arch._frameworks import require
 from einops_arch.architectures import Architecture, Config
 from einops_arch.cli.models import chosen_config, identify, read
 from einops_arch.cli.output import console, print_json, progress
-from einops_arch.errors import ConfigError, PortError, UnknownArchitectureError
+from einops_arch.errors import ConfigError, DestinationError, PortError, UnknownArchitectureError
 
-__all__ = ["Options", "verify_all"]
+__all__ = ["Options", "verify_all", "write_report"]
 
 _DEFAULT = "tiny"
 """The preset of a name: every part of the network in seconds; the published sizes are a matter of minutes."""
@@ -96,8 +96,6 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
         with progress(f"Comparing {target} in PyTorch and Flax", quiet=options.as_json) as say:
             found.append(_verify(target, options, say))
     if options.report is not None:
-        from einops_arch.cli.commands.capture import write_report
-
         write_report(options.report, [(one.target, report) for one in found for report in one.reports])
     if options.as_json:
         print_json({"passed": all(one.passed for one in found), "results": [one.to_dict() for one in found]})
@@ -106,6 +104,20 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
     else:
         _print_summary(found)
     return all(one.passed for one in found)
+
+
+def write_report(path: Path, reports: Sequence[tuple[str, Any]]) -> None:
+    """Write the HTML page of some reports.
+
+    Raises:
+        DestinationError: it cannot be written.
+    """
+    from einops_arch.parity.report.html import html_pages
+
+    try:
+        path.write_text(html_pages(reports), encoding="utf-8")
+    except OSError as error:
+        raise DestinationError(f"{path}: the report cannot be written: {error.strerror}") from error
 
 
 def _verify(target: str, options: Options, say: Callable[[str], None]) -> _Verified:
@@ -157,7 +169,10 @@ def _twins(target: str, options: Options) -> tuple[Architecture, Config, Any, An
     path = Path(target)
     if not path.exists() and not path.suffix and path.name == target:
         # Neither a file nor like one: a name with a slip.
-        raise _unknown(target)
+        try:
+            architectures.get(target)
+        except UnknownArchitectureError as error:
+            raise UnknownArchitectureError(f"{error} There is no file of that name either.") from error
     checkpoint = read(path)
     architecture, config = identify(path, checkpoint, options.arch, options.preset, options.config)
     from einops_arch.port.convert import convert
@@ -168,14 +183,6 @@ def _twins(target: str, options: Options) -> tuple[Architecture, Config, Any, An
         return architecture, config, torch_model, to_flax(torch_model)
     except PortError as error:
         raise PortError(f"{path}: {error}") from error
-
-
-def _unknown(target: str) -> UnknownArchitectureError:
-    try:
-        architectures.get(target)
-    except UnknownArchitectureError as error:
-        return UnknownArchitectureError(f"{error} There is no file of that name either.")
-    raise AssertionError(target)
 
 
 def _round_trip(torch_model: Any, flax_model: Any) -> tuple[int, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any, overload
 import jax
 from flax import nnx
 
-from einops_arch.errors import ConfigError
+from einops_arch.errors import ConfigError, IndexRangeError
 
 __all__ = ["Sequential"]
 
@@ -72,7 +72,7 @@ class Sequential(nnx.Module):
         if isinstance(position, slice):
             return Sequential({name: getattr(self, name) for name in self._names[position]})
         if not -len(self) <= position < len(self):
-            raise IndexError(f"Sequential: expected a position below {len(self)}, received {position}")
+            raise IndexRangeError(f"Sequential: expected a position below {len(self)}, received {position}")
         return getattr(self, self._names[position])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.architectures.config import Config
-from einops_arch.errors import ParityError, PatternError
+from einops_arch.errors import ConfigError, DestinationExistsError, ParityError, PatternError
 from einops_arch.parity.captures.files import is_capture_file, read_capture, write_capture
 from einops_arch.parity.captures.record import Capture, FakeTensor, RecordedTorch, digest, facts_of, variant
 from einops_arch.parity.report.verdicts import Array
@@ -61,7 +61,7 @@ def capture(
         The capture.
 
     Raises:
-        FileExistsError: there is a file of that name.
+        DestinationExistsError: there is a file of that name.
         ParityError: the model does not run with these inputs.
         ShapeError: the axes of an input are not known, or do not fit it.
         PatternError: gradients of a Flax model whose outputs may lie in any way.
@@ -74,7 +74,9 @@ def capture(
     files = [Path(f"{path}{ending}") for ending in (".safetensors", ".json")]
     for file in files:
         if file.exists() and not force:
-            raise FileExistsError(f"{file}: there is a file of that name; likely fix: force=True, which replaces it")
+            raise DestinationExistsError(
+                f"{file}: there is a file of that name; likely fix: force=True, which replaces it"
+            )
     found = captured(
         model,
         inputs,
@@ -212,7 +214,7 @@ class _Flax:
 
 def _side(model: Any, framework: str, mode: str, steps: int, *, jit: bool) -> Any:
     if mode not in ("eval", "train") or steps < 1 or (mode == "eval" and steps != 1):
-        raise ValueError(
+        raise ConfigError(
             f"capture: expected mode='eval' and steps=1, or mode='train' and steps of at least 1, received "
             f"mode={mode!r} and steps={steps}"
         )

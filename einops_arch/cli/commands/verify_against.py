@@ -1,0 +1,148 @@
+"""The command `verify` with `--against`: two models of the user's own, or captures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from einops_arch.cli.commands.verify import write_report
+from einops_arch.cli.output import console, print_json, progress
+from einops_arch.cli.targets import inputs_of, model_of
+from einops_arch.errors import ConfigError
+
+__all__ = ["PairOptions", "verify_pair"]
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """What the command line said about two models.
+
+    Args:
+        inputs: axes and sizes, or axes and a file of numpy.
+        layouts: `PATH=b c h w -> b h w c`, for outputs whose axes cannot be known.
+        paths: `PATH=OTHER`, where modules have other paths in Flax.
+        modes: `"eval"`, `"train"`, or both.
+        gradients: compare them as well.
+        probes: compare with further inputs and states as well.
+        transfer: carry the weights of the first into the second before.
+        randomize: fill the first with weights in which a mistake shows, before.
+        report: the HTML file to write.
+        as_json: print JSON.
+    """
+
+    inputs: Sequence[str] = ()
+    layouts: Sequence[str] = ()
+    paths: Sequence[str] = ()
+    modes: Sequence[str] = ("eval",)
+    gradients: bool = True
+    probes: bool = False
+    transfer: bool = False
+    randomize: bool = False
+    report: Path | None = None
+    as_json: bool = False
+
+
+def verify_pair(target: str, against: str, options: PairOptions) -> bool:
+    """Compare two models, or captures of them, and print what was found.
+
+    Args:
+        target: PyTorch's: `MODULE:ATTR`, the name of an architecture, or a capture.
+        against: Flax's: `MODULE:ATTR` or a capture.
+        options: the rest.
+
+    Returns:
+        Whether they are the same function.
+
+    Raises:
+        EinopsArchError: one of its children, for whatever is wrong with the models or the options.
+    """
+    from einops_arch.parity import compare
+
+    torch_side, flax_side = _side(target), _side(against)
+    recorded = isinstance(torch_side, str) or isinstance(flax_side, str)
+    if recorded and (options.transfer or options.randomize or options.inputs or options.probes):
+        raise ConfigError(
+            "verify: a capture has its weights and inputs, received --transfer, --randomize, --probes or --input"
+        )
+    if options.randomize:
+        from einops_arch.parity import randomize
+
+        randomize(torch_side)
+    if options.transfer or options.randomize:
+        from einops_arch.port import transfer
+
+        transfer(torch_side, flax_side)
+    settings: dict[str, Any] = {
+        "layouts": _pairs(options.layouts, "--layout"),
+        "paths": _pairs(options.paths, "--path") or None,
+    }
+    with progress(f"Comparing {target} with {against}", quiet=options.as_json) as say:
+        settings["progress"] = say
+        if recorded:
+            from einops_arch.parity import compare_captures
+
+            reports = [compare_captures(torch_side, flax_side, **settings)]
+        else:
+            inputs, axes = inputs_of(options.inputs, torch_side)
+            reports = [
+                compare(
+                    torch_side,
+                    flax_side,
+                    inputs,
+                    axes=axes,
+                    mode=mode,
+                    gradients=options.gradients,
+                    probes=options.probes,
+                    steps=3 if mode == "train" else 1,
+                    **settings,
+                )
+                for mode in options.modes
+            ]
+    passed = all(report.passed for report in reports)
+    title = f"{target} and {against}"
+    if options.report is not None:
+        write_report(options.report, [(title, report) for report in reports])
+    if options.as_json:
+        print_json({"passed": passed, "reports": [report.to_dict() for report in reports]})
+    else:
+        _print(reports)
+    return passed
+
+
+def _side(target: str) -> Any:
+    """A model, or the path of a capture."""
+    stem = Path(target.removesuffix(".json").removesuffix(".safetensors"))
+    if ":" not in target and Path(f"{stem}.json").exists():
+        return str(stem)
+    return model_of(target)
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{option}: expected PATH=..., received {text!r}")
+        pairs[path.strip()] = value.strip()
+    return pairs
+
+
+def _print(reports: Sequence[Any]) -> None:
+    from einops_arch.parity.report.table import rich_tables
+    from einops_arch.parity.report.text import describe
+
+    page = console()
+    for report in reports:
+        for table in rich_tables(report):
+            page.print(table)
+        maps = report.maps.reading if report.maps is not None else ()
+        for line in (*report.notes, *report.casts, *maps):
+            page.print(line, markup=False, soft_wrap=True)
+    for report in reports:
+        first = report.first_divergence
+        line = f"{report.mode} mode: {report.verdict}" + (f"; {describe(first)}" if first else "")
+        page.print(line, markup=False, soft_wrap=True)
+        for cause in report.causes:
+            page.print(cause, markup=False, soft_wrap=True)
