@@ -1,9 +1,8 @@
-"""Images as torchvision and timm prepare them, and the names that timm's package has for ImageNet's classes."""
+"""Images as torchvision and timm prepare them."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import oracle_checks  # noqa: F401 - makes torchvision importable
@@ -14,8 +13,6 @@ from PIL import Image
 
 from einops_arch.architectures import ResNetConfig, VGGConfig
 from einops_arch.architectures.images import IMAGENET, ImagePreprocessing
-from einops_arch.cli.commands import classify as classifying
-from einops_arch.cli.commands.classify import class_names
 from einops_arch.cli.images import read_image
 
 
@@ -59,15 +56,3 @@ def test_what_torchvision_says_of_its_first_weights_is_what_the_architectures_sa
         assert (said.crop_size, said.resize_size) == ([IMAGENET.size], [IMAGENET.resize])
         assert said.interpolation.value == IMAGENET.interpolation
     assert ResNetConfig.IMAGES == VGGConfig.IMAGES == IMAGENET
-
-
-def test_the_names_of_timms_package_are_in_the_order_of_torchvisions(monkeypatch):
-    names, source = class_names(Path("nowhere"), ResNetConfig.resnet50(), None)
-    assert source == "timm"
-    theirs = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
-    monkeypatch.setattr(classifying, "_timm_names", lambda: None)
-    assert class_names(Path("nowhere"), ResNetConfig.resnet50(), None) == (theirs, "torchvision")
-    assert len(names) == len(theirs) == 1000
-    # Each library has shortened some names in its own way.
-    agree = [other.lower() in name.lower() for name, other in zip(names, theirs, strict=True)]
-    assert sum(agree) > 900

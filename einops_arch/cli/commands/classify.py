@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +107,8 @@ def preprocessing_of(checkpoint: Path, config: Config) -> ImagePreprocessing:
 def class_names(checkpoint: Path, config: Any, labels: Path | None) -> tuple[Sequence[str] | None, str]:
     """The names of the classes, and where they are from; None, and why, where there are none.
 
-    From a file of the user's, the folder's `config.json`, or, for the thousand classes of ImageNet, from timm or
-    torchvision, whose packages have their names and of which nothing is imported.
+    They are those of a file of the user's, or of the folder's `config.json`: `id2label` as transformers writes it, or
+    `label_names` and `label_descriptions` as timm does.
 
     Raises:
         ConfigError: the user's file cannot be read or has another number of names.
@@ -134,11 +131,7 @@ def class_names(checkpoint: Path, config: Any, labels: Path | None) -> tuple[Seq
     if isinstance(listed, list) and len(listed) == config.classes:
         described = described if isinstance(described, Mapping) else {}
         return [str(described.get(name, name)) for name in listed], _CONFIG
-    if config.classes == 1000:
-        for package, names_of in (("timm", _timm_names), ("torchvision", _torchvision_names)):
-            if found := names_of():
-                return found, package
-    return None, "the checkpoint has none; likely fix: --labels FILE, or pip install timm or torchvision for ImageNet's"
+    return None, "the checkpoint has none; likely fix: --labels FILE, with the name of one class on each line"
 
 
 def _weights(checkpoint: Path, options: ClassifyOptions) -> tuple[Config, Mapping[str, Any]]:
@@ -171,30 +164,3 @@ def _logits(model: Any, image: np.ndarray[Any, Any], framework: str) -> np.ndarr
 def _fields(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / _CONFIG
     return read_json(path) if path.is_file() else {}
-
-
-def _timm_names() -> list[str] | None:
-    """The names in timm's package, in the order of ImageNet's classes; None if it is not installed."""
-    for root in _places("timm"):
-        folder = root / "data" / "_info"
-        synsets, lemmas = folder / "imagenet_synsets.txt", folder / "imagenet_synset_to_lemma.txt"
-        if synsets.is_file() and lemmas.is_file():
-            with lemmas.open(encoding="utf-8", newline="") as file:
-                names = dict(csv.reader(file, delimiter="\t"))
-            return [names[synset] for synset in synsets.read_text(encoding="utf-8").split()]
-    return None
-
-
-def _torchvision_names() -> list[str] | None:
-    """The names in torchvision's package; None if it is not installed."""
-    for root in _places("torchvision"):
-        file = root / "models" / "_meta.py"
-        for node in ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else ():
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_IMAGENET_CATEGORIES":
-                return list(map(str, ast.literal_eval(node.value)))
-    return None
-
-
-def _places(package: str) -> list[Path]:
-    spec = find_spec(package)
-    return [Path(root) for root in spec.submodule_search_locations or ()] if spec else []

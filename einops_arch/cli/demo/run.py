@@ -64,7 +64,7 @@ def run(folder: Path, settings: Settings, stage: Stage) -> dict[str, Any]:
         DestinationError: the folder cannot be made or written.
         MissingFrameworkError: something that the demo needs is not installed.
     """
-    needed = ("torch", "jax", "flax", "safetensors", "sklearn", "skimage", "matplotlib")
+    needed = ("torch", "jax", "flax", "sklearn", "skimage", "matplotlib")
     require(*needed, extra="all", by="the demo")
     start = time.perf_counter()
     with _writing(folder):

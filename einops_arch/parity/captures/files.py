@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.checkpoints.files import open_checkpoint, write_tensors
+from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.captures.record import Capture, FakeTensor, ModuleFacts, digest
@@ -31,24 +33,18 @@ def is_capture_file(value: Any) -> bool:
 
 def write_capture(path: str | Path, record: Capture) -> None:
     """Write `PATH.safetensors` and `PATH.json`; each whole, or not at all."""
-    from einops_arch._frameworks import require
-
-    require("safetensors", extra=record.framework, by="a capture")
-    from safetensors.numpy import save
-
     pool = _Pool()
     tree = _tree(record, pool)
-    blob = save(pool.stored())
     tree["arrays"] = {"file": f"{Path(path).name}.safetensors", "bfloat16": pool.narrow}
     text = json.dumps(tree, indent=1, allow_nan=False) + "\n"
-    for ending, content in ((".safetensors", blob), (".json", text.encode())):
-        target = Path(f"{path}{ending}")
-        temporary = target.with_name(f".{target.name}.part")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_tensors(f"{path}.safetensors", MemoryReader(pool.stored(), {}), force=True)
+    target = Path(f"{path}.json")
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_capture(path: str | Path) -> Capture:
@@ -60,16 +56,9 @@ def read_capture(path: str | Path) -> Capture:
     Raises:
         CheckpointError: the files are not there, or are no capture.
     """
-    from einops_arch._frameworks import require
-
-    require("safetensors", extra="all", by="a capture")
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     stem = Path(path).with_suffix("") if Path(path).suffix in (".safetensors", ".json") else Path(path)
     try:
         tree = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
-        blob = Path(f"{stem}.safetensors").read_bytes()
     except OSError as error:
         raise CheckpointError(f"{error.filename}: expected a capture, received {error.strerror}") from error
     except ValueError as error:
@@ -77,12 +66,13 @@ def read_capture(path: str | Path) -> Capture:
     if not isinstance(tree, dict) or tree.get("format") != _FORMAT:
         received = tree.get("format") if isinstance(tree, dict) else tree
         raise CheckpointError(f"{stem}.json: expected a capture of format {_FORMAT}, received {received!r:.60}")
+    with open_checkpoint(f"{stem}.safetensors") as reader:
+        arrays = {name: reader.read(name) for name in reader.names()}
     try:
-        arrays = load(blob)
         for name in tree["arrays"]["bfloat16"]:
             arrays[name] = arrays[name].view(_bfloat16())
         return _record(tree, arrays.__getitem__)
-    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{stem}: damaged: {type(error).__name__}: {error}") from error
 
 
