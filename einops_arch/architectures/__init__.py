@@ -10,7 +10,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.axes import Axes
+from einops_arch.architectures.config import Config
 from einops_arch.architectures.convnet import ConvNetConfig
 from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.architectures.language_model import LanguageModelConfig

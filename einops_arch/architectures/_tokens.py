@@ -6,10 +6,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from einops_arch.architectures.config import Axes
+from einops_arch.architectures.axes import Axes
 from einops_arch.errors import IndexRangeError
 
-__all__ = ["check_lengths", "check_tokens", "is_whole"]
+__all__ = ["check_lengths", "check_tokens", "check_values", "is_whole"]
 
 
 def check_tokens(axes: Axes, tokens: Any, *, values: bool) -> None:
@@ -34,7 +34,7 @@ def check_tokens(axes: Axes, tokens: Any, *, values: bool) -> None:
     """
     axes.check(tokens)
     if values:
-        _check_values(axes, tokens, lowest=0, fix="give the unknown words an index of the vocabulary")
+        check_values(axes, tokens)
 
 
 def check_lengths(lengths: Any, tokens: Any, *, values: bool) -> None:
@@ -60,9 +60,8 @@ def check_lengths(lengths: Any, tokens: Any, *, values: bool) -> None:
     axes = Axes("lengths", "b", {"b": b}, dtype="int64", high=t + 1)
     axes.check(lengths)
     if values:
-        _check_values(
-            axes, lengths, lowest=1, fix="leave out sentences without words, or pad the tokens to the longest sentence"
-        )
+        fix = "leave out sentences without words, or pad the tokens to the longest sentence"
+        check_values(axes, lengths, lowest=1, fix=fix)
 
 
 def is_whole(number: object) -> TypeGuard[int]:
@@ -70,7 +69,20 @@ def is_whole(number: object) -> TypeGuard[int]:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _check_values(axes: Axes, indices: Any, *, lowest: int, fix: str) -> None:
+def check_values(
+    axes: Axes, indices: Any, *, lowest: int = 0, fix: str = "give the unknown words an index of the vocabulary"
+) -> None:
+    """Raise one clear error if an index is out of range, which names it and its place.
+
+    Args:
+        axes: the axes of the indices; `high` is one more than the largest, None for arrays that hold no indices.
+        indices: an array whose values can be read.
+        lowest: the smallest index.
+        fix: the likely fix.
+
+    Raises:
+        IndexRangeError: an index is less than the lowest, or not below `axes.high`.
+    """
     if axes.high is None or 0 in indices.shape:
         return
     # In numpy, because inside of a jax trace even a concrete array's own methods are traced.

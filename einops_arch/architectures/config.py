@@ -4,121 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self
 
+from einops_arch.architectures._tokens import check_values
+from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.images import ImagePreprocessing
-from einops_arch.errors import ConfigError, DtypeError, ShapeError, suggestion
+from einops_arch.errors import ConfigError, suggestion
 
 __all__ = ["Axes", "Config"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """One input or output of an architecture, with its axes in PyTorch's order.
-
-    Args:
-        name: the name of the argument or of the result.
-        axes: the axes as PyTorch has them, such as `"b c h w"`.
-        sizes: the sizes that the config fixes; the other axes may have any size.
-        dtype: `"float32"`, or `"int64"` for indices.
-        high: one more than the largest index, for indices.
-        least: the smallest sizes of axes that may have any other.
-        multiple: what the sizes of axes that may have any other are multiples of.
-        example: sizes that show what the network does, where the smallest allowed say little: a batch norm in
-            training, say, needs more than a few values.
-
-    >>> image = Axes("image", "b c h w", {"c": 3})
-    >>> image.flax_axes
-    'b h w c'
-    """
-
-    name: str
-    axes: str
-    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    dtype: str = "float32"
-    high: int | None = None
-    least: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    multiple: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    example: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-    @property
-    def flax_axes(self) -> str:
-        """The axes as Flax has them: the channels `c` last, the others as they are."""
-        names = self.axes.split()
-        return " ".join([name for name in names if name != "c"] + ["c"] * ("c" in names))
-
-    _indices: ClassVar[bool]
-    _rules: ClassVar[tuple[int, tuple[tuple[int, int, str, int], ...]]]
-
-    def __post_init__(self) -> None:
-        # Asked at every call of a network, so worked out once; not `cached_property`, which torch.compile cannot enter.
-        object.__setattr__(self, "_indices", self.dtype.startswith("int"))
-        object.__setattr__(self, "_rules", self._bounds())
-
-    def _bounds(self) -> tuple[int, tuple[tuple[int, int, str, int], ...]]:
-        """The rank, and for each bound the place of its axis in both orders, its kind and its size."""
-        first, last = self.axes.split(), self.flax_axes.split()
-        bounds = {"is": self.sizes, "least": self.least, "multiple": self.multiple}
-        return len(first), tuple(
-            (first.index(name), last.index(name), kind, size)
-            for kind, sizes in bounds.items()
-            for name, size in sizes.items()
-            if name in first
-        )
-
-    def check(self, array: Any, *, channels_last: bool = False) -> None:
-        """Raise one clear error if an array does not fit.
-
-        Args:
-            array: anything with `.shape` and `.dtype`.
-            channels_last: the array has Flax's axes.
-
-        Raises:
-            ShapeError: the rank differs, an axis has not the size that the config fixes, is too small, or is no
-                multiple of what it should be.
-            DtypeError: indices are expected and the array does not hold integers.
-        """
-        shape = array.shape
-        if not self._fits(shape, channels_last):
-            axes, other = (self.flax_axes, self.axes) if channels_last else (self.axes, self.flax_axes)
-            raise self._shape_error(axes, other, tuple(shape))
-        if self._indices and "int" not in str(array.dtype):
-            axes = self.flax_axes if channels_last else self.axes
-            raise DtypeError(f"{self.name}: expected integer indices of axes '{axes}', received dtype {array.dtype}")
-
-    def _fits(self, shape: Sequence[int], channels_last: bool) -> bool:
-        rank, rules = self._rules
-        if len(shape) != rank:
-            return False
-        for first, last, kind, size in rules:
-            received = shape[last if channels_last else first]
-            if received == size:
-                continue
-            if kind == "is" or (received < size if kind == "least" else received % size):
-                return False
-        return True
-
-    def _shape_error(self, axes: str, other: str, shape: tuple[int, ...]) -> ShapeError:
-        """The message is made here and not in `check`, which runs at every call of a network."""
-        limits = [f"{name}={size}" for name, size in self.sizes.items()]
-        limits += [f"{name}>={size}" for name, size in self.least.items()]
-        fixed = ", ".join(limits + [f"{name} a multiple of {size}" for name, size in self.multiple.items()])
-        expected = f"{self.name}: expected axes '{axes}'" + (f" with {fixed}" if fixed else "")
-        names = axes.split()
-        if len(shape) != len(names):
-            return ShapeError(f"{expected}, received {len(shape)} axes in shape {shape}")
-        bound = dict(zip(names, shape, strict=True))
-        wrong = ", ".join(f"{name}={bound[name]}" for name in self._misfits(names, shape))
-        swapped = other != axes and not self._misfits(other.split(), shape)
-        fix = f"; likely fix: move the axes with rearrange(x, '{other} -> {axes}')" if swapped else ""
-        return ShapeError(f"{expected}, received {wrong} in shape {shape}{fix}")
-
-    def _misfits(self, names: Sequence[str], shape: Sequence[int]) -> list[str]:
-        bound = dict(zip(names, shape, strict=True))
-        wrong = [name for name, size in self.sizes.items() if bound.get(name, size) != size]
-        wrong += [name for name, size in self.least.items() if bound.get(name, size) < size]
-        return wrong + [name for name, size in self.multiple.items() if bound.get(name, size) % size]
 
 
 class Config:
@@ -135,19 +29,6 @@ class Config:
     SOURCE: ClassVar[str] = ""
     IMAGES: ClassVar[ImagePreprocessing | None] = None
     PUBLISHED: ClassVar[Mapping[str, tuple[int, float]]] = {}
-
-    _inputs: ClassVar[tuple[Axes, ...]]  # of each config, set when it is built: asked at every call of a network
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        check: Callable[[Any], None] = getattr(cls, "__post_init__", lambda _: None)
-
-        def check_and_keep_inputs(self: Config) -> None:
-            check(self)
-            if cls.inputs is not Config.inputs:
-                object.__setattr__(self, "_inputs", self.inputs())
-
-        cls.__post_init__ = check_and_keep_inputs  # type: ignore[attr-defined]
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -205,10 +86,24 @@ class Config:
             raise ConfigError(f"{cls.__name__}: expected a JSON object, received {text[:80]!r}")
         return cls.from_dict(fields)
 
-    def check_inputs(self, *arrays: Any, channels_last: bool = False) -> None:
-        """Raise one clear error if the arrays are not what the network takes; see `Axes.check`."""
-        for axes, array in zip(self._inputs, arrays, strict=True):
+    def check_inputs(self, *arrays: Any, channels_last: bool = False, values: bool = False) -> None:
+        """Raise one clear error if the arrays are not what the network takes; see `Axes.check`.
+
+        Args:
+            *arrays: what the network is called with.
+            channels_last: the arrays have Flax's axes.
+            values: whether to look at the values of indices as well; a traced array has none, and an accelerator would
+                have to wait for them.
+
+        Raises:
+            ShapeError: a rank or a size is wrong.
+            DtypeError: indices are no integers.
+            IndexRangeError: an index is out of range.
+        """
+        for axes, array in zip(self.inputs(), arrays, strict=True):
             axes.check(array, channels_last=channels_last)
+            if values:
+                check_values(axes, array)
 
     # Checks for `__post_init__`. Each names the config, the field, what was expected and what was received.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from einops_arch.architectures._generation import check_generation
-from einops_arch.architectures._tokens import check_tokens
-from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.axes import Axes
+from einops_arch.architectures.config import Config
 from einops_arch.errors import ShapeError
 
 __all__ = ["GPT2Config"]
@@ -124,8 +124,9 @@ class GPT2Config(Config):
             DtypeError: the tokens are no integers.
             IndexRangeError: a token is not in the vocabulary.
         """
-        (axes,) = self._inputs
-        check_tokens(axes, tokens, values=values)
+        self.check_inputs(tokens, values=values)
+        if not isinstance(tokens.shape, tuple):  # a symbol of a tracer, see `Axes.check`
+            return
         b, t = tokens.shape
         before = 0
         if state is not None:
@@ -153,8 +154,8 @@ class GPT2Config(Config):
         check_generation(self.vocabulary, steps, temperature, top_k, top_p)
         self._check_length(shape[1], steps - 1, "steps - 1 more")
 
-    def _check_length(self, before: int, more: int, what: str = "more") -> None:
-        if before + more > self.positions:
+    def _check_length(self, before: Any, more: Any, what: str = "more") -> None:
+        if isinstance(before + more, int) and before + more > self.positions:
             received = f"t={before} and {more} {what}" if before else f"t={more}"
             raise ShapeError(
                 f"tokens: expected axes 'b t' with t<={self.positions}, the positions of the config, received "

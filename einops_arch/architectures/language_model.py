@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from einops_arch.architectures._generation import check_generation
-from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.axes import Axes
+from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError, ShapeError
 
 __all__ = ["LanguageModelConfig"]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.axes import Axes
+from einops_arch.architectures.config import Config
 from einops_arch.architectures.images import IMAGENET, ImagePreprocessing
 
 __all__ = ["ResNetBlockConfig", "ResNetConfig"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.axes import Axes
+from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError
 
 __all__ = ["ShuffleUnitConfig"]

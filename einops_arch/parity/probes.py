@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.architectures.config import Axes, Config
+from einops_arch.architectures.axes import Axes
+from einops_arch.architectures.config import Config
 from einops_arch.errors import PortError
 
 __all__ = ["example_inputs", "random_numbers", "random_state", "randomize"]
