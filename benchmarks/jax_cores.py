@@ -36,8 +36,8 @@ def cases(device: str) -> Iterator[Case]:
 def _move(move: Move) -> Iterator[Case]:
     _, shape, _ = move.last
     shuffles = move.name in {"channel_shuffle", "channel_unshuffle"}
-    bar = Bar(0.75 if move.name == "channel_shuffle" else 1.05, BEST)
-    yield Case(move.name, "jax", _text(shape), "jit, large", partial(_move_work, move, shape), bar, quick=True)
+    work = partial(_move_work, move, shape)
+    yield Case(move.name, "jax", _text(shape), "jit, large", work, Bar(1.05, BEST), quick=True)
     if move.image and shape[0] > 1:
         small = (1, *shape[1:])
         yield Case(move.name, "jax", _text(small), "jit, batch 1", partial(_move_work, move, small))

@@ -34,6 +34,11 @@ class Network:
     shallow: Mapping[str, Any] = field(default_factory=dict)
     oracle: str = "plain PyTorch"
 
+    @property
+    def small(self) -> bool:
+        """Whether it repeats no block, so that a call for one sample takes some milliseconds at most."""
+        return not self.shallow
+
     def config(self, *, shallow: bool = False) -> Config:
         """The config, with no dropout: two sides that draw cannot be compared."""
         config: Any = architectures.get(self.name).config.preset(self.preset)

@@ -21,7 +21,6 @@ from einops_arch.discovery.solving.chains import RawChain, Step, axis_names
 __all__ = ["record"]
 
 _MOVES = frozenset({"reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "copy_p", "expand_dims"})
-_MOVES |= {"channel_shuffle"}  # of einops_arch.flax
 _PARTS = frozenset({"rev", "slice"})
 _IMPLIED = frozenset({"reshape", "broadcast_in_dim"})
 """What arithmetic does on its own: only the function of jax that was called tells whether the code asks for it."""

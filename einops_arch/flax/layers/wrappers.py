@@ -13,9 +13,10 @@ from flax.nnx import reprlib
 from jax import Array
 
 from einops_arch import _layer_checks as checks
-from einops_arch.flax._shuffle import shuffled, unshuffled
 from einops_arch.flax.kernels.gram import gram
 from einops_arch.functional import (
+    channel_shuffle,
+    channel_unshuffle,
     depth_to_space,
     patchify,
     space_to_depth,
@@ -91,7 +92,7 @@ class ChannelShuffle(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def __call__(self, x: Array) -> Array:
-        return shuffled(x, self.groups, self.data_format)
+        return channel_shuffle(x, self.groups, data_format=self.data_format)
 
 
 class ChannelUnshuffle(Shell):
@@ -116,7 +117,7 @@ class ChannelUnshuffle(Shell):
         self.data_format = checks.data_format(type(self).__name__, data_format)
 
     def __call__(self, x: Array) -> Array:
-        return unshuffled(x, self.groups, self.data_format)
+        return channel_unshuffle(x, self.groups, data_format=self.data_format)
 
 
 class DepthToSpace(Shell):
