@@ -12,22 +12,22 @@ from einops_arch.flax.layers import (
     Dropout,
     Dropout2d,
     FlattenFeatures,
+    Identity,
     Linear,
     LogSoftmax,
     MaxPool,
     ReLU,
-    Sequential,
 )
 
 __all__ = ["ConvNet"]
 
 
-class ConvNet(Pretrained, Sequential):
+class ConvNet(Pretrained, nnx.Module):
     """Small convolutional network for images `b h w c`; gives log-probabilities `b o`.
 
     The flatten in the middle knows its sizes, so an image of another size is an error and never becomes nonsense.
     It keeps PyTorch's order `(c h w)`, so that the weights after it are PyTorch's.
-    `model[:-1]` is the network without its log-softmax.
+    With `log_softmax=False` in its config it gives logits, from the same weights.
 
     Args:
         config: sizes; those of the MNIST example if left out.
@@ -46,29 +46,28 @@ class ConvNet(Pretrained, Sequential):
     """
 
     def __init__(self, config: ConvNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or ConvNetConfig()
+        self.config = config = config or ConvNetConfig()
         c1, c2 = config.channels
         h, w = config.feature_map
         kernel_size = (config.kernel_size, config.kernel_size)
-        layers = {
-            "conv1": Conv(config.in_channels, c1, kernel_size=kernel_size, rngs=rngs),
-            "pool1": MaxPool((2, 2)),
-            "relu1": ReLU(),
-            "conv2": Conv(c1, c2, kernel_size=kernel_size, rngs=rngs),
-            "conv2_drop": Dropout2d(config.dropout, rngs=rngs),
-            "pool2": MaxPool((2, 2)),
-            "relu2": ReLU(),
-            "flatten": FlattenFeatures(channels=c2, spatial=(h, w)),
-            "fc1": Linear(c2 * h * w, config.hidden, rngs=rngs),
-            "relu3": ReLU(),
-            "fc1_drop": Dropout(config.dropout, rngs=rngs),
-            "fc2": Linear(config.hidden, config.classes, rngs=rngs),
-        }
-        if config.log_softmax:
-            layers["log_softmax"] = LogSoftmax(axis=-1)
-        super().__init__(layers)
-        self.config = config
+        self.conv1 = Conv(config.in_channels, c1, kernel_size=kernel_size, rngs=rngs)
+        self.pool1 = MaxPool((2, 2))
+        self.relu1 = ReLU()
+        self.conv2 = Conv(c1, c2, kernel_size=kernel_size, rngs=rngs)
+        self.conv2_drop = Dropout2d(config.dropout, rngs=rngs)
+        self.pool2 = MaxPool((2, 2))
+        self.relu2 = ReLU()
+        self.flatten = FlattenFeatures(channels=c2, spatial=(h, w))
+        self.fc1 = Linear(c2 * h * w, config.hidden, rngs=rngs)
+        self.relu3 = ReLU()
+        self.fc1_drop = Dropout(config.dropout, rngs=rngs)
+        self.fc2 = Linear(config.hidden, config.classes, rngs=rngs)
+        self.log_softmax = LogSoftmax(axis=-1) if config.log_softmax else Identity()
 
     def __call__(self, image: Array) -> Array:
+        """Images `b h w c` to log-probabilities `b o`, or to logits."""
         self.config.check_inputs(image, channels_last=True)
-        return super().__call__(image)
+        x = self.relu1(self.pool1(self.conv1(image)))
+        x = self.relu2(self.pool2(self.conv2_drop(self.conv2(x))))
+        x = self.relu3(self.fc1(self.flatten(x)))
+        return self.log_softmax(self.fc2(self.fc1_drop(x)))

@@ -18,7 +18,7 @@ from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import GELU, Dropout, Embed, LayerNorm, MergeHeads, Rearrange, Sequential
 from einops_arch.flax.layers.concrete import is_concrete
 from einops_arch.flax.layers.tied import TiedLinear
-from einops_arch.flax.layers.transformer import Conv1D, DotProductAttention, SmallLinear
+from einops_arch.flax.layers.transformer import Conv1D, DotProductAttention, small_linear
 
 __all__ = ["GPT2", "choose", "generate"]
 
@@ -55,7 +55,7 @@ class GPT2(Pretrained, nnx.Module):
         if config.tied:
             self.lm_head = TiedLinear(self.transformer.wte, use_bias=False, rngs=rngs)
         else:
-            self.lm_head = SmallLinear(config.embedding, config.vocabulary, use_bias=False, rngs=rngs)
+            self.lm_head = small_linear(config.embedding, config.vocabulary, use_bias=False, rngs=rngs)
 
     def __call__(self, tokens: Array) -> Array:
         """Logits `b t token` for the token after each of `b t`."""

@@ -59,7 +59,7 @@ class LanguageModel(Pretrained, nnx.Module):
     """
 
     def __init__(self, config: LanguageModelConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or LanguageModelConfig()
+        self.config = config = config or LanguageModelConfig()
         self.drop = Dropout(config.dropout, rngs=rngs)
         self.encoder = Embed(config.vocabulary, config.embedding, rngs=rngs)
         self.rnn = _CELLS[config.cell](
@@ -69,12 +69,10 @@ class LanguageModel(Pretrained, nnx.Module):
             self.decoder = TiedLinear(self.encoder, rngs=rngs)
         else:
             self.decoder = Linear(config.hidden, config.vocabulary, rngs=rngs)
-        self.config = config
 
     def __call__(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
         """Logits `t b token` for the word after each token, and the state after the last one."""
-        (axes,) = self.config.inputs()
-        check_tokens(axes, tokens, values=is_concrete(tokens))
+        self.config.check_inputs(tokens, values=is_concrete(tokens))
         t, b = tokens.shape
         if state is not None:
             self.config.check_state(state, batch=b)

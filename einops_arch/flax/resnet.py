@@ -37,7 +37,7 @@ class ResNet(Pretrained, Sequential):
     """
 
     def __init__(self, config: ResNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or ResNetConfig()
+        self.config = config = config or ResNetConfig()
         stem = config.stem_channels
         layers: dict[str, nnx.Module] = {
             "conv1": _conv(config.in_channels, stem, kernel_size=7, stride=2, rngs=rngs),
@@ -50,7 +50,6 @@ class ResNet(Pretrained, Sequential):
         layers["avgpool"] = Reduce("b h w c -> b c", "mean")
         layers["fc"] = Linear(config.features, config.classes, rngs=rngs)
         super().__init__(layers)
-        self.config = config
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

@@ -6,7 +6,7 @@ from einops import rearrange
 from flax import nnx
 from jax import Array
 
-from einops_arch.architectures._tokens import check_lengths, check_tokens
+from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import LSTM, Dropout, Embed, Linear
@@ -44,7 +44,7 @@ class SentimentRNN(Pretrained, nnx.Module):
     """
 
     def __init__(self, config: SentimentRNNConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or SentimentRNNConfig()
+        self.config = config = config or SentimentRNNConfig()
         self.embedding = Embed(config.vocabulary, config.embedding, padding_idx=config.padding_index, rngs=rngs)
         self.rnn = LSTM(
             config.embedding,
@@ -56,12 +56,10 @@ class SentimentRNN(Pretrained, nnx.Module):
         )
         self.fc = Linear(config.directions * config.hidden, config.classes, rngs=rngs)
         self.dropout = Dropout(config.dropout, rngs=rngs)
-        self.config = config
 
     def __call__(self, tokens: Array, lengths: Array | None = None) -> Array:
         """Logits `b o`, from tokens `t b` and the number of words `b` of each padded sentence."""
-        (axes,) = self.config.inputs()
-        check_tokens(axes, tokens, values=is_concrete(tokens))
+        self.config.check_inputs(tokens, values=is_concrete(tokens))
         embedded = self.dropout(self.embedding(tokens))
         if lengths is not None:
             check_lengths(lengths, tokens, values=is_concrete(lengths))

@@ -38,7 +38,7 @@ class ShuffleNet(Pretrained, Sequential):
     """
 
     def __init__(self, config: ShuffleNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or ShuffleNetConfig()
+        self.config = config = config or ShuffleNetConfig()
         stem = config.stem_channels
         features: dict[str, nnx.Module] = {
             "init_block": Sequential(
@@ -61,7 +61,6 @@ class ShuffleNet(Pretrained, Sequential):
                 "output": Linear(config.stage_channels[-1], config.classes, rngs=rngs),
             }
         )
-        self.config = config
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

@@ -35,7 +35,7 @@ class ShuffleNetV2(Pretrained, Sequential):
     """
 
     def __init__(self, config: ShuffleNetV2Config | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or ShuffleNetV2Config()
+        self.config = config = config or ShuffleNetV2Config()
         stem, last = config.stem_channels, config.last_channels
         layers: dict[str, nnx.Module] = {
             "conv1": Sequential(
@@ -55,7 +55,6 @@ class ShuffleNetV2(Pretrained, Sequential):
         layers["pool"] = Reduce("b h w c -> b c", "mean")
         layers["fc"] = Linear(last, config.classes, rngs=rngs)
         super().__init__(layers)
-        self.config = config
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

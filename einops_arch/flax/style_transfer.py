@@ -101,7 +101,7 @@ class StyleTransfer(Pretrained, Sequential):
     """
 
     def __init__(self, config: StyleTransferConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or StyleTransferConfig()
+        self.config = config = config or StyleTransferConfig()
         c1, c2, c3 = config.hidden
         layers = {
             "conv1": ConvLayer(config.channels, c1, config.kernel_size, rngs=rngs),
@@ -123,7 +123,6 @@ class StyleTransfer(Pretrained, Sequential):
             "deconv3": ConvLayer(c1, config.channels, config.kernel_size, rngs=rngs),
         }
         super().__init__(layers)
-        self.config = config
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to painted images `b h w c`."""

@@ -36,7 +36,7 @@ class SuperResolution(Pretrained, Sequential):
     """
 
     def __init__(self, config: SuperResolutionConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or SuperResolutionConfig()
+        self.config = config = config or SuperResolutionConfig()
         c1, c2, c3 = config.hidden
         c4 = config.channels * config.factor**2
         layers = {
@@ -50,7 +50,6 @@ class SuperResolution(Pretrained, Sequential):
             "depth_to_space": DepthToSpace(config.factor, drop_channel=config.drop_channel),
         }
         super().__init__(layers)
-        self.config = config
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to larger images `b h w` or `b h w c`."""

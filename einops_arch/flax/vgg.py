@@ -13,12 +13,12 @@ from einops_arch.flax.layers import (
     Conv,
     Dropout,
     FlattenFeatures,
-    Linear,
     MaxPool,
     ReLU,
     Sequential,
 )
-from einops_arch.flax.layers.init import he_normal, normal
+from einops_arch.flax.layers.init import he_normal
+from einops_arch.flax.layers.transformer import small_linear
 
 __all__ = ["VGG", "convolutions"]
 
@@ -46,7 +46,7 @@ class VGG(Pretrained, Sequential):
     """
 
     def __init__(self, config: VGGConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or VGGConfig()
+        self.config = config = config or VGGConfig()
         c, (h, w) = config.widths[-1], config.grid
         features: list[nnx.Module] = []
         c_in = config.in_channels
@@ -59,17 +59,16 @@ class VGG(Pretrained, Sequential):
             "avgpool": AdaptiveAvgPool(config.grid),
             "flatten": FlattenFeatures(channels=c, spatial=(h, w)),
             "classifier": Sequential(
-                _linear(c * h * w, config.hidden, rngs=rngs),
+                small_linear(c * h * w, config.hidden, std=0.01, rngs=rngs),
                 ReLU(),
                 Dropout(config.dropout, rngs=rngs),
-                _linear(config.hidden, config.hidden, rngs=rngs),
+                small_linear(config.hidden, config.hidden, std=0.01, rngs=rngs),
                 ReLU(),
                 Dropout(config.dropout, rngs=rngs),
-                _linear(config.hidden, config.classes, rngs=rngs),
+                small_linear(config.hidden, config.classes, std=0.01, rngs=rngs),
             ),
         }
         super().__init__(layers)
-        self.config = config
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""
@@ -96,7 +95,3 @@ def convolutions(c_in: int, block: tuple[int, ...], *, batch_norm: bool = False,
         layers.append(ReLU())
         c_in = c_out
     return layers
-
-
-def _linear(c_in: int, c_out: int, *, rngs: nnx.Rngs) -> Linear:
-    return Linear(c_in, c_out, kernel_init=normal(0.01), bias_init=nnx.initializers.zeros_init(), rngs=rngs)

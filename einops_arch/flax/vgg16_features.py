@@ -36,7 +36,7 @@ class VGG16Features(Pretrained, nnx.Module):
     """
 
     def __init__(self, config: VGG16FeaturesConfig | None = None, *, rngs: nnx.Rngs) -> None:
-        config = config or VGG16FeaturesConfig()
+        self.config = config = config or VGG16FeaturesConfig()
         layers: list[nnx.Module] = []
         c_in = config.channels
         for block in config.blocks:
@@ -45,7 +45,6 @@ class VGG16Features(Pretrained, nnx.Module):
             layers += convolutions(c_in, block, rngs=rngs)
             c_in = block[-1]
         self.features = Sequential(*layers)
-        self.config = config
 
     def __call__(self, image: Array) -> tuple[Array, ...]:
         """Images `b h w c` to one array of features `b h w c` for each layer asked for."""

@@ -24,7 +24,8 @@ from einops_arch.flax.layers import (
     Reduce,
     Sequential,
 )
-from einops_arch.flax.layers.transformer import DotProductAttention, PatchLinear, SmallLinear, normal
+from einops_arch.flax.layers.init import normal
+from einops_arch.flax.layers.transformer import DotProductAttention, PatchLinear, small_linear
 
 __all__ = ["ViT"]
 
@@ -69,7 +70,7 @@ class ViT(Pretrained, nnx.Module):
         self.norm = Identity() if config.norm_after_pool else norm
         self.pool = Rearrange("b 1 e -> b e") if config.pool == "token" else Reduce("b n e -> b e", "mean")
         self.fc_norm = norm if config.norm_after_pool else Identity()
-        self.head = SmallLinear(e, config.classes, rngs=rngs) if config.classes else Identity()
+        self.head = small_linear(e, config.classes, rngs=rngs) if config.classes else Identity()
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""
@@ -113,10 +114,10 @@ class Block(nnx.Module):
         self.norm2 = LayerNorm(e, epsilon=config.epsilon, rngs=rngs)
         self.mlp = Sequential(
             {
-                "fc1": SmallLinear(e, config.hidden, rngs=rngs),
+                "fc1": small_linear(e, config.hidden, rngs=rngs),
                 "act": GELU(approximate=False),
                 "drop1": Dropout(config.dropout, rngs=rngs),
-                "fc2": SmallLinear(config.hidden, e, rngs=rngs),
+                "fc2": small_linear(config.hidden, e, rngs=rngs),
                 "drop2": Dropout(config.dropout, rngs=rngs),
             }
         )
@@ -131,11 +132,11 @@ class Attention(nnx.Module):
 
     def __init__(self, config: ViTConfig, *, rngs: nnx.Rngs) -> None:
         e = config.embedding
-        self.qkv = SmallLinear(e, 3 * e, use_bias=config.qkv_bias, rngs=rngs)
+        self.qkv = small_linear(e, 3 * e, use_bias=config.qkv_bias, rngs=rngs)
         self.split = Rearrange("b n (qkv heads k) -> qkv b heads n k", qkv=3, heads=config.heads)
         self.attend = DotProductAttention(config.attention_dropout, rngs=rngs)
         self.merge = MergeHeads()
-        self.proj = SmallLinear(e, e, rngs=rngs)
+        self.proj = small_linear(e, e, rngs=rngs)
         self.proj_drop = Dropout(config.dropout, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:

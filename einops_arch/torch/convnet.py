@@ -7,16 +7,15 @@ from torch import Tensor, nn
 from einops_arch.architectures.convnet import ConvNetConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import FlattenFeatures
-from einops_arch.torch.layers.sequential import NamedSequential
 
 __all__ = ["ConvNet"]
 
 
-class ConvNet(Pretrained, NamedSequential):
+class ConvNet(Pretrained, nn.Module):
     """Small convolutional network for images `b c h w`; gives log-probabilities `b o`.
 
     The flatten in the middle knows its sizes, so an image of another size is an error and never becomes nonsense.
-    `model[:-1]` is the network without its log-softmax.
+    With `log_softmax=False` in its config it gives logits, from the same weights.
 
     Args:
         config: sizes; those of the MNIST example if left out.
@@ -34,33 +33,28 @@ class ConvNet(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: ConvNetConfig | None = None) -> None:
-        config = config or ConvNetConfig()
+        super().__init__()
+        self.config = config = config or ConvNetConfig()
         c1, c2 = config.channels
         h, w = config.feature_map
-        layers = {
-            "conv1": nn.Conv2d(config.in_channels, c1, kernel_size=config.kernel_size),
-            "pool1": nn.MaxPool2d(kernel_size=2),
-            "relu1": nn.ReLU(inplace=True),
-            "conv2": nn.Conv2d(c1, c2, kernel_size=config.kernel_size),
-            "conv2_drop": nn.Dropout2d(config.dropout),
-            "pool2": nn.MaxPool2d(kernel_size=2),
-            "relu2": nn.ReLU(inplace=True),
-            "flatten": FlattenFeatures(channels=c2, spatial=(h, w)),
-            "fc1": nn.Linear(c2 * h * w, config.hidden),
-            "relu3": nn.ReLU(inplace=True),
-            "fc1_drop": nn.Dropout(config.dropout),
-            "fc2": nn.Linear(config.hidden, config.classes),
-        }
-        if config.log_softmax:
-            layers["log_softmax"] = nn.LogSoftmax(dim=-1)
-        super().__init__(layers)
-        self.config = config
-        self._image = (config.in_channels, *config.image_size)
+        self.conv1 = nn.Conv2d(config.in_channels, c1, kernel_size=config.kernel_size)
+        self.pool1 = nn.MaxPool2d(kernel_size=2)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(c1, c2, kernel_size=config.kernel_size)
+        self.conv2_drop = nn.Dropout2d(config.dropout)
+        self.pool2 = nn.MaxPool2d(kernel_size=2)
+        self.relu2 = nn.ReLU(inplace=True)
+        self.flatten = FlattenFeatures(channels=c2, spatial=(h, w))
+        self.fc1 = nn.Linear(c2 * h * w, config.hidden)
+        self.relu3 = nn.ReLU(inplace=True)
+        self.fc1_drop = nn.Dropout(config.dropout)
+        self.fc2 = nn.Linear(config.hidden, config.classes)
+        self.log_softmax = nn.LogSoftmax(dim=-1) if config.log_softmax else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
-        # The full check costs as much as a small layer, which is much in a network as small as this one.
-        if image.shape[1:] != self._image:
-            self.config.check_inputs(image)
-        for layer in self._modules.values():  # as in `run`, with a call less
-            image = layer(image)
-        return image
+        """Images `b c h w` to log-probabilities `b o`, or to logits."""
+        self.config.check_inputs(image)
+        x = self.relu1(self.pool1(self.conv1(image)))
+        x = self.relu2(self.pool2(self.conv2_drop(self.conv2(x))))
+        x = self.relu3(self.fc1(self.flatten(x)))
+        return self.log_softmax(self.fc2(self.fc1_drop(x)))

@@ -15,8 +15,7 @@ from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import MergeHeads, Rearrange
 from einops_arch.torch.layers.concrete import is_concrete
-from einops_arch.torch.layers.lookup import look_up
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 from einops_arch.torch.layers.transformer import Conv1D, DotProductAttention
 
 __all__ = ["GPT2", "choose", "generate"]
@@ -59,7 +58,7 @@ class GPT2(Pretrained, nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits `b t token` for the token after each of `b t`."""
-        self.config.check_tokens(tokens, values=False)
+        self.config.check_tokens(tokens, values=is_concrete(tokens))
         x, _ = self.transformer(tokens)
         return self.lm_head(x)
 
@@ -73,7 +72,7 @@ class GPT2(Pretrained, nn.Module):
         Returns:
             Logits `b t token`, and the state after these tokens.
         """
-        self.config.check_tokens(tokens, state, values=False)
+        self.config.check_tokens(tokens, state, values=is_concrete(tokens))
         x, state = self.transformer(tokens, self.init_state(len(tokens)) if state is None else state)
         return self.lm_head(x), state
 
@@ -89,7 +88,6 @@ class Transformer(nn.Module):
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.config = config
         e = config.embedding
         self.wte = nn.Embedding(config.vocabulary, e)
         self.wpe = nn.Embedding(config.positions, e)
@@ -103,7 +101,7 @@ class Transformer(nn.Module):
         """Features of the tokens, and, where a state is given, the state after them."""
         before = 0 if state is None else state[0][0].shape[2]
         positions = torch.arange(before, before + tokens.shape[1], device=tokens.device)
-        x = self.drop(look_up(self.wte, tokens, self.config) + self.wpe(positions))
+        x = self.drop(self.wte(tokens) + self.wpe(positions))
         states = []
         for index, block in enumerate(self.h):
             x, pair = block(x, None if state is None else state[index])
@@ -121,7 +119,7 @@ class Block(nn.Module):
         self.ln_1 = nn.LayerNorm(e, eps=config.epsilon)
         self.attn = Attention(config)
         self.ln_2 = nn.LayerNorm(e, eps=config.epsilon)
-        self.mlp = NamedSequential(
+        self.mlp = Sequential(
             {
                 "c_fc": Conv1D(e, config.hidden),
                 "act": nn.GELU(approximate="tanh"),

@@ -13,7 +13,7 @@ from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.functional import flatten_sequence, unflatten_sequence
 from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch.layers.lookup import look_up
+from einops_arch.torch.layers.concrete import is_concrete
 
 __all__ = ["LanguageModel", "generate"]
 
@@ -54,7 +54,7 @@ class LanguageModel(Pretrained, nn.Module):
 
     def __init__(self, config: LanguageModelConfig | None = None) -> None:
         super().__init__()
-        config = config or LanguageModelConfig()
+        self.config = config = config or LanguageModelConfig()
         self.drop = nn.Dropout(config.dropout)
         self.encoder = nn.Embedding(config.vocabulary, config.embedding)
         self.rnn = _CELLS[config.cell](
@@ -63,15 +63,14 @@ class LanguageModel(Pretrained, nn.Module):
         self.decoder = nn.Linear(config.hidden, config.vocabulary)
         if config.tied:
             self.decoder.weight = self.encoder.weight
-        self.config = config
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits `t b token` for the word after each token, and the state after the last one."""
-        self.config.check_inputs(tokens)
+        self.config.check_inputs(tokens, values=is_concrete(tokens))
         t, b = tokens.shape
         if state is not None:
             self.config.check_state(state, batch=b)
-        output, state = self.rnn(self.drop(look_up(self.encoder, tokens, self.config)), state)
+        output, state = self.rnn(self.drop(self.encoder(tokens)), state)
         output = flatten_sequence(self.drop(output))
         return unflatten_sequence(self.decoder(output), t=t, b=b), state
 

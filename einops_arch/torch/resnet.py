@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from einops_arch.architectures.resnet import ResNetBlockConfig, ResNetConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import Reduce
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
 
-class ResNet(Pretrained, NamedSequential):
+class ResNet(Pretrained, Sequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     The mean over space is a pattern, `b c h w -> b c`, and needs no flattening after it. `model[:-2]` is the network
@@ -34,7 +34,7 @@ class ResNet(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: ResNetConfig | None = None) -> None:
-        config = config or ResNetConfig()
+        self.config = config = config or ResNetConfig()
         stem = config.stem_channels
         layers: dict[str, nn.Module] = {
             "conv1": _conv(config.in_channels, stem, kernel_size=7, stride=2),
@@ -47,12 +47,11 @@ class ResNet(Pretrained, NamedSequential):
         layers["avgpool"] = Reduce("b c h w -> b c", "mean")
         layers["fc"] = nn.Linear(config.features, config.classes)
         super().__init__(layers)
-        self.config = config
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return self.run(image)
+        return super().forward(image)
 
 
 class BasicBlock(nn.Module):

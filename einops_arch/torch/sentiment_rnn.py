@@ -12,7 +12,6 @@ from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.functional import split_directions
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers.concrete import is_concrete
-from einops_arch.torch.layers.lookup import look_up
 
 __all__ = ["SentimentRNN"]
 
@@ -44,7 +43,7 @@ class SentimentRNN(Pretrained, nn.Module):
 
     def __init__(self, config: SentimentRNNConfig | None = None) -> None:
         super().__init__()
-        config = config or SentimentRNNConfig()
+        self.config = config = config or SentimentRNNConfig()
         self.embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=config.padding_index)
         self.rnn = nn.LSTM(
             config.embedding,
@@ -55,12 +54,11 @@ class SentimentRNN(Pretrained, nn.Module):
         )
         self.fc = nn.Linear(config.directions * config.hidden, config.classes)
         self.dropout = nn.Dropout(config.dropout)
-        self.config = config
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits `b o`, from tokens `t b` and the number of words `b` of each padded sentence."""
-        self.config.check_inputs(tokens)
-        embedded = self.dropout(look_up(self.embedding, tokens, self.config))
+        self.config.check_inputs(tokens, values=is_concrete(tokens))
+        embedded = self.dropout(self.embedding(tokens))
         if lengths is not None:
             # Packing needs them on the CPU wherever the tokens are.
             lengths = lengths.cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
@@ -40,8 +41,6 @@ class ShuffleUnit(Pretrained, nn.Module):
         super().__init__()
         self.config = config = config or ShuffleUnitConfig()
         c, mid, out = config.in_channels, config.bottleneck_channels, config.expanded_channels
-        # For `forward`: torch.compile looks at all that is read there before every call, and at the config on the way.
-        self.in_channels, self.adds, self.shortcut_first = c, config.combine == "add", config.shortcut_first
         if config.combine == "concat":
             # The zeros of the padding count in the mean.
             self.shortcut = nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=True)
@@ -55,17 +54,12 @@ class ShuffleUnit(Pretrained, nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features `b c h w` to features `b c h w`."""
-        # In a network this runs at every unit, where the full check costs as much as a small layer.
-        shape = features.shape
-        if len(shape) != 4 or shape[1] != self.in_channels or not shape[2] or not shape[3]:
-            self.config.check_inputs(features)
-        # Functions, as each module costs a unit of one image a hundredth of its time.
-        right = torch.relu_(self.compress_bn1(self.compress_conv1(features)))
-        right = self.c_shuffle(right)
-        right = self.dw_bn2(self.dw_conv2(right))
+        self.config.check_inputs(features)
+        right = F.relu(self.compress_bn1(self.compress_conv1(features)), inplace=True)
+        right = self.dw_bn2(self.dw_conv2(self.c_shuffle(right)))
         right = self.expand_bn3(self.expand_conv3(right))
-        if self.adds:
-            return torch.relu_(features + right)
+        if self.config.combine == "add":
+            return F.relu(features + right, inplace=True)
         left = self.shortcut(features)
-        both = [left, right] if self.shortcut_first else [right, left]
-        return torch.relu_(torch.cat(both, dim=1))
+        both = [left, right] if self.config.shortcut_first else [right, left]
+        return F.relu(torch.cat(both, dim=1), inplace=True)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import Reduce
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 from einops_arch.torch.shuffle_unit import ShuffleUnit
 
 __all__ = ["ShuffleNet"]
 
 
-class ShuffleNet(Pretrained, NamedSequential):
+class ShuffleNet(Pretrained, Sequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     `model.features` is the network without its last layer; `model.features[:-1]` gives the feature map
@@ -37,10 +37,10 @@ class ShuffleNet(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: ShuffleNetConfig | None = None) -> None:
-        config = config or ShuffleNetConfig()
+        self.config = config = config or ShuffleNetConfig()
         stem = config.stem_channels
         features: dict[str, nn.Module] = {
-            "init_block": NamedSequential(
+            "init_block": Sequential(
                 {
                     "conv": nn.Conv2d(config.in_channels, stem, kernel_size=3, stride=2, padding=1, bias=False),
                     "bn": nn.BatchNorm2d(stem, eps=1e-5, momentum=0.1),
@@ -50,19 +50,18 @@ class ShuffleNet(Pretrained, NamedSequential):
             )
         }
         for stage, units in enumerate(config.stages(), 1):
-            features[f"stage{stage}"] = NamedSequential(
+            features[f"stage{stage}"] = Sequential(
                 {f"unit{number}": ShuffleUnit(unit) for number, unit in enumerate(units, 1)}
             )
         features["final_pool"] = Reduce("b c h w -> b c", "mean")
         super().__init__(
             {
-                "features": NamedSequential(features),
+                "features": Sequential(features),
                 "output": nn.Linear(config.stage_channels[-1], config.classes),
             }
         )
-        self.config = config
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return self.run(image)
+        return super().forward(image)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config, ShuffleNetV2UnitConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import ChannelShuffle, Reduce
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 
 __all__ = ["ShuffleNetV2", "ShuffleNetV2Unit"]
 
 
-class ShuffleNetV2(Pretrained, NamedSequential):
+class ShuffleNetV2(Pretrained, Sequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     `model[:-2]` is the network up to the feature map `b c h w`. Memory in `torch.channels_last` stays so.
@@ -33,7 +33,7 @@ class ShuffleNetV2(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: ShuffleNetV2Config | None = None) -> None:
-        config = config or ShuffleNetV2Config()
+        self.config = config = config or ShuffleNetV2Config()
         stem, last = config.stem_channels, config.last_channels
         layers: dict[str, nn.Module] = {
             "conv1": nn.Sequential(
@@ -53,12 +53,11 @@ class ShuffleNetV2(Pretrained, NamedSequential):
         layers["pool"] = Reduce("b c h w -> b c", "mean")
         layers["fc"] = nn.Linear(last, config.classes)
         super().__init__(layers)
-        self.config = config
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return self.run(image)
+        return super().forward(image)
 
 
 class ShuffleNetV2Unit(nn.Module):

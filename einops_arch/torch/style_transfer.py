@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import UpsampleNearest
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 
 __all__ = ["ConvLayer", "ResidualBlock", "StyleTransfer", "UpsampleConvLayer"]
 
 
-class ConvLayer(NamedSequential):
+class ConvLayer(Sequential):
     """Convolution of images `b c h w` with reflection padding, which leaves no frame around a painted image.
 
     Args:
@@ -30,7 +30,7 @@ class ConvLayer(NamedSequential):
         super().__init__(layers)
 
 
-class UpsampleConvLayer(NamedSequential):
+class UpsampleConvLayer(Sequential):
     """Enlarge images `b c h w` by repeating pixels, then convolve; leaves no checkerboard.
 
     Args:
@@ -72,7 +72,7 @@ class ResidualBlock(nn.Module):
         return x + self.in2(self.conv2(out))
 
 
-class StyleTransfer(Pretrained, NamedSequential):
+class StyleTransfer(Pretrained, Sequential):
     """Paint images `b c h w` in the style that the network was trained for; gives `b c h w`.
 
     A side that 4 does not divide grows to the next multiple of 4 (`config.output_size`), as in the original.
@@ -96,7 +96,7 @@ class StyleTransfer(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: StyleTransferConfig | None = None) -> None:
-        config = config or StyleTransferConfig()
+        self.config = config = config or StyleTransferConfig()
         c1, c2, c3 = config.hidden
         # In place is safe: the gradient of a norm needs its input and statistics, not its result.
         layers = {
@@ -119,9 +119,8 @@ class StyleTransfer(Pretrained, NamedSequential):
             "deconv3": ConvLayer(c1, config.channels, config.kernel_size),
         }
         super().__init__(layers)
-        self.config = config
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to painted images `b c h w`."""
         self.config.check_inputs(image)
-        return self.run(image)
+        return super().forward(image)

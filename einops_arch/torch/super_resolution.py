@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import DepthToSpace
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 
 __all__ = ["SuperResolution"]
 
 
-class SuperResolution(Pretrained, NamedSequential):
+class SuperResolution(Pretrained, Sequential):
     """Upscale images `b c h w` to `b (h r1) (w r2)`, or to `b c (h r1) (w r2)` if there are several channels.
 
     Each pixel of the last convolution's result holds a whole square of pixels of the large image, one in each
@@ -36,7 +36,7 @@ class SuperResolution(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: SuperResolutionConfig | None = None) -> None:
-        config = config or SuperResolutionConfig()
+        self.config = config = config or SuperResolutionConfig()
         c1, c2, c3 = config.hidden
         c4 = config.channels * config.factor**2
         # In place is safe: the gradient of a convolution needs its input and weights, not its result.
@@ -51,9 +51,8 @@ class SuperResolution(Pretrained, NamedSequential):
             "depth_to_space": DepthToSpace(config.factor, drop_channel=config.drop_channel),
         }
         super().__init__(layers)
-        self.config = config
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to larger images `b h w` or `b c h w`."""
         self.config.check_inputs(image)
-        return self.run(image)
+        return super().forward(image)

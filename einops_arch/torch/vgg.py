@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from einops_arch.architectures.vgg import VGGConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import FlattenFeatures
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
+from einops_arch.torch.layers.transformer import small_linear
 
 __all__ = ["VGG", "convolutions"]
 
 
-class VGG(Pretrained, NamedSequential):
+class VGG(Pretrained, Sequential):
     """Classify images `b c h w` of any size; gives logits `b o`.
 
     The flatten before the classifier knows its sizes, `b c h w -> b (c h w)`. `model.features` gives the feature map.
@@ -33,7 +34,7 @@ class VGG(Pretrained, NamedSequential):
     """
 
     def __init__(self, config: VGGConfig | None = None) -> None:
-        config = config or VGGConfig()
+        self.config = config = config or VGGConfig()
         c, (h, w) = config.widths[-1], config.grid
         features: list[nn.Module] = []
         c_in = config.in_channels
@@ -46,22 +47,21 @@ class VGG(Pretrained, NamedSequential):
             "avgpool": nn.AdaptiveAvgPool2d(config.grid),
             "flatten": FlattenFeatures(channels=c, spatial=(h, w)),
             "classifier": nn.Sequential(
-                _linear(c * h * w, config.hidden),
+                small_linear(c * h * w, config.hidden, std=0.01),
                 nn.ReLU(inplace=True),
                 nn.Dropout(config.dropout),
-                _linear(config.hidden, config.hidden),
+                small_linear(config.hidden, config.hidden, std=0.01),
                 nn.ReLU(inplace=True),
                 nn.Dropout(config.dropout),
-                _linear(config.hidden, config.classes),
+                small_linear(config.hidden, config.classes, std=0.01),
             ),
         }
         super().__init__(layers)
-        self.config = config
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
-        return self.run(image)
+        return super().forward(image)
 
 
 def convolutions(c_in: int, block: tuple[int, ...], *, batch_norm: bool = False) -> list[nn.Module]:
@@ -84,10 +84,3 @@ def convolutions(c_in: int, block: tuple[int, ...], *, batch_norm: bool = False)
         layers.append(nn.ReLU(inplace=True))
         c_in = c_out
     return layers
-
-
-def _linear(c_in: int, c_out: int) -> nn.Linear:
-    linear = nn.Linear(c_in, c_out)
-    nn.init.normal_(linear.weight, std=0.01)
-    nn.init.zeros_(linear.bias)
-    return linear

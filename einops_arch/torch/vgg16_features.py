@@ -34,7 +34,7 @@ class VGG16Features(Pretrained, nn.Module):
 
     def __init__(self, config: VGG16FeaturesConfig | None = None) -> None:
         super().__init__()
-        config = config or VGG16FeaturesConfig()
+        self.config = config = config or VGG16FeaturesConfig()
         layers: list[nn.Module] = []
         c_in = config.channels
         for block in config.blocks:
@@ -43,7 +43,6 @@ class VGG16Features(Pretrained, nn.Module):
             layers += convolutions(c_in, block)
             c_in = block[-1]
         self.features = nn.Sequential(*layers)
-        self.config = config
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Images `b c h w` to one array of features `b c h w` for each layer asked for."""

@@ -12,7 +12,7 @@ from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.layers import MergeHeads, Patchify, Rearrange, Reduce
-from einops_arch.torch.layers.sequential import NamedSequential
+from einops_arch.torch.layers.sequential import Sequential
 from einops_arch.torch.layers.transformer import DotProductAttention, PatchLinear, small_linear
 
 __all__ = ["ViT"]
@@ -46,7 +46,7 @@ class ViT(Pretrained, nn.Module):
         h, w = config.grid
         self.cls_token = nn.Parameter(torch.empty(1, 1, e).normal_(std=1e-6)) if config.class_token else None
         self.pos_embed = nn.Parameter(torch.empty(1, before + h * w, e).normal_(std=0.02))
-        self.patch_embed = NamedSequential(
+        self.patch_embed = Sequential(
             {
                 "patchify": Patchify(config.patch_size),
                 "proj": PatchLinear(config.in_channels, e, config.patch_size),
@@ -97,7 +97,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(e, eps=config.epsilon)
         self.attn = Attention(config)
         self.norm2 = nn.LayerNorm(e, eps=config.epsilon)
-        self.mlp = NamedSequential(
+        self.mlp = Sequential(
             {
                 "fc1": small_linear(e, config.hidden),
                 "act": nn.GELU(approximate="none"),

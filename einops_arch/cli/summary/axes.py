@@ -62,7 +62,7 @@ _ON_IMAGES = re.compile(
     r"(Conv|ConvTranspose|InstanceNorm|BatchNorm|(Adaptive)?(Max|Avg)Pool|Dropout2|ReflectionPad)(\dd?)?|Dropout2d|GroupNorm"
 )
 _RESHAPES = ("ChannelShuffle", "ChannelUnshuffle", "FlattenFeatures")
-_ON_FEATURES = ("Linear", "SmallLinear", "Conv1D", "TiedLinear", "PatchLinear")
+_ON_FEATURES = ("Linear", "Conv1D", "TiedLinear", "PatchLinear")
 
 
 def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -13,23 +9,16 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.flax.layers.basic import Dropout, Linear
-from einops_arch.flax.layers.checks import check_features, check_sizes
-from einops_arch.flax.layers.init import Initializer, standard_normal, uniform_fan_in
+from einops_arch.flax.layers.checks import check_features
+from einops_arch.flax.layers.init import normal, uniform_fan_in
 
-__all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "SmallLinear", "normal"]
-
-
-def normal(std: float) -> Initializer:
-    """The normal distribution N(0, std)."""
-
-    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        return standard_normal()(key, shape, dtype) * std
-
-    return init
+__all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "small_linear"]
 
 
-class SmallLinear(Linear):
-    """`... i -> ... o`: a linear layer that begins with weights of standard deviation 0.02 and no bias.
+def small_linear(
+    in_features: int, out_features: int, *, use_bias: bool = True, std: float = 0.02, rngs: nnx.Rngs
+) -> Linear:
+    """`... i -> ... o`: a linear layer that begins with small weights and no bias.
 
     Args:
         in_features: i.
@@ -38,13 +27,8 @@ class SmallLinear(Linear):
         std: the standard deviation of the weights at the start.
         rngs: random stream `params`.
     """
-
-    def __init__(
-        self, in_features: int, out_features: int, *, use_bias: bool = True, std: float = 0.02, rngs: nnx.Rngs
-    ) -> None:
-        check_sizes(type(self).__name__, in_features=in_features, out_features=out_features)
-        make = partial(nnx.Linear.__init__, self, in_features, out_features, use_bias=use_bias, rngs=rngs)
-        make(kernel_init=normal(std), bias_init=nnx.initializers.zeros_init())
+    zeros = nnx.initializers.zeros_init()
+    return Linear(in_features, out_features, use_bias=use_bias, kernel_init=normal(std), bias_init=zeros, rngs=rngs)
 
 
 class PatchLinear(nnx.Module):
@@ -77,7 +61,7 @@ class PatchLinear(nnx.Module):
         return jnp.dot(x, rearrange(weight, "o i -> i o")) + bias
 
 
-class Conv1D(SmallLinear):
+class Conv1D(Linear):
     """`... i -> ... o`: a linear layer whose PyTorch twin keeps its weights as `i o` too.
 
     Differs from `Linear` in the rule that carries it over: `kernel` is PyTorch's `weight` as it is.
@@ -95,7 +79,8 @@ class Conv1D(SmallLinear):
     """
 
     def __init__(self, in_features: int, out_features: int, *, std: float = 0.02, rngs: nnx.Rngs) -> None:
-        super().__init__(in_features, out_features, std=std, rngs=rngs)
+        zeros = nnx.initializers.zeros_init()
+        super().__init__(in_features, out_features, kernel_init=normal(std), bias_init=zeros, rngs=rngs)
 
 
 class DotProductAttention(nnx.Module):

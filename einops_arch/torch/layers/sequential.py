@@ -1,4 +1,4 @@
-"""`nn.Sequential` for networks that are one chain of named layers."""
+"""`nn.Sequential` by names, for networks that are one chain of layers."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["NamedSequential"]
+__all__ = ["Sequential"]
 
 
-class NamedSequential(nn.Sequential):
-    """`nn.Sequential` by names, as a base class: a slice of a network is a plain `nn.Sequential`.
+class Sequential(nn.Sequential):
+    """Applies modules one after the other: `nn.Sequential`, also as a base class.
+
+    Differs from `nn.Sequential` in its slices: those of a subclass are of this class, as the subclass is built from
+    something else than layers. The Flax twin has the same arguments.
 
     Args:
-        layers: the layers by name, in order.
+        modules: the modules in order, or one mapping from names to modules.
+
+    >>> model = Sequential({"fc1": nn.Linear(3, 5), "relu": nn.ReLU(), "fc2": nn.Linear(5, 2)})
+    >>> len(model), type(model[1]).__name__, len(model[1:])
+    (3, 'ReLU', 2)
+    >>> list(model.state_dict())
+    ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias']
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
-        super().__init__(OrderedDict(layers))
+    def __init__(self, *modules: nn.Module | Mapping[str, nn.Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            super().__init__(OrderedDict(modules[0]))
+        else:
+            super().__init__(*modules)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            # The class of nn.Sequential's own slice is the subclass, whose constructor takes a config.
-            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
-        return super().__getitem__(index)
-
-    def run(self, x: Tensor) -> Tensor:
-        """What `forward` of `nn.Sequential` does, for a subclass that has checked x.
-
-        Not by `super()`, nor by the iterator: torch.compile would look for both in every base class at every call.
-
-        Args:
-            x: what the first layer takes.
-        """
-        for layer in self._modules.values():
-            x = layer(x)
-        return x
+    def __getitem__(self, position: Any) -> Any:
+        """One module, or for a slice a `Sequential` of the same modules under the names they have here."""
+        if isinstance(position, slice):
+            return Sequential(dict(list(self._modules.items())[position]))
+        return super().__getitem__(position)

@@ -12,10 +12,17 @@ from torch import Tensor, nn
 __all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "small_linear"]
 
 
-def small_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
-    """`... i -> ... o`: a linear layer that begins with weights of standard deviation 0.02 and no bias."""
+def small_linear(in_features: int, out_features: int, *, bias: bool = True, std: float = 0.02) -> nn.Linear:
+    """`... i -> ... o`: a linear layer that begins with small weights and no bias.
+
+    Args:
+        in_features: i.
+        out_features: o.
+        bias: whether a bias is added.
+        std: the standard deviation of the weights at the start.
+    """
     linear = nn.Linear(in_features, out_features, bias=bias)
-    nn.init.normal_(linear.weight, std=0.02)
+    nn.init.normal_(linear.weight, std=std)
     if bias:
         nn.init.zeros_(linear.bias)
     return linear
