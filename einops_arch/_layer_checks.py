@@ -106,8 +106,8 @@ def feature_sizes(
     data_format: str,
 ) -> None:
     """Check a shape against the channels and spatial sizes that a layer was built for, as far as given."""
-    if len(shape) < 2:
-        return  # the core says that axes are missing
+    if not isinstance(shape, tuple) or len(shape) < 2:
+        return  # a symbol of a tracer has no shape; where axes are missing, the core says so
 
     def misfits(*, last: bool) -> dict[str, tuple[Any, Any]]:
         received = (shape[-1], tuple(shape[1:-1])) if last else (shape[1], tuple(shape[2:]))

@@ -74,34 +74,35 @@ class ViT(Pretrained, nnx.Module):
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""
-        self.config.check_inputs(image, channels_last=True)
+        config = self.config
+        config.check_inputs(image, channels_last=True)
         b, height, width, _ = image.shape
         x = self.patch_embed(image)
         if self.cls_token is not None:
             x = jnp.concatenate([repeat(self.cls_token[...], "1 1 e -> b 1 e", b=b), x], axis=1)
-        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
+        grids, before = (config.grid, config.grid_of(height, width)), config.tokens_before_patches
+        x = self.pos_drop(x + _positions(self.pos_embed[...], *grids, before=before, antialias=config.antialias))
         x = self.norm(self.blocks(x))
-        x = self.pool(x[:, self.config.pooled_tokens])
+        x = self.pool(x[:, config.pooled_tokens])
         return self.head(self.fc_norm(x))
 
-    def _positions(self, grid: tuple[int, int]) -> Array:
-        """The position embedding `1 n e` for a grid of patches; the class token's own stays as it is."""
-        pos_embed = self.pos_embed[...]
-        if grid == self.config.grid:
-            return pos_embed
-        before, dtype = self.config.tokens_before_patches, pos_embed.dtype
-        # By numpy, which has float64 whatever jax has.
-        arange = partial(np.arange, dtype=np.float64)
-        rows, columns = (
-            jnp.asarray(
-                resize_weights(arange, old, new, antialias=self.config.antialias),
-                # Half precision is too coarse for the weights.
-                jnp.promote_types(dtype, jnp.float32),
-            )
-            for old, new in zip(self.config.grid, grid, strict=True)
+
+def _positions(pos_embed: Array, old: tuple[int, int], new: tuple[int, int], *, before: int, antialias: bool) -> Array:
+    """The position embedding `1 n e` for another grid of patches; that of the tokens before them stays as it is."""
+    if new == old:
+        return pos_embed
+    # By numpy, which has float64 whatever jax has.
+    arange = partial(np.arange, dtype=np.float64)
+    rows, columns = (
+        jnp.asarray(
+            resize_weights(arange, *sizes, antialias=antialias),
+            # Half precision is too coarse for the weights.
+            jnp.promote_types(pos_embed.dtype, jnp.float32),
         )
-        resized = resize_positions(pos_embed[:, before:].astype(rows.dtype), self.config.grid, rows, columns)
-        return jnp.concatenate([pos_embed[:, :before], resized.astype(dtype)], axis=1)
+        for sizes in zip(old, new, strict=True)
+    )
+    resized = resize_positions(pos_embed[:, before:].astype(rows.dtype), old, rows, columns)
+    return jnp.concatenate([pos_embed[:, :before], resized.astype(pos_embed.dtype)], axis=1)
 
 
 class Block(nnx.Module):

@@ -13,6 +13,7 @@ from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.errors import ConfigError
 from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
+from einops_arch.torch.functional import leaf
 from einops_arch.torch.layers import MergeHeads, Rearrange
 from einops_arch.torch.layers.concrete import is_concrete
 from einops_arch.torch.layers.sequential import Sequential
@@ -100,14 +101,19 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Features of the tokens, and, where a state is given, the state after them."""
         before = 0 if state is None else state[0][0].shape[2]
-        positions = torch.arange(before, before + tokens.shape[1], device=tokens.device)
-        x = self.drop(self.wte(tokens) + self.wpe(positions))
+        x = self.drop(self.wte(tokens) + self.wpe(_positions(tokens, before)))
         states = []
         for index, block in enumerate(self.h):
             x, pair = block(x, None if state is None else state[index])
             if state is not None:
                 states.append(pair)
         return self.ln_f(x), tuple(states)
+
+
+@leaf
+def _positions(tokens: Tensor, before: int) -> Tensor:
+    """The position of each of `b t` tokens, `t`, after those before."""
+    return torch.arange(before, before + tokens.shape[1], device=tokens.device)
 
 
 class Block(nn.Module):

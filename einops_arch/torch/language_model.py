@@ -10,9 +10,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from einops_arch.architectures.language_model import LanguageModelConfig
-from einops_arch.functional import flatten_sequence, unflatten_sequence
 from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
+from einops_arch.torch.functional import flatten_sequence, unflatten_sequence
 from einops_arch.torch.layers.concrete import is_concrete
 
 __all__ = ["LanguageModel", "generate"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
-from einops_arch.functional import split_directions
 from einops_arch.torch._hub import Pretrained
+from einops_arch.torch.functional import rearrange, split_directions
 from einops_arch.torch.layers.concrete import is_concrete
 
 __all__ = ["SentimentRNN"]

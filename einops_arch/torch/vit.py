@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from einops import repeat
 from torch import Tensor, nn
 
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.torch._hub import Pretrained
+from einops_arch.torch.functional import leaf, repeat
 from einops_arch.torch.layers import MergeHeads, Patchify, Rearrange, Reduce
 from einops_arch.torch.layers.sequential import Sequential
 from einops_arch.torch.layers.transformer import DotProductAttention, PatchLinear, small_linear
@@ -62,30 +62,35 @@ class ViT(Pretrained, nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
-        self.config.check_inputs(image)
+        config = self.config
+        config.check_inputs(image)
         b, _, height, width = image.shape
         x = self.patch_embed(image)
         if self.cls_token is not None:
             x = torch.cat([repeat(self.cls_token, "1 1 e -> b 1 e", b=b), x], dim=1)
-        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
+        grids, before = (config.grid, config.grid_of(height, width)), config.tokens_before_patches
+        x = self.pos_drop(x + _positions(self.pos_embed, *grids, before=before, antialias=config.antialias))
         x = self.norm(self.blocks(x))
-        x = self.pool(x[:, self.config.pooled_tokens])
+        x = self.pool(x[:, config.pooled_tokens])
         return self.head(self.fc_norm(x))
 
-    def _positions(self, grid: tuple[int, int]) -> Tensor:
-        """The position embedding `1 n e` for a grid of patches; the class token's own stays as it is."""
-        if grid == self.config.grid:
-            return self.pos_embed
-        before, dtype = self.config.tokens_before_patches, self.pos_embed.dtype
-        arange = partial(torch.arange, dtype=torch.float64)
-        rows, columns = (
-            resize_weights(arange, old, new, antialias=self.config.antialias)
-            # Half precision is too coarse for the weights.
-            .to(self.pos_embed.device, torch.promote_types(dtype, torch.float32))
-            for old, new in zip(self.config.grid, grid, strict=True)
-        )
-        resized = resize_positions(self.pos_embed[:, before:].to(rows.dtype), self.config.grid, rows, columns)
-        return torch.cat([self.pos_embed[:, :before], resized.to(dtype)], dim=1)
+
+@leaf
+def _positions(
+    pos_embed: Tensor, old: tuple[int, int], new: tuple[int, int], *, before: int, antialias: bool
+) -> Tensor:
+    """The position embedding `1 n e` for another grid of patches; that of the tokens before them stays as it is."""
+    if new == old:
+        return pos_embed
+    arange = partial(torch.arange, dtype=torch.float64)
+    rows, columns = (
+        resize_weights(arange, *sizes, antialias=antialias)
+        # Half precision is too coarse for the weights.
+        .to(pos_embed.device, torch.promote_types(pos_embed.dtype, torch.float32))
+        for sizes in zip(old, new, strict=True)
+    )
+    resized = resize_positions(pos_embed[:, before:].to(rows.dtype), old, rows, columns)
+    return torch.cat([pos_embed[:, :before], resized.to(pos_embed.dtype)], dim=1)
 
 
 class Block(nn.Module):

@@ -1,12 +1,10 @@
-"""The layers: einops' own, and a shell around each core.
+"""The layers: einops' own, and a wrapper around each core.
 
-`Rearrange`, `Reduce` and `EinMix` are einops' classes; the rest is written here. `einops_arch.flax.layers`
-has the same names with the same arguments.
+`Rearrange`, `Reduce` and `EinMix` are einops' classes, which `torch.fx` can trace here; the rest is written here.
+`einops_arch.flax.layers` has the same names with the same arguments.
 """
 
-from einops.layers.torch import EinMix, Rearrange, Reduce
-
-from einops_arch.torch.layers.patterns import Repeat
+from einops_arch.torch.layers.patterns import EinMix, Rearrange, Reduce, Repeat
 from einops_arch.torch.layers.reshapes import (
     FlattenFeatures,
     FlattenSequence,

@@ -1,16 +1,92 @@
-"""`Repeat`, the pattern layer that einops has no PyTorch class for."""
+"""einops' layers, each one node in a graph of `torch.fx`, and `Repeat`, for which einops has no PyTorch class."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from einops.layers import torch as einops_layers
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from einops_arch import _layer_checks as checks
+from einops_arch.torch.functional import leaf, rearrange, reduce
+
+__all__ = ["EinMix", "Rearrange", "Reduce", "Repeat"]
+
+
+class Rearrange(einops_layers.Rearrange):
+    """`einops.layers.torch.Rearrange`, which `torch.fx` can trace.
+
+    Args:
+        pattern: both sides, such as `"b c h w -> b (c h w)"`.
+        **axes_lengths: sizes of axes that cannot be told from the array.
+
+    Source:
+        https://einops.rocks/api/rearrange
+
+    Example:
+        >>> import torch
+        >>> torch.fx.symbolic_trace(Rearrange("b (c r) -> b c r", r=3))(torch.zeros(2, 12)).shape
+        torch.Size([2, 4, 3])
+    """
+
+    def __call__(self, x: Tensor) -> Any:
+        """Not in `forward`, which TorchScript reads."""
+        return rearrange(x, self.pattern, **self.axes_lengths) if isinstance(x, Proxy) else super().__call__(x)
+
+
+class Reduce(einops_layers.Reduce):
+    """`einops.layers.torch.Reduce`, which `torch.fx` can trace.
+
+    Args:
+        pattern: both sides, such as `"b c h w -> b c"`.
+        reduction: `"mean"`, `"sum"`, `"max"`, `"min"`, `"prod"`, `"any"` or `"all"`.
+        **axes_lengths: sizes of axes that cannot be told from the array.
+
+    Source:
+        https://einops.rocks/api/reduce
+
+    Example:
+        >>> import torch
+        >>> torch.fx.symbolic_trace(Reduce("b c h w -> b c", "mean"))(torch.zeros(2, 3, 5, 7)).shape
+        torch.Size([2, 3])
+    """
+
+    def __call__(self, x: Tensor) -> Any:
+        """Not in `forward`, which TorchScript reads."""
+        if isinstance(x, Proxy):
+            return reduce(x, self.pattern, self.reduction, **self.axes_lengths)
+        return super().__call__(x)
+
+
+class EinMix(einops_layers.EinMix):
+    """`einops.layers.torch.EinMix`, which `torch.fx` can trace.
+
+    Args:
+        pattern: both sides, such as `"b t i -> b t o"`.
+        weight_shape: the axes of the weight, such as `"i o"`.
+        bias_shape: those of the bias; none if left out.
+        **axes_lengths: sizes of the weight's axes.
+
+    Source:
+        https://einops.rocks/docs/3-einmix-layer
+
+    Example:
+        >>> import torch
+        >>> mix = EinMix("b (h i) -> b (h o)", weight_shape="h i o", h=2, i=3, o=5)
+        >>> torch.fx.symbolic_trace(mix)(torch.zeros(7, 6)).shape
+        torch.Size([7, 10])
+    """
+
+    def _create_rearrange_layers(
+        self, before: str | None, before_lengths: Any, after: str | None, after_lengths: Any
+    ) -> None:
+        self.pre_rearrange = None if before is None else Rearrange(before, **before_lengths)
+        self.post_rearrange = None if after is None else Rearrange(after, **after_lengths)
 
 
 class Repeat(nn.Module):
     """`einops.repeat(x, pattern, **axes_lengths)` as a layer, checked when it is built.
-
-    Beside `Rearrange` and `Reduce`, which `einops.layers.torch` has, and which are exported here as they are.
 
     Args:
         pattern: both sides, such as `"b c h w -> b c (h r) (w r2)"`.
@@ -40,8 +116,13 @@ class Repeat(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         sizes = tuple(self.axes_lengths.items())
-        repeated: Tensor = checks.apply_pattern(type(self).__name__, x, self.pattern, "repeat", sizes)
+        repeated: Tensor = _apply_pattern(x, type(self).__name__, self.pattern, sizes)
         return repeated
 
     def extra_repr(self) -> str:
         return checks.printed_pattern([self.pattern], self.axes_lengths.items())
+
+
+@leaf
+def _apply_pattern(x: Tensor, owner: str, pattern: str, sizes: checks.AxesLengths) -> Any:
+    return checks.apply_pattern(owner, x, pattern, "repeat", sizes)

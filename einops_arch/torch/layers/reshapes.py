@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from einops_arch import _layer_checks as checks
-from einops_arch.functional import (
+from einops_arch.torch.functional import (
     flatten_features,
     flatten_sequence,
     merge_directions,

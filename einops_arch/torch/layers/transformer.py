@@ -6,8 +6,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
+
+from einops_arch.torch.functional import leaf, rearrange
 
 __all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "small_linear"]
 
@@ -108,13 +109,17 @@ class DotProductAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries `b heads n k`, keys and values of as many or, where it is causal, of more tokens."""
-        queries, keys = q.shape[2], k.shape[2]
-        mask = None
-        if self.causal and 1 < queries < keys:
-            mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-        dropout = self.dropout if self.training else 0.0
-        causal = self.causal and 1 < queries == keys
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        return _attend(q, k, v, self.dropout if self.training else 0.0, self.causal)
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout}, causal={self.causal}"
+
+
+@leaf
+def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, causal: bool) -> Tensor:
+    queries, keys = int(q.shape[2]), int(k.shape[2])
+    mask = None
+    if causal and 1 < queries < keys:
+        mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+    square = causal and queries == keys
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=square)
