@@ -42,8 +42,9 @@ def cases(device: str) -> Iterator[Case]:
         if network.name in _IMAGES:
             make = partial(_work, network, 8, device=device, memory="channels_last")
             setting = "channels_last, eager, batch 8, forward"
-            bar = _bar(network) if network.name == "shufflenet" else None
-            yield Case(network.name, "torch", _size(network), setting, make, bar, quick=network.name == "shufflenet")
+            barred = network.name == "shufflenet"
+            bar_last = _bar(network) if barred else None
+            yield Case(network.name, "torch", _size(network), setting, make, bar_last, quick=barred)
 
 
 _IMAGES = {"shufflenet", "resnet", "shufflenet_v2", "super_resolution"}

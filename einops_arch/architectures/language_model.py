@@ -122,6 +122,8 @@ class LanguageModelConfig(Config):
             ShapeError: not PyTorch's form, `(hidden, cell)` for LSTM and else `hidden`, or wrong sizes.
         """
         expected, several = self.state(), isinstance(state, tuple | list)
+        if not several and not isinstance(state.shape, tuple):  # a symbol of a tracer, see `Axes.check`
+            return
         parts = tuple(state) if several else (state,)
         if several != (self.cell == "lstm") or len(parts) != len(expected):
             form = "a pair (hidden, cell), each" if self.cell == "lstm" else "one array"

@@ -74,20 +74,23 @@ class ViT(Pretrained, nnx.Module):
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""
-        config = self.config
-        config.check_inputs(image, channels_last=True)
+        self.config.check_inputs(image, channels_last=True)
         b, height, width, _ = image.shape
         x = self.patch_embed(image)
         if self.cls_token is not None:
             x = jnp.concatenate([repeat(self.cls_token[...], "1 1 e -> b 1 e", b=b), x], axis=1)
-        grids, before = (config.grid, config.grid_of(height, width)), config.tokens_before_patches
-        x = self.pos_drop(x + _positions(self.pos_embed[...], *grids, before=before, antialias=config.antialias))
+        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
         x = self.norm(self.blocks(x))
-        x = self.pool(x[:, config.pooled_tokens])
+        x = self.pool(x[:, self.config.pooled_tokens])
         return self.head(self.fc_norm(x))
 
+    def _positions(self, grid: tuple[int, int]) -> Array:
+        """The position embedding `1 n e` for a grid of patches."""
+        before, antialias = self.config.tokens_before_patches, self.config.antialias
+        return _resized(self.pos_embed[...], self.config.grid, grid, before=before, antialias=antialias)
 
-def _positions(pos_embed: Array, old: tuple[int, int], new: tuple[int, int], *, before: int, antialias: bool) -> Array:
+
+def _resized(pos_embed: Array, old: tuple[int, int], new: tuple[int, int], *, before: int, antialias: bool) -> Array:
     """The position embedding `1 n e` for another grid of patches; that of the tokens before them stays as it is."""
     if new == old:
         return pos_embed

@@ -12,6 +12,7 @@ does.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -76,7 +77,9 @@ def leaf(function: Function) -> Function:
     def call(*args: Any, **kwargs: Any) -> Any:
         for value in args:
             if isinstance(value, Proxy):
-                return value.__torch_function__(call, (Proxy,), args, kwargs)
+                # A graph is pickled by the names of its functions: decorated, the name is that of `call`.
+                named = getattr(sys.modules[function.__module__], function.__name__, None)
+                return value.__torch_function__(function if named is function else call, (Proxy,), args, kwargs)
         return function(*args, **kwargs)
 
     return cast("Function", call)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.torch._hub import Pretrained
-from einops_arch.torch.functional import rearrange, split_directions
+from einops_arch.torch.functional import leaf, rearrange, split_directions
 from einops_arch.torch.layers.concrete import is_concrete
 
 __all__ = ["SentimentRNN"]
@@ -58,12 +58,18 @@ class SentimentRNN(Pretrained, nn.Module):
         """Logits `b o`, from tokens `t b` and the number of words `b` of each padded sentence."""
         self.config.check_inputs(tokens, values=is_concrete(tokens))
         embedded = self.dropout(self.embedding(tokens))
-        if lengths is not None:
-            # Packing needs them on the CPU wherever the tokens are.
-            lengths = lengths.cpu()
-            check_lengths(lengths, tokens, values=is_concrete(lengths))
-            embedded = pack_padded_sequence(embedded, lengths.to(torch.int64), enforce_sorted=False)
-        _, (hidden, _) = self.rnn(embedded)
+        _, (hidden, _) = self.rnn(_packed(embedded, lengths))
         hidden = split_directions(hidden, self.config.directions)
         last = rearrange(hidden, "layer direction b h -> layer b (direction h)")[-1]
         return self.fc(self.dropout(last))
+
+
+@leaf
+def _packed(embedded: Tensor, lengths: Tensor | None) -> Tensor | PackedSequence:
+    """Sentences `t b e`, each up to its own last word where there are lengths."""
+    if lengths is None:
+        return embedded
+    # Packing needs them on the CPU wherever the tokens are.
+    lengths = lengths.cpu()
+    check_lengths(lengths, embedded[..., 0], values=is_concrete(lengths))
+    return pack_padded_sequence(embedded, lengths.to(torch.int64), enforce_sorted=False)

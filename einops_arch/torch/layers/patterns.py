@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from einops._torch_specific import apply_for_scriptable_torch
 from einops.layers import torch as einops_layers
 from torch import Tensor, nn
 from torch.fx import Proxy
@@ -16,6 +18,8 @@ __all__ = ["EinMix", "Rearrange", "Reduce", "Repeat"]
 
 class Rearrange(einops_layers.Rearrange):
     """`einops.layers.torch.Rearrange`, which `torch.fx` can trace.
+
+    `forward` is einops' own where no symbol comes; TorchScript, which reads it, knows no `super`.
 
     Args:
         pattern: both sides, such as `"b c h w -> b (c h w)"`.
@@ -30,9 +34,16 @@ class Rearrange(einops_layers.Rearrange):
         torch.Size([2, 4, 3])
     """
 
-    def __call__(self, x: Tensor) -> Any:
-        """Not in `forward`, which TorchScript reads."""
-        return rearrange(x, self.pattern, **self.axes_lengths) if isinstance(x, Proxy) else super().__call__(x)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - einops' name
+        if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands below this alone
+            if isinstance(input, Proxy):
+                return self._node(input)
+        recipe = self._multirecipe[input.ndim]
+        return apply_for_scriptable_torch(recipe, input, reduction_type="rearrange", axes_dims=self._axes_lengths)
+
+    @torch.jit.unused
+    def _node(self, input: Proxy) -> Any:  # noqa: A002
+        return rearrange(input, self.pattern, **self.axes_lengths)
 
 
 class Reduce(einops_layers.Reduce):
@@ -52,11 +63,16 @@ class Reduce(einops_layers.Reduce):
         torch.Size([2, 3])
     """
 
-    def __call__(self, x: Tensor) -> Any:
-        """Not in `forward`, which TorchScript reads."""
-        if isinstance(x, Proxy):
-            return reduce(x, self.pattern, self.reduction, **self.axes_lengths)
-        return super().__call__(x)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - einops' name
+        if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands below this alone
+            if isinstance(input, Proxy):
+                return self._node(input)
+        recipe = self._multirecipe[input.ndim]
+        return apply_for_scriptable_torch(recipe, input, reduction_type=self.reduction, axes_dims=self._axes_lengths)
+
+    @torch.jit.unused
+    def _node(self, input: Proxy) -> Any:  # noqa: A002
+        return reduce(input, self.pattern, self.reduction, **self.axes_lengths)
 
 
 class EinMix(einops_layers.EinMix):
