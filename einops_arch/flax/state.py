@@ -175,7 +175,10 @@ def port_steps(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]] | N
                 problems.append(f"{_at(path, module)}: no layout rule; add one with einops_arch.port.register_layout")
                 continue
             for name, variable in own.items():
-                move = Move(_join(path, name), (_leaf(_join(path, name), variable, leaves),), _IDENTITY, {})
+                # Integers of PyTorch's are wider than jax without x64 has them: the variable says so.
+                dtype = variable.get_metadata().get("torch_dtype", "")
+                leaf = _leaf(_join(path, name), variable, leaves)
+                move = Move(_join(path, name), (leaf,), _IDENTITY, {}, dtype=dtype)
                 steps.append((move, (variable,)))
             continue
         claimed.append(path)

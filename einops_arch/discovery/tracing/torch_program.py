@@ -1,0 +1,505 @@
+"""Record what a PyTorch module does, call by call, at the level of torch functions."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from einops_arch.discovery.tracing.program import Node, Note, Scope, Source, Value, map_tree
+from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, listening
+
+__all__ = ["Recording", "record_program"]
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_MODULES = f"{_TORCH}nn{os.sep}modules{os.sep}"
+_SKIPPED = (str(Path(__file__)), str(Path(__file__).with_name("sizes.py")), str(Path(contextlib.__file__)))
+
+# Asked of a tensor, these answer what every recording of the same kind answers.
+_INSPECTIONS = frozenset(
+    (
+        *("dim", "ndimension", "ndim", "dtype", "device", "layout", "is_cuda", "is_cpu", "is_mps", "is_meta", "is_xpu"),
+        *("is_quantized", "is_sparse", "is_nested", "is_mkldnn", "is_contiguous", "is_floating_point", "is_complex"),
+        *("requires_grad", "requires_grad_", "grad_fn", "is_leaf", "get_device", "element_size", "stride", "names"),
+        *("__len__", "__hash__", "is_inference", "is_conj", "is_neg", "has_names", "_is_view", "_version", "grad"),
+        *("is_tensor", "is_signed", "result_type", "promote_types", "can_cast", "data_ptr", "is_sparse_csr", "is_vulkan"),
+        *("_has_compatible_shallow_copy_type", "is_same_size", "is_xla", "is_maia", "is_ipu", "is_hpu", "is_mtia"),
+    )
+)
+_REFUSED = {
+    "__bool__": "the program takes another way for other values",
+    "item": "a number is taken out of a tensor",
+    "tolist": "numbers are taken out of a tensor",
+    "numpy": "a tensor leaves torch for numpy",
+    "__array__": "a tensor leaves torch for numpy",
+    "__int__": "a number is taken out of a tensor",
+    "__float__": "a number is taken out of a tensor",
+    "__index__": "a tensor is used as a Python index",
+    "__contains__": "the program takes another way for other values",
+    "equal": "the program takes another way for other values",
+    "allclose": "the program takes another way for other values",
+    "nonzero": "the shape of the result depends on values",
+    "unique": "the shape of the result depends on values",
+    "masked_select": "the shape of the result depends on values",
+    "unique_consecutive": "the shape of the result depends on values",
+    "argwhere": "the shape of the result depends on values",
+    "bincount": "the shape of the result depends on values",
+    "backward": "gradients are computed inside of the model",
+    "is_nonzero": "the program takes another way for other values",
+}
+_BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
+_SHAPES = frozenset(["size", "shape"])
+_COUNTS = frozenset(["numel", "nelement"])
+
+
+class Recording:
+    """What one run left behind.
+
+    Args:
+        root: the call of the whole module.
+        notes: what cannot be written.
+    """
+
+    def __init__(self, root: Scope, notes: Sequence[Note]) -> None:
+        self.root = root
+        self.notes = tuple(notes)
+
+
+def record_program(
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    is_leaf: Callable[[torch.nn.Module], bool],
+) -> Recording:
+    """Run a module once, without gradients, and record it.
+
+    Args:
+        module: the module; its buffers may change as in any run, so give a copy.
+        args: by position.
+        kwargs: by name.
+        is_leaf: whether a module's inside is left unrecorded.
+    """
+    recorder = _Recorder(module)
+    with _watched(module, recorder, is_leaf), torch.no_grad(), recorder, listening(recorder.compared):
+        module(*args, **dict(kwargs))
+    if recorder.root is None:
+        raise RuntimeError("the module returned without having been called")
+    recorder.check_attributes()
+    return Recording(recorder.root, recorder.notes)
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.stack: list[Scope] = []
+        self.root: Scope | None = None
+        self.notes: list[Note] = []
+        self.kept: list[Any] = []
+        self.versions: dict[int, int] = {}
+        self.storages: dict[int, set[int]] = {}
+        self.state: dict[int, list[str]] = {}
+        self.busy = 0
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            self.state.setdefault(id(tensor), []).append(name)
+        self.attributes: dict[int, str] = {}
+        self.before = _tensor_attributes(module)
+        for path, tensor in self.before.items():
+            if id(tensor) not in self.state:
+                self.attributes.setdefault(id(tensor), path)
+
+    # Values
+
+    def value(self, tensor: torch.Tensor, source: Source, operation: str = "") -> Value:
+        scope, key = self.stack[-1], id(tensor)
+        if key in scope.stale:
+            self.note(source, operation, "a tensor is used that was overwritten in place through another one")
+        if key in scope.values:
+            if self.versions.get(key, tensor._version) != tensor._version:
+                self.note(source, operation, "a tensor was overwritten where the recorder could not see it")
+                self.versions[key] = tensor._version
+            return scope.values[key]
+        shape, dtype = tuple(int(size) for size in tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        if key in self.state:
+            value = Value(shape, dtype, "state", tuple(self.state[key]))
+        elif any(key in outer.values for outer in self.stack[:-1]):
+            self.note(
+                source,
+                operation,
+                "a tensor of another module is used without having been passed as an argument",
+                "pass it as an argument of forward",
+            )
+            value = Value(shape, dtype, "constant", data=tensor)
+        else:
+            path = self.attributes.get(key)
+            value = Value(shape, dtype, "constant", (path,) if path else (), tensor.detach().clone())
+        self.keep(tensor, value)
+        return value
+
+    def keep(self, tensor: torch.Tensor, value: Value) -> None:
+        """From here on the tensor is this value, in the module call that is running."""
+        key = id(tensor)
+        self.kept.append(tensor)
+        self.stack[-1].values[key] = value
+        self.stack[-1].stale.pop(key, None)
+        self.versions[key] = tensor._version
+        if (memory := _memory(tensor)) is not None:
+            self.storages.setdefault(memory, set()).add(key)
+
+    def fresh(self, tensor: torch.Tensor, origin: str = "operation", path: tuple[str, ...] = ()) -> Value:
+        shape, dtype = tuple(int(size) for size in tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        value = Value(shape, dtype, origin, path)
+        self.keep(tensor, value)
+        return value
+
+    def values_of(self, tree: Any, source: Source, operation: str = "") -> Any:
+        return map_tree(
+            _opened(tree), lambda leaf: self.value(leaf, source, operation) if isinstance(leaf, torch.Tensor) else leaf
+        )
+
+    def note(self, source: Source, operation: str, reason: str, fix: str = "") -> None:
+        path = self.stack[-1].path if self.stack else ""
+        entry = Note(path, source, operation, reason, fix)
+        if entry not in self.notes:
+            self.notes.append(entry)
+
+    # Operations
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if self.busy or not self.stack or self.stack[-1].leaf:
+            return func(*args, **kwargs)
+        name = _name(func)
+        if name in _INSPECTIONS or name.startswith("_set") or func is torch.Tensor.__format__:
+            return func(*args, **kwargs)
+        tensors = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        self.busy += 1
+        try:
+            return self._recorded(func, name, args, kwargs, tensors)
+        finally:
+            self.busy -= 1
+
+    def _recorded(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor]
+    ) -> Any:
+        if name in _SHAPES | _COUNTS and tensors:
+            return self._sizes(func, name, args, kwargs)
+        source = _source()
+        if name in _REFUSED and tensors:
+            self.values_of((args, kwargs), source, name)
+            self.note(source, name, _REFUSED[name], _BY_VALUE)
+            return func(*args, **kwargs)
+        inner = self.values_of((args, kwargs), source, name) if name != "__setitem__" else self._set_item(args, source)
+        versions = [tensor._version for tensor in tensors]
+        output = func(*args, **kwargs)
+        changed = [
+            tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version
+        ]
+        plain_name = name if name.startswith("__") else name.rstrip("_")
+        if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in _leaves(output)):
+            if tensors:
+                self.note(source, name, f"gives {type(output).__name__}, which is no tensor", _BY_VALUE)
+            return output
+        node = Node("operation", plain_name, *inner, None, source, function=func)
+        self.stack[-1].nodes.append(node)
+        if changed:
+            target = changed[0]
+            node.writes = self.stack[-1].values[id(target)]
+            self.changed(target)
+            node.outputs = self.fresh(target)
+            if node.writes.origin == "state":
+                node.outputs.path = node.writes.path
+            if len(changed) > 1:
+                self.note(source, name, "several tensors are overwritten at once")
+            return output
+        node.outputs = map_tree(
+            _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
+        )
+        return output
+
+    def _sizes(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tensor = args[0] if args else kwargs["input"]
+        answer = func(*args, **kwargs)
+        value = self.value(tensor, _source(), name)
+        if value.origin in ("state", "constant"):
+            return answer
+        sizes = [Size(size, Axis(value, axis)) for axis, size in enumerate(value.shape)]
+        if name in _COUNTS:
+            total: Any = 1
+            for size in sizes:
+                total = size * total
+            return total
+        if isinstance(answer, torch.Size):
+            return torch.Size(sizes)
+        axis = args[1] if len(args) > 1 else kwargs["dim"]
+        return sizes[int(axis)]
+
+    def _set_item(self, args: tuple[Any, ...], source: Source) -> tuple[Any, dict[str, Any]]:
+        """Python writes `x[i] += y` as a view that changes in place and is then written where it is already."""
+        tensor, index, item = args
+        scope = self.stack[-1]
+        if isinstance(item, torch.Tensor) and scope.stale.get(id(tensor)) == id(item):
+            del scope.stale[id(tensor)]
+            self.versions[id(tensor)] = tensor._version
+        return self.values_of((tensor, index, item), source, "__setitem__"), {}
+
+    def changed(self, tensor: torch.Tensor) -> None:
+        """A tensor was overwritten: all others that share its memory, and outer names of it, hold something else."""
+        memory = _memory(tensor)
+        for key in {id(tensor), *self.storages.get(memory, ())} if memory is not None else {id(tensor)}:
+            for scope in self.stack:
+                if key in scope.values and not (scope is self.stack[-1] and key == id(tensor)):
+                    known = scope.stale.get(key)
+                    scope.stale[key] = id(tensor) if known in (None, id(tensor)) else 0
+            if key in self.versions and key != id(tensor):
+                # Told by `stale` from here on.
+                self.versions[key] = -1
+        self.versions = {key: version for key, version in self.versions.items() if version >= 0}
+
+    def compared(self, comparison: Comparison) -> None:
+        if self.busy or not self.stack or self.stack[-1].leaf:
+            return
+        self.stack[-1].nodes.append(Node("comparison", comparison.sign, (comparison,), {}, None, _source()))
+
+    # Modules
+
+    def enter(self, module: torch.nn.Module, path: str, leaf: bool, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """A module is called: give its arguments, with sizes as they are known inside."""
+        self.busy += 1
+        try:
+            return self._entered(module, path, leaf, args, kwargs)
+        finally:
+            self.busy -= 1
+
+    def leave(self, output: Any) -> Any:
+        """A module returns."""
+        self.busy += 1
+        try:
+            return self._left(output)
+        finally:
+            self.busy -= 1
+
+    def _entered(self, module: torch.nn.Module, path: str, leaf: bool, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        source = _source()
+        node = None
+        if self.stack:
+            if self.stack[-1].leaf:
+                self.stack.append(Scope(module, path, leaf=True))
+                return args, kwargs
+            inner = self.values_of((args, kwargs), source, type(module).__name__)
+            node = Node("call", path, *inner, None, source)
+            self.stack[-1].nodes.append(node)
+        scope = Scope(module, path, leaf)
+        if node is not None:
+            node.scope = scope
+        else:
+            self.root = scope
+        self.stack.append(scope)
+        args, kwargs = map_tree((args, kwargs), _own_size)
+        names = _argument_names(module, args, kwargs)
+        scope.args, scope.kwargs = _inputs((args, kwargs), names, self)
+        scope.watched = [
+            (leaf, leaf._version) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        ]
+        return args, kwargs
+
+    def _left(self, output: Any) -> Any:
+        scope = self.stack[-1]
+        if len(self.stack) > 1 and self.stack[-2].leaf:
+            self.stack.pop()
+            return output
+        source = _source()
+        if scope.leaf:
+            for tensor, mark in scope.watched:
+                if tensor._version != mark:
+                    self.changed(tensor)
+                    self.versions[id(tensor)] = tensor._version
+                    scope.values.pop(id(tensor), None)
+            scope.output = map_tree(
+                _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
+            )
+        else:
+            scope.output = self.values_of(output, source, "return")
+        self.stack.pop()
+        if self.stack:
+            node = next(node for node in reversed(self.stack[-1].nodes) if node.scope is scope)
+            output = map_tree(output, _own_size) if isinstance(output, (tuple, list)) else output
+            node.outputs = map_tree(
+                _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
+            )
+        return output
+
+    def check_attributes(self) -> None:
+        """A module that keeps a tensor of the run for the next call is not the function that was recorded."""
+        for path, tensor in _tensor_attributes(self.module).items():
+            old = self.before.get(path)
+            if old is not tensor and id(tensor) not in self.state:
+                owner = path.rpartition(".")[0]
+                self.notes.append(
+                    Note(owner, Source(), "=", f"the module keeps a tensor of the run as {path}", "return it instead")
+                )
+
+
+@contextlib.contextmanager
+def _watched(
+    module: torch.nn.Module, recorder: _Recorder, is_leaf: Callable[[torch.nn.Module], bool]
+) -> Iterator[None]:
+    handles = []
+    for path, child in module.named_modules():
+        leaf = is_leaf(child) and child is not module
+        handles.append(
+            child.register_forward_pre_hook(
+                lambda child, args, kwargs, path=path, leaf=leaf: recorder.enter(child, path, leaf, args, kwargs),
+                with_kwargs=True,
+            )
+        )
+        handles.append(child.register_forward_hook(lambda child, args, output: recorder.leave(output)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _opened(tree: Any) -> Any:
+    """Dataclass-like outputs (`ModelOutput`) as named tuples of what they hold; everything else as it is."""
+    if isinstance(tree, Mapping) and is_dataclass(tree):
+        return {name: _opened(item) for name, item in tree.items()}
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return {item.name: getattr(tree, item.name) for item in fields(tree)}
+    return tree
+
+
+def _own_size(leaf: Any) -> Any:
+    """A size that enters another module call is an argument there."""
+    return Size(int.__int__(leaf), Axis(leaf, None)) if isinstance(leaf, Size) else leaf
+
+
+def _inputs(arguments: Any, names: Any, recorder: _Recorder) -> Any:
+    """Values for the tensors of a call, each with the name of its argument."""
+    args, kwargs = arguments
+
+    def named(tree: Any, name: str) -> Any:
+        tree = _opened(tree)
+        if isinstance(tree, torch.Tensor):
+            if id(tree) in recorder.state:
+                return recorder.value(tree, Source())
+            known = recorder.stack[-1].values.get(id(tree))
+            return known if known is not None else recorder.fresh(tree, "input", (name,))
+        if isinstance(tree, (tuple, list)) and not isinstance(tree, torch.Size):
+            items = [named(item, f"{name}.{n}") for n, item in enumerate(tree)]
+            return tuple(items) if isinstance(tree, tuple) else items
+        if isinstance(tree, Mapping):
+            return {key: named(item, f"{name}.{key}") for key, item in tree.items()}
+        return tree
+
+    return (
+        tuple(named(item, name) for item, name in zip(args, names, strict=False)),
+        {name: named(item, name) for name, item in kwargs.items()},
+    )
+
+
+def _argument_names(module: torch.nn.Module, args: Any, kwargs: Any) -> list[str]:
+    import inspect
+
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    names: list[str] = []
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}.{n}" for n in range(len(args) - len(names))]
+            break
+        names.append(parameter.name)
+    return names + [f"argument_{n}" for n in range(len(names), len(args))]
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    tree = _opened(tree)
+    if isinstance(tree, Mapping):
+        for item in tree.values():
+            yield from _leaves(item)
+    elif isinstance(tree, (tuple, list)):
+        for item in tree:
+            yield from _leaves(item)
+    elif isinstance(tree, slice):
+        yield from _leaves((tree.start, tree.stop, tree.step))
+    else:
+        yield tree
+
+
+def _memory(tensor: torch.Tensor) -> int | None:
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def _tensor_attributes(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors that modules hold as plain attributes or as buffers that are not saved."""
+    held: dict[str, torch.Tensor] = {}
+    for path, child in module.named_modules():
+        for name, item in {**vars(child), **child._buffers, **child._parameters}.items():
+            if isinstance(item, torch.Tensor):
+                held[f"{path}.{name}" if path else name] = item
+    return held
+
+
+def _name(func: Any) -> str:
+    name = str(getattr(func, "__name__", func))
+    if name == "__get__":
+        return str(getattr(func.__self__, "__name__", name))
+    return name
+
+
+def _source() -> Source:
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        inside = file.startswith(_TORCH) and not (file.startswith(_MODULES) and not file.endswith("module.py"))
+        if not inside and file not in _SKIPPED:
+            return _statement(file, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+    return Source()
+
+
+@functools.cache
+def _statement(file: str, line: int, function: str) -> Source:
+    best: ast.stmt | None = None
+    for statement in _statements(file):
+        end = statement.end_lineno or statement.lineno
+        if statement.lineno <= line <= end and (best is None or statement.lineno >= best.lineno):
+            best = statement
+    if best is None:
+        return Source(file, line, function, (line, line))
+    return Source(file, line, function, (best.lineno, best.end_lineno or best.lineno), _targets(best))
+
+
+@functools.cache
+def _statements(file: str) -> tuple[ast.stmt, ...]:
+    try:
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return ()
+    simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr, ast.Assert, ast.Raise)
+    return tuple(node for node in ast.walk(tree) if isinstance(node, simple))
+
+
+def _targets(statement: ast.stmt) -> tuple[str, ...]:
+    if isinstance(statement, ast.Assign):
+        target: Any = statement.targets[0]
+    elif isinstance(statement, (ast.AugAssign, ast.AnnAssign)):
+        target = statement.target
+    else:
+        return ()
+    names = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+    return tuple(name.id if isinstance(name, ast.Name) else "" for name in names)

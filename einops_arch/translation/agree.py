@@ -1,0 +1,228 @@
+"""Hold two recordings of one model against each other: what differs is a free size, the dtype of the run, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from einops_arch.discovery.tracing.program import Node, Note, Scope, Source, Value
+from einops_arch.discovery.tracing.sizes import (
+    Axis,
+    Comparison,
+    Expression,
+    Operation,
+    Size,
+    SizeFloat,
+    atoms,
+    expression_of,
+)
+
+__all__ = ["FreeSize", "RunDtype", "SmallestNumber", "agree"]
+
+
+@dataclass(frozen=True, eq=False)
+class FreeSize:
+    """A number made from free sizes: how, and what it was in both recordings."""
+
+    expression: Expression
+    numbers: tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class RunDtype:
+    """The floating-point dtype in which the model runs, whichever that is."""
+
+
+@dataclass(frozen=True)
+class SmallestNumber:
+    """The smallest number of the dtype in which the model runs, as masks are filled with."""
+
+
+class _Disagreement(Exception):  # noqa: N818 it is caught where it can be said
+    pass
+
+
+def agree(first: Scope, second: Scope) -> list[Note]:
+    """Write into the first recording what is free in it.
+
+    Args:
+        first: a recording; its sizes become `FreeSize`, its run's dtype `RunDtype`, and its values know both sizes.
+        second: of the same model in the same mode, at other sizes and in float64.
+
+    Returns:
+        Where the recordings differ in more than that.
+    """
+    return _Agreement().scopes(first, second)
+
+
+class _Agreement:
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+        self.twins: dict[int, Value] = {}
+
+    def scopes(self, first: Scope, second: Scope) -> list[Note]:
+        first.args = self._tree(first.args, second.args, first, Source(), "arguments")
+        first.kwargs = self._tree(first.kwargs, second.kwargs, first, Source(), "arguments")
+        if not self._same_steps(first, second):
+            return self.notes
+        for node, twin in zip(first.nodes, second.nodes, strict=True):
+            if node.kind == "comparison":
+                self._comparison(node, twin, first)
+                continue
+            node.args = self._tree(node.args, twin.args, first, node.source, node.name)
+            node.kwargs = self._tree(node.kwargs, twin.kwargs, first, node.source, node.name)
+            if node.scope is not None and twin.scope is not None:
+                self.scopes(node.scope, twin.scope)
+            node.outputs = self._tree(node.outputs, twin.outputs, first, node.source, node.name)
+            if node.writes is not None and twin.writes is not None:
+                self._value(node.writes, twin.writes)
+        first.output = self._tree(first.output, second.output, first, Source(), "return")
+        return self.notes
+
+    def _same_steps(self, first: Scope, second: Scope) -> bool:
+        steps = [[(node.kind, node.name) for node in scope.nodes] for scope in (first, second)]
+        if steps[0] == steps[1]:
+            return True
+        place = next(
+            (n for n, (left, right) in enumerate(zip(*steps, strict=False)) if left != right), min(map(len, steps))
+        )
+        longer = first if len(first.nodes) > place else second
+        node = longer.nodes[place] if place < len(longer.nodes) else longer.nodes[-1]
+        self._note(
+            first,
+            node.source,
+            node.name,
+            f"the module does something else at another size ({len(steps[0])} steps and {len(steps[1])} steps)",
+            "fix the size: a number in the place of the letter in the input's pattern",
+        )
+        return False
+
+    def _note(self, scope: Scope, source: Source, operation: str, reason: str, fix: str = "") -> None:
+        self.notes.append(Note(scope.path, source, operation, reason, fix))
+
+    def _comparison(self, node: Node, twin: Node, scope: Scope) -> None:
+        asked, other = node.args[0], twin.args[0]
+        if asked.answer != other.answer:
+            self._note(scope, node.source, node.name, "the program takes another way at another size")
+            return
+        sides = []
+        for side, counterpart in ((asked.left, other.left), (asked.right, other.right)):
+            try:
+                sides.append(self._number(side, counterpart, None))
+            except _Disagreement as error:
+                self._note(scope, node.source, node.name, str(error))
+                return
+        node.args = (Comparison(asked.sign, sides[0], sides[1], asked.answer),)
+
+    def _tree(self, first: Any, second: Any, scope: Scope, source: Source, name: str) -> Any:
+        def walk(one: Any, two: Any) -> Any:
+            if isinstance(one, Value) and isinstance(two, Value):
+                return self._value(one, two)
+            if isinstance(one, slice) and isinstance(two, slice):
+                return slice(*(walk(getattr(one, end), getattr(two, end)) for end in ("start", "stop", "step")))
+            if isinstance(one, (tuple, list)) and isinstance(two, (tuple, list)):
+                if len(one) != len(two):
+                    raise _Disagreement("a list has another length at another size")
+                items = [walk(*pair) for pair in zip(one, two, strict=True)]
+                return tuple(items) if isinstance(one, tuple) else items
+            if isinstance(one, Mapping) and isinstance(two, Mapping):
+                if list(one) != list(two):
+                    raise _Disagreement("a dict has other keys at another size")
+                return {key: walk(one[key], two[key]) for key in one}
+            return self._leaf(one, two)
+
+        try:
+            return walk(first, second)
+        except _Disagreement as error:
+            self._note(
+                scope,
+                source,
+                name,
+                str(error),
+                "fix the size: a number in the place of the letter in the input's pattern",
+            )
+            return first
+
+    def _value(self, one: Value, two: Value) -> Value:
+        if len(one.shape) != len(two.shape):
+            raise _Disagreement(f"a tensor has {len(one.shape)} axes at one size and {len(two.shape)} at another")
+        one.sizes = tuple(zip(one.shape, two.shape, strict=True))
+        one.follows = one.dtype != two.dtype
+        self.twins[id(one)] = two
+        if one.origin == "constant" and one.data is not None and one.data is not two.data:
+            same = one.shape == two.shape and bool((one.data.double() == two.data.double()).all())
+            close = one.shape == two.shape and one.follows and bool(((one.data - two.data).abs() < 1e-5).all())
+            if not same and not close:
+                raise _Disagreement("numbers that were made outside of torch differ from run to run")
+            if close and not same:
+                one.data = two.data
+        return one
+
+    def _leaf(self, one: Any, two: Any) -> Any:
+        if isinstance(one, bool) or isinstance(two, bool) or one is None or isinstance(one, str):
+            if type(one) is not type(two) or one != two:
+                raise _Disagreement(f"an argument is {one!r} at one size and {two!r} at another")
+            return one
+        if isinstance(one, (int, float)) and isinstance(two, (int, float)):
+            return self._number_of(one, two)
+        if type(one).__name__ == "dtype" and type(two).__name__ == "dtype":
+            return one if one is two else RunDtype()
+        return one
+
+    def _number_of(self, one: Any, two: Any) -> Any:
+        return self._number(expression_of(one), expression_of(two), (one, two))
+
+    def _number(self, one: Expression, two: Expression, numbers: tuple[Any, Any] | None) -> Any:
+        pair = numbers or (self._evaluate(one, 0), self._evaluate(two, 1))
+        if not isinstance(one, (Axis, Operation)):
+            if isinstance(two, (Axis, Operation)) or one != two:
+                if pair in _SMALLEST:
+                    return SmallestNumber()
+                raise _Disagreement(
+                    f"a number is {pair[0]} at one size and {pair[1]} at another, and how it was made is not known"
+                )
+            return one
+        self._check_same(one, two)
+        if all(self._is_fixed(atom) for atom in atoms(one)):
+            return _plain(pair[0])
+        return FreeSize(one, (_plain(pair[0]), _plain(pair[1])))
+
+    def _is_fixed(self, atom: Axis) -> bool:
+        if isinstance(atom.value, Value) and atom.axis is not None:
+            sizes = atom.value.sizes
+            return bool(sizes) and sizes[atom.axis][0] == sizes[atom.axis][1]
+        return False
+
+    def _check_same(self, one: Expression, two: Expression) -> None:
+        if isinstance(one, Axis) and isinstance(two, Axis):
+            if one.axis is None or (one.axis == two.axis and self.twins.get(id(one.value)) is two.value):
+                return
+        elif isinstance(one, Operation) and isinstance(two, Operation) and one.sign == two.sign:
+            for left, right in zip(one.operands, two.operands, strict=True):
+                self._check_same(left, right)
+            return
+        elif not isinstance(one, (Axis, Operation)) and one == two:
+            return
+        raise _Disagreement("a size is made in another way at another size")
+
+    def _evaluate(self, expression: Expression, which: int) -> Any:
+        if isinstance(expression, Axis):
+            if expression.axis is None:
+                return _plain(expression.value)
+            return expression.value.shape[expression.axis]
+        if isinstance(expression, Operation):
+            return None
+        return expression
+
+
+# The smallest float32 and float64.
+_SMALLEST = ((-3.4028234663852886e38, -1.7976931348623157e308),)
+
+
+def _plain(number: Any) -> Any:
+    if isinstance(number, Size):
+        return int.__int__(number)
+    if isinstance(number, SizeFloat):
+        return float.__float__(number)
+    return number

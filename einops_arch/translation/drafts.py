@@ -1,0 +1,648 @@
+"""One draft of a class for each module: what its constructor makes, and what a call of it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from einops_arch.discovery.tracing.program import Node, Scope, Source, Value
+from einops_arch.discovery.tracing.sizes import Axis
+from einops_arch.translation.agree import FreeSize
+from einops_arch.translation.body import finish
+from einops_arch.translation.constants import constant_code, variable_code
+from einops_arch.translation.layout import Array, channels_last_order, from_value
+from einops_arch.translation.leaves import Layer, layer_of
+from einops_arch.translation.ops import write_operation
+from einops_arch.translation.refusals import Refusal, UnknownOperationError
+from einops_arch.translation.writer import Statement, Writer
+
+__all__ = ["Draft", "Drafts"]
+
+Order = tuple[int, ...]
+
+
+@dataclass
+class Body:
+    """The lines of a call in one mode, and the orders of what it gives."""
+
+    lines: list[str]
+    orders: list[Order | None]
+    names: list[list[str]]
+    structure: Any = None
+
+
+@dataclass
+class Draft:
+    """One module of the original.
+
+    Args:
+        module: of PyTorch.
+        path: its path.
+        number: in the order of first use.
+        arguments: names of what a call takes.
+        orders: of each tensor that goes in.
+        bodies: by mode, `"eval"` and `"train"`.
+        attributes: what the constructor makes: name and code.
+        imports: that it needs.
+        layers: layers that stand for functions of the original.
+    """
+
+    module: Any
+    path: str
+    number: int
+    arguments: list[str] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    names: list[list[str]] = field(default_factory=list)
+    constants: Any = None
+    bodies: dict[str, Body] = field(default_factory=dict)
+    attributes: list[tuple[str, str]] = field(default_factory=list)
+    imports: set[str] = field(default_factory=set)
+    layers: dict[str, str] = field(default_factory=dict)
+    chain: list[str] | None = None
+    refused: bool = False
+
+    @property
+    def original(self) -> type:
+        return type(self.module)
+
+
+class Drafts:
+    """All drafts of a model.
+
+    Args:
+        model: of PyTorch.
+        train: recorded in training mode, or None.
+        leaves: counterparts of one's own.
+    """
+
+    def __init__(self, model: Any, train: Scope | None, leaves: Mapping[type, Any]) -> None:
+        self.model = model
+        self.leaves = dict(leaves)
+        self.modules = dict(model.named_modules())
+        self.paths = {id(module): path for path, module in self.modules.items()}
+        self.drafts: dict[int, Draft] = {}
+        self.refusals: list[Refusal] = []
+        self.train_calls: dict[str, list[Scope]] = {}
+        self.seen: dict[tuple[str, str], int] = {}
+        self.arrays: dict[str, Any] = {}
+        self.moves = 0
+        self._in_train = False
+        for scope in _all_scopes(train) if train is not None else ():
+            self.train_calls.setdefault(scope.path, []).append(scope)
+
+    def layer(self, module: Any) -> Layer | None:
+        return layer_of(module, self.leaves)
+
+    def refuse(self, refusal: Refusal) -> None:
+        if refusal not in self.refusals:
+            self.refusals.append(refusal)
+
+    def vanishes(self, module: Any) -> bool:
+        """A module without state and without children is written where it is called."""
+        layer = self.layer(module)
+        if layer is not None:
+            return layer.axes == "nothing"
+        return (
+            not any(True for _ in module.children())
+            and not any(True for _ in module.parameters(recurse=False))
+            and not any(True for _ in module.buffers(recurse=False))
+            and type(module).__name__ not in ("ModuleList", "ModuleDict", "Sequential", "ParameterList")
+        )
+
+    def draft(self, scope: Scope, orders: Sequence[Order] | None = None) -> Draft:
+        """The draft of the module of a call, written if it is the first call of it."""
+        known = self.drafts.get(id(scope.module))
+        if known is not None and known.bodies:
+            return known
+        draft = known or Draft(scope.module, self.paths.get(id(scope.module), scope.path), len(self.drafts))
+        self.drafts[id(scope.module)] = draft
+        values = list(_argument_values(scope))
+        draft.orders = list(orders) if orders is not None else [tuple(range(len(value.shape))) for value in values]
+        mode = "train" if self._in_train else "eval"
+        draft.bodies[mode] = Body([], [], [])
+        draft.bodies[mode] = self._body(draft, scope, mode)
+        other = self._other_mode(scope) if mode == "eval" else None
+        if other is not None:
+            before, self._in_train = self._in_train, True
+            draft.bodies["train"] = self._body(draft, other, "train")
+            self._in_train = before
+        self._attributes(draft)
+        return draft
+
+    def _other_mode(self, scope: Scope) -> Scope | None:
+        calls = self.train_calls.get(scope.path, [])
+        number = self.seen.get((scope.path, "eval"), 0)
+        self.seen[scope.path, "eval"] = number + 1
+        return calls[number] if number < len(calls) else None
+
+    # Bodies
+
+    def _body(self, draft: Draft, scope: Scope, mode: str) -> Body:
+        owner = _Owner(self, draft, scope)
+        writer = Writer(scope, owner, training=mode == "train")
+        _enter(draft, writer, scope)
+        run_nodes(writer, scope.nodes)
+        try:
+            result, orders, names = _result(writer, scope.output)
+        except UnknownOperationError as error:
+            owner.refuse(Refusal(scope.path, "its return", "return", error.reason, error.fix))
+            return Body([], [], [], scope.output)
+        if draft.refused:
+            return Body([], orders, names, scope.output)
+        lines = finish(writer.statements, result, draft.arguments, _return_source(scope))
+        self.moves += sum(line.count("rearrange(") + line.count("repeat(") for line in lines)
+        draft.imports |= writer.imports
+        return Body(lines, orders, names, scope.output)
+
+    def same_body(self, draft: Draft, scope: Scope) -> bool:
+        """Whether another call of the module computes the same as the first."""
+        mode = "train" if self._in_train else "eval"
+        if mode == "eval":
+            self._other_mode(scope)
+        known = draft.bodies.get(mode)
+        if known is None or draft.refused:
+            return True
+        arguments = list(draft.arguments)
+        body = self._body(draft, scope, mode)
+        return body.lines == known.lines and arguments == draft.arguments
+
+    # Constructors
+
+    def _attributes(self, draft: Draft) -> None:
+        draft.attributes = list(self.attributes_of(draft.module, draft.path, draft))
+        draft.attributes += list(draft.layers.items())
+
+    def attributes_of(self, module: Any, path: str, draft: Draft) -> Iterator[tuple[str, str]]:
+        for name, parameter in module._parameters.items():  # noqa: SLF001 no public name keeps their order
+            if parameter is not None:
+                draft.imports.add("import jax.numpy as jnp")
+                yield name, variable_code(parameter, trained=True)
+        saved = module.state_dict(keep_vars=True)
+        for name, buffer in module._buffers.items():  # noqa: SLF001
+            if buffer is not None and name in saved:
+                draft.imports.add("import jax.numpy as jnp")
+                yield name, variable_code(buffer, trained=False)
+        for name, child in module.named_children():
+            code = self.construct(child, f"{path}.{name}" if path else name, draft)
+            if code is not None:
+                yield name, code
+
+    def construct(self, module: Any, path: str, draft: Draft) -> str | None:
+        """How a child is made, or None where it leaves no trace."""
+        layer = self.layer(module)
+        if layer is not None:
+            if layer.axes == "nothing":
+                return None
+            draft.imports.add(f"from {layer.home} import {layer.name}")
+            return layer.code
+        if id(module) in self.drafts:
+            return f"__draft_{self.drafts[id(module)].number}__(rngs=rngs)"
+        kind = type(module).__name__
+        if kind == "ModuleList":
+            items = []
+            for name, child in module.named_children():
+                code = self.construct(child, f"{path}.{name}", draft)
+                if code is None:
+                    draft.imports.add("from einops_arch.flax.layers import Identity")
+                items.append(code or "Identity()")
+            return f"nnx.List([{', '.join(items)}])"
+        if kind == "Sequential":
+            named = self.sequence(module, path, draft)
+            if not named:
+                return None
+            draft.imports.add("from einops_arch.flax.layers import Sequential")
+            return _sequential(named)
+        if kind == "ModuleDict":
+            made = {
+                name: self.construct(child, f"{path}.{name}", draft) for name, child in module.named_children()
+            }
+            inner = ", ".join(f'"{name}": {code}' for name, code in made.items() if code is not None)
+            return f"nnx.Dict({{{inner}}})"
+        if kind == "ParameterList":
+            draft.imports.add("import jax.numpy as jnp")
+            return f"nnx.List([{', '.join(variable_code(item, trained=True) for item in module)}])"
+        if not module.state_dict():
+            return None
+        # Never called: kept because the state has its names.
+        idle = Draft(module, path, len(self.drafts))
+        self.drafts[id(module)] = idle
+        self._attributes(idle)
+        return f"__draft_{idle.number}__(rngs=rngs)"
+
+    def sequence(self, module: Any, path: str, draft: Draft) -> dict[str, str]:
+        """The children of a Sequential that leave a trace, by name."""
+        named = {}
+        for name, child in module.named_children():
+            code = self.construct(child, f"{path}.{name}" if path else name, draft)
+            if code is not None:
+                named[name] = code
+        return named
+
+    def expression(self, owner_path: str, path: str) -> str | None:
+        """How a module, or what it holds, is reached from another: `self.layers[0].conv`."""
+        if owner_path and path != owner_path and not path.startswith(f"{owner_path}."):
+            return None
+        names = path[len(owner_path) :].strip(".")
+        code, at = "self", self.modules[owner_path]
+        for name in names.split(".") if names else []:
+            kind = type(at).__name__
+            if kind in ("ModuleList", "ParameterList"):
+                code += f"[{name}]"
+            elif kind == "Sequential" and name.isdigit():
+                kept = [key for key, child in at.named_children() if not self.vanishes(child)]
+                code += f"[{kept.index(name) if name in kept else name}]"
+            elif kind == "ModuleDict":
+                code += f'["{name}"]'
+            else:
+                code += f".{name}"
+            at = getattr(at, name) if not isinstance(at, (list, tuple)) else at[int(name)]
+        return code
+
+
+def _sequential(named: Mapping[str, str]) -> str:
+    if list(named) == [str(n) for n in range(len(named))]:
+        return f"Sequential({', '.join(named.values())})"
+    inner = ", ".join(f'"{name}": {code}' for name, code in named.items())
+    return f"Sequential({{{inner}}})"
+
+
+def run_nodes(writer: Writer, nodes: Sequence[Node]) -> None:
+    """Write steps one after the other; what cannot be written is refused, and the rest goes on."""
+    for node in nodes:
+        writer.node = node
+        try:
+            if node.kind == "comparison":
+                _guard(writer, node)
+            elif node.kind == "call":
+                writer.owner.call(writer, node)
+            elif node.writes is not None and node.writes.origin in ("state", "constant"):
+                raise UnknownOperationError("a buffer or parameter is overwritten in forward")
+            else:
+                write_operation(writer, node)
+        except UnknownOperationError as error:
+            if error.reason != "it takes a tensor that was not written":
+                writer.owner.refuse(
+                    Refusal(writer.scope.path, str(node.source), node.name, error.reason, error.fix)
+                )
+            else:
+                writer.owner.refuse(Refusal("", "", "", ""))
+
+
+def _guard(writer: Writer, node: Node) -> None:
+    comparison = node.args[0]
+    if not isinstance(comparison.left, FreeSize) and not isinstance(comparison.right, FreeSize):
+        return
+    sides = []
+    for side in (comparison.left, comparison.right):
+        sides.append(writer.number(side))
+    question = f"{sides[0]} {comparison.sign} {sides[1]}"
+    if not comparison.answer:
+        opposite = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}[comparison.sign]
+        question = f"{sides[0]} {opposite} {sides[1]}"
+    writer.imports.add("from einops_arch.errors import ShapeError")
+    writer.statements.append(Statement("", question, node.source))
+
+
+class _Owner:
+    def __init__(self, drafts: Drafts, draft: Draft, scope: Scope) -> None:
+        self.drafts = drafts
+        self.draft = draft
+        self.scope = scope
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.draft.refused = True
+        if refusal.reason:
+            self.drafts.refuse(refusal)
+
+    def state(self, writer: Writer, value: Value) -> Array:
+        root = self.draft.path
+        inside = [path for path in value.path if not root or path.startswith(f"{root}.")]
+        if not inside:
+            raise UnknownOperationError(
+                f"the parameter {value.path[0]} of another module is used", "pass it as an argument of forward"
+            )
+        path = min(inside, key=len)
+        holder, _, leaf = path.rpartition(".")
+        code = self.drafts.expression(root, holder)
+        layer = self.drafts.layer(self.drafts.modules[holder])
+        if layer is not None and leaf in layer.parameters:
+            attribute, order = layer.parameters[leaf]
+            return from_value(f"{code}.{attribute}[...]", value, order)
+        item = f"[{leaf}]" if type(self.drafts.modules[holder]).__name__ == "ParameterList" else f".{leaf}"
+        return from_value(f"{code}{item}[...]", value)
+
+    def constant(self, writer: Writer, value: Value) -> Array:
+        writer.imports.add("import jax.numpy as jnp")
+        name = (value.path[0] if value.path else f"constant_{len(self.drafts.arrays)}").replace(".", "_")
+        code, array = constant_code(value.data, name, writer.dtype_of(value) if value.follows else None)
+        if array is not None:
+            self.drafts.arrays[name] = array
+            writer.imports.add("import numpy as np")
+        return from_value(writer.bind(code), value)
+
+    def layer(self, attribute: str, code: str) -> str:
+        name, number = attribute, 1
+        taken = {child for child, _ in self.draft.module.named_children()}
+        self._used = getattr(self, "_used", set())
+        while name in taken or name in self._used:
+            number += 1
+            name = f"{attribute}{number}"
+        self._used.add(name)
+        self.draft.layers[name] = code
+        return name
+
+    def call(self, writer: Writer, node: Node) -> None:
+        scope = node.scope
+        if scope is None:
+            raise UnknownOperationError("a call without a record")
+        layer = self.drafts.layer(scope.module) if scope.leaf else None
+        if layer is not None:
+            self._layer_call(writer, node, scope, layer)
+        elif self.drafts.vanishes(scope.module):
+            _splice(writer, node, scope)
+        else:
+            self._draft_call(writer, node, scope)
+
+    def _reach(self, scope: Scope) -> str:
+        path = self.drafts.paths.get(id(scope.module), scope.path)
+        code = self.drafts.expression(self.draft.path, path)
+        if code is None:
+            aliases = [
+                name
+                for name, module in self.drafts.model.named_modules(remove_duplicate=False)
+                if module is scope.module
+            ]
+            code = next((c for name in aliases if (c := self.drafts.expression(self.draft.path, name))), None)
+        if code is None:
+            raise UnknownOperationError(f"the module {path} is called, which is not inside of this one")
+        return code
+
+    def _layer_call(self, writer: Writer, node: Node, scope: Scope, layer: Layer) -> None:
+        value = node.args[0] if node.args else next(iter(node.kwargs.values()))
+        if layer.axes == "nothing":
+            writer.arrays[id(node.outputs)] = writer.array(value).copy(node.outputs)
+            return
+        code = self._reach(scope)
+        if layer.axes == "plain":
+            _plain_call(writer, node, code)
+            return
+        rank = len(value.shape)
+        array = writer.array(value)
+        order: Order | None = array.order
+        if layer.axes == "channels":
+            order = channels_last_order(rank)
+            if layer.spatial is not None and rank != layer.spatial + 2:
+                if rank != layer.spatial + 1:
+                    raise UnknownOperationError(f"{layer.name} on {rank} axes")
+                order = (*range(1, rank), 0)
+        elif layer.axes == "embed" or order is None or array.repeated:
+            order = tuple(range(rank))
+        elif layer.axes == "last" and order[-1] != rank - 1:
+            order = tuple(range(rank))
+        array = writer.ordered(array, order)
+        names = array.names
+        if layer.axes == "embed":
+            order, names = tuple(range(rank + 1)), []
+        writer.arrays[id(node.outputs)] = writer.make(
+            f"{code}({array.code})", node.outputs, order, names or None, call=layer.rngs
+        )
+
+    def _draft_call(self, writer: Writer, node: Node, scope: Scope) -> None:
+        outer = list(_leaf_values((node.args, node.kwargs)))
+        known = self.drafts.drafts.get(id(scope.module))
+        if known is not None and known.bodies:
+            if len(known.orders) != len(outer):
+                raise UnknownOperationError("the module is called with other arguments than before")
+            orders = known.orders
+            arrays = [writer.ordered(value, order) for value, order in zip(outer, orders, strict=True)]
+            if not self.drafts.same_body(known, scope):
+                raise UnknownOperationError("the module is called in two ways that compute different things")
+            draft = known
+        else:
+            orders = [_border_order(writer.array(value)) for value in outer]
+            arrays = [writer.ordered(value, order) for value, order in zip(outer, orders, strict=True)]
+            self.names = [array.names for array in arrays]
+            known = Draft(scope.module, self.drafts.paths.get(id(scope.module), scope.path), len(self.drafts.drafts))
+            known.names = [array.names for array in arrays]
+            self.drafts.drafts[id(scope.module)] = known
+            draft = self.drafts.draft(scope, orders)
+        if draft.refused:
+            self.draft.refused = True
+        by_id = {id(value): array.code for value, array in zip(outer, arrays, strict=True)}
+        arguments = [
+            *(text for item in node.args if (text := _argument(writer, item, by_id)) is not None),
+            *(
+                f"{name}={text}"
+                for name, item in node.kwargs.items()
+                if (text := _argument(writer, item, by_id)) is not None
+            ),
+        ]
+        code = writer.bind(f"{self._reach(scope)}({', '.join(arguments)})", call=True)
+        body = draft.bodies["train" if self.drafts._in_train and "train" in draft.bodies else next(iter(draft.bodies))]  # noqa: SLF001
+        _outputs(writer, code, node.outputs, body)
+
+
+def _border_order(array: Array) -> Order:
+    rank = len(array.logical)
+    plain = tuple(range(rank))
+    if array.order is not None and not array.repeated and array.order in (plain, channels_last_order(rank)):
+        return array.order
+    return plain
+
+
+def _argument(writer: Writer, item: Any, codes: Mapping[int, str]) -> str | None:
+    """An argument as it is passed; constants are not."""
+    if isinstance(item, Value):
+        return codes[id(item)]
+    if isinstance(item, FreeSize):
+        return writer.number(item)
+    if isinstance(item, (tuple, list)) and _passes(item):
+        parts = [_argument(writer, part, codes) or _constant(part) for part in item]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if isinstance(item, Mapping) and _passes(item):
+        return f"{{{', '.join(f'{key!r}: {_argument(writer, part, codes) or _constant(part)}' for key, part in item.items())}}}"
+    return None
+
+
+def _constant(part: Any) -> str:
+    if part is None or isinstance(part, (bool, int, float, str)):
+        return repr(part)
+    raise UnknownOperationError(f"an argument is a {type(part).__name__}")
+
+
+def _passes(item: Any) -> bool:
+    if isinstance(item, (Value, FreeSize)):
+        return True
+    if isinstance(item, Mapping):
+        return any(_passes(part) for part in item.values())
+    return isinstance(item, (tuple, list)) and any(_passes(part) for part in item)
+
+
+def _enter(draft: Draft, writer: Writer, scope: Scope) -> None:
+    """Arguments of the call, by name."""
+    names: list[str] = []
+    position = 0
+    parameters = _parameter_names(scope)
+
+    def take(tree: Any, code: str) -> None:
+        nonlocal position
+        if isinstance(tree, Value):
+            if tree.origin == "input" or id(tree) not in writer.arrays:
+                order = draft.orders[position] if position < len(draft.orders) else None
+                label = draft.names[position] if position < len(draft.names) else None
+                writer.arrays[id(tree)] = from_value(code, tree, order, label)
+            position += 1
+        elif isinstance(tree, FreeSize):
+            if isinstance(tree.expression, Axis):
+                writer.sizes[id(tree.expression.value)] = code
+        elif isinstance(tree, (tuple, list)):
+            for n, item in enumerate(tree):
+                take(item, f"{code}[{n}]")
+        elif isinstance(tree, Mapping):
+            for key, item in tree.items():
+                take(item, f"{code}[{key!r}]")
+
+    for name, tree in [*zip(parameters, scope.args, strict=False), *scope.kwargs.items()]:
+        if _passes(tree):
+            names.append(_argument_name(name))
+            take(tree, names[-1])
+    draft.arguments = names
+
+
+def _argument_name(name: str) -> str:
+    import builtins
+    import keyword
+
+    name = name.replace(".", "_")
+    if name == "input":
+        return "x"
+    return f"{name}_" if keyword.iskeyword(name) or name in dir(builtins) or name in ("rngs", "self") else name
+
+
+def _parameter_names(scope: Scope) -> list[str]:
+    import inspect
+
+    names: list[str] = []
+    for parameter in inspect.signature(scope.module.forward).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}.{n}" for n in range(len(scope.args) - len(names))]
+            break
+        names.append(parameter.name)
+    return names + [f"argument_{n}" for n in range(len(names), len(scope.args))]
+
+
+def _result(writer: Writer, output: Any) -> tuple[str, list[Order | None], list[list[str]]]:
+    orders: list[Order | None] = []
+    names: list[list[str]] = []
+
+    def code(tree: Any) -> str:
+        if isinstance(tree, Value):
+            array = writer.array(tree)
+            order = _border_order(array)
+            array = writer.ordered(array, order)
+            orders.append(order)
+            names.append(array.names)
+            return array.code
+        if isinstance(tree, FreeSize):
+            return writer.number(tree)
+        if isinstance(tree, (tuple, list)):
+            items = [code(item) for item in tree]
+            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+        if isinstance(tree, Mapping):
+            return f"{{{', '.join(f'{key!r}: {code(item)}' for key, item in tree.items() if item is not None)}}}"
+        return _constant(tree)
+
+    writer.node = None
+    return code(output), orders, names
+
+
+def _outputs(writer: Writer, code: str, outputs: Any, body: Body) -> None:
+    position = 0
+
+    def take(tree: Any, text: str) -> None:
+        nonlocal position
+        if isinstance(tree, Value):
+            order = body.orders[position] if position < len(body.orders) else None
+            label = body.names[position] if position < len(body.names) else None
+            writer.arrays[id(tree)] = from_value(text, tree, order, label)
+            position += 1
+        elif isinstance(tree, FreeSize):
+            if isinstance(tree.expression, Axis):
+                writer.sizes[id(tree.expression.value)] = text
+        elif isinstance(tree, (tuple, list)):
+            for n, item in enumerate(tree):
+                take(item, f"{text}[{n}]")
+        elif isinstance(tree, Mapping):
+            for key, item in tree.items():
+                take(item, f"{text}[{key!r}]")
+
+    take(outputs, code)
+
+
+def _plain_call(writer: Writer, node: Node, code: str) -> None:
+    """A layer that takes and gives PyTorch's axes."""
+    values = list(_leaf_values((node.args, node.kwargs)))
+    codes = {id(value): writer.ordered(value).code for value in values}
+    arguments = [
+        *(text for item in node.args if (text := _argument(writer, item, codes)) is not None),
+        *(f"{name}={text}" for name, item in node.kwargs.items() if (text := _argument(writer, item, codes))),
+    ]
+    variable = writer.bind(f"{code}({', '.join(arguments)})", call=True)
+    _outputs(writer, variable, node.outputs, Body([], [], []))
+
+
+def _splice(writer: Writer, node: Node, scope: Scope) -> None:
+    """Write the inside of a call where it is called."""
+    inner = list(_leaf_values((scope.args, scope.kwargs)))
+    outer = list(_leaf_values((node.args, node.kwargs)))
+    for value, argument in zip(inner, outer, strict=True):
+        if value.origin == "input":
+            writer.arrays[id(value)] = writer.array(argument).copy(value)
+    for size, argument in zip(_sizes((scope.args, scope.kwargs)), _sizes((node.args, node.kwargs)), strict=True):
+        if isinstance(size.expression, Axis):
+            writer.sizes[id(size.expression.value)] = writer.number(argument)
+    run_nodes(writer, scope.nodes)
+    writer.node = node
+    for given, recorded in zip(_leaf_values(scope.output), _leaf_values(node.outputs), strict=True):
+        writer.arrays[id(recorded)] = writer.array(given).copy(recorded)
+    for given, recorded in zip(_sizes(scope.output), _sizes(node.outputs), strict=True):
+        if isinstance(recorded.expression, Axis):
+            writer.sizes[id(recorded.expression.value)] = writer.number(given)
+
+
+def _leaf_values(tree: Any) -> Iterator[Value]:
+    if isinstance(tree, Value):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for item in tree.values():
+            yield from _leaf_values(item)
+    elif isinstance(tree, (tuple, list)):
+        for item in tree:
+            yield from _leaf_values(item)
+
+
+def _sizes(tree: Any) -> Iterator[FreeSize]:
+    if isinstance(tree, FreeSize):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for item in tree.values():
+            yield from _sizes(item)
+    elif isinstance(tree, (tuple, list)):
+        for item in tree:
+            yield from _sizes(item)
+
+
+def _argument_values(scope: Scope) -> Iterator[Value]:
+    yield from _leaf_values((scope.args, scope.kwargs))
+
+
+def _all_scopes(scope: Scope) -> Iterator[Scope]:
+    yield scope
+    for node in scope.nodes:
+        if node.scope is not None:
+            yield from _all_scopes(node.scope)
+
+
+def _return_source(scope: Scope) -> Source:
+    return scope.nodes[-1].source if scope.nodes else Source()

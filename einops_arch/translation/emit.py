@@ -1,0 +1,150 @@
+"""The file: header, imports and classes, formatted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from einops_arch.translation.layout import default_names
+from einops_arch.translation.merge import FlaxClass
+
+__all__ = ["format_source", "source_of"]
+
+
+def source_of(classes: Sequence[FlaxClass], header: str, *, constants: bool, stem: str) -> str:
+    """The text of the file, before formatting.
+
+    Args:
+        classes: in the order in which they need each other.
+        header: the docstring of the file.
+        constants: whether tensors stand in a file beside.
+        stem: of that file's name.
+    """
+    imports = {"from flax import nnx", "from jax import Array"}
+    for item in classes:
+        imports |= item.imports
+    body = "\n\n\n".join(_class_text(item) for item in classes)
+    for line, word in (
+        ("import jax.numpy as jnp", "jnp."),
+        ("import jax", "jax."),
+        ("import math", "math."),
+        ("import numpy as np", "np."),
+    ):
+        imports.discard(line)
+        if re.search(rf"\b{re.escape(word)}", body):
+            imports.add(line)
+    table = ""
+    if constants:
+        imports |= {"from pathlib import Path", "import numpy as np"}
+        table = f'_CONSTANTS = np.load(Path(__file__).with_name("{stem}.npz"))\n\n\n'
+    used = [line for line in sorted(imports) if _is_used(line, body + table)]
+    text = "\n".join(used)
+    root = classes[-1].name
+    return f'"""{header}"""\n\nfrom __future__ import annotations\n\n{text}\n\n__all__ = ["{root}"]\n\n\n{table}{body}\n'
+
+
+def _is_used(line: str, body: str) -> bool:
+    name = line.rpartition(" ")[2]
+    return re.search(rf"\b{name}\b", body) is not None
+
+
+def _class_text(item: FlaxClass) -> str:
+    lines = [f"class {item.name}({item.base}):", _indent(f'"""{_docstring(item)}"""'), ""]
+    arguments = "".join(f", {name}: {kind}" for name, kind in item.arguments)
+    lines.append(_indent(f"def __init__(self{arguments}, *, rngs: nnx.Rngs) -> None:"))
+    made = [f"self.{name} = {name}" for name in item.settings]
+    if item.base == "Sequential":
+        inner = ", ".join(f'"{name}": {code}' for name, code in item.attributes if not name.startswith("_"))
+        made.append(f"super().__init__({{{inner}}})")
+    else:
+        made += [
+            f"self.{name} = {code}" if name.isidentifier() else f"setattr(self, {name!r}, {code})"
+            for name, code in item.attributes
+        ]
+    if item.two_ways:
+        made.append("self.deterministic = False")
+    lines.append(_indent("\n".join(made) or "pass", 2))
+    if item.bodies:
+        signature = ", ".join(["self", *(f"{name}: {_kind(name, item)}" for name in item.signature)])
+        lines += ["", _indent(f"def __call__({signature}) -> {_result_kind(item)}:")]
+        first = next(iter(item.bodies.values()))
+        if item.two_ways:
+            lines.append(_indent("if self.deterministic:", 2))
+            lines.append(_indent("\n".join(item.bodies["eval"]) or "pass", 3))
+            lines.append(_indent("\n".join(item.bodies["train"]), 2))
+        else:
+            lines.append(_indent("\n".join(first) or "pass", 2))
+    return "\n".join(lines)
+
+
+def _indent(text: str, depth: int = 1) -> str:
+    return textwrap.indent(text, "    " * depth)
+
+
+def _kind(name: str, item: FlaxClass) -> str:
+    text = "\n".join(line for lines in item.bodies.values() for line in lines)
+    if re.search(rf"\b{name}\['", text):
+        return "dict[str, Array]"
+    return "tuple[Array, ...]" if re.search(rf"\b{name}\[\d+\](?!\.at)", text) and _is_nested(name, item) else "Array"
+
+
+def _is_nested(name: str, item: FlaxClass) -> bool:
+    draft = item.drafts[0]
+    return len(draft.orders) > len(draft.arguments) and name in draft.arguments
+
+
+def _result_kind(item: FlaxClass) -> str:
+    returns = [line for lines in item.bodies.values() for line in lines if line.startswith("return ")]
+    kinds = set()
+    for line in returns:
+        value = line.removeprefix("return ")
+        kinds.add("tuple[Array, ...]" if value.startswith("(") and "," in value and value.endswith(")") else "Array")
+        if value.startswith("{"):
+            kinds.add("dict[str, Array]")
+            kinds.discard("Array")
+    return " | ".join(sorted(kinds)) or "Array"
+
+
+def _docstring(item: FlaxClass) -> str:
+    origin = f"{item.original.__module__}.{item.original.__qualname__}".removeprefix("__main__.")
+    draft = item.drafts[0]
+    body = next(iter(draft.bodies.values()), None)
+    if body is None:
+        return f"`{origin}`, kept for its weights."
+    inputs = [_axes(order, names) for order, names in zip(draft.orders, _padded(draft), strict=False)]
+    outputs = [_axes(order, names) for order, names in zip(body.orders, body.names, strict=True) if order is not None]
+    return f"`{origin}`: {', '.join(inputs) or 'nothing'} -> {', '.join(outputs) or 'nothing'}."
+
+
+def _padded(draft: object) -> list[list[str]]:
+    names = list(getattr(draft, "names", []))
+    orders = list(getattr(draft, "orders", []))
+    return [names[n] if n < len(names) else default_names(len(order)) for n, order in enumerate(orders)]
+
+
+def _axes(order: Sequence[int], names: Sequence[str]) -> str:
+    names = list(names) if len(names) == len(order) else default_names(len(order))
+    return f"`{' '.join(names[n] for n in order)}`" if order else "a number"
+
+
+def format_source(source: str) -> str:
+    """Formatted by ruff where it is installed, with imports in order."""
+    ruff = Path(sys.executable).with_name("ruff")
+    command = str(ruff) if ruff.exists() else shutil.which("ruff")
+    if command is None:
+        return source
+    # The rules that mend themselves: order of imports, quotes, needless parentheses.
+    fix = ["check", "--isolated", "--fix", "--quiet", "--exit-zero", "--select", "I,UP,RUF005,RET505,Q,C4,RUF046", "-"]
+    options = ["--config", "line-length = 120", "--stdin-filename", "twin.py"]
+    for arguments in (fix, ["format", "--isolated", "-"]):
+        run = subprocess.run(  # noqa: S603 the formatter, on text of our own
+            [command, *arguments[:1], *options, *arguments[1:]], input=source, capture_output=True, text=True, check=False
+        )
+        if run.returncode == 0 and run.stdout:
+            source = run.stdout
+    return source

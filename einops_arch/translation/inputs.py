@@ -1,0 +1,155 @@
+"""Inputs at two sizes: which axes are free, and arrays of another size to try them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import ShapeError
+
+__all__ = ["Arguments", "arguments_of", "resized"]
+
+
+@dataclass
+class Arguments:
+    """What a model is called with.
+
+    Args:
+        args: by position, tensors.
+        kwargs: by name, tensors.
+        axes: letters or sizes of each tensor, in the order of the leaves.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    axes: list[list[str]]
+
+    @property
+    def tensors(self) -> list[Any]:
+        import torch
+
+        flat = [*self.args, *self.kwargs.values()]
+        return [item for item in flat if isinstance(item, torch.Tensor)]
+
+    @property
+    def letters(self) -> dict[str, int]:
+        """Each free letter and its size."""
+        sizes: dict[str, int] = {}
+        for names, tensor in zip(self.axes, self.tensors, strict=True):
+            for name, size in zip(names, tensor.shape, strict=True):
+                if not name.isdigit() and sizes.setdefault(name, size) != size:
+                    raise ShapeError(f"translate: axis {name!r} is {sizes[name]} and {size}; likely fix: two letters")
+        return sizes
+
+    @property
+    def compare_inputs(self) -> Any:
+        """As parity takes them."""
+        return self.kwargs if self.kwargs and not self.args else self.args
+
+
+def arguments_of(inputs: Any, axes: Any) -> Arguments:
+    """Tensors from what a user gives, with the letters of their axes.
+
+    Args:
+        inputs: a tensor or array, a tuple, or a dict by name.
+        axes: a pattern, or one for each input; guessed from the number of axes if left out.
+    """
+    if isinstance(inputs, Mapping):
+        args: tuple[Any, ...] = ()
+        kwargs = {name: _tensor(item) for name, item in inputs.items()}
+    else:
+        items = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+        args, kwargs = tuple(_tensor(item) for item in items), {}
+    result = Arguments(args, kwargs, [])
+    tensors = result.tensors
+    if isinstance(axes, Mapping):
+        patterns: list[Any] = [axes.get(name) for name in kwargs]
+    elif isinstance(axes, str) or axes is None:
+        patterns = [axes] + [None] * (len(tensors) - 1)
+    else:
+        patterns = list(axes) + [None] * (len(tensors) - len(axes))
+    for tensor, pattern in zip(tensors, patterns, strict=False):
+        names = pattern.split() if pattern else _guess(tensor)
+        if len(names) != tensor.ndim:
+            raise ShapeError(f"translate: axes {pattern!r} do not fit an input of shape {tuple(tensor.shape)}")
+        result.axes.append(names)
+    return result
+
+
+def _tensor(item: Any) -> Any:
+    import torch
+
+    if isinstance(item, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(item))
+    if hasattr(item, "__array__") and not isinstance(item, torch.Tensor):
+        return torch.from_numpy(np.array(item))
+    return item
+
+
+def _guess(tensor: Any) -> list[str]:
+    if not tensor.is_floating_point():
+        return ["b", "t", *(str(size) for size in tensor.shape[2:])][: tensor.ndim]
+    sizes = [str(size) for size in tensor.shape]
+    return {
+        4: ["b", "c", "h", "w"],
+        5: ["b", "c", "d", "h", "w"],
+    }.get(tensor.ndim, ["b", *sizes[1:]][: tensor.ndim])
+
+
+def another_size(letter: str, size: int) -> int:
+    """A size that differs in all that a network may do with it: strides, windows, halves."""
+    if letter == "b":
+        return size + 1
+    step = next((step for step in (64, 32, 16, 8, 4, 2) if size % step == 0 and size > step), None)
+    step = step or (32 if size == 32 else 2)
+    return size + step * (1 if step < 16 else max(1, 32 // step))
+
+
+def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Arguments:
+    """Arguments of other sizes with other numbers of the same kind.
+
+    Args:
+        arguments: the model's own.
+        sizes: by letter.
+        seed: of the numbers.
+    """
+    import torch
+
+    random = np.random.default_rng(seed)
+    count = iter(range(len(arguments.axes)))
+
+    def other(item: Any) -> Any:
+        if not isinstance(item, torch.Tensor):
+            return copy.copy(item)
+        names = arguments.axes[next(count)]
+        shape = tuple(sizes.get(name, size) for name, size in zip(names, item.shape, strict=True))
+        if item.is_floating_point():
+            return torch.from_numpy(random.standard_normal(shape)).to(item.dtype)
+        if item.dtype == torch.bool:
+            return torch.from_numpy(random.random(shape) < 0.7)
+        low, high = int(item.min()), int(item.max())
+        return torch.from_numpy(random.integers(low, high + 1, shape)).to(item.dtype)
+
+    return Arguments(
+        tuple(other(item) for item in arguments.args),
+        {name: other(item) for name, item in arguments.kwargs.items()},
+        arguments.axes,
+    )
+
+
+def flax_input(tensor: Any, names: Sequence[str]) -> Any:
+    """The array that the twin takes: channels last where the pattern has `c` before its last axis."""
+    array = tensor.detach().cpu().numpy()
+    return np.ascontiguousarray(np.transpose(array, input_order(names, array.ndim)))
+
+
+def input_order(names: Sequence[str], rank: int) -> tuple[int, ...]:
+    """The order in which the twin takes the axes of an input."""
+    place = names.index("c") if "c" in names else -1
+    if place in (-1, rank - 1):
+        return tuple(range(rank))
+    return (*(n for n in range(rank) if n != place), place)

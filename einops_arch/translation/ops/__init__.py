@@ -1,0 +1,16 @@
+"""The table of operations, by family: importing this fills it."""
+
+from einops_arch.translation.ops import arithmetic, attention, factories, indexing, nn, reductions, shapes
+from einops_arch.translation.ops.table import operation, write_operation
+
+__all__ = [
+    "arithmetic",
+    "attention",
+    "factories",
+    "indexing",
+    "nn",
+    "operation",
+    "reductions",
+    "shapes",
+    "write_operation",
+]

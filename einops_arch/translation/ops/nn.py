@@ -1,0 +1,371 @@
+"""The functions of torch.nn.functional with weights, windows and randomness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from einops_arch.discovery.tracing.program import Node, Value
+from einops_arch.translation.agree import FreeSize
+from einops_arch.translation.layout import Array, channels_last_order, from_value
+from einops_arch.translation.ops.reductions import reduced
+from einops_arch.translation.ops.table import elementwise, operation, renamed
+from einops_arch.translation.refusals import UnknownOperationError
+from einops_arch.translation.writer import Writer
+
+__all__: list[str] = []
+
+
+@operation("linear")
+def linear(writer: Writer, node: Node, input: Any, weight: Any, bias: Any = None) -> Array:  # noqa: A002
+    """`input @ weight.T + bias`."""
+    array = writer.array(input)
+    rank = len(input.shape)
+    order = array.order
+    if order is None or array.repeated or order[-1] != rank - 1:
+        array, order = writer.ordered(input), tuple(range(rank))
+    kernel = writer.array(weight)
+    code = f"{array.code} @ {writer.ordered(weight, (1, 0)).code}"
+    if kernel.order == (0, 1):
+        code = f"{array.code} @ {kernel.code}.T"
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)
+
+
+@operation("embedding")
+def embedding(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    weight: Any,
+    padding_idx: Any = None,  # noqa: ARG001
+    max_norm: Any = None,
+    norm_type: Any = 2.0,  # noqa: ARG001
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,  # noqa: ARG001
+) -> Array:
+    """Rows of a table."""
+    if max_norm is not None or scale_grad_by_freq:
+        raise UnknownOperationError("an embedding with max_norm or scale_grad_by_freq")
+    return from_value(writer.bind(f"{writer.ordered(weight).code}[{writer.ordered(input).code}]"), node.outputs)
+
+
+def per_axis(number: Any, axes: int) -> tuple[int, ...]:
+    """One number for each spatial axis."""
+    if isinstance(number, (tuple, list)):
+        return tuple(int(item) for item in number) * (axes if len(number) == 1 else 1)
+    return (int(number),) * axes
+
+
+@operation("conv1d", "conv2d", "conv3d")
+def convolution(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Array:
+    """A convolution whose weights are made by the module."""
+    axes = int(node.name[4])
+    if len(input.shape) != axes + 2:
+        raise UnknownOperationError("a convolution without a batch axis")
+    order = channels_last_order(axes + 2)
+    array = writer.ordered(input, order)
+    if isinstance(padding, str):
+        raise UnknownOperationError(f"padding={padding!r}", "a number")
+    pads = tuple((p, p) for p in per_axis(padding, axes))
+    letters = "DHW"[3 - axes :]
+    dimensions = f'("N{letters}C", "OI{letters}", "N{letters}C")'
+    extra = ""
+    if per_axis(dilation, axes) != (1,) * axes:
+        extra += f", rhs_dilation={per_axis(dilation, axes)}"
+    if groups != 1:
+        extra += f", feature_group_count={groups}"
+    code = (
+        f"jax.lax.conv_general_dilated({array.code}, {writer.ordered(weight).code}, {per_axis(stride, axes)}, {pads}, "
+        f"dimension_numbers={dimensions}{extra})"
+    )
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)
+
+
+@operation("layer_norm")
+def layer_norm(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Array:
+    """Each position over its last axes."""
+    rank, count = len(input.shape), len(normalized_shape)
+    array = writer.array(input)
+    order = array.order
+    if order is None or array.repeated or order[-count:] != tuple(range(rank - count, rank)):
+        array, order = writer.ordered(input), tuple(range(rank))
+    axes = "-1" if count == 1 else str(tuple(range(-count, 0)))
+    centred = writer.bind(f"{array.code} - jnp.mean({array.code}, axis={axes}, keepdims=True)")
+    code = f"{centred} * jax.lax.rsqrt(jnp.mean(jnp.square({centred}), axis={axes}, keepdims=True) + {eps!r})"
+    if weight is not None:
+        code += f" * {writer.ordered(weight).code}"
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)
+
+
+@operation("rms_norm")
+def rms_norm(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    normalized_shape: Any,
+    weight: Any = None,
+    eps: float | None = None,
+) -> Array:
+    """Each position divided by the root of its mean square."""
+    if len(normalized_shape) != 1 or eps is None:
+        raise UnknownOperationError("rms_norm over several axes or without eps")
+    array = writer.ordered(input)
+    code = f"{array.code} * jax.lax.rsqrt(jnp.mean(jnp.square({array.code}), axis=-1, keepdims=True) + {eps!r})"
+    if weight is not None:
+        code += f" * {writer.ordered(weight).code}"
+    return writer.make(f"({code})", node.outputs, tuple(range(len(input.shape))), array.names)
+
+
+@operation("batch_norm")
+def batch_norm(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: Any = 0.1,  # noqa: ARG001
+    eps: float = 1e-5,
+) -> Array:
+    """Each channel over all else; the statistics of the batch only where none are kept."""
+    if training and running_mean is not None:
+        raise UnknownOperationError("batch statistics that are kept by hand", "a torch.nn.BatchNorm layer")
+    rank = len(input.shape)
+    order = channels_last_order(rank)
+    array = writer.ordered(input, order)
+    if training:
+        axes = tuple(range(rank - 1))
+        mean = writer.bind(f"jnp.mean({array.code}, axis={axes})")
+        var = writer.bind(f"jnp.var({array.code}, axis={axes})")
+    else:
+        mean, var = writer.ordered(running_mean).code, writer.ordered(running_var).code
+    code = f"({array.code} - {mean}) * jax.lax.rsqrt({var} + {eps!r})"
+    if weight is not None:
+        code += f" * {writer.ordered(weight).code}"
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)
+
+
+@operation("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout")
+def dropout(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,  # noqa: ARG001
+) -> Array:
+    """Zeros in training; a layer of the twin holds the rate and the random stream."""
+    if p == 0:
+        return writer.array(input).copy(node.outputs)
+    if training != writer.training:
+        raise UnknownOperationError(
+            "dropout that does not follow the mode of the module", "dropout(x, p, self.training)"
+        )
+    if node.name.startswith("alpha") or node.name.startswith("feature"):
+        raise UnknownOperationError("another kind of dropout")
+    kind = "Dropout" if node.name == "dropout" else "Dropout2d"
+    attribute = writer.owner.layer("dropout", f"{kind}({p!r}, rngs=rngs)")
+    writer.imports.add(f"from einops_arch.flax.layers import {kind}")
+    if kind == "Dropout2d":
+        order = channels_last_order(len(input.shape))
+        array = writer.ordered(input, order)
+    else:
+        array = writer.whole(input)
+    return renamed(array, writer.bind(f"self.{attribute}({array.code})"), node.outputs)
+
+
+@operation("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+def adaptive_average(writer: Writer, node: Node, input: Any, output_size: Any) -> Array:  # noqa: A002
+    """Means over a grid; over all of space as a plain mean."""
+    rank, axes = len(input.shape), int(node.name[-2])
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
+    if sizes == (1,) * axes:
+        dims = tuple(range(rank - axes, rank))
+        return reduced(writer, node.outputs, input, dims, "jnp.mean({x}{axes})", keepdim=True)
+    if rank != axes + 2 or any(isinstance(size, FreeSize) or size is None for size in sizes):
+        raise UnknownOperationError("an output size that depends on the input")
+    order = channels_last_order(rank)
+    array = writer.ordered(input, order)
+    writer.imports.add("from einops_arch.flax.layers import AdaptiveAvgPool")
+    return writer.make(f"AdaptiveAvgPool({sizes})({array.code})", node.outputs, order, array.names)
+
+
+@operation("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def adaptive_maximum(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    output_size: Any,
+    return_indices: bool = False,
+) -> Array:
+    """The largest value of all of space."""
+    rank, axes = len(input.shape), int(node.name[-2])
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
+    if return_indices or sizes != (1,) * axes:
+        raise UnknownOperationError("adaptive max pooling to more than one place")
+    dims = tuple(range(rank - axes, rank))
+    return reduced(writer, node.outputs, input, dims, "jnp.max({x}{axes})", keepdim=True)
+
+
+@operation("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d")
+def pool(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *extra: Any,
+    **kwargs: Any,
+) -> Array:
+    """Windows over space."""
+    axes = int(node.name[-2])
+    average = node.name.startswith("avg")
+    names = ("ceil_mode", "count_include_pad", "divisor_override") if average else ("dilation", "ceil_mode")
+    settings = dict(zip(names, extra, strict=False)) | kwargs
+    count_pads = settings.pop("count_include_pad", True)
+    settings.pop("return_indices", None)
+    for name, plain in (("dilation", 1), ("ceil_mode", False), ("divisor_override", None)):
+        value = settings.pop(name, plain)
+        if value not in (plain, None) and per_axis(value, 1) != (1,):
+            if name == "ceil_mode" and not _ceil_matters(node, input, kernel_size, stride, padding, axes):
+                continue
+            raise UnknownOperationError(f"{name}={value}")
+    if settings or len(input.shape) != axes + 2:
+        raise UnknownOperationError(f"settings {sorted(settings)} or no batch axis")
+    order = channels_last_order(axes + 2)
+    array = writer.ordered(input, order)
+    window = per_axis(kernel_size, axes)
+    steps = window if stride in (None, ()) or stride == [] else per_axis(stride, axes)
+    kind = "AvgPool" if average else "MaxPool"
+    writer.imports.add(f"from einops_arch.flax.layers import {kind}")
+    text = f"{window}, {steps}, {per_axis(padding, axes)}"
+    if average and not count_pads:
+        text += ", count_include_pad=False"
+    return writer.make(f"{kind}({text})({array.code})", node.outputs, order, array.names)
+
+
+def _ceil_matters(node: Node, value: Value, window: Any, stride: Any, padding: Any, axes: int) -> bool:
+    windows, pads = per_axis(window, axes), per_axis(padding, axes)
+    steps = windows if stride is None else per_axis(stride, axes)
+    sizes = value.sizes[-axes:]
+    return any(
+        a != b or (a + 2 * p - k) % s != 0 for (a, b), k, s, p in zip(sizes, windows, steps, pads, strict=True)
+    )
+
+
+@operation("interpolate")
+def interpolate(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: Any = None,  # noqa: ARG001
+    recompute_scale_factor: Any = None,  # noqa: ARG001
+    antialias: bool = False,  # noqa: ARG001
+) -> Array:
+    """Another resolution."""
+    rank = len(input.shape)
+    if mode == "nearest" and scale_factor is not None:
+        factors = scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * (rank - 2)
+        if all(float(factor).is_integer() for factor in factors):
+            order = channels_last_order(rank)
+            array = writer.ordered(input, order)
+            writer.imports.add("from einops_arch import upsample_nearest")
+            whole = tuple(int(factor) for factor in factors)
+            text = f'upsample_nearest({array.code}, {whole}, data_format="channels_last")'
+            return writer.make(text, node.outputs, order, array.names)
+    raise UnknownOperationError(f"mode={mode!r} with size={size!r} and scale_factor={scale_factor!r}")
+
+
+@operation("glu")
+def glu(writer: Writer, node: Node, input: Any, dim: int = -1) -> Array:  # noqa: A002
+    """One half times the sigmoid of the other."""
+    array = writer.whole(input)
+    order = array.order or ()
+    axis = order.index(dim % len(order))
+    text = f"jax.nn.glu({array.code}, axis={-1 if axis == len(order) - 1 else axis})"
+    return writer.make(text, node.outputs, order, array.names)
+
+
+@operation("one_hot")
+def one_hot(writer: Writer, node: Node, tensor: Any, num_classes: int = -1) -> Array:
+    """A one at the place that the integer says."""
+    if num_classes < 0:
+        raise UnknownOperationError("the number of classes depends on values", "num_classes")
+    array = writer.ordered(tensor)
+    return from_value(writer.bind(f"jax.nn.one_hot({array.code}, {num_classes}, dtype=int)"), node.outputs)
+
+
+@operation("group_norm")
+def group_norm(
+    writer: Writer,
+    node: Node,
+    input: Any,  # noqa: A002
+    num_groups: int,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Array:
+    """Groups of channels of a sample."""
+    rank = len(input.shape)
+    order = channels_last_order(rank)
+    array = writer.ordered(input, order)
+    grouped = writer.bind(
+        f"{array.code}.reshape(*{array.code}.shape[:-1], {num_groups}, {input.shape[1] // num_groups})"
+    )
+    axes = (*range(1, rank - 1), rank)
+    centred = writer.bind(f"{grouped} - jnp.mean({grouped}, axis={axes}, keepdims=True)")
+    scaled = f"{centred} * jax.lax.rsqrt(jnp.mean(jnp.square({centred}), axis={axes}, keepdims=True) + {eps!r})"
+    code = f"({scaled}).reshape({array.code}.shape)"
+    if weight is not None:
+        code += f" * {writer.ordered(weight).code}"
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)
+
+
+@operation("cosine_similarity")
+def cosine(writer: Writer, node: Node, x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Array:
+    """The cosine of the angle between two tensors along an axis."""
+    product = elementwise(writer, _like(x1), "({} * {})", x1, x2)
+    top = reduced(writer, node.outputs, product, dim, "jnp.sum({x}{axes})", keepdim=False)
+    lengths = [
+        reduced(writer, node.outputs, x, dim, "jnp.sqrt(jnp.sum(jnp.square({x}){axes}))", keepdim=False)
+        for x in (x1, x2)
+    ]
+    template = f"({{}} / (jnp.maximum({{}}, {eps!r}) * jnp.maximum({{}}, {eps!r})))"
+    return elementwise(writer, node.outputs, template, top, *lengths)
+
+
+def _like(value: Value) -> Value:
+    return Value(value.shape, value.dtype, sizes=value.sizes, follows=value.follows)

@@ -1,0 +1,188 @@
+"""The table of operations: by the name of a torch function, the function that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from einops_arch.discovery.tracing.program import Node, Value
+from einops_arch.translation.agree import FreeSize
+from einops_arch.translation.layout import Array, from_value
+from einops_arch.translation.refusals import UnknownOperationError
+from einops_arch.translation.writer import Writer, is_floating
+
+__all__ = ["ROWS", "elementwise", "input_dims", "operation", "renamed", "write_operation"]
+
+Row = Callable[..., Any]
+ROWS: dict[str, Row] = {}
+CUSTOM: dict[Any, Row] = {}
+
+
+def operation(*names: str) -> Callable[[Row], Row]:
+    """A row of the table.
+
+    The function takes the writer, the node and the operation's arguments as torch has them, with `Value` for tensors,
+    and gives an `Array` for each tensor that comes out, in the structure that torch gives.
+    """
+
+    def add(row: Row) -> Row:
+        for name in names:
+            if name in ROWS:
+                raise ValueError(f"operation: {name} has a row already")
+            ROWS[name] = row
+        return row
+
+    return add
+
+
+def write_operation(writer: Writer, node: Node) -> None:
+    """Write one operation.
+
+    Raises:
+        UnknownOperationError: the table has no row for it, or the row does not cover this use.
+    """
+    row = CUSTOM.get(node.function) or ROWS.get(node.name)
+    if row is None:
+        raise UnknownOperationError(
+            "there is no row for it in the table of operations", "einops_arch.translation.register_op"
+        )
+    try:
+        result = row(writer, node, *node.args, **node.kwargs)
+    except TypeError as error:
+        if row.__name__ in str(error) and "argument" in str(error):
+            raise UnknownOperationError(f"an argument is not known: {error}") from error
+        raise
+    store(writer, node.outputs, result)
+
+
+def store(writer: Writer, outputs: Any, result: Any) -> None:
+    """Remember the arrays that a row gave under the values that were recorded."""
+    if isinstance(outputs, Value):
+        if not isinstance(result, Array):
+            raise UnknownOperationError(f"its row gave {type(result).__name__} for a tensor")
+        writer.arrays[id(outputs)] = result
+        return
+    if isinstance(outputs, dict):
+        for name, output in outputs.items():
+            store(writer, output, result[name])
+    elif isinstance(outputs, (tuple, list)):
+        for output, array in zip(outputs, result, strict=True):
+            store(writer, output, array)
+
+
+def input_dims(dims: Any, rank: int) -> list[int]:
+    """`dim=` arguments as places from the front; None is all of them."""
+    if dims is None or (isinstance(dims, (tuple, list)) and not dims):
+        return list(range(rank))
+    if isinstance(dims, (tuple, list)):
+        return [int(dim) % rank for dim in dims]
+    return [int(dims) % rank] if rank else []
+
+
+def renamed(array: Array, code: str, value: Value) -> Array:
+    """Another variable with the axes of this one."""
+    result = array.copy(value, code)
+    for place, group in enumerate(result.stored):
+        if len(group) == 1 and group[0].code:
+            group[0].code = f"{code}.shape[{place}]"
+    return result
+
+
+def elementwise(writer: Writer, output: Value, template: str, *operands: Any) -> Array:
+    """An expression of tensors and numbers that are broadcast as PyTorch does it.
+
+    Args:
+        writer: of the body.
+        output: what was recorded.
+        template: with a `{}` for each operand.
+        operands: values, arrays and numbers.
+    """
+    tensors = [operand for operand in operands if isinstance(operand, (Value, Array))]
+    arrays = [writer.array(tensor) for tensor in tensors]
+    if len(arrays) == 1 and (arrays[0].value.sizes == output.sizes):
+        array = arrays[0]
+        if array.repeated:
+            array = writer.ordered(array)
+        codes = [array.code if isinstance(item, (Value, Array)) else writer.number(item) for item in operands]
+        return renamed(array, writer.bind(template.format(*codes)), output)
+    rank = len(output.shape)
+    order = next(
+        (
+            array.order
+            for array in arrays
+            if len(array.logical) == rank and array.order is not None and not array.repeated
+        ),
+        tuple(range(rank)),
+    )
+    names = None
+    codes = []
+    for operand in operands:
+        if not isinstance(operand, (Value, Array)):
+            codes.append(writer.number(operand))
+            continue
+        array = broadcast_to_order(writer, writer.array(operand), order, arrays)
+        codes.append(array.code)
+        if names is None and len(writer.array(operand).logical) == rank:
+            names = [group[0].name if group else "1" for group in writer.array(operand).logical]
+    return writer.make(template.format(*codes), output, order, names)
+
+
+def broadcast_to_order(writer: Writer, array: Array, order: Sequence[int], beside: Sequence[Array] = ()) -> Array:
+    """The array with unit axes where PyTorch's broadcasting puts them, in this order."""
+    rank = len(order)
+    missing = rank - len(array.logical)
+    wide = array.copy()
+    kept = [axis for group in wide.stored for axis in group]
+    for place, group in enumerate(wide.logical):
+        # A repeated axis need not be repeated where another operand has it.
+        if group and all(axis not in kept for axis in group) and _has(beside, array, place, missing, rank):
+            wide.logical[place] = []
+    wide.logical = [[] for _ in range(missing)] + wide.logical
+    target = list(order)
+    while target and not wide.logical[target[0]] and len(target) > len(array.stored):
+        target.pop(0)
+    if not array.stored and not array.logical:
+        return array
+    # Unit axes in front broadcast by themselves.
+    while target and len(target) > 1 and not wide.logical[target[0]] and not _starts_with_unit(wide, target):
+        target.pop(0)
+    return writer.ordered(wide, target) if target else array
+
+
+def _starts_with_unit(array: Array, target: Sequence[int]) -> bool:
+    return len(array.stored) >= len(target) and not array.stored[0]
+
+
+def _has(arrays: Sequence[Array], array: Array, place: int, missing: int, rank: int) -> bool:
+    for other in arrays:
+        at = place + missing - (rank - len(other.logical))
+        if other is array or at < 0:
+            continue
+        kept = [axis for group in other.stored for axis in group]
+        if other.logical[at] and all(axis in kept for axis in other.logical[at]):
+            return True
+    return False
+
+
+def promoted(writer: Writer, output: Value, operand: Any) -> Any:
+    """An integer tensor that takes part in a floating-point result, in the dtype that PyTorch gives it."""
+    if is_floating(output) and isinstance(operand, Value) and not is_floating(operand):
+        array = writer.array(operand)
+        return renamed(array, writer.bind(f"{array.code}.astype({writer.dtype_of(output)})"), operand)
+    return operand
+
+
+def plain_int(number: Any) -> int:
+    """A number that must not depend on a size.
+
+    Raises:
+        UnknownOperationError: it does.
+    """
+    if isinstance(number, FreeSize) or not isinstance(number, int):
+        raise UnknownOperationError("a size is used where only a fixed number can stand")
+    return int.__int__(number)
+
+
+def whole_value(writer: Writer, code: str, value: Value) -> Array:
+    """An array in PyTorch's order for an expression."""
+    return from_value(writer.bind(code), value)

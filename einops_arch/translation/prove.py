@@ -1,0 +1,167 @@
+"""The proof: the twin against the original, module by module, at random weights and at the real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from einops_arch.translation.inputs import Arguments, flax_input
+
+__all__ = ["Proof", "prove"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Comparisons and what they were of.
+
+    Args:
+        reports: by a name for each.
+        problems: why there is no proof, where a comparison could not be run.
+    """
+
+    reports: Mapping[str, Any]
+    problems: Sequence[str] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison was run and found the same function."""
+        return bool(self.reports) and not self.problems and all(item.passed for item in self.reports.values())
+
+    @property
+    def verdict(self) -> str:
+        """`"same function"`, or the first verdict that is another."""
+        if self.problems:
+            return "not proved"
+        return next((item.verdict for item in self.reports.values() if not item.passed), "same function")
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {item.verdict}" for name, item in self.reports.items()]
+        return "\n".join([*lines, *self.problems])
+
+
+def prove(
+    model: Any,
+    make: Callable[[], Any],
+    runs: Mapping[str, Arguments],
+    layouts: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    train: bool = True,
+) -> Proof:
+    """Compare a PyTorch model and its twin.
+
+    Args:
+        model: of PyTorch; it is not changed.
+        make: builds the twin.
+        runs: inputs by a name for their sizes, the first with gradients and in train mode too.
+        layouts: of outputs, by module path.
+        say: told what is being done.
+        train: whether it was recorded in training mode.
+    """
+    from einops_arch.flax.state import load_state_dict
+    from einops_arch.parity.compare import compare
+    from einops_arch.parity.probes import randomize
+
+    random_model = _without_randomness(copy.deepcopy(model))
+    problems: list[str] = []
+    try:
+        randomize(random_model)
+    except Exception as error:  # noqa: BLE001 any state that has no random form leaves the model's own
+        problems.append(f"the weights could not be randomized: {error}")
+    reports: dict[str, Any] = {}
+    for number, (name, arguments) in enumerate(runs.items()):
+        modes = ("eval", "train") if number == 0 and train else ("eval",)
+        for mode in modes:
+            twin = make()
+            load_state_dict(twin, random_model.state_dict())
+            twin = _quiet(twin)
+            title = f"{name}, {mode}" + (" and gradients" if number == 0 else "")
+            say(f"comparing {title}")
+            try:
+                with _no_dropout():
+                    reports[title] = compare(
+                        random_model,
+                        twin,
+                        arguments.compare_inputs,
+                        flax_inputs=_flax_inputs(arguments),
+                        layouts=layouts,
+                        mode=mode,
+                        gradients=number == 0,
+                        causes=False,
+                    )
+            except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
+                problems.append(f"{title}: {type(error).__name__}: {error}")
+    twin = make()
+    load_state_dict(twin, model.state_dict())
+    say("comparing with the model's own weights")
+    first = next(iter(runs.values()))
+    try:
+        with _no_dropout():
+            reports["own weights"] = compare(
+                _without_randomness(copy.deepcopy(model)),
+                _quiet(twin),
+                first.compare_inputs,
+                flax_inputs=_flax_inputs(first),
+                layouts=layouts,
+                causes=False,
+            )
+    except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
+        problems.append(f"own weights: {type(error).__name__}: {error}")
+    return Proof(reports, problems)
+
+
+def _flax_inputs(arguments: Arguments) -> Any:
+    moved = iter([flax_input(item, names) for item, names in zip(arguments.tensors, arguments.axes, strict=True)])
+    import torch
+
+    def one(item: Any) -> Any:
+        return next(moved) if isinstance(item, torch.Tensor) else item
+
+    args = tuple(one(item) for item in arguments.args)
+    kwargs = {name: one(item) for name, item in arguments.kwargs.items()}
+    return kwargs if kwargs and not args else args
+
+
+def _without_randomness(model: Any) -> Any:
+    """Stochastic depth of torchvision, timm and transformers, turned off."""
+    for module in model.modules():
+        name = type(module).__name__
+        if name == "StochasticDepth":
+            module.p = 0.0
+        elif "DropPath" in name and hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    return model
+
+
+def _quiet(twin: Any) -> Any:
+    for _, module in twin.iter_modules():
+        if type(module).__name__ in ("StochasticDepth", "DropPath") and hasattr(module, "rate"):
+            module.rate = 0.0
+    return twin
+
+
+@contextlib.contextmanager
+def _no_dropout() -> Iterator[None]:
+    """The functions that drop something drop nothing."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Off(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+            kwargs = dict(kwargs or {})
+            name = getattr(func, "__name__", "")
+            if name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"):
+                return args[0] if args else kwargs["input"]
+            if name == "scaled_dot_product_attention":
+                kwargs["dropout_p"] = 0.0
+                args = (*args[:4], *((0.0,) if len(args) > 4 else ()), *args[5:])
+                if len(args) > 4:
+                    kwargs.pop("dropout_p")
+            return func(*args, **kwargs)
+
+    with Off():
+        yield
+    del torch

@@ -1,0 +1,446 @@
+"""From a PyTorch model to its Flax twin: record, agree, write, merge, build, prove."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch.translation.inputs import Arguments, another_size, arguments_of, input_order, resized
+from einops_arch.translation.refusals import Refusal, TranslationError, refusals_of
+
+__all__ = ["Translation", "register_op", "translate"]
+
+
+@dataclass
+class Translation:
+    """What `translate` gives.
+
+    Args:
+        source: the text of the file.
+        model: the twin, with the original's weights; None where it is partial.
+        module: the imported file.
+        report: the proof.
+        refusals: what could not be written.
+        outputs: the axes of each output.
+        classes: names of the generated classes and how many modules each stands for.
+        constants: tensors that stand in a file beside.
+        fixed: letters of axes that could not stay free, and why.
+        moves: how many patterns the file has.
+        modules: how many modules were recorded.
+        operations: how many operations were recorded.
+    """
+
+    source: str
+    model: Any
+    module: Any
+    report: Any
+    refusals: tuple[Refusal, ...] = ()
+    outputs: tuple[str, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    moves: int = 0
+    modules: int = 0
+    operations: int = 0
+    name: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was written and proved."""
+        return not self.refusals and self.report is not None and bool(self.report.passed)
+
+    def save(self, path: Any, weights: Any = None, test: Any = None) -> None:
+        """Write the file, and if asked for the weights and a test that loads them.
+
+        Args:
+            path: of the file; tensors that are no part of the state stand in a `.npz` beside it.
+            weights: of a safetensors file with PyTorch's names and layout.
+            test: of a pytest file that builds the twin and loads the weights.
+        """
+        path = Path(path)
+        path.write_text(_renamed_table(self.source, path.stem), encoding="utf-8")
+        if self.constants:
+            np.savez(path.with_suffix(".npz"), **self.constants)
+        if weights is not None:
+            from einops_arch.flax.state import state_dict
+            from einops_arch.torch.state import save_state
+
+            save_state(state_dict(self.model), weights)
+        if test is not None:
+            Path(test).write_text(_test_text(path, self.name, weights), encoding="utf-8")
+
+
+def translate(
+    model: Any,
+    inputs: Any,
+    *,
+    axes: Any = None,
+    also: Sequence[Mapping[str, int]] | None = None,
+    leaves: Mapping[type, Any] | None = None,
+    partial: bool = False,
+    name: str | None = None,
+    prove: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Translation:
+    """Write the Flax NNX twin of a PyTorch model, and prove that both compute the same.
+
+    Args:
+        model: a `torch.nn.Module`, or a function that makes one; construction is recorded then, which gives names to
+            the arguments of constructors.
+        inputs: a tensor or array, a tuple of arguments, or a dict by name.
+        axes: the axes of each input, such as `"b c h w"`: letters are free, numbers are fixed. Where `c` stands before
+            the last axis the twin takes the input channels last.
+        also: further sizes to compare at, by letter.
+        leaves: Flax classes of one's own for PyTorch classes: `{MyLayer: MyFlaxLayer}`.
+        partial: write what can be written; the rest raises NotImplementedError when it is called.
+        name: of the class of the whole model.
+        prove: compare both; without it there is no report.
+        progress: told in a few words what is being done.
+
+    Returns:
+        The translation.
+
+    Raises:
+        TranslationError: something cannot be written; every reason is in the message.
+        MissingFrameworkError: torch, jax or flax is not installed.
+
+    >>> import torch
+    >>> twin = translate(torch.nn.Linear(3, 5), torch.ones(2, 3), axes="b 3", name="Net")
+    >>> twin.passed
+    True
+    """
+    from einops_arch._frameworks import require
+
+    require("torch", "jax", "flax", extra="all", by="einops_arch.translation")
+    say = progress or (lambda text: None)
+    built: dict[int, dict[str, Any]] = {}
+    model = _made(model, built)
+    _check_model(model)
+    arguments = arguments_of(inputs, axes)
+    return _Translator(model, arguments, dict(leaves or {}), built, say).run(
+        also=also or (), partial=partial, name=name, prove=prove
+    )
+
+
+def register_op(torch_function: Callable[..., Any], row: Callable[..., Any] | str, *, replace: bool = False) -> None:
+    """Add an operation of one's own to the table.
+
+    Args:
+        torch_function: such as `torch.special.i0`.
+        row: an expression with `{}` for each operand, element by element, such as `"jax.scipy.special.i0({})"`; or a
+            function of the writer, the node and the operation's arguments, as the rows in `translation/ops/` are.
+        replace: put it in the place of the row that the function has.
+
+    Raises:
+        ValueError: the function has a row already.
+
+    >>> import torch
+    >>> register_op(torch.special.i0, "jax.scipy.special.i0({})", replace=True)
+    """
+    from einops_arch.translation.ops.table import CUSTOM, elementwise
+
+    if torch_function in CUSTOM and not replace:
+        raise ValueError(f"register_op: {torch_function} has a row already; replace it with replace=True")
+    if isinstance(row, str):
+        template = row
+
+        def written(writer: Any, node: Any, *operands: Any) -> Any:
+            return elementwise(writer, node.outputs, template, *operands)
+
+        CUSTOM[torch_function] = written
+    else:
+        CUSTOM[torch_function] = row
+
+
+class _Translator:
+    def __init__(
+        self,
+        model: Any,
+        arguments: Arguments,
+        leaves: dict[type, Any],
+        built: Mapping[int, Mapping[str, Any]],
+        say: Callable[[str], None],
+    ) -> None:
+        self.model = model
+        self.arguments = arguments
+        self.leaves = leaves
+        self.built = built
+        self.say = say
+        self.fixed: dict[str, str] = {}
+
+    def run(self, *, also: Sequence[Mapping[str, int]], partial: bool, name: str | None, prove: bool) -> Translation:
+        from einops_arch.translation import emit
+        from einops_arch.translation.agree import agree
+        from einops_arch.translation.drafts import Drafts, _all_scopes
+        from einops_arch.translation.merge import merge
+
+        sizes = self._free_sizes()
+        second = resized(self.arguments, sizes)
+        self.say("recording")
+        recordings = {}
+        notes = []
+        for mode in ("eval", "train"):
+            first = self._record(self.arguments, mode, double=False)
+            other = self._record(second, mode, double=True)
+            notes += [*first.notes, *agree(first.root, other.root)]
+            recordings[mode] = first.root
+        refusals = refusals_of(notes)
+        if refusals and not partial:
+            # What the table lacks is said together with what the recorder saw.
+            pass
+        drafts = Drafts(self.model, recordings["train"], self.leaves)
+        orders = [
+            input_order(names, len(names)) for names in self.arguments.axes
+        ]
+        self.say("writing")
+        root = drafts.draft(recordings["eval"], orders)
+        root.names = [_letters(names) for names in self.arguments.axes]
+        refusals += [item for item in drafts.refusals if item not in refusals]
+        if refusals:
+            raise TranslationError(refusals)
+        class_name = name or type(self.model).__name__
+        classes = merge(drafts, root, self.built, class_name)
+        stem = class_name.lower()
+        source = emit.format_source(
+            emit.source_of(classes, self._header(class_name, sizes), constants=bool(drafts.arrays), stem=stem)
+        )
+        scopes = list(_all_scopes(recordings["eval"]))
+        body = next(iter(root.bodies.values()))
+        result = Translation(
+            source,
+            None,
+            None,
+            None,
+            outputs=tuple(
+                " ".join(names[n] for n in order)
+                for order, names in zip(body.orders, body.names, strict=True)
+                if order is not None
+            ),
+            classes={item.name: len(item.drafts) for item in classes},
+            constants=drafts.arrays,
+            fixed=self.fixed,
+            moves=drafts.moves,
+            modules=len(scopes),
+            operations=sum(len(scope.nodes) for scope in scopes),
+            name=class_name,
+        )
+        self.say("building")
+        result.module = _imported(source, stem, drafts.arrays)
+        make = _maker(getattr(result.module, class_name))
+        from einops_arch.flax.state import load_state_dict
+
+        result.model = make()
+        load_state_dict(result.model, self.model.state_dict())
+        if prove:
+            from einops_arch.translation.prove import prove as run_proof
+
+            runs = {"first size": self.arguments, "second size": second}
+            for number, extra in enumerate(also):
+                runs[f"also {number + 1}"] = resized(self.arguments, {**sizes, **extra}, seed=number + 2)
+            result.report = run_proof(self.model, make, runs, _layouts(drafts), self.say)
+        return result
+
+    def _record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
+        import torch
+
+        from einops_arch.discovery.tracing.torch_program import record_program
+        from einops_arch.translation.leaves import layer_of
+
+        model = copy.deepcopy(self.model).train(mode == "train")
+        args, kwargs = arguments.args, arguments.kwargs
+        if double:
+            model = model.double()
+
+            def widened(item: Any) -> Any:
+                return item.double() if isinstance(item, torch.Tensor) and item.is_floating_point() else item
+
+            args = tuple(widened(item) for item in args)
+            kwargs = {name: widened(item) for name, item in kwargs.items()}
+
+        def is_leaf(module: Any) -> bool:
+            layer = layer_of(module, self.leaves)
+            return layer is not None and layer.name != "Identity"
+
+        return record_program(model, args, kwargs, is_leaf)
+
+    def _free_sizes(self) -> dict[str, int]:
+        """Another size for each free axis at which the original runs."""
+        letters = self.arguments.letters
+        chosen = {letter: another_size(letter, size) for letter, size in letters.items() if letter != "c"}
+        if self._runs(chosen) is None:
+            return chosen
+        kept: dict[str, int] = {}
+        for letter, size in chosen.items():
+            problem = self._runs({**kept, letter: size})
+            if problem is None:
+                kept[letter] = size
+            else:
+                self.fixed[letter] = problem
+        square = {letter: size for letter, size in chosen.items() if letter in ("h", "w")}
+        if len(square) == 2 and not any(letter in kept for letter in square) and self._runs({**kept, **square}) is None:
+            kept |= square
+            for letter in square:
+                self.fixed.pop(letter, None)
+        return kept
+
+    def _runs(self, sizes: Mapping[str, int]) -> str | None:
+        import torch
+
+        other = resized(self.arguments, sizes)
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self.model).eval()(*other.args, **other.kwargs)
+        except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return None
+
+    def _header(self, name: str, sizes: Mapping[str, int]) -> str:
+        import importlib.metadata
+
+        kind = type(self.model)
+        package = kind.__module__.partition(".")[0]
+        try:
+            version = f" {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        shapes = ", ".join(
+            " ".join(f"{axis}={size}" if not axis.isdigit() else axis for axis, size in zip(names, tensor.shape, strict=True))
+            for names, tensor in zip(self.arguments.axes, self.arguments.tensors, strict=True)
+        )
+        others = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
+        return (
+            f"{name} in Flax NNX, translated by einops_arch from {kind.__module__}.{kind.__qualname__}"
+            f" ({package}{version}).\n\n"
+            f"Recorded at {shapes}, and at {others or 'no other size'}. The weights of the PyTorch model load with\n"
+            f"`einops_arch.flax.load_state_dict`. This file derives from its source, whose license applies to it.\n"
+        )
+
+
+def _letters(names: Sequence[str]) -> list[str]:
+    from einops_arch.translation.layout import default_names
+
+    plain = default_names(len(names))
+    return [plain[n] if name.isdigit() else name for n, name in enumerate(names)]
+
+
+def _layouts(drafts: Any) -> dict[str, str]:
+    """How the outputs of each module lie, for parity."""
+    layouts = {}
+    for draft in drafts.drafts.values():
+        body = draft.bodies.get("eval") or draft.bodies.get("train")
+        orders = [order for order in body.orders if order is not None] if body else []
+        if orders and len(orders[0]) >= 3 and len({len(order) for order in orders}) == 1:
+            letters = [f"a{n}" for n in range(len(orders[0]))]
+            layouts[draft.path] = f"{' '.join(letters)} -> {' '.join(letters[n] for n in orders[0])}"
+    return layouts
+
+
+def _made(model: Any, built: dict[int, dict[str, Any]]) -> Any:
+    import torch
+
+    if isinstance(model, torch.nn.Module):
+        return model
+    if not callable(model):
+        raise TypeError(f"translate: expected a torch.nn.Module or a function that makes one, received {type(model)}")
+    with _construction(built):
+        return model()
+
+
+@contextlib.contextmanager
+def _construction(built: dict[int, dict[str, Any]]) -> Iterator[None]:
+    """Keep the arguments with which each module is constructed."""
+    import torch
+
+    original = torch.nn.Module.__init__
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> None:
+        frame: Any = sys._getframe(1)  # noqa: SLF001 the only way to see a constructor's arguments
+        while frame is not None and frame.f_code.co_name == "__init__":
+            code = frame.f_code
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            if names and frame.f_locals.get(names[0]) is self:
+                built[id(self)] = {name: frame.f_locals.get(name) for name in names[1:]}
+            frame = frame.f_back
+        original(self, *args, **kwargs)
+
+    torch.nn.Module.__init__ = watched  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.nn.Module.__init__ = original  # type: ignore[method-assign]
+
+
+def _check_model(model: Any) -> None:
+    import torch
+
+    problems = []
+    if hasattr(model, "_orig_mod"):
+        problems.append(("it is compiled", "translate model._orig_mod"))
+    if isinstance(model, torch.jit.ScriptModule):
+        problems.append(("it is scripted", "translate the module that was scripted"))
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            problems.append((f"{name} is on the meta device", "materialize it"))
+            break
+        if tensor.is_sparse or tensor.is_quantized or type(tensor).__name__ == "DTensor":
+            problems.append((f"{name} is sparse, quantized or sharded", "plain dense parameters"))
+            break
+    if problems:
+        raise TranslationError(Refusal("", "the model", type(model).__name__, *problem) for problem in problems)
+
+
+def _imported(source: str, stem: str, constants: Mapping[str, Any]) -> Any:
+    folder = Path(tempfile.mkdtemp(prefix="einops_arch_translate_"))
+    path = folder / f"{stem}.py"
+    path.write_text(source, encoding="utf-8")
+    if constants:
+        np.savez(folder / f"{stem}.npz", **constants)
+    spec = importlib.util.spec_from_file_location(f"translated_{stem}_{abs(hash(source))}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"the translated file {path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _maker(flax_class: Any) -> Callable[[], Any]:
+    from flax import nnx
+
+    return lambda: flax_class(rngs=nnx.Rngs(0))
+
+
+def _renamed_table(source: str, stem: str) -> str:
+    import re
+
+    return re.sub(r'with_name\("[^"]+\.npz"\)', f'with_name("{stem}.npz")', source)
+
+
+def _test_text(path: Path, name: str, weights: Any) -> str:
+    lines = [
+        f'"""The twin in {path.name} can be built and takes its weights."""',
+        "",
+        "from flax import nnx",
+        f"from {path.stem} import {name}",
+        "",
+        "",
+        f"def test_{path.stem}_is_built() -> None:",
+        f"    model = {name}(rngs=nnx.Rngs(0))",
+    ]
+    if weights is not None:
+        lines.insert(2, "from einops_arch.flax import load_state_dict")
+        lines += [
+            "    from safetensors.numpy import load_file",
+            "",
+            f'    load_state_dict(model, load_file("{weights}"))',
+        ]
+    return "\n".join([*lines, ""])
