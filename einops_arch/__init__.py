@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         unpatchify,
         upsample_nearest,
     )
+    from einops_arch.translation import translate
 
 __all__ = [
     "__version__",
@@ -77,6 +78,7 @@ __all__ = [
     "to_channels_first",
     "to_channels_last",
     "total_variation",
+    "translate",
     "unflatten_features",
     "unflatten_sequence",
     "unpatchify",
@@ -104,7 +106,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "errors" if name.endswith("Error") else "discovery" if name.startswith("discover") else "functional"
+    if name == "translate":
+        home = "translation"
+    else:
+        home = "errors" if name.endswith("Error") else "discovery" if name.startswith("discover") else "functional"
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     return value
 

@@ -1,4 +1,4 @@
-"""Hold two recordings of one model against each other: what differs is a free size, the dtype of the run, or refused."""
+"""Hold two recordings of one model together: what differs is a free size, the dtype of the run, or refused."""
 
 from __future__ import annotations
 

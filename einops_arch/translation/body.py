@@ -51,10 +51,10 @@ def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], 
         for statement in statements
     ]
     lines.append(_Line(["return"], ast.parse(result, mode="eval").body, source, call=True))
-    lines = _unpacked(lines)
+    lines, preferred = _without_aliases(_unpacked(lines))
     lines = _without_unused(lines)
     lines = _inlined(lines)
-    return _named(lines, inputs)
+    return _named(lines, inputs, preferred)
 
 
 def _uses(node: ast.expr) -> list[str]:
@@ -65,10 +65,10 @@ class _Replace(ast.NodeTransformer):
     def __init__(self, codes: dict[str, ast.expr]) -> None:
         self.codes = codes
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 the name is ast's
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.codes.get(node.id, node)
 
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # noqa: N802
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         key = ast.unparse(node)
         return self.codes[key] if key in self.codes else self.generic_visit(node)
 
@@ -89,6 +89,23 @@ def _unpacked(lines: list[_Line]) -> list[_Line]:
         for other in lines:
             other.code = swap.visit(other.code)
     return lines
+
+
+def _without_aliases(lines: list[_Line]) -> tuple[list[_Line], dict[str, str]]:
+    """A variable that is another one goes; its name in the original is the better one for both."""
+    swap: dict[str, ast.expr] = {}
+    preferred: dict[str, str] = {}
+    places: dict[tuple[str, tuple[int, int], int], int] = {}
+    kept = []
+    for line in lines:
+        line.code = _Replace(swap).visit(line.code)
+        if isinstance(line.code, ast.Name) and line.targets and line.targets[0] != "return":
+            swap[line.targets[0]] = line.code
+            if len(line.source.targets) >= 1 and line.code.id.startswith("v__"):
+                preferred.setdefault(line.code.id, _hints(line, {}, places)[0])
+        else:
+            kept.append(line)
+    return kept, preferred
 
 
 def _is_array(code: ast.expr) -> bool:
@@ -141,9 +158,7 @@ def _inlined(lines: list[_Line]) -> list[_Line]:
             if len(users) == 1 and _uses(lines[users[0]].code).count(name) == 1:
                 user = users[0]
                 between = lines[place + 1 : user]
-                together = _same_statement(line, lines[user]) or (
-                    lines[user].targets == ["return"] and user == place + 1
-                )
+                together = _same_statement(line, lines[user])
                 moves = not line.call or not any(other.call or other.guard for other in between)
                 if together and moves and not lines[user].guard:
                     lines[user].code = _Replace({name: line.code}).visit(lines[user].code)
@@ -156,10 +171,12 @@ def _inlined(lines: list[_Line]) -> list[_Line]:
 
 
 def _same_statement(one: _Line, two: _Line) -> bool:
-    return one.source.file == two.source.file and one.source.statement == two.source.statement != (0, 0)
+    return one.source.file == two.source.file and (
+        one.source.statement == two.source.statement != (0, 0) and one.source.turn == two.source.turn
+    )
 
 
-def _named(lines: list[_Line], inputs: Sequence[str]) -> list[str]:
+def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str]) -> list[str]:
     """Names of the original, but where what they hold is still needed."""
     last: dict[str, int] = {}
     for n, line in enumerate(lines):
@@ -167,18 +184,21 @@ def _named(lines: list[_Line], inputs: Sequence[str]) -> list[str]:
             last[name] = n
     names = {name: name for name in inputs}
     holder = {name: name for name in inputs}
-    text = []
+    text: list[str] = []
+    places: dict[tuple[str, tuple[int, int], int], int] = {}
     for n, line in enumerate(lines):
         code = _Replace({name: ast.Name(new, ast.Load()) for name, new in names.items()}).visit(line.code)
         written = ast.unparse(code)
         if line.guard:
-            if (check := f"if not {written}:\n    raise ShapeError({_expected(written)!r})") not in text:
+            if (check := f"if {_opposite(code)}:\n    raise ShapeError({_expected(written)!r})") not in text:
                 text.append(check)
             continue
         if line.targets == ["return"]:
             text.append(f"return {written}")
             continue
-        hints = _hints(line, names)
+        hints = [
+            preferred.get(target, hint) for target, hint in zip(line.targets, _hints(line, names, places), strict=True)
+        ]
         chosen = []
         for target, hint in zip(line.targets, hints, strict=True):
             name, number = hint, 1
@@ -196,11 +216,26 @@ def _named(lines: list[_Line], inputs: Sequence[str]) -> list[str]:
     return text
 
 
+def _opposite(code: ast.expr) -> str:
+    """The question whose answer is the other one."""
+    if isinstance(code, ast.Compare) and len(code.ops) == 1:
+        swap = {
+            ast.Eq: ast.NotEq,
+            ast.NotEq: ast.Eq,
+            ast.Lt: ast.GtE,
+            ast.GtE: ast.Lt,
+            ast.Gt: ast.LtE,
+            ast.LtE: ast.Gt,
+        }
+        return ast.unparse(ast.Compare(code.left, [swap[type(code.ops[0])]()], code.comparators))
+    return f"not ({ast.unparse(code)})"
+
+
 def _expected(condition: str) -> str:
     return f"expected {condition}, as at the sizes that this was translated at"
 
 
-def _hints(line: _Line, names: dict[str, str]) -> list[str]:
+def _hints(line: _Line, names: dict[str, str], places: dict[tuple[str, tuple[int, int], int], int]) -> list[str]:
     targets = [target for target in line.source.targets if target]
     if len(targets) == len(line.targets) and len(targets) == len(line.source.targets):
         return [_clean(target) for target in targets]
@@ -208,6 +243,13 @@ def _hints(line: _Line, names: dict[str, str]) -> list[str]:
     if len(line.targets) > 1:
         base = targets[0] if targets else "part"
         return [f"{_clean(base)}{n + 1}" for n in range(len(line.targets))]
+    if len(targets) > 1:
+        # `cos, sin = a, b`: one after the other.
+        key = (line.source.file, line.source.statement, line.source.turn)
+        place = places.get(key, 0)
+        places[key] = place + 1
+        if place < len(targets):
+            return [_clean(targets[place])]
     return [_clean(targets[0]) if len(targets) == 1 else before[0] if before else "x"]
 
 

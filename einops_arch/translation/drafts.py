@@ -17,7 +17,7 @@ from einops_arch.translation.ops import write_operation
 from einops_arch.translation.refusals import Refusal, UnknownOperationError
 from einops_arch.translation.writer import Statement, Writer
 
-__all__ = ["Draft", "Drafts"]
+__all__ = ["Draft", "Drafts", "all_scopes"]
 
 Order = tuple[int, ...]
 
@@ -87,8 +87,10 @@ class Drafts:
         self.seen: dict[tuple[str, str], int] = {}
         self.arrays: dict[str, Any] = {}
         self.moves = 0
+        self.guards: list[tuple[int, int, int]] = []
         self._in_train = False
-        for scope in _all_scopes(train) if train is not None else ():
+        self._spatial: dict[int, bool] = {}
+        for scope in all_scopes(train) if train is not None else ():
             self.train_calls.setdefault(scope.path, []).append(scope)
 
     def layer(self, module: Any) -> Layer | None:
@@ -109,6 +111,15 @@ class Drafts:
             and not any(True for _ in module.buffers(recurse=False))
             and type(module).__name__ not in ("ModuleList", "ModuleDict", "Sequential", "ParameterList")
         )
+
+    def is_spatial(self, module: Any) -> bool:
+        """Whether a module takes images: what is inside of it wants channels last."""
+        if id(module) not in self._spatial:
+            first = next((layer for item in module.modules() if (layer := self.layer(item)) is not None), None)
+            self._spatial[id(module)] = first is not None and (
+                first.spatial == 2 or type(module).__name__.endswith("2d")
+            )
+        return self._spatial[id(module)]
 
     def draft(self, scope: Scope, orders: Sequence[Order] | None = None) -> Draft:
         """The draft of the module of a call, written if it is the first call of it."""
@@ -142,6 +153,13 @@ class Drafts:
         owner = _Owner(self, draft, scope)
         writer = Writer(scope, owner, training=mode == "train")
         _enter(draft, writer, scope)
+        if scope.module is self.model and self.guards:
+            writer.imports.add("from einops_arch.errors import ShapeError")
+            inputs = list(_argument_values(scope))
+            for number, axis, size in self.guards:
+                array = writer.array(inputs[number])
+                place = (array.order or ()).index(axis)
+                writer.statements.append(Statement("", f"{array.code}.shape[{place}] == {size}", Source()))
         run_nodes(writer, scope.nodes)
         try:
             result, orders, names = _result(writer, scope.output)
@@ -198,6 +216,19 @@ class Drafts:
             return layer.code
         if id(module) in self.drafts:
             return f"__draft_{self.drafts[id(module)].number}__(rngs=rngs)"
+        container = self._container(module, path, draft)
+        if container is not None or type(module).__name__ in ("Sequential", "ModuleList", "ModuleDict"):
+            return container
+        if not module.state_dict():
+            return None
+        # Never called: kept because the state has its names.
+        idle = Draft(module, path, len(self.drafts))
+        self.drafts[id(module)] = idle
+        self._attributes(idle)
+        return f"__draft_{idle.number}__(rngs=rngs)"
+
+    def _container(self, module: Any, path: str, draft: Draft) -> str | None:
+        """How a list, a dict or a sequence of modules is made."""
         kind = type(module).__name__
         if kind == "ModuleList":
             items = []
@@ -214,21 +245,13 @@ class Drafts:
             draft.imports.add("from einops_arch.flax.layers import Sequential")
             return _sequential(named)
         if kind == "ModuleDict":
-            made = {
-                name: self.construct(child, f"{path}.{name}", draft) for name, child in module.named_children()
-            }
+            made = {name: self.construct(child, f"{path}.{name}", draft) for name, child in module.named_children()}
             inner = ", ".join(f'"{name}": {code}' for name, code in made.items() if code is not None)
             return f"nnx.Dict({{{inner}}})"
         if kind == "ParameterList":
             draft.imports.add("import jax.numpy as jnp")
             return f"nnx.List([{', '.join(variable_code(item, trained=True) for item in module)}])"
-        if not module.state_dict():
-            return None
-        # Never called: kept because the state has its names.
-        idle = Draft(module, path, len(self.drafts))
-        self.drafts[id(module)] = idle
-        self._attributes(idle)
-        return f"__draft_{idle.number}__(rngs=rngs)"
+        return None
 
     def sequence(self, module: Any, path: str, draft: Draft) -> dict[str, str]:
         """The children of a Sequential that leave a trace, by name."""
@@ -282,9 +305,7 @@ def run_nodes(writer: Writer, nodes: Sequence[Node]) -> None:
                 write_operation(writer, node)
         except UnknownOperationError as error:
             if error.reason != "it takes a tensor that was not written":
-                writer.owner.refuse(
-                    Refusal(writer.scope.path, str(node.source), node.name, error.reason, error.fix)
-                )
+                writer.owner.refuse(Refusal(writer.scope.path, str(node.source), node.name, error.reason, error.fix))
             else:
                 writer.owner.refuse(Refusal("", "", "", ""))
 
@@ -293,9 +314,7 @@ def _guard(writer: Writer, node: Node) -> None:
     comparison = node.args[0]
     if not isinstance(comparison.left, FreeSize) and not isinstance(comparison.right, FreeSize):
         return
-    sides = []
-    for side in (comparison.left, comparison.right):
-        sides.append(writer.number(side))
+    sides = [writer.number(side) for side in (comparison.left, comparison.right)]
     question = f"{sides[0]} {comparison.sign} {sides[1]}"
     if not comparison.answer:
         opposite = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}[comparison.sign]
@@ -309,6 +328,7 @@ class _Owner:
         self.drafts = drafts
         self.draft = draft
         self.scope = scope
+        self._used: set[str] = set()
 
     def refuse(self, refusal: Refusal) -> None:
         self.draft.refused = True
@@ -344,7 +364,6 @@ class _Owner:
     def layer(self, attribute: str, code: str) -> str:
         name, number = attribute, 1
         taken = {child for child, _ in self.draft.module.named_children()}
-        self._used = getattr(self, "_used", set())
         while name in taken or name in self._used:
             number += 1
             name = f"{attribute}{number}"
@@ -396,9 +415,9 @@ class _Owner:
                 if rank != layer.spatial + 1:
                     raise UnknownOperationError(f"{layer.name} on {rank} axes")
                 order = (*range(1, rank), 0)
-        elif layer.axes == "embed" or order is None or array.repeated:
-            order = tuple(range(rank))
-        elif layer.axes == "last" and order[-1] != rank - 1:
+        elif (
+            layer.axes == "embed" or order is None or array.repeated or (layer.axes == "last" and order[-1] != rank - 1)
+        ):
             order = tuple(range(rank))
         array = writer.ordered(array, order)
         names = array.names
@@ -420,7 +439,8 @@ class _Owner:
                 raise UnknownOperationError("the module is called in two ways that compute different things")
             draft = known
         else:
-            orders = [_border_order(writer.array(value)) for value in outer]
+            spatial = self.drafts.is_spatial(scope.module)
+            orders = [_border_order(writer.array(value), spatial=spatial) for value in outer]
             arrays = [writer.ordered(value, order) for value, order in zip(outer, orders, strict=True)]
             self.names = [array.names for array in arrays]
             known = Draft(scope.module, self.drafts.paths.get(id(scope.module), scope.path), len(self.drafts.drafts))
@@ -443,9 +463,11 @@ class _Owner:
         _outputs(writer, code, node.outputs, body)
 
 
-def _border_order(array: Array) -> Order:
+def _border_order(array: Array, *, spatial: bool = False) -> Order:
     rank = len(array.logical)
     plain = tuple(range(rank))
+    if spatial and rank == 4:
+        return channels_last_order(rank)
     if array.order is not None and not array.repeated and array.order in (plain, channels_last_order(rank)):
         return array.order
     return plain
@@ -461,7 +483,8 @@ def _argument(writer: Writer, item: Any, codes: Mapping[int, str]) -> str | None
         parts = [_argument(writer, part, codes) or _constant(part) for part in item]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
     if isinstance(item, Mapping) and _passes(item):
-        return f"{{{', '.join(f'{key!r}: {_argument(writer, part, codes) or _constant(part)}' for key, part in item.items())}}}"
+        entries = [f"{key!r}: {_argument(writer, part, codes) or _constant(part)}" for key, part in item.items()]
+        return f"{{{', '.join(entries)}}}"
     return None
 
 
@@ -599,16 +622,16 @@ def _splice(writer: Writer, node: Node, scope: Scope) -> None:
     for value, argument in zip(inner, outer, strict=True):
         if value.origin == "input":
             writer.arrays[id(value)] = writer.array(argument).copy(value)
-    for size, argument in zip(_sizes((scope.args, scope.kwargs)), _sizes((node.args, node.kwargs)), strict=True):
-        if isinstance(size.expression, Axis):
-            writer.sizes[id(size.expression.value)] = writer.number(argument)
+    for taken, passed in zip(_sizes((scope.args, scope.kwargs)), _sizes((node.args, node.kwargs)), strict=True):
+        if isinstance(taken.expression, Axis):
+            writer.sizes[id(taken.expression.value)] = writer.number(passed)
     run_nodes(writer, scope.nodes)
     writer.node = node
     for given, recorded in zip(_leaf_values(scope.output), _leaf_values(node.outputs), strict=True):
         writer.arrays[id(recorded)] = writer.array(given).copy(recorded)
-    for given, recorded in zip(_sizes(scope.output), _sizes(node.outputs), strict=True):
-        if isinstance(recorded.expression, Axis):
-            writer.sizes[id(recorded.expression.value)] = writer.number(given)
+    for number, size in zip(_sizes(scope.output), _sizes(node.outputs), strict=True):
+        if isinstance(size.expression, Axis):
+            writer.sizes[id(size.expression.value)] = writer.number(number)
 
 
 def _leaf_values(tree: Any) -> Iterator[Value]:
@@ -637,11 +660,12 @@ def _argument_values(scope: Scope) -> Iterator[Value]:
     yield from _leaf_values((scope.args, scope.kwargs))
 
 
-def _all_scopes(scope: Scope) -> Iterator[Scope]:
+def all_scopes(scope: Scope) -> Iterator[Scope]:
+    """A call and all calls inside of it."""
     yield scope
     for node in scope.nodes:
         if node.scope is not None:
-            yield from _all_scopes(node.scope)
+            yield from all_scopes(node.scope)
 
 
 def _return_source(scope: Scope) -> Source:

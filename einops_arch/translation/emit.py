@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from einops_arch.translation.layout import default_names
@@ -16,18 +16,22 @@ from einops_arch.translation.merge import FlaxClass
 __all__ = ["format_source", "source_of"]
 
 
-def source_of(classes: Sequence[FlaxClass], header: str, *, constants: bool, stem: str) -> str:
+def source_of(classes: Sequence[FlaxClass], header: str, known: Iterable[str], *, constants: bool, stem: str) -> str:
     """The text of the file, before formatting.
 
     Args:
         classes: in the order in which they need each other.
         header: the docstring of the file.
+        known: imports of which those that are used are kept.
         constants: whether tensors stand in a file beside.
         stem: of that file's name.
     """
-    imports = {"from flax import nnx", "from jax import Array"}
-    for item in classes:
-        imports |= item.imports
+    imports = {
+        "from flax import nnx",
+        "from jax import Array",
+        "from einops_arch.flax.layers import Sequential",
+        *known,
+    }
     body = "\n\n\n".join(_class_text(item) for item in classes)
     for line, word in (
         ("import jax.numpy as jnp", "jnp."),
@@ -45,7 +49,9 @@ def source_of(classes: Sequence[FlaxClass], header: str, *, constants: bool, ste
     used = [line for line in sorted(imports) if _is_used(line, body + table)]
     text = "\n".join(used)
     root = classes[-1].name
-    return f'"""{header}"""\n\nfrom __future__ import annotations\n\n{text}\n\n__all__ = ["{root}"]\n\n\n{table}{body}\n'
+    return (
+        f'"""{header}"""\n\nfrom __future__ import annotations\n\n{text}\n\n__all__ = ["{root}"]\n\n\n{table}{body}\n'
+    )
 
 
 def _is_used(line: str, body: str) -> bool:
@@ -143,7 +149,11 @@ def format_source(source: str) -> str:
     options = ["--config", "line-length = 120", "--stdin-filename", "twin.py"]
     for arguments in (fix, ["format", "--isolated", "-"]):
         run = subprocess.run(  # noqa: S603 the formatter, on text of our own
-            [command, *arguments[:1], *options, *arguments[1:]], input=source, capture_output=True, text=True, check=False
+            [command, *arguments[:1], *options, *arguments[1:]],
+            input=source,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if run.returncode == 0 and run.stdout:
             source = run.stdout

@@ -46,6 +46,19 @@ class Arguments:
         return sizes
 
     @property
+    def compare_axes(self) -> Any:
+        """As parity takes them: letters only, `c` where the twin takes it last."""
+        patterns = [
+            " ".join(
+                "c" if n == channel_place(names) else f"a{n}" if name.isdigit() else name
+                for n, name in enumerate(names)
+            )
+            or None
+            for names in self.axes
+        ]
+        return dict(zip(self.kwargs, patterns, strict=False)) if self.kwargs and not self.args else patterns
+
+    @property
     def compare_inputs(self) -> Any:
         """As parity takes them."""
         return self.kwargs if self.kwargs and not self.args else self.args
@@ -141,15 +154,21 @@ def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Ar
     )
 
 
-def flax_input(tensor: Any, names: Sequence[str]) -> Any:
-    """The array that the twin takes: channels last where the pattern has `c` before its last axis."""
-    array = tensor.detach().cpu().numpy()
-    return np.ascontiguousarray(np.transpose(array, input_order(names, array.ndim)))
-
-
 def input_order(names: Sequence[str], rank: int) -> tuple[int, ...]:
-    """The order in which the twin takes the axes of an input."""
-    place = names.index("c") if "c" in names else -1
+    """The order in which the twin takes the axes of an input: channels last where they stand before space."""
+    place = channel_place(names)
     if place in (-1, rank - 1):
         return tuple(range(rank))
     return (*(n for n in range(rank) if n != place), place)
+
+
+def channel_place(names: Sequence[str]) -> int:
+    """Where the channels are: at `c`, or at a number right before the axes of space; -1 where there are none.
+
+    >>> channel_place(["b", "3", "h", "w"])
+    1
+    """
+    if "c" in names:
+        return names.index("c")
+    space = next((n for n, name in enumerate(names) if name in ("d", "h")), 0)
+    return space - 1 if space == 2 and names[0] == "b" and names[1].isdigit() else -1

@@ -133,7 +133,9 @@ def channels_last_order(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1) if rank >= 2 else tuple(range(rank))
 
 
-def from_value(code: str, value: Value, order: Sequence[int] | None = None, names: Sequence[str] | None = None) -> Array:
+def from_value(
+    code: str, value: Value, order: Sequence[int] | None = None, names: Sequence[str] | None = None
+) -> Array:
     """An array whose variable has whole axes, in this order."""
     rank = len(value.shape)
     order = tuple(range(rank)) if order is None else tuple(order)
@@ -192,8 +194,12 @@ def reshape(array: Array, value: Value, codes: Sequence[str]) -> Array | None:
             elif _divides(rest, axis.sizes):
                 remaining = (axis.sizes[0] // rest[0], axis.sizes[1] // rest[1])
                 whole = first == at
-                outer = Elementary(axis.name, rest, code if whole and rest[0] != rest[1] else "")
-                inner = Elementary(_next_name(axis.name, result), remaining)
+                outer = Elementary(
+                    "heads" if axis.name == "k" else _outer_name(axis.name, rest, array, first == at),
+                    rest,
+                    code if whole and rest[0] != rest[1] else "",
+                )
+                inner = Elementary(_inner_name(axis.name, result), remaining)
                 if rest[0] != rest[1] and not outer.code:
                     outer.code = f"({axis.code} // {remaining[0]})" if inner.fixed and axis.code else ""
                 if not inner.fixed or remaining[0] != remaining[1]:
@@ -212,6 +218,22 @@ def reshape(array: Array, value: Value, codes: Sequence[str]) -> Array | None:
         return None
     result.logical = logical
     return result
+
+
+def _outer_name(name: str, sizes: Sizes, array: Array, whole: bool) -> str:
+    """Features of tokens are split into heads, channels of images into groups."""
+    if name != "c" or sizes[0] != sizes[1] or not whole:
+        return name
+    if len(array.logical) >= 4:
+        return "g"
+    return "qkv" if sizes == (3, 3) else "heads"
+
+
+def _inner_name(name: str, array: Array) -> str:
+    taken = {axis.name for groups in (array.stored, array.logical) for group in groups for axis in group}
+    if (name == "c" and "k" not in taken) or name == "k":
+        return "k"
+    return _next_name(name, array)
 
 
 def _divides(part: Sizes, whole: Sizes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ class Layer:
     spatial: int | None = None
     rngs: bool = False
     home: str = "einops_arch.flax.layers"
-    parameters: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    parameters: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -71,7 +71,9 @@ def layer_of(module: Any, own: dict[type, Any] | None = None) -> Layer | None:
         row = _ROWS.get(f"{base.__module__}.{base.__qualname__}")
         if row is None:
             continue
-        if getattr(type(module), "forward", None) is not base.forward or hasattr(module, "parametrizations"):
+        if getattr(type(module), "forward", None) is not getattr(base, "forward", None) or hasattr(
+            module, "parametrizations"
+        ):
             return None
         if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):  # noqa: SLF001 no public name
             return None
@@ -85,7 +87,8 @@ def _quantized_or_patched(module: Any) -> bool:
     """Weights that are no plain parameters (old weight_norm and spectral_norm set them before each call)."""
     for name in ("weight", "bias"):
         weight = getattr(module, name, None)
-        if weight is not None and name not in module._parameters:  # noqa: SLF001 no public name
+        is_tensor = hasattr(weight, "detach")
+        if is_tensor and name not in module._parameters:  # noqa: SLF001 no public name
             return True
     return False
 
@@ -276,15 +279,13 @@ def _dropout(module: Any) -> Layer:
     return Layer("Dropout", (repr(module.p),), axes="any", rngs=True) if module.p else NOTHING
 
 
-@_row(
-    "torch.nn.modules.dropout.Dropout1d", "torch.nn.modules.dropout.Dropout2d", "torch.nn.modules.dropout.Dropout3d"
-)
+@_row("torch.nn.modules.dropout.Dropout1d", "torch.nn.modules.dropout.Dropout2d", "torch.nn.modules.dropout.Dropout3d")
 def _channel_dropout(module: Any) -> Layer:
     return Layer("Dropout2d", (repr(module.p),), axes="channels", rngs=True) if module.p else NOTHING
 
 
 @_row("torch.nn.modules.linear.Identity")
-def _identity(module: Any) -> Layer:  # noqa: ARG001
+def _identity(module: Any) -> Layer:
     return NOTHING
 
 

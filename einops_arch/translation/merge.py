@@ -74,9 +74,7 @@ def merge(drafts: Drafts, root: Draft, built: Mapping[int, Mapping[str, Any]], r
 
 
 class _Merger:
-    def __init__(
-        self, drafts: Drafts, built: Mapping[int, Mapping[str, Any]], root: Draft, root_name: str
-    ) -> None:
+    def __init__(self, drafts: Drafts, built: Mapping[int, Mapping[str, Any]], root: Draft, root_name: str) -> None:
         self.drafts = drafts
         self.built = built
         self.root = root
@@ -123,6 +121,10 @@ class _Merger:
             kind = _kind(draft)
             key = (kind, height(draft)) if kind in circular else (kind, 0)
             groups.setdefault(key, []).append(draft)
+        return self._in_order(list(groups.values()))
+
+    def _in_order(self, groups: Sequence[list[Draft]]) -> list[list[Draft]]:
+        """Groups after all that they are made of."""
         done: list[list[Draft]] = []
         placed: set[int] = set()
 
@@ -132,12 +134,12 @@ class _Merger:
             placed.update(draft.number for draft in members)
             for draft in members:
                 for child in self._children(draft):
-                    for others in groups.values():
+                    for others in groups:
                         if child in others:
                             place(others)
             done.append(members)
 
-        for members in groups.values():
+        for members in groups:
             place(members)
         return done
 
@@ -173,9 +175,7 @@ class _Merger:
         bodies: dict[str, list[str]] = {}
         for mode, body in lines.items():
             others = [loops(draft.bodies[mode].lines, draft, self.drafts) for draft in members]
-            bodies[mode] = [
-                merged.unify([other[n] for other in others], "", inside=True) for n in range(len(body))
-            ]
+            bodies[mode] = [merged.unify([other[n] for other in others], "", inside=True) for n in range(len(body))]
         base = "Sequential" if type(first.module).__name__ == "Sequential" else "nnx.Module"
         flax_class = FlaxClass(
             name,
@@ -200,7 +200,9 @@ class _Merger:
         if draft is self.root:
             base = self.root_name
         elif type(draft.module).__name__ in ("Sequential", "ModuleList"):
-            base = "".join(part.capitalize() for part in re.split(r"[._\d]+", draft.path)[-1:] or ["Layers"]) or "Layers"
+            base = (
+                "".join(part.capitalize() for part in re.split(r"[._\d]+", draft.path)[-1:] or ["Layers"]) or "Layers"
+            )
         else:
             base = re.sub(r"\W", "", draft.original.__name__).lstrip("_") or "Module"
         imported = {line.rpartition(" ")[2] for line in set().union(*(d.imports for d in self.by_number.values()))}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from einops_arch.translation.inputs import Arguments, flax_input
+from einops_arch.translation.inputs import Arguments
 
 __all__ = ["Proof", "prove"]
 
@@ -86,7 +86,7 @@ def prove(
                         random_model,
                         twin,
                         arguments.compare_inputs,
-                        flax_inputs=_flax_inputs(arguments),
+                        axes=arguments.compare_axes,
                         layouts=layouts,
                         mode=mode,
                         gradients=number == 0,
@@ -104,25 +104,13 @@ def prove(
                 _without_randomness(copy.deepcopy(model)),
                 _quiet(twin),
                 first.compare_inputs,
-                flax_inputs=_flax_inputs(first),
+                axes=first.compare_axes,
                 layouts=layouts,
                 causes=False,
             )
     except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
         problems.append(f"own weights: {type(error).__name__}: {error}")
     return Proof(reports, problems)
-
-
-def _flax_inputs(arguments: Arguments) -> Any:
-    moved = iter([flax_input(item, names) for item, names in zip(arguments.tensors, arguments.axes, strict=True)])
-    import torch
-
-    def one(item: Any) -> Any:
-        return next(moved) if isinstance(item, torch.Tensor) else item
-
-    args = tuple(one(item) for item in arguments.args)
-    kwargs = {name: one(item) for name, item in arguments.kwargs.items()}
-    return kwargs if kwargs and not args else args
 
 
 def _without_randomness(model: Any) -> Any:
@@ -137,7 +125,9 @@ def _without_randomness(model: Any) -> Any:
 
 
 def _quiet(twin: Any) -> Any:
-    for _, module in twin.iter_modules():
+    from einops_arch.flax.state import named_modules
+
+    for _, module in named_modules(twin):
         if type(module).__name__ in ("StochasticDepth", "DropPath") and hasattr(module, "rate"):
             module.rate = 0.0
     return twin
@@ -150,7 +140,7 @@ def _no_dropout() -> Iterator[None]:
     from torch.overrides import TorchFunctionMode
 
     class Off(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = dict(kwargs or {})
             name = getattr(func, "__name__", "")
             if name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"):

@@ -72,6 +72,7 @@ class Writer:
     node: Node | None = None
     inputs: list[str] = field(default_factory=list)
     count: int = 0
+    ordered_already: dict[tuple[str, str, str], Array] = field(default_factory=dict)
 
     # Values
 
@@ -121,8 +122,12 @@ class Writer:
         function = "repeat" if repeats else "rearrange"
         self.imports.add(f"from einops import {function}")
         arguments = "".join(f", {name}={size}" for name, size in sizes.items())
-        names = _names_of(array)
-        return from_value(self.bind(f'{function}({array.code}, "{text}"{arguments})'), array.value, order, names)
+        key = (array.code, text, arguments)
+        if key not in self.ordered_already:
+            code = self.bind(f'{function}({array.code}, "{text}"{arguments})')
+            self.ordered_already[key] = from_value(code, array.value, order, _names_of(array))
+        known = self.ordered_already[key]
+        return from_value(known.code, array.value, order, _names_of(array))
 
     def _reshaped(self, array: Array, order: Sequence[int]) -> Array:
         raise UnknownOperationError("the size of an axis that is split is not known when it is called")
@@ -193,7 +198,7 @@ class Writer:
         """An expression for the dtype in which the model runs."""
         known = [array for array in self.arrays.values() if array.value.dtype in _FLOATS and array.value.follows]
         if known:
-            return f"{known[0].code}.dtype"
+            return f"{known[-1].code}.dtype"
         for value in _state_values(self.scope):
             if value.dtype in _FLOATS and value.follows:
                 return f"{self.array(value).code}.dtype"

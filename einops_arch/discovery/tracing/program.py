@@ -18,6 +18,7 @@ class Source:
     function: str = ""
     statement: tuple[int, int] = (0, 0)
     targets: tuple[str, ...] = ()
+    turn: int = 0
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.file else "unknown place"
@@ -110,7 +111,7 @@ def map_tree(tree: Any, function: Callable[[Any], Any]) -> Any:
         items = [map_tree(item, function) for item in tree]
         return tuple(items) if isinstance(tree, tuple) else items
     if isinstance(tree, Mapping) and type(tree).__module__ in ("builtins", "collections"):
-        return type(tree)((key, map_tree(item, function)) for key, item in tree.items())
+        return {key: map_tree(item, function) for key, item in tree.items()}
     return function(tree)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Axis", "Comparison", "Expression", "Operation", "Size", "SizeFloat", "atoms", "expression_of", "listening"]
 
@@ -75,7 +75,7 @@ def _is_number(other: Any) -> bool:
     return isinstance(other, (int, float)) and not isinstance(other, bool)
 
 
-def _make(number: int | float, sign: str, *operands: Any) -> Any:
+def _make(number: Any, sign: str, *operands: Any) -> Any:
     expression = Operation(sign, tuple(expression_of(operand) for operand in operands))
     return SizeFloat(number, expression) if isinstance(number, float) else Size(number, expression)
 
@@ -113,7 +113,7 @@ def _compared(sign: str, function: Callable[[Any, Any], bool]) -> Any:
     return method
 
 
-class _Arithmetic:
+class _Arithmetic:  # noqa: PLW1641 the number types below have their own hashes
     __slots__ = ()
     __add__ = _binary("+", operator.add)
     __radd__ = _binary("+", operator.add, swapped=True)
@@ -149,7 +149,7 @@ class Size(_Arithmetic, int):
 
     expression: Expression
 
-    def __new__(cls, number: int, expression: Expression) -> Size:
+    def __new__(cls, number: int, expression: Expression) -> Self:
         size = super().__new__(cls, number)
         size.expression = expression
         return size
@@ -172,7 +172,7 @@ class SizeFloat(_Arithmetic, float):
 
     expression: Expression
 
-    def __new__(cls, number: float, expression: Expression) -> SizeFloat:
+    def __new__(cls, number: float, expression: Expression) -> Self:
         value = super().__new__(cls, number)
         value.expression = expression
         return value

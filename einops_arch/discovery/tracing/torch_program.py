@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import functools
 import os
 import sys
@@ -31,7 +32,16 @@ _INSPECTIONS = frozenset(
         *("is_quantized", "is_sparse", "is_nested", "is_mkldnn", "is_contiguous", "is_floating_point", "is_complex"),
         *("requires_grad", "requires_grad_", "grad_fn", "is_leaf", "get_device", "element_size", "stride", "names"),
         *("__len__", "__hash__", "is_inference", "is_conj", "is_neg", "has_names", "_is_view", "_version", "grad"),
-        *("is_tensor", "is_signed", "result_type", "promote_types", "can_cast", "data_ptr", "is_sparse_csr", "is_vulkan"),
+        *(
+            "is_tensor",
+            "is_signed",
+            "result_type",
+            "promote_types",
+            "can_cast",
+            "data_ptr",
+            "is_sparse_csr",
+            "is_vulkan",
+        ),
         *("_has_compatible_shallow_copy_type", "is_same_size", "is_xla", "is_maia", "is_ipu", "is_hpu", "is_mtia"),
     )
 )
@@ -89,6 +99,7 @@ def record_program(
         is_leaf: whether a module's inside is left unrecorded.
     """
     recorder = _Recorder(module)
+    _TURNS.clear()
     with _watched(module, recorder, is_leaf), torch.no_grad(), recorder, listening(recorder.compared):
         module(*args, **dict(kwargs))
     if recorder.root is None:
@@ -203,15 +214,13 @@ class _Recorder(TorchFunctionMode):
         inner = self.values_of((args, kwargs), source, name) if name != "__setitem__" else self._set_item(args, source)
         versions = [tensor._version for tensor in tensors]
         output = func(*args, **kwargs)
-        changed = [
-            tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version
-        ]
+        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
         plain_name = name if name.startswith("__") else name.rstrip("_")
         if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in _leaves(output)):
             if tensors:
                 self.note(source, name, f"gives {type(output).__name__}, which is no tensor", _BY_VALUE)
             return output
-        node = Node("operation", plain_name, *inner, None, source, function=func)
+        node = Node("operation", plain_name, inner[0], inner[1], None, source, function=func)
         self.stack[-1].nodes.append(node)
         if changed:
             target = changed[0]
@@ -220,7 +229,7 @@ class _Recorder(TorchFunctionMode):
             node.outputs = self.fresh(target)
             if node.writes.origin == "state":
                 node.outputs.path = node.writes.path
-            if len(changed) > 1:
+            if any(_memory(tensor) != _memory(target) for tensor in changed[1:]):
                 self.note(source, name, "several tensors are overwritten at once")
             return output
         node.outputs = map_tree(
@@ -231,7 +240,7 @@ class _Recorder(TorchFunctionMode):
     def _sizes(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = args[0] if args else kwargs["input"]
         answer = func(*args, **kwargs)
-        value = self.value(tensor, _source(), name)
+        value = self.value(tensor, _source(again=True), name)
         if value.origin in ("state", "constant"):
             return answer
         sizes = [Size(size, Axis(value, axis)) for axis, size in enumerate(value.shape)]
@@ -270,7 +279,7 @@ class _Recorder(TorchFunctionMode):
     def compared(self, comparison: Comparison) -> None:
         if self.busy or not self.stack or self.stack[-1].leaf:
             return
-        self.stack[-1].nodes.append(Node("comparison", comparison.sign, (comparison,), {}, None, _source()))
+        self.stack[-1].nodes.append(Node("comparison", comparison.sign, (comparison,), {}, None, _source(again=True)))
 
     # Modules
 
@@ -298,7 +307,7 @@ class _Recorder(TorchFunctionMode):
                 self.stack.append(Scope(module, path, leaf=True))
                 return args, kwargs
             inner = self.values_of((args, kwargs), source, type(module).__name__)
-            node = Node("call", path, *inner, None, source)
+            node = Node("call", path, inner[0], inner[1], None, source)
             self.stack[-1].nodes.append(node)
         scope = Scope(module, path, leaf)
         if node is not None:
@@ -309,9 +318,7 @@ class _Recorder(TorchFunctionMode):
         args, kwargs = map_tree((args, kwargs), _own_size)
         names = _argument_names(module, args, kwargs)
         scope.args, scope.kwargs = _inputs((args, kwargs), names, self)
-        scope.watched = [
-            (leaf, leaf._version) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
-        ]
+        scope.watched = [(leaf, leaf._version) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         return args, kwargs
 
     def _left(self, output: Any) -> Any:
@@ -319,7 +326,8 @@ class _Recorder(TorchFunctionMode):
         if len(self.stack) > 1 and self.stack[-2].leaf:
             self.stack.pop()
             return output
-        source = _source()
+        # The statement that returns is gone by now; the last one that did something stands for it.
+        source = scope.nodes[-1].source if scope.nodes else _source(again=True)
         if scope.leaf:
             for tensor, mark in scope.watched:
                 if tensor._version != mark:
@@ -461,13 +469,29 @@ def _name(func: Any) -> str:
     return name
 
 
-def _source() -> Source:
+_TURNS: dict[tuple[int, str], tuple[tuple[int, int], int, int]] = {}
+
+
+def _turned(source: Source, frame: Any) -> Source:
+    """Which time the statement runs in this call of its function: an instruction that comes again begins a new turn."""
+    if source.file.endswith("container.py"):
+        return source
+    key = (id(frame), source.file)
+    statement, instruction, turn = _TURNS.get(key, ((0, 0), -1, 0))
+    if statement != source.statement or frame.f_lasti <= instruction:
+        turn += 1
+    _TURNS[key] = (source.statement, frame.f_lasti, turn)
+    return dataclasses.replace(source, turn=turn)
+
+
+def _source(*, again: bool = False) -> Source:
     frame: Any = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
         inside = file.startswith(_TORCH) and not (file.startswith(_MODULES) and not file.endswith("module.py"))
         if not inside and file not in _SKIPPED:
-            return _statement(file, frame.f_lineno, frame.f_code.co_name)
+            source = _statement(file, frame.f_lineno, frame.f_code.co_name)
+            return source if again else _turned(source, frame)
         frame = frame.f_back
     return Source()
 

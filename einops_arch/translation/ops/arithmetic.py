@@ -88,7 +88,7 @@ _ACTIVATIONS = {
 
 
 def _binary(template: str) -> Callable[..., Array]:
-    def row(writer: Writer, node: Node, input: Any, other: Any, *, out: None = None) -> Array:  # noqa: A002
+    def row(writer: Writer, node: Node, input: Any, other: Any, *, out: None = None) -> Array:
         if "%" in template and node.name == "fmod":
             raise UnknownOperationError("fmod rounds towards zero", "torch.remainder")
         return elementwise(
@@ -99,14 +99,14 @@ def _binary(template: str) -> Callable[..., Array]:
 
 
 def _unary(template: str) -> Callable[..., Array]:
-    def row(writer: Writer, node: Node, input: Any) -> Array:  # noqa: A002
+    def row(writer: Writer, node: Node, input: Any) -> Array:
         return elementwise(writer, node.outputs, template, promoted(writer, node.outputs, input))
 
     return row
 
 
 def _activation(template: str) -> Callable[..., Array]:
-    def row(writer: Writer, node: Node, input: Any, inplace: bool = False) -> Array:  # noqa: A002, ARG001
+    def row(writer: Writer, node: Node, input: Any, inplace: bool = False) -> Array:
         return elementwise(writer, node.outputs, template, input)
 
     return row
@@ -119,19 +119,19 @@ for _make, _table in ((_binary, _BINARY), (_unary, _UNARY), (_activation, _ACTIV
 
 
 @operation("add", "__add__", "__radd__", "__iadd__")
-def add(writer: Writer, node: Node, input: Any, other: Any, *, alpha: Any = 1) -> Array:  # noqa: A002
+def add(writer: Writer, node: Node, input: Any, other: Any, *, alpha: Any = 1) -> Array:
     """`input + alpha * other`."""
     return _sum(writer, node, "+", input, other, alpha)
 
 
 @operation("sub", "__sub__", "subtract", "__isub__")
-def sub(writer: Writer, node: Node, input: Any, other: Any, *, alpha: Any = 1) -> Array:  # noqa: A002
+def sub(writer: Writer, node: Node, input: Any, other: Any, *, alpha: Any = 1) -> Array:
     """`input - alpha * other`."""
     return _sum(writer, node, "-", input, other, alpha)
 
 
 @operation("__rsub__", "rsub")
-def rsub(writer: Writer, node: Node, input: Any, other: Any) -> Array:  # noqa: A002
+def rsub(writer: Writer, node: Node, input: Any, other: Any) -> Array:
     """`other - input`."""
     return _sum(writer, node, "-", other, input, 1)
 
@@ -144,7 +144,7 @@ def _sum(writer: Writer, node: Node, sign: str, left: Any, right: Any, alpha: An
 
 
 @operation("div", "__truediv__", "true_divide", "divide", "__itruediv__")
-def div(writer: Writer, node: Node, input: Any, other: Any, *, rounding_mode: str | None = None) -> Array:  # noqa: A002
+def div(writer: Writer, node: Node, input: Any, other: Any, *, rounding_mode: str | None = None) -> Array:
     """`input / other`, rounded or not."""
     template = {None: "({} / {})", "floor": "({} // {})", "trunc": "jnp.trunc({} / {})"}[rounding_mode]
     if rounding_mode == "trunc" and not is_floating(node.outputs):
@@ -155,31 +155,31 @@ def div(writer: Writer, node: Node, input: Any, other: Any, *, rounding_mode: st
 
 
 @operation("__rtruediv__", "__rdiv__")
-def rdiv(writer: Writer, node: Node, input: Any, other: Any) -> Array:  # noqa: A002
+def rdiv(writer: Writer, node: Node, input: Any, other: Any) -> Array:
     """`other / input`."""
     return elementwise(writer, node.outputs, "({} / {})", other, promoted(writer, node.outputs, input))
 
 
 @operation("__rpow__")
-def rpow(writer: Writer, node: Node, input: Any, other: Any) -> Array:  # noqa: A002
+def rpow(writer: Writer, node: Node, input: Any, other: Any) -> Array:
     """`other ** input`."""
     return elementwise(writer, node.outputs, "({} ** {})", other, promoted(writer, node.outputs, input))
 
 
 @operation("addcmul")
-def addcmul(writer: Writer, node: Node, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Array:  # noqa: A002
+def addcmul(writer: Writer, node: Node, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Array:
     """`input + value * tensor1 * tensor2`."""
     return elementwise(writer, node.outputs, "({} + {} * {} * {})", input, value, tensor1, tensor2)
 
 
 @operation("lerp")
-def lerp(writer: Writer, node: Node, input: Any, end: Any, weight: Any) -> Array:  # noqa: A002
+def lerp(writer: Writer, node: Node, input: Any, end: Any, weight: Any) -> Array:
     """`input + weight * (end - input)`."""
     return elementwise(writer, node.outputs, "({} + {} * ({} - {}))", input, weight, end, input)
 
 
 @operation("clamp", "clip", "clamp_min", "clamp_max")
-def clamp(writer: Writer, node: Node, input: Any, min: Any = None, max: Any = None) -> Array:  # noqa: A002
+def clamp(writer: Writer, node: Node, input: Any, min: Any = None, max: Any = None) -> Array:
     """Bounds on both sides or one."""
     if node.name == "clamp_max":
         min, max = None, min  # noqa: A001
@@ -194,43 +194,41 @@ def clamp(writer: Writer, node: Node, input: Any, min: Any = None, max: Any = No
 def hardtanh(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     min_val: Any = -1.0,
     max_val: Any = 1.0,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> Array:
     """Bounds on both sides."""
     return elementwise(writer, node.outputs, "jnp.clip({}, {}, {})", input, min_val, max_val)
 
 
 @operation("gelu")
-def gelu(writer: Writer, node: Node, input: Any, approximate: str = "none") -> Array:  # noqa: A002
+def gelu(writer: Writer, node: Node, input: Any, approximate: str = "none") -> Array:
     """Exact, or by tanh."""
-    return elementwise(
-        writer, node.outputs, f"jax.nn.gelu({{}}, approximate={approximate == 'tanh'})", input
-    )
+    return elementwise(writer, node.outputs, f"jax.nn.gelu({{}}, approximate={approximate == 'tanh'})", input)
 
 
 @operation("leaky_relu")
-def leaky_relu(writer: Writer, node: Node, input: Any, negative_slope: Any = 0.01, inplace: bool = False) -> Array:  # noqa: A002, ARG001
+def leaky_relu(writer: Writer, node: Node, input: Any, negative_slope: Any = 0.01, inplace: bool = False) -> Array:
     """A slope below 0."""
     return elementwise(writer, node.outputs, "jax.nn.leaky_relu({}, {})", input, negative_slope)
 
 
 @operation("elu")
-def elu(writer: Writer, node: Node, input: Any, alpha: Any = 1.0, inplace: bool = False) -> Array:  # noqa: A002, ARG001
+def elu(writer: Writer, node: Node, input: Any, alpha: Any = 1.0, inplace: bool = False) -> Array:
     """An exponential below 0."""
     return elementwise(writer, node.outputs, "jax.nn.elu({}, {})", input, alpha)
 
 
 @operation("celu")
-def celu(writer: Writer, node: Node, input: Any, alpha: Any = 1.0, inplace: bool = False) -> Array:  # noqa: A002, ARG001
+def celu(writer: Writer, node: Node, input: Any, alpha: Any = 1.0, inplace: bool = False) -> Array:
     """An exponential below 0."""
     return elementwise(writer, node.outputs, "jax.nn.celu({}, {})", input, alpha)
 
 
 @operation("prelu")
-def prelu(writer: Writer, node: Node, input: Any, weight: Any) -> Array:  # noqa: A002
+def prelu(writer: Writer, node: Node, input: Any, weight: Any) -> Array:
     """A learned slope below 0, one for all channels or one each."""
     slope = writer.array(weight)
     if math.prod(weight.shape) > 1:
@@ -245,12 +243,10 @@ def prelu(writer: Writer, node: Node, input: Any, weight: Any) -> Array:  # noqa
 
 
 @operation("softplus")
-def softplus(writer: Writer, node: Node, input: Any, beta: Any = 1, threshold: Any = 20) -> Array:  # noqa: A002
+def softplus(writer: Writer, node: Node, input: Any, beta: Any = 1, threshold: Any = 20) -> Array:
     """The linear part begins where PyTorch's does."""
     if beta == 1:
-        return elementwise(
-            writer, node.outputs, "jnp.where({0} > {1}, {0}, jax.nn.softplus({0}))", input, threshold
-        )
+        return elementwise(writer, node.outputs, "jnp.where({0} > {1}, {0}, jax.nn.softplus({0}))", input, threshold)
     return elementwise(
         writer,
         node.outputs,
@@ -262,7 +258,7 @@ def softplus(writer: Writer, node: Node, input: Any, beta: Any = 1, threshold: A
 
 
 @operation("where")
-def where(writer: Writer, node: Node, condition: Any, input: Any = None, other: Any = None) -> Array:  # noqa: A002
+def where(writer: Writer, node: Node, condition: Any, input: Any = None, other: Any = None) -> Array:
     """One or the other."""
     if input is None:
         raise UnknownOperationError("the shape of the result depends on values")
@@ -277,31 +273,31 @@ def where(writer: Writer, node: Node, condition: Any, input: Any = None, other: 
 
 
 @operation("masked_fill")
-def masked_fill(writer: Writer, node: Node, input: Any, mask: Any, value: Any) -> Array:  # noqa: A002
+def masked_fill(writer: Writer, node: Node, input: Any, mask: Any, value: Any) -> Array:
     """A number where the mask is."""
     return elementwise(writer, node.outputs, "jnp.where({}, {}, {})", mask, value, input)
 
 
 @operation("nan_to_num")
-def nan_to_num(writer: Writer, node: Node, input: Any, nan: Any = 0.0) -> Array:  # noqa: A002
+def nan_to_num(writer: Writer, node: Node, input: Any, nan: Any = 0.0) -> Array:
     """A number where there is none."""
     return elementwise(writer, node.outputs, "jnp.nan_to_num({}, nan={})", input, nan)
 
 
 @operation("zero")
-def zero(writer: Writer, node: Node, input: Any) -> Array:  # noqa: A002
+def zero(writer: Writer, node: Node, input: Any) -> Array:
     """All zeros."""
     return elementwise(writer, node.outputs, "jnp.zeros_like({})", input)
 
 
 @operation("fill")
-def fill(writer: Writer, node: Node, input: Any, value: Any) -> Array:  # noqa: A002
+def fill(writer: Writer, node: Node, input: Any, value: Any) -> Array:
     """All the same."""
     return elementwise(writer, node.outputs, "jnp.full_like({}, {})", input, value)
 
 
 @operation("to", "type_as", "float", "double", "half", "bfloat16", "long", "int", "bool", "type", "cpu", "cuda", "byte")
-def cast(writer: Writer, node: Node, input: Any, *args: Any, **kwargs: Any) -> Array:  # noqa: A002, ARG001
+def cast(writer: Writer, node: Node, input: Any, *args: Any, **kwargs: Any) -> Array:
     """Another dtype; devices are jax's own affair."""
     output = node.outputs
     array = writer.array(input)
@@ -313,13 +309,13 @@ def cast(writer: Writer, node: Node, input: Any, *args: Any, **kwargs: Any) -> A
 
 
 @operation("contiguous", "clone", "requires_grad", "alias", "positive", "__copy__", "__deepcopy__", "pin_memory")
-def same(writer: Writer, node: Node, input: Any, *args: Any, **kwargs: Any) -> Array:  # noqa: A002, ARG001
+def same(writer: Writer, node: Node, input: Any, *args: Any, **kwargs: Any) -> Array:
     """The same numbers."""
     return writer.array(input).copy(node.outputs)
 
 
 @operation("copy")
-def copy(writer: Writer, node: Node, input: Any, src: Any, non_blocking: bool = False) -> Array:  # noqa: A002, ARG001
+def copy(writer: Writer, node: Node, input: Any, src: Any, non_blocking: bool = False) -> Array:
     """The numbers of another tensor."""
     if input.sizes == src.sizes and input.dtype == src.dtype:
         return writer.array(src).copy(node.outputs)

@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 
 @operation("matmul", "__matmul__", "bmm", "mm", "mv", "dot", "__rmatmul__")
-def matmul(writer: Writer, node: Node, input: Any, other: Any) -> Array:  # noqa: A002
+def matmul(writer: Writer, node: Node, input: Any, other: Any) -> Array:
     """The product over the last axis of one and the last but one of the other."""
     if node.name == "__rmatmul__":
         input, other = other, input  # noqa: A001
@@ -34,7 +34,7 @@ def _product_names(left: Array, right: Array, output: Value) -> list[str] | None
 def add_product(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     first: Any,
     second: Any,
     *,
@@ -66,7 +66,7 @@ def einsum(writer: Writer, node: Node, equation: str, *operands: Any) -> Array:
 
 
 @operation("outer", "ger")
-def outer(writer: Writer, node: Node, input: Any, vec2: Any) -> Array:  # noqa: A002
+def outer(writer: Writer, node: Node, input: Any, vec2: Any) -> Array:
     """All products of two vectors."""
     return from_value(
         writer.bind(f"jnp.outer({writer.ordered(input).code}, {writer.ordered(vec2).code})"), node.outputs

@@ -39,7 +39,7 @@ def full(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
 
 
 @operation("zeros_like", "ones_like", "empty_like", "full_like")
-def like(writer: Writer, node: Node, input: Any, fill_value: Any = None, **kwargs: Any) -> Array:  # noqa: A002, ARG001
+def like(writer: Writer, node: Node, input: Any, fill_value: Any = None, **kwargs: Any) -> Array:
     """The shape of another tensor."""
     array = writer.whole(input)
     name = "zeros_like" if node.name == "empty_like" else node.name
@@ -58,7 +58,7 @@ def arange(writer: Writer, node: Node, *ends: Any, **kwargs: Any) -> Array:
 
 
 @operation("linspace")
-def linspace(writer: Writer, node: Node, start: Any, end: Any, steps: Any, **kwargs: Any) -> Array:  # noqa: ARG001
+def linspace(writer: Writer, node: Node, start: Any, end: Any, steps: Any, **kwargs: Any) -> Array:
     """Numbers at equal distances."""
     numbers = ", ".join(writer.number(number) for number in (start, end, steps))
     text = f"jnp.linspace({numbers}, dtype={writer.dtype_of(node.outputs)})"
@@ -66,7 +66,7 @@ def linspace(writer: Writer, node: Node, start: Any, end: Any, steps: Any, **kwa
 
 
 @operation("eye")
-def eye(writer: Writer, node: Node, n: Any, m: Any = None, **kwargs: Any) -> Array:  # noqa: ARG001
+def eye(writer: Writer, node: Node, n: Any, m: Any = None, **kwargs: Any) -> Array:
     """Ones on the diagonal."""
     columns = "" if m is None else f", {writer.number(m)}"
     text = f"jnp.eye({writer.number(n)}{columns}, dtype={writer.dtype_of(node.outputs)})"
@@ -74,7 +74,7 @@ def eye(writer: Writer, node: Node, n: Any, m: Any = None, **kwargs: Any) -> Arr
 
 
 @operation("tensor", "as_tensor", "scalar_tensor", "asarray")
-def tensor(writer: Writer, node: Node, data: Any, **kwargs: Any) -> Array:  # noqa: ARG001
+def tensor(writer: Writer, node: Node, data: Any, **kwargs: Any) -> Array:
     """Numbers of the program as a tensor."""
     if isinstance(data, Value):
         return writer.array(data).copy(node.outputs)
@@ -91,7 +91,7 @@ def _literal(writer: Writer, data: Any) -> str:
 @operation(
     "rand", "randn", "randint", "rand_like", "randn_like", "randperm", "bernoulli", "uniform", "normal", "multinomial"
 )
-def random(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:  # noqa: ARG001
+def random(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
     """Random draws are refused by the table; dropout and stochastic depth have rows of their own."""
     raise UnknownOperationError(
         "it draws random numbers", "dropout, stochastic depth, or the noise as an argument of forward"

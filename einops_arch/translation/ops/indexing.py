@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 @operation("index_add")
-def index_add(writer: Writer, node: Node, input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Array:  # noqa: A002
+def index_add(writer: Writer, node: Node, input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Array:
     """Rows are added where the index says."""
     array, places, rows = (writer.ordered(tensor).code for tensor in (input, index, source))
     if alpha != 1:
@@ -24,13 +24,15 @@ def index_add(writer: Writer, node: Node, input: Any, dim: int, index: Any, sour
 
 
 @operation("scatter_add")
-def scatter_add(writer: Writer, node: Node, input: Any, dim: int, index: Any, src: Any) -> Array:  # noqa: A002
+def scatter_add(writer: Writer, node: Node, input: Any, dim: int, index: Any, src: Any) -> Array:
     """Entries are added where an index of the same shape says."""
     return _scatter(writer, node, input, dim, index, src, "add")
 
 
 @operation("scatter")
-def scatter(writer: Writer, node: Node, input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None) -> Array:  # noqa: A002
+def scatter(
+    writer: Writer, node: Node, input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None
+) -> Array:
     """Entries are written where an index of the same shape says."""
     return _scatter(writer, node, input, dim, index, value if src is None else src, "set")
 

@@ -16,7 +16,7 @@ __all__: list[str] = []
 
 
 @operation("linear")
-def linear(writer: Writer, node: Node, input: Any, weight: Any, bias: Any = None) -> Array:  # noqa: A002
+def linear(writer: Writer, node: Node, input: Any, weight: Any, bias: Any = None) -> Array:
     """`input @ weight.T + bias`."""
     array = writer.array(input)
     rank = len(input.shape)
@@ -36,13 +36,13 @@ def linear(writer: Writer, node: Node, input: Any, weight: Any, bias: Any = None
 def embedding(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
-    padding_idx: Any = None,  # noqa: ARG001
+    padding_idx: Any = None,
     max_norm: Any = None,
-    norm_type: Any = 2.0,  # noqa: ARG001
+    norm_type: Any = 2.0,
     scale_grad_by_freq: bool = False,
-    sparse: bool = False,  # noqa: ARG001
+    sparse: bool = False,
 ) -> Array:
     """Rows of a table."""
     if max_norm is not None or scale_grad_by_freq:
@@ -61,7 +61,7 @@ def per_axis(number: Any, axes: int) -> tuple[int, ...]:
 def convolution(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
     bias: Any = None,
     stride: Any = 1,
@@ -98,7 +98,7 @@ def convolution(
 def layer_norm(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     normalized_shape: Any,
     weight: Any = None,
     bias: Any = None,
@@ -124,7 +124,7 @@ def layer_norm(
 def rms_norm(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     normalized_shape: Any,
     weight: Any = None,
     eps: float | None = None,
@@ -143,13 +143,13 @@ def rms_norm(
 def batch_norm(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     running_mean: Any,
     running_var: Any,
     weight: Any = None,
     bias: Any = None,
     training: bool = False,
-    momentum: Any = 0.1,  # noqa: ARG001
+    momentum: Any = 0.1,
     eps: float = 1e-5,
 ) -> Array:
     """Each channel over all else; the statistics of the batch only where none are kept."""
@@ -176,10 +176,10 @@ def batch_norm(
 def dropout(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     p: float = 0.5,
     training: bool = True,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> Array:
     """Zeros in training; a layer of the twin holds the rate and the random stream."""
     if p == 0:
@@ -202,7 +202,7 @@ def dropout(
 
 
 @operation("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
-def adaptive_average(writer: Writer, node: Node, input: Any, output_size: Any) -> Array:  # noqa: A002
+def adaptive_average(writer: Writer, node: Node, input: Any, output_size: Any) -> Array:
     """Means over a grid; over all of space as a plain mean."""
     rank, axes = len(input.shape), int(node.name[-2])
     sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
@@ -221,7 +221,7 @@ def adaptive_average(writer: Writer, node: Node, input: Any, output_size: Any) -
 def adaptive_maximum(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     output_size: Any,
     return_indices: bool = False,
 ) -> Array:
@@ -238,7 +238,7 @@ def adaptive_maximum(
 def pool(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
@@ -276,22 +276,20 @@ def _ceil_matters(node: Node, value: Value, window: Any, stride: Any, padding: A
     windows, pads = per_axis(window, axes), per_axis(padding, axes)
     steps = windows if stride is None else per_axis(stride, axes)
     sizes = value.sizes[-axes:]
-    return any(
-        a != b or (a + 2 * p - k) % s != 0 for (a, b), k, s, p in zip(sizes, windows, steps, pads, strict=True)
-    )
+    return any(a != b or (a + 2 * p - k) % s != 0 for (a, b), k, s, p in zip(sizes, windows, steps, pads, strict=True))
 
 
 @operation("interpolate")
 def interpolate(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     size: Any = None,
     scale_factor: Any = None,
     mode: str = "nearest",
-    align_corners: Any = None,  # noqa: ARG001
-    recompute_scale_factor: Any = None,  # noqa: ARG001
-    antialias: bool = False,  # noqa: ARG001
+    align_corners: Any = None,
+    recompute_scale_factor: Any = None,
+    antialias: bool = False,
 ) -> Array:
     """Another resolution."""
     rank = len(input.shape)
@@ -308,7 +306,7 @@ def interpolate(
 
 
 @operation("glu")
-def glu(writer: Writer, node: Node, input: Any, dim: int = -1) -> Array:  # noqa: A002
+def glu(writer: Writer, node: Node, input: Any, dim: int = -1) -> Array:
     """One half times the sigmoid of the other."""
     array = writer.whole(input)
     order = array.order or ()
@@ -330,7 +328,7 @@ def one_hot(writer: Writer, node: Node, tensor: Any, num_classes: int = -1) -> A
 def group_norm(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     num_groups: int,
     weight: Any = None,
     bias: Any = None,

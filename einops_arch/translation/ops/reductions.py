@@ -66,7 +66,7 @@ def _reduction(template: str) -> Callable[..., Array]:
     def row(
         writer: Writer,
         node: Node,
-        input: Any,  # noqa: A002
+        input: Any,
         dim: Any = None,
         keepdim: bool = False,
         *,
@@ -90,22 +90,35 @@ for _names, _template in _REDUCTIONS.items():
 
 
 @operation("max", "min")
-def extreme(writer: Writer, node: Node, input: Any, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A002
+def extreme(writer: Writer, node: Node, input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Of all, along an axis with its place, or of two tensors."""
     if isinstance(dim, Value):
         ROWS_NAME = "maximum" if node.name == "max" else "minimum"  # noqa: N806
         return ROWS[ROWS_NAME](writer, node, input, dim)
     if dim is None:
         return reduced(writer, node.outputs, input, None, f"jnp.{node.name}({{x}}{{axes}})", keepdim=False)
+    # The entry at the place, as in PyTorch: its gradient goes there alone, and never meets 0 / 0 under jit.
     values, places = node.outputs
+    array = writer.whole(input)
+    order = array.order or ()
+    axis = order.index(int(dim) % len(order))
+    text = -1 if axis == len(order) - 1 else axis
+    where = writer.bind(f"jnp.arg{node.name}({array.code}, axis={text}, keepdims=True)")
+    entry = writer.bind(f"jnp.take_along_axis({array.code}, {where}, axis={text})")
+    if not keepdim:
+        cut = "[..., 0]" if text == -1 else f"[{', '.join([':'] * axis + ['0'])}]"
+        where, entry = f"{where}{cut}", f"{entry}{cut}"
+    kept = [n for n in range(len(order)) if keepdim or n != int(dim) % len(order)]
+    after = [kept.index(n) for n in order if n in kept]
+    names = [array.names[n] for n in kept]
     return (
-        reduced(writer, values, input, dim, f"jnp.{node.name}({{x}}{{axes}})", keepdim=keepdim),
-        reduced(writer, places, input, dim, f"jnp.arg{node.name}({{x}}{{axes}})", keepdim=keepdim),
+        writer.make(entry, values, after, names),
+        writer.make(where, places, after, names),
     )
 
 
 @operation("argmax", "argmin")
-def place(writer: Writer, node: Node, input: Any, dim: Any = None, keepdim: bool = False) -> Array:  # noqa: A002
+def place(writer: Writer, node: Node, input: Any, dim: Any = None, keepdim: bool = False) -> Array:
     """Where the largest or smallest entry is."""
     if dim is None:
         array = writer.ordered(input)
@@ -117,7 +130,7 @@ def place(writer: Writer, node: Node, input: Any, dim: Any = None, keepdim: bool
 def spread(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     dim: Any = None,
     unbiased: Any = None,
     keepdim: bool = False,
@@ -136,7 +149,7 @@ def spread(
 def spread_and_mean(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     dim: Any = None,
     unbiased: Any = None,
     keepdim: bool = False,
@@ -158,12 +171,12 @@ def spread_and_mean(
 def norm(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     p: Any = 2,
     dim: Any = None,
     keepdim: bool = False,
     *,
-    ord: Any = None,  # noqa: A002
+    ord: Any = None,
     dtype: Any = None,
 ) -> Array:
     """The root of the sum of squares, or the sum of absolute values."""
@@ -175,7 +188,7 @@ def norm(
 
 
 @operation("normalize")
-def normalize(writer: Writer, node: Node, input: Any, p: Any = 2.0, dim: int = 1, eps: float = 1e-12) -> Array:  # noqa: A002
+def normalize(writer: Writer, node: Node, input: Any, p: Any = 2.0, dim: int = 1, eps: float = 1e-12) -> Array:
     """Divided by its length along an axis."""
     if p != 2:
         raise UnknownOperationError(f"a norm of order {p}")
@@ -191,7 +204,7 @@ def normalize(writer: Writer, node: Node, input: Any, p: Any = 2.0, dim: int = 1
 def softmax(
     writer: Writer,
     node: Node,
-    input: Any,  # noqa: A002
+    input: Any,
     dim: Any = None,
     _stacklevel: int = 3,
     dtype: Any = None,
@@ -210,7 +223,7 @@ def softmax(
 
 
 @operation("cumsum", "cumprod")
-def cumulative(writer: Writer, node: Node, input: Any, dim: int, dtype: Any = None) -> Array:  # noqa: A002
+def cumulative(writer: Writer, node: Node, input: Any, dim: int, dtype: Any = None) -> Array:
     """Sums of all before."""
     array = writer.whole(input)
     order = array.order or ()
@@ -220,7 +233,9 @@ def cumulative(writer: Writer, node: Node, input: Any, dim: int, dtype: Any = No
 
 
 @operation("topk")
-def topk(writer: Writer, node: Node, input: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:  # noqa: A002, ARG001
+def topk(
+    writer: Writer, node: Node, input: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Any:
     """The largest entries and where they are."""
     if dim % len(input.shape) != len(input.shape) - 1 or not largest:
         raise UnknownOperationError("the largest entries along another axis than the last")
@@ -230,7 +245,7 @@ def topk(writer: Writer, node: Node, input: Any, k: Any, dim: int = -1, largest:
 
 
 @operation("sort", "argsort")
-def sort(writer: Writer, node: Node, input: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:  # noqa: A002, ARG001
+def sort(writer: Writer, node: Node, input: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """In order, and where the entries were."""
     array = writer.ordered(input)
     extra = f", axis={dim}, stable=True" + (", descending=True" if descending else "")

@@ -52,7 +52,7 @@ def _shape_arguments(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @operation("view", "reshape")
-def view(writer: Writer, node: Node, input: Any, *shape: Any, **kwargs: Any) -> Array:  # noqa: A002
+def view(writer: Writer, node: Node, input: Any, *shape: Any, **kwargs: Any) -> Array:
     """Another shape."""
     shape = _shape_arguments(shape) if shape else tuple(kwargs.get("shape", kwargs.get("size", ())))
     if len(shape) != len(node.outputs.shape):
@@ -61,7 +61,7 @@ def view(writer: Writer, node: Node, input: Any, *shape: Any, **kwargs: Any) -> 
 
 
 @operation("view_as", "reshape_as")
-def view_as(writer: Writer, node: Node, input: Any, other: Any) -> Array:  # noqa: A002
+def view_as(writer: Writer, node: Node, input: Any, other: Any) -> Array:
     """The shape of another tensor."""
     return _like_output(writer, node, input, other)
 
@@ -80,13 +80,13 @@ def _like_output(writer: Writer, node: Node, value: Any, other: Any = None) -> A
 
 
 @operation("flatten", "ravel")
-def flatten(writer: Writer, node: Node, input: Any, start_dim: int = 0, end_dim: int = -1) -> Array:  # noqa: A002, ARG001
+def flatten(writer: Writer, node: Node, input: Any, start_dim: int = 0, end_dim: int = -1) -> Array:
     """Neighbouring axes as one."""
     return _like_output(writer, node, input)
 
 
 @operation("unflatten")
-def unflatten(writer: Writer, node: Node, input: Any, dim: int, sizes: Any) -> Array:  # noqa: A002
+def unflatten(writer: Writer, node: Node, input: Any, dim: int, sizes: Any) -> Array:
     """One axis as several."""
     dim = dim % len(input.shape)
     before = [-1 if a != b else a for a, b in input.sizes]
@@ -95,7 +95,7 @@ def unflatten(writer: Writer, node: Node, input: Any, dim: int, sizes: Any) -> A
 
 
 @operation("unsqueeze")
-def unsqueeze(writer: Writer, node: Node, input: Any, dim: int) -> Array:  # noqa: A002
+def unsqueeze(writer: Writer, node: Node, input: Any, dim: int) -> Array:
     """A new axis of one."""
     result = writer.array(input).copy(node.outputs)
     result.logical.insert(dim % len(node.outputs.shape), [])
@@ -103,27 +103,25 @@ def unsqueeze(writer: Writer, node: Node, input: Any, dim: int) -> Array:  # noq
 
 
 @operation("squeeze")
-def squeeze(writer: Writer, node: Node, input: Any, dim: Any = None) -> Array:  # noqa: A002
+def squeeze(writer: Writer, node: Node, input: Any, dim: Any = None) -> Array:
     """Axes of one go."""
     result = writer.array(input).copy(node.outputs)
     dims = input_dims(dim, len(input.shape))
-    result.logical = [
-        group for n, group in enumerate(result.logical) if not (n in dims and input.sizes[n] == (1, 1))
-    ]
+    result.logical = [group for n, group in enumerate(result.logical) if not (n in dims and input.sizes[n] == (1, 1))]
     if len(result.logical) != len(node.outputs.shape):
         raise UnknownOperationError("whether an axis goes depends on its size", "name it: squeeze(dim)")
     return result
 
 
 @operation("permute")
-def permute(writer: Writer, node: Node, input: Any, *dims: Any, **kwargs: Any) -> Array:  # noqa: A002
+def permute(writer: Writer, node: Node, input: Any, *dims: Any, **kwargs: Any) -> Array:
     """Axes in another order: no line is written."""
     order = input_dims(_shape_arguments(dims) if dims else kwargs["dims"], len(input.shape))
     return _permuted(writer, node, input, order)
 
 
 @operation("transpose", "swapaxes", "swapdims")
-def transpose(writer: Writer, node: Node, input: Any, dim0: int, dim1: int) -> Array:  # noqa: A002
+def transpose(writer: Writer, node: Node, input: Any, dim0: int, dim1: int) -> Array:
     """Two axes change places."""
     rank = len(input.shape)
     order = list(range(rank))
@@ -132,7 +130,7 @@ def transpose(writer: Writer, node: Node, input: Any, dim0: int, dim1: int) -> A
 
 
 @operation("t", "T", "mT", "adjoint", "H")
-def turned(writer: Writer, node: Node, input: Any) -> Array:  # noqa: A002
+def turned(writer: Writer, node: Node, input: Any) -> Array:
     """The last two axes, or all, change places."""
     rank = len(input.shape)
     order = list(range(rank))[::-1] if node.name == "T" else [*range(rank - 2), rank - 1, rank - 2]
@@ -140,7 +138,7 @@ def turned(writer: Writer, node: Node, input: Any) -> Array:  # noqa: A002
 
 
 @operation("movedim", "moveaxis")
-def movedim(writer: Writer, node: Node, input: Any, source: Any, destination: Any) -> Array:  # noqa: A002
+def movedim(writer: Writer, node: Node, input: Any, source: Any, destination: Any) -> Array:
     """Axes go elsewhere."""
     rank = len(input.shape)
     sources, targets = input_dims(source, rank), input_dims(destination, rank)
@@ -158,7 +156,7 @@ def _permuted(writer: Writer, node: Node, value: Any, order: Sequence[int]) -> A
 
 
 @operation("expand", "expand_as", "broadcast_to")
-def expand(writer: Writer, node: Node, input: Any, *shape: Any, **kwargs: Any) -> Array:  # noqa: A002
+def expand(writer: Writer, node: Node, input: Any, *shape: Any, **kwargs: Any) -> Array:
     """Axes of one are repeated, where it turns out that somebody needs it."""
     shape = _shape_arguments(shape) if shape else tuple(kwargs.get("size", kwargs.get("shape", ())))
     output = node.outputs
@@ -185,7 +183,7 @@ def _default(place: int, rank: int, taken: Sequence[str]) -> str:
 
 
 @operation("repeat", "tile")
-def tile(writer: Writer, node: Node, input: Any, *repeats: Any) -> Array:  # noqa: A002
+def tile(writer: Writer, node: Node, input: Any, *repeats: Any) -> Array:
     """Copies beside each other."""
     repeats = _shape_arguments(repeats)
     missing = len(node.outputs.shape) - len(input.shape)
@@ -206,7 +204,7 @@ def tile(writer: Writer, node: Node, input: Any, *repeats: Any) -> Array:  # noq
 
 
 @operation("repeat_interleave")
-def repeat_interleave(writer: Writer, node: Node, input: Any, repeats: Any, dim: Any = None) -> Array:  # noqa: A002
+def repeat_interleave(writer: Writer, node: Node, input: Any, repeats: Any, dim: Any = None) -> Array:
     """Each entry several times in a row."""
     if not isinstance(repeats, int) or dim is None:
         raise UnknownOperationError("repeats that are no number")
@@ -248,7 +246,7 @@ def stack(writer: Writer, node: Node, tensors: Any, dim: int = 0) -> Array:
 
 
 @operation("split", "chunk", "split_with_sizes", "tensor_split")
-def split(writer: Writer, node: Node, input: Any, sizes: Any = None, dim: Any = 0, **kwargs: Any) -> list[Array]:  # noqa: A002
+def split(writer: Writer, node: Node, input: Any, sizes: Any = None, dim: Any = 0, **kwargs: Any) -> list[Array]:
     """Parts along an axis."""
     sizes = kwargs.get("split_size_or_sections", kwargs.get("chunks", kwargs.get("split_size", sizes)))
     array = writer.whole(input)
@@ -281,7 +279,7 @@ def unpacked(
 
 
 @operation("unbind")
-def unbind(writer: Writer, node: Node, input: Any, dim: int = 0) -> list[Array]:  # noqa: A002
+def unbind(writer: Writer, node: Node, input: Any, dim: int = 0) -> list[Array]:
     """The entries along an axis."""
     rank = len(input.shape)
     dim = dim % rank
@@ -289,14 +287,17 @@ def unbind(writer: Writer, node: Node, input: Any, dim: int = 0) -> list[Array]:
     array = writer.ordered(input, (dim, *rest))
     names = [array.names[n] for n in rest]
     return [
-        from_value(f"{array.code}[{n}]", output, tuple(range(rank - 1)), names)
-        for n, output in enumerate(node.outputs)
+        from_value(f"{array.code}[{n}]", output, tuple(range(rank - 1)), names) for n, output in enumerate(node.outputs)
     ]
 
 
 @operation("__getitem__")
-def getitem(writer: Writer, node: Node, input: Any, index: Any) -> Array:  # noqa: A002
+def getitem(writer: Writer, node: Node, input: Any, index: Any) -> Array:
     """Basic indices in the order of the variable; indices that are tensors in PyTorch's."""
+    return _item(writer, node, input, index)
+
+
+def _item(writer: Writer, node: Node, input: Any, index: Any) -> Array:
     parts = _full_index(index, len(input.shape))
     if any(isinstance(part, (Value, list, bool)) for part in parts):
         return _advanced(writer, node, input, parts)
@@ -368,7 +369,7 @@ def _advanced(writer: Writer, node: Node, value: Any, parts: list[Any]) -> Array
 
 
 @operation("__setitem__")
-def setitem(writer: Writer, node: Node, input: Any, index: Any, value: Any) -> Array:  # noqa: A002
+def setitem(writer: Writer, node: Node, input: Any, index: Any, value: Any) -> Array:
     """A part is written."""
     parts = _full_index(index, len(input.shape))
     array = writer.ordered(input)
@@ -385,37 +386,39 @@ def setitem(writer: Writer, node: Node, input: Any, index: Any, value: Any) -> A
 
 
 @operation("narrow")
-def narrow(writer: Writer, node: Node, input: Any, dim: int, start: Any, length: Any) -> Array:  # noqa: A002
+def narrow(writer: Writer, node: Node, input: Any, dim: int, start: Any, length: Any) -> Array:
     """A part along an axis."""
     if not isinstance(start, int) or not isinstance(length, int):
         raise UnknownOperationError("a part whose ends depend on a size", "a slice")
     parts: list[Any] = [slice(None)] * len(input.shape)
     parts[dim] = slice(start, start + length)
-    return getitem(writer, node, input, tuple(parts))
+    return _item(writer, node, input, tuple(parts))
 
 
 @operation("select")
-def select(writer: Writer, node: Node, input: Any, dim: int, index: Any) -> Array:  # noqa: A002
+def select(writer: Writer, node: Node, input: Any, dim: int, index: Any) -> Array:
     """One entry along an axis."""
     parts: list[Any] = [slice(None)] * len(input.shape)
     parts[dim] = index
-    return getitem(writer, node, input, tuple(parts))
+    return _item(writer, node, input, tuple(parts))
 
 
 @operation("index_select")
-def index_select(writer: Writer, node: Node, input: Any, dim: int, index: Any) -> Array:  # noqa: A002
+def index_select(writer: Writer, node: Node, input: Any, dim: int, index: Any) -> Array:
     """Entries along an axis."""
     parts: list[Any] = [slice(None)] * len(input.shape)
     parts[dim] = index
-    return getitem(writer, node, input, tuple(parts))
+    return _item(writer, node, input, tuple(parts))
 
 
 @operation("gather", "take_along_dim")
-def gather(writer: Writer, node: Node, input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Array:  # noqa: A002, ARG001
+def gather(writer: Writer, node: Node, input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Array:
     """Entries along an axis, others for each place."""
     if node.name == "take_along_dim":
         dim, index = index, dim
-    if any(a != b for n, (a, b) in enumerate(zip(input.sizes, index.sizes, strict=True)) if n != dim % len(input.sizes)):
+    if any(
+        a != b for n, (a, b) in enumerate(zip(input.sizes, index.sizes, strict=True)) if n != dim % len(input.sizes)
+    ):
         raise UnknownOperationError("an index of another shape than the tensor")
     array, places = writer.ordered(input), writer.ordered(index)
     code = f"jnp.take_along_axis({array.code}, {places.code}, axis={dim})"
@@ -423,7 +426,7 @@ def gather(writer: Writer, node: Node, input: Any, dim: int, index: Any, sparse_
 
 
 @operation("roll")
-def roll(writer: Writer, node: Node, input: Any, shifts: Any, dims: Any = None) -> Array:  # noqa: A002
+def roll(writer: Writer, node: Node, input: Any, shifts: Any, dims: Any = None) -> Array:
     """Entries go round."""
     if dims is None:
         raise UnknownOperationError("a roll over all axes at once", "name the axes")
@@ -436,7 +439,7 @@ def roll(writer: Writer, node: Node, input: Any, shifts: Any, dims: Any = None) 
 
 
 @operation("flip", "fliplr", "flipud")
-def flip(writer: Writer, node: Node, input: Any, *dims: Any, **kwargs: Any) -> Array:  # noqa: A002
+def flip(writer: Writer, node: Node, input: Any, *dims: Any, **kwargs: Any) -> Array:
     """Entries in the opposite order."""
     array = writer.whole(input)
     order = array.order or ()
@@ -449,7 +452,7 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge",
 
 
 @operation("pad")
-def pad(writer: Writer, node: Node, input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Array:  # noqa: A002
+def pad(writer: Writer, node: Node, input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Array:
     """More on both sides; the widths name the last axis first."""
     if all(isinstance(width, int) and width == 0 for width in pad):
         return writer.array(input).copy(node.outputs)
@@ -464,9 +467,7 @@ def pad(writer: Writer, node: Node, input: Any, pad: Any, mode: str = "constant"
     if negative:
         if mode != "constant" or any(isinstance(width, FreeSize) for width in pad):
             raise UnknownOperationError("negative padding")
-        cut = [
-            f"{max(0, -low) or ''}:{-max(0, -high) or ''}" for low, high in (widths[n] for n in order)
-        ]
+        cut = [f"{max(0, -low) or ''}:{-max(0, -high) or ''}" for low, high in (widths[n] for n in order)]
         code = f"{array.code}[{', '.join(cut)}]"
         positive = [(max(0, low), max(0, high)) for low, high in (widths[n] for n in order)]
         if any(low or high for low, high in positive):
@@ -481,7 +482,7 @@ def pad(writer: Writer, node: Node, input: Any, pad: Any, mode: str = "constant"
 
 
 @operation("pixel_shuffle")
-def pixel_shuffle(writer: Writer, node: Node, input: Any, upscale_factor: int) -> Array:  # noqa: A002
+def pixel_shuffle(writer: Writer, node: Node, input: Any, upscale_factor: int) -> Array:
     """`b (c r1 r2) h w -> b c (h r1) (w r2)`."""
     factor = plain_int(upscale_factor)
     b, c, h, w = input.sizes
@@ -500,7 +501,7 @@ def pixel_shuffle(writer: Writer, node: Node, input: Any, upscale_factor: int) -
 
 
 @operation("pixel_unshuffle")
-def pixel_unshuffle(writer: Writer, node: Node, input: Any, downscale_factor: int) -> Array:  # noqa: A002
+def pixel_unshuffle(writer: Writer, node: Node, input: Any, downscale_factor: int) -> Array:
     """`b c (h r1) (w r2) -> b (c r1 r2) h w`."""
     factor = plain_int(downscale_factor)
     b, c, h, w = input.sizes
@@ -529,14 +530,17 @@ def meshgrid(writer: Writer, node: Node, *tensors: Any, indexing: str = "ij") ->
     parts = ", ".join(writer.ordered(tensor).code for tensor in tensors)
     rank = len(tensors)
     return unpacked(
-        writer, f'jnp.meshgrid({parts}, indexing="{indexing}")', node.outputs, tuple(range(rank)), ["h", "w", "d"][:rank]
+        writer,
+        f'jnp.meshgrid({parts}, indexing="{indexing}")',
+        node.outputs,
+        tuple(range(rank)),
+        ["h", "w", "d"][:rank],
     )
 
 
 @operation("tril", "triu")
-def triangle(writer: Writer, node: Node, input: Any, diagonal: Any = 0) -> Array:  # noqa: A002
+def triangle(writer: Writer, node: Node, input: Any, diagonal: Any = 0) -> Array:
     """One side of the diagonal."""
     array = writer.ordered(input)
     offset = "" if diagonal == 0 else f", {writer.number(diagonal)}"
     return from_value(writer.bind(f"jnp.{node.name}({array.code}{offset})"), node.outputs)
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,10 +72,11 @@ class Translation:
         if self.constants:
             np.savez(path.with_suffix(".npz"), **self.constants)
         if weights is not None:
-            from einops_arch.flax.state import state_dict
-            from einops_arch.torch.state import save_state
+            from safetensors.numpy import save_file
 
-            save_state(state_dict(self.model), weights)
+            from einops_arch.flax.state import state_dict
+
+            save_file({key: np.ascontiguousarray(item) for key, item in state_dict(self.model).items()}, weights)
         if test is not None:
             Path(test).write_text(_test_text(path, self.name, weights), encoding="utf-8")
 
@@ -180,27 +182,28 @@ class _Translator:
     def run(self, *, also: Sequence[Mapping[str, int]], partial: bool, name: str | None, prove: bool) -> Translation:
         from einops_arch.translation import emit
         from einops_arch.translation.agree import agree
-        from einops_arch.translation.drafts import Drafts, _all_scopes
+        from einops_arch.translation.drafts import Drafts, all_scopes
         from einops_arch.translation.merge import merge
 
-        sizes = self._free_sizes()
-        second = resized(self.arguments, sizes)
         self.say("recording")
+        sizes = self._agreeing_sizes(self._free_sizes())
+        second = resized(self.arguments, sizes)
         recordings = {}
         notes = []
+        differs = False
         for mode in ("eval", "train"):
             first = self._record(self.arguments, mode, double=False)
             other = self._record(second, mode, double=True)
-            notes += [*first.notes, *agree(first.root, other.root)]
+            differences = agree(first.root, other.root)
+            differs = differs or bool(differences)
+            notes += [*first.notes, *differences]
             recordings[mode] = first.root
         refusals = refusals_of(notes)
-        if refusals and not partial:
-            # What the table lacks is said together with what the recorder saw.
-            pass
+        if differs:
+            raise TranslationError(refusals)
         drafts = Drafts(self.model, recordings["train"], self.leaves)
-        orders = [
-            input_order(names, len(names)) for names in self.arguments.axes
-        ]
+        drafts.guards = self._guards()
+        orders = [input_order(names, len(names)) for names in self.arguments.axes]
         self.say("writing")
         root = drafts.draft(recordings["eval"], orders)
         root.names = [_letters(names) for names in self.arguments.axes]
@@ -211,9 +214,15 @@ class _Translator:
         classes = merge(drafts, root, self.built, class_name)
         stem = class_name.lower()
         source = emit.format_source(
-            emit.source_of(classes, self._header(class_name, sizes), constants=bool(drafts.arrays), stem=stem)
+            emit.source_of(
+                classes,
+                self._header(class_name, sizes),
+                {line for draft in drafts.drafts.values() for line in draft.imports},
+                constants=bool(drafts.arrays),
+                stem=stem,
+            )
         )
-        scopes = list(_all_scopes(recordings["eval"]))
+        scopes = list(all_scopes(recordings["eval"]))
         body = next(iter(root.bodies.values()))
         result = Translation(
             source,
@@ -234,6 +243,8 @@ class _Translator:
             name=class_name,
         )
         self.say("building")
+        if dump := os.environ.get("EINOPS_ARCH_TRANSLATE_DUMP"):
+            Path(dump).write_text(source, encoding="utf-8")
         result.module = _imported(source, stem, drafts.arrays)
         make = _maker(getattr(result.module, class_name))
         from einops_arch.flax.state import load_state_dict
@@ -253,6 +264,7 @@ class _Translator:
         import torch
 
         from einops_arch.discovery.tracing.torch_program import record_program
+        from einops_arch.translation.drafts import all_scopes
         from einops_arch.translation.leaves import layer_of
 
         model = copy.deepcopy(self.model).train(mode == "train")
@@ -270,7 +282,11 @@ class _Translator:
             layer = layer_of(module, self.leaves)
             return layer is not None and layer.name != "Identity"
 
-        return record_program(model, args, kwargs, is_leaf)
+        recording = record_program(model, args, kwargs, is_leaf)
+        modules = dict(self.model.named_modules())
+        for scope in all_scopes(recording.root):
+            scope.module = modules[scope.path]
+        return recording
 
     def _free_sizes(self) -> dict[str, int]:
         """Another size for each free axis at which the original runs."""
@@ -291,6 +307,34 @@ class _Translator:
             for letter in square:
                 self.fixed.pop(letter, None)
         return kept
+
+    def _agreeing_sizes(self, sizes: dict[str, int]) -> dict[str, int]:
+        """Those free axes at which the original does the same; the others are fixed, and said."""
+        if not self._differences(sizes) or len(sizes) < 2:
+            return sizes
+        kept: dict[str, int] = {}
+        for letter, size in sizes.items():
+            notes = self._differences({letter: size})
+            if notes:
+                self.fixed[letter] = f"{notes[0].reason} ({notes[0].source})"
+            else:
+                kept[letter] = size
+        return kept or sizes
+
+    def _differences(self, sizes: Mapping[str, int]) -> list[Any]:
+        from einops_arch.translation.agree import agree
+
+        first = self._record(self.arguments, "eval", double=False)
+        return agree(first.root, self._record(resized(self.arguments, sizes), "eval", double=True).root)
+
+    def _guards(self) -> list[tuple[int, int, int]]:
+        """Which axis of which input has to have which size."""
+        return [
+            (number, axis, size)
+            for number, (names, tensor) in enumerate(zip(self.arguments.axes, self.arguments.tensors, strict=True))
+            for axis, (name, size) in enumerate(zip(names, tensor.shape, strict=True))
+            if name in self.fixed
+        ]
 
     def _runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch
@@ -313,7 +357,9 @@ class _Translator:
         except importlib.metadata.PackageNotFoundError:
             version = ""
         shapes = ", ".join(
-            " ".join(f"{axis}={size}" if not axis.isdigit() else axis for axis, size in zip(names, tensor.shape, strict=True))
+            " ".join(
+                f"{axis}={size}" if not axis.isdigit() else axis for axis, size in zip(names, tensor.shape, strict=True)
+            )
             for names, tensor in zip(self.arguments.axes, self.arguments.tensors, strict=True)
         )
         others = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
@@ -372,11 +418,11 @@ def _construction(built: dict[int, dict[str, Any]]) -> Iterator[None]:
             frame = frame.f_back
         original(self, *args, **kwargs)
 
-    torch.nn.Module.__init__ = watched  # type: ignore[method-assign]
+    torch.nn.Module.__init__ = watched
     try:
         yield
     finally:
-        torch.nn.Module.__init__ = original  # type: ignore[method-assign]
+        torch.nn.Module.__init__ = original
 
 
 def _check_model(model: Any) -> None:
