@@ -16,7 +16,7 @@ import environments
 import hypothesis
 import pytest
 from array_backends import ARRAY_BACKENDS
-from selection import Selection, check_names
+from selection import ROOT, Selection, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Selection(environment.prefixes))
     # Before any framework is imported: they read their variables once.
     os.environ.update(environment.variables)
+    _keep_compiled_programs()
     # Processes beside one another are given a width, and the command line would cut its tables to it.
     os.environ.pop("COLUMNS", None)
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "small")
+
+
+def _keep_compiled_programs() -> None:
+    """Have jax keep what it compiled, for the processes beside this one and the sessions after it.
+
+    Most of a session's time goes into compiling thousands of small programs; a folder set by the caller stays.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".jax_cache")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
