@@ -30,7 +30,7 @@ def twins(name, preset):
 @pytest.mark.parametrize(("name", "preset"), CASES)
 def test_twins_compute_the_same_function(name, preset):
     torch_model, flax_model = twins(name, preset)
-    report = compare(torch_model, flax_model, example_inputs(torch_model.config), gradients=True)
+    report = compare(torch_model, flax_model, example_inputs(torch_model.config, batch=2), gradients=True)
     report.assert_same_function()
     assert len(report.rows) >= 3
     # The limit is not fitted: two decades at the least lie between it and what honest twins show.
@@ -48,7 +48,7 @@ def test_twins_compute_the_same_function(name, preset):
 @pytest.mark.parametrize("name", architectures.names())
 def test_twins_train_alike(name):
     torch_model, flax_model = twins(name, "tiny")
-    inputs = example_inputs(torch_model.config)
+    inputs = example_inputs(torch_model.config, batch=2)
     compare(torch_model, flax_model, inputs, mode="train", steps=3).assert_same_function()
 
 
