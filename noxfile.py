@@ -75,6 +75,15 @@ def tests_parity(session: nox.Session) -> None:
     tests(session, "parity")
 
 
+@nox.session(name="tests-layers")
+def tests_layers(session: nox.Session) -> None:
+    """Layers and functions of Flax against torch.nn, 200 settings drawn of each (an hour; -- pytest arguments)."""
+    install(session, "parity-cpu", *group("test"))
+    session.env["EINOPS_ARCH_LAYER_SETTINGS"] = "200"
+    drawn = "tests/test_parity_layers_drawn.py"
+    session.run("python", "-m", "pytest", "--backend", "parity", "-n", "2", drawn, *session.posargs)
+
+
 @nox.session(name="tests-oracles")
 def tests_oracles(session: nox.Session) -> None:
     """The public networks against torchvision, timm and transformers (minutes; not among CI's; pytest arguments)."""

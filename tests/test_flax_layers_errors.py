@@ -65,8 +65,8 @@ WRONG_SETTINGS = [
     (
         lambda: Conv(3, 4, (3, 3), padding="SAME", rngs=rngs()),
         (
-            "Conv: expected padding in integers, received 'SAME'; likely fix: padding=kernel_size // 2 for odd kernels "
-            "('SAME' pads the two sides unequally where strides are above 1)"
+            "Conv: expected padding in integers, 'same' or 'valid', received 'SAME'; likely fix: "
+            "padding=kernel_size // 2 for odd kernels ('SAME' pads the two sides unequally where strides are above 1)"
         ),
     ),
     (
@@ -123,7 +123,7 @@ WRONG_SETTINGS = [
     (
         lambda: ReflectionPad((1, 2, 3, 4)),
         (
-            "ReflectionPad: expected padding as an integer of at least 0, or for each of 1, 2 or 3 spatial axes an "
+            "ReflectionPad: expected padding as an integer, or for each of 1, 2 or 3 spatial axes an "
             "integer or a pair (before, after), received (1, 2, 3, 4)"
         ),
     ),

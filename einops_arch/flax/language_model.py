@@ -14,9 +14,9 @@ from jax import Array
 from einops_arch.architectures._tokens import check_tokens
 from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.errors import ConfigError
+from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import GRU, LSTM, RNN, Dropout, Embed, Linear
-from einops_arch.flax.layers.concrete import is_concrete
 from einops_arch.flax.layers.tied import TiedLinear
 from einops_arch.functional import flatten_sequence, unflatten_sequence
 

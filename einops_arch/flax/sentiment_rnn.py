@@ -8,9 +8,9 @@ from jax import Array
 
 from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
+from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import LSTM, Dropout, Embed, Linear
-from einops_arch.flax.layers.concrete import is_concrete
 from einops_arch.functional import split_directions
 
 __all__ = ["SentimentRNN"]

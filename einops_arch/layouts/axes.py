@@ -29,6 +29,9 @@ _TWINS = {
     "torch.nn.modules.conv._ConvTransposeNd": "einops_arch.flax.layers.conv.ConvTranspose",
     "torch.nn.modules.sparse.Embedding": "flax.nnx.nn.linear.Embed",
     "torch.nn.modules.batchnorm._NormBase": "flax.nnx.nn.normalization.BatchNorm",
+    "torch.nn.modules.activation.PReLU": "einops_arch.flax.layers.activation.PReLU",
+    "torch.nn.modules.linear.Bilinear": "einops_arch.flax.layers.bilinear.Bilinear",
+    "torchvision.ops.misc.FrozenBatchNorm2d": "einops_arch.flax.layers.norm.FrozenBatchNorm",
     "torch.nn.modules.normalization.LayerNorm": "flax.nnx.nn.normalization.LayerNorm",
     "torch.nn.modules.normalization.RMSNorm": "flax.nnx.nn.normalization.RMSNorm",
     "torch.nn.modules.normalization.GroupNorm": "flax.nnx.nn.normalization.GroupNorm",
@@ -38,6 +41,7 @@ _TWINS = {
 # Those whose rules are made from the settings of a layer of Flax.
 _LEAVES = {
     "torch.nn.modules.rnn.RNNBase": {"weight_": "o i", "bias_": "o"},
+    "torch.nn.modules.rnn.RNNCellBase": {"weight_": "o i", "bias_": "o"},
     "torch.nn.modules.activation.MultiheadAttention": {
         "in_proj_weight": "(n heads k) e",
         "in_proj_bias": "(n heads k)",

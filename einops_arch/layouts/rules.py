@@ -140,6 +140,7 @@ def _path(flax_type: type) -> str:
 
 _O = "o -> o"
 _BIAS = Row("bias", "bias", _O)
+_GAIN = Row("gain", "gain", "o 1 1 1 -> o")
 
 
 def _linear_general(layer: Any) -> Rows:
@@ -272,8 +273,56 @@ def _own_recurrent(layer: Any) -> Rows:
     return tuple(
         Row(name, name, "o i -> i o" if name.startswith("weight") else _O)
         for name in vars(layer)
-        if name.startswith(("weight_", "bias_"))
+        if name.startswith(("weight_", "bias_")) and getattr(layer, name) is not None
     )
+
+
+def _reparametrized(layer: Any, kernel: Any) -> tuple[LayoutPattern, Rows]:
+    """The pattern of the weight of the layer inside, and the rows of all its other leaves."""
+    rule = find_rule(type(layer.layer))
+    pattern, rows = LayoutPattern.parse(IDENTITY), []
+    for row in rule.rows_of(layer.layer) if rule else ():
+        if isinstance(row, Row) and row.torch == "weight":
+            pattern = LayoutPattern.parse(row.pattern)
+        elif isinstance(row, Row) and isinstance(row.flax, str):
+            rows.append(Row(row.torch, f"layer.{row.flax}", row.pattern, row.sizes))
+    return pattern.written_out(len(kernel.shape)), tuple(rows)
+
+
+def _weight_norm(layer: Any) -> Rows:
+    pattern, rows = _reparametrized(layer, layer.v)
+    lengths = IDENTITY
+    if layer.dim is not None:  # one along an axis, which has another place here
+        kept = pattern.left[layer.dim]
+        sides = (
+            " ".join(str(name) if name == kept else "1" for name in side) for side in (pattern.left, pattern.right)
+        )
+        lengths = " -> ".join(sides)
+    names = ("weight_g", "weight_v") if layer.legacy else (f"parametrizations.weight.original{n}" for n in range(2))
+    length, direction = names
+    return Row(length, "g", lengths), Row(direction, "v", str(pattern)), *rows
+
+
+def _spectral_norm(layer: Any) -> Rows:
+    pattern, rows = _reparametrized(layer, layer.weight_orig)
+    kept = pattern.left[layer.dim]
+    # The columns of PyTorch's matrix have the order of its weight, those here the order of the kernel.
+    left, right = (" ".join(str(name) for name in side if name != kept) for side in (pattern.left, pattern.right))
+    sizes = {str(n): size for n, size in zip(pattern.right, layer.weight_orig.shape, strict=True) if n != kept}
+    prefix = "weight" if layer.legacy else "parametrizations.weight"
+    names = ("_orig", "_u", "_v") if layer.legacy else (".original", ".0._u", ".0._v")
+    weight, u, v = (prefix + name for name in names)
+    columns = Row(v, "v", f"({left}) -> ({right})" if left else IDENTITY, sizes)
+    return Row(weight, "weight_orig", str(pattern)), Row(u, "u"), columns, *rows
+
+
+def _normalized_axes(layer: Any) -> Rows:
+    """PyTorch's order of the normalized axes on the left, that of the layer's input on the right."""
+    axes = getattr(layer, "axis", (-1,))
+    names = [f"c{n}" for n in range(len(axes))]
+    left, right = " ".join(names), " ".join(name for _, name in sorted(zip(axes, names, strict=True)))
+    pattern = f"{left} -> {right}" if left != right else "*c -> *c"
+    return Row("weight", "scale", pattern), Row("bias", "bias", pattern)
 
 
 _AFFINE: Rows = (Row("weight", "scale", "*c -> *c"), Row("bias", "bias", "*c -> *c"))
@@ -300,6 +349,7 @@ _RULES: dict[str, LayoutRule] = {
         LayoutRule("flax.nnx.nn.normalization.WeightNorm", refuse=_REWRITES_KERNEL),
         LayoutRule("flax.nnx.nn.normalization.SpectralNorm", refuse=_REWRITES_KERNEL),
         LayoutRule("flax.nnx.nn.activations.PReLU", (Row("weight", "negative_slope", "1 -> "),)),
+        LayoutRule("einops_arch.flax.layers.activation.PReLU", (Row("weight", "negative_slope", "c -> c"),)),
         LayoutRule("flax.nnx.nn.attention.MultiHeadAttention", _attention),
         LayoutRule("flax.nnx.nn.recurrent.LSTMCell", _LSTM_CELL),
         LayoutRule("flax.nnx.nn.recurrent.OptimizedLSTMCell", _OPTIMIZED_LSTM_CELL),
@@ -311,6 +361,9 @@ _RULES: dict[str, LayoutRule] = {
             "einops_arch.flax.layers.norm.BatchNorm",
             _AFFINE + _STATISTICS + (Row("num_batches_tracked", "num_batches_tracked", dtype="int64"),),
         ),
+        LayoutRule("einops_arch.flax.layers.norm.LayerNorm", _normalized_axes),
+        LayoutRule("einops_arch.flax.layers.norm.RMSNorm", _normalized_axes),
+        LayoutRule("einops_arch.flax.layers.norm.FrozenBatchNorm", _AFFINE + _STATISTICS),
         LayoutRule(
             "einops_arch.flax.layers.conv.ConvTranspose",
             (Row("weight", "kernel", "i o *k -> *k o i"), _BIAS),
@@ -323,6 +376,16 @@ _RULES: dict[str, LayoutRule] = {
         ),
         LayoutRule("einops_arch.flax.layers.tied.TiedLinear", (Row("weight", "weight", "o i -> o i"), _BIAS)),
         LayoutRule("einops_arch.flax.layers.attention.MultiheadAttention", _OWN_ATTENTION),
+        LayoutRule("einops_arch.flax.layers.weights.WeightNorm", _weight_norm),
+        LayoutRule("einops_arch.flax.layers.weights.SpectralNorm", _spectral_norm),
+        LayoutRule(
+            "einops_arch.flax.layers.weights.ScaledStdConv",
+            (Row("weight", "kernel", "o i *k -> *k i o"), _BIAS, _GAIN),
+        ),
+        LayoutRule("einops_arch.flax.layers.bilinear.Bilinear", (Row("weight", "kernel", "o i j -> i j o"), _BIAS)),
+        LayoutRule("einops_arch.flax.layers.recurrent.LSTMCell", _own_recurrent),
+        LayoutRule("einops_arch.flax.layers.recurrent.GRUCell", _own_recurrent),
+        LayoutRule("einops_arch.flax.layers.recurrent.RNNCell", _own_recurrent),
         LayoutRule("einops_arch.flax.layers.recurrent.LSTM", _own_recurrent),
         LayoutRule("einops_arch.flax.layers.recurrent.GRU", _own_recurrent),
         LayoutRule("einops_arch.flax.layers.recurrent.RNN", _own_recurrent),

@@ -225,7 +225,7 @@ def _padding(module: Any) -> str | None:
 
 
 def _padding_mode(module: Any) -> str | None:
-    if getattr(module, "padding_mode", None) != "zeros" or not any(getattr(module, "padding_widths", ())):
+    if getattr(module, "padding_mode", None) != "zeros" or not any(map(any, getattr(module, "padding_widths", ()))):
         return None
     return _set(module, "padding_mode", "replicate")
 

@@ -1,6 +1,34 @@
-"""PyTorch's functions that have no plain jnp form, channels last; attention takes `b heads t d`, as PyTorch's does."""
+"""Functions that mean what those of `torch.nn.functional` mean, where no plain form of `jax.numpy` does.
 
+Channels are last; attention takes `b heads t d`, as PyTorch's does. Layers of the same names are shells around them.
+"""
+
+from einops_arch.flax.functional.activation import (
+    celu,
+    elu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    mish,
+    prelu,
+    quick_gelu,
+    relu6,
+    selu,
+    silu,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
 from einops_arch.flax.functional.attention import scaled_dot_product_attention
+from einops_arch.flax.functional.fold import fold, roll, unfold, window_partition, window_reverse
+from einops_arch.flax.functional.grid import affine_grid, grid_sample
 from einops_arch.flax.functional.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -13,6 +41,17 @@ from einops_arch.flax.functional.losses import (
     nll_loss,
     smooth_l1_loss,
 )
+from einops_arch.flax.functional.pad import pad
+from einops_arch.flax.functional.pool import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    lp_pool,
+    max_pool,
+    max_unpool,
+)
+from einops_arch.flax.functional.resize import interpolate
+from einops_arch.flax.functional.vector import cdist, gumbel_softmax, normalize, one_hot
 
 __all__ = [
     "scaled_dot_product_attention",
@@ -26,4 +65,44 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "smooth_l1_loss",
+    "celu",
+    "elu",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "logsigmoid",
+    "mish",
+    "prelu",
+    "quick_gelu",
+    "relu6",
+    "selu",
+    "silu",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanhshrink",
+    "threshold",
+    "fold",
+    "roll",
+    "unfold",
+    "window_partition",
+    "window_reverse",
+    "affine_grid",
+    "grid_sample",
+    "pad",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "avg_pool",
+    "lp_pool",
+    "max_pool",
+    "max_unpool",
+    "interpolate",
+    "cdist",
+    "gumbel_softmax",
+    "normalize",
+    "one_hot",
 ]

@@ -3,11 +3,33 @@
 `einops_arch.torch.layers` has the same patterns and shells, with the same names and arguments.
 """
 
+from einops_arch.flax.layers.activation import (
+    CELU,
+    ELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    QuickGELU,
+    ReLU6,
+    SiLU,
+    Softmax,
+    Softmin,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+    Threshold,
+)
 from einops_arch.flax.layers.attention import MultiheadAttention
 from einops_arch.flax.layers.basic import (
     GELU,
-    Dropout,
-    Dropout2d,
     Identity,
     Linear,
     LogSoftmax,
@@ -15,7 +37,18 @@ from einops_arch.flax.layers.basic import (
     Sigmoid,
     Tanh,
 )
+from einops_arch.flax.layers.bilinear import Bilinear, ParameterDict, ParameterList
 from einops_arch.flax.layers.conv import Conv, ConvTranspose
+from einops_arch.flax.layers.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    DropPath,
+    FeatureAlphaDropout,
+    StochasticDepth,
+)
 from einops_arch.flax.layers.einmix import EinMix
 from einops_arch.flax.layers.embedding import Embed, EmbeddingBag
 from einops_arch.flax.layers.encoder_decoder import (
@@ -25,10 +58,21 @@ from einops_arch.flax.layers.encoder_decoder import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
-from einops_arch.flax.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from einops_arch.flax.layers.folds import Flatten, Fold, Unflatten, Unfold
+from einops_arch.flax.layers.norm import (
+    BatchNorm,
+    FrozenBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LayerNorm2d,
+    LocalResponseNorm,
+    RMSNorm,
+)
+from einops_arch.flax.layers.padding import CircularPad, ConstantPad, ReflectionPad, ReplicationPad, ZeroPad
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
-from einops_arch.flax.layers.pool import AdaptiveAvgPool, AvgPool, MaxPool, ReflectionPad
-from einops_arch.flax.layers.recurrent import GRU, LSTM, RNN
+from einops_arch.flax.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool
+from einops_arch.flax.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from einops_arch.flax.layers.reshapes import (
     FlattenFeatures,
     FlattenSequence,
@@ -39,7 +83,9 @@ from einops_arch.flax.layers.reshapes import (
     UnflattenFeatures,
     UnflattenSequence,
 )
+from einops_arch.flax.layers.resize import Upsample
 from einops_arch.flax.layers.sequential import Sequential
+from einops_arch.flax.layers.weights import ScaledStdConv, SpectralNorm, StdConv, WeightNorm
 from einops_arch.flax.layers.wrappers import (
     ChannelShuffle,
     ChannelUnshuffle,
@@ -106,5 +152,58 @@ __all__ = [
     "Sigmoid",
     "LogSoftmax",
     "Identity",
+    "AdaptiveMaxPool",
+    "LPPool",
+    "MaxUnpool",
+    "ZeroPad",
+    "ConstantPad",
+    "ReplicationPad",
+    "CircularPad",
+    "Upsample",
+    "Unfold",
+    "Fold",
+    "Flatten",
+    "Unflatten",
+    "AlphaDropout",
+    "DropPath",
+    "Dropout1d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+    "StochasticDepth",
+    "CELU",
+    "ELU",
+    "GLU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "Mish",
+    "PReLU",
+    "QuickGELU",
+    "ReLU6",
+    "SELU",
+    "SiLU",
+    "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanhshrink",
+    "Threshold",
+    "Bilinear",
+    "ParameterDict",
+    "ParameterList",
+    "FrozenBatchNorm",
+    "LayerNorm2d",
+    "LocalResponseNorm",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "WeightNorm",
+    "SpectralNorm",
+    "StdConv",
+    "ScaledStdConv",
     "Sequential",
 ]

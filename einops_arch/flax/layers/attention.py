@@ -11,9 +11,10 @@ from einops import rearrange, repeat
 from flax import nnx
 
 from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.flax._checks import check_sizes
 from einops_arch.flax.functional.attention import attention_scores, causal_mask, safe_softmax
-from einops_arch.flax.layers.basic import Dropout, Linear
-from einops_arch.flax.layers.checks import check_sizes
+from einops_arch.flax.layers.basic import Linear
+from einops_arch.flax.layers.dropout import Dropout
 from einops_arch.flax.layers.init import normal
 
 __all__ = ["MultiheadAttention"]

@@ -1,20 +1,17 @@
-"""Linear, dropout and activations that mean what PyTorch's mean."""
+"""Linear and the plainest activations that mean what PyTorch's mean."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from einops_arch.errors import ConfigError, ShapeError
-from einops_arch.flax.layers.checks import check_features, check_fraction, check_sizes
+from einops_arch.errors import ConfigError
+from einops_arch.flax._checks import check_features, check_sizes
+from einops_arch.flax.functional._dtypes import check_floating, widened
 from einops_arch.flax.layers.init import Initializer, uniform_fan_in
 
 __all__ = [
-    "Dropout",
-    "Dropout2d",
     "GELU",
     "Identity",
     "Linear",
@@ -74,64 +71,6 @@ class Linear(nnx.Linear):
         """`... i -> ... o`."""
         check_features("Linear", inputs.shape, self.in_features)
         return super().__call__(inputs)
-
-
-class Dropout(nnx.Dropout):
-    """`... -> ...`: single values set to zero in training and the rest scaled by 1 / (1 - rate): `torch.nn.Dropout`.
-
-    `model.train()` and `model.eval()` switch it. The random bits are not PyTorch's.
-
-    Args:
-        rate: the probability of a zero.
-        rngs: forks the stream `dropout`; without it, give `rngs=` in each call.
-
-    Raises:
-        ConfigError: rate is not between 0 and 1.
-
-    Source: https://arxiv.org/abs/1207.0580
-
-    >>> from flax import nnx
-    >>> import jax.numpy as jnp
-    >>> sorted(set(Dropout(0.5, rngs=nnx.Rngs(0))(jnp.ones(100)).tolist()))
-    [0.0, 2.0]
-    """
-
-    def __init__(self, rate: float, *, rngs: nnx.Rngs | None = None) -> None:
-        check_fraction(type(self).__name__, "rate", rate)
-        super().__init__(float(rate), rngs=rngs)
-
-
-class Dropout2d(Dropout):
-    """`b ... c -> b ... c`: whole channels of a sample set to zero: `torch.nn.Dropout1d`, `2d` and `3d`.
-
-    Args:
-        rate: the probability of a zero.
-        rngs: forks the stream `dropout`; without it, give `rngs=` in each call.
-
-    Raises:
-        ConfigError: rate is not between 0 and 1.
-        ShapeError: when called with no spatial axis.
-
-    Source: https://arxiv.org/abs/1411.4280
-
-    >>> from flax import nnx
-    >>> import jax.numpy as jnp
-    >>> y = Dropout2d(0.5, rngs=nnx.Rngs(0))(jnp.ones((2, 5, 4, 8)))
-    >>> bool((y == y[:, :1, :1]).all())
-    True
-    """
-
-    def __call__(self, inputs: jax.Array, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array:
-        """`b ... c -> b ... c`, channels last."""
-        if inputs.ndim < 3:
-            raise ShapeError(
-                f"Dropout2d: expected axes 'b ... c' with a spatial axis, received {inputs.ndim} axes "
-                f"in shape {inputs.shape}"
-            )
-        if self.rate == 0 or (self.deterministic if deterministic is None else deterministic):
-            return inputs
-        one_each = jnp.ones((inputs.shape[0], *(1,) * (inputs.ndim - 2), inputs.shape[-1]), inputs.dtype)
-        return inputs * super().__call__(one_each, deterministic=False, rngs=rngs)
 
 
 class ReLU(nnx.Module):
@@ -213,7 +152,8 @@ class LogSoftmax(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... -> ...`."""
-        return jax.nn.log_softmax(x, axis=self.axis)
+        check_floating("LogSoftmax", x)
+        return jax.nn.log_softmax(widened(x), axis=self.axis).astype(x.dtype)
 
 
 class Identity(nnx.Module):

@@ -12,8 +12,7 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 
 from einops_arch.errors import ConfigError, ShapeError
-from einops_arch.flax.kernels.convolve import Settings, convolve
-from einops_arch.flax.layers.checks import (
+from einops_arch.flax._checks import (
     check_channels,
     check_groups,
     check_rank,
@@ -22,6 +21,8 @@ from einops_arch.flax.layers.checks import (
     spatial_pattern,
     window_outputs,
 )
+from einops_arch.flax.functional.pad import check_reach
+from einops_arch.flax.kernels.convolve import Settings, convolve
 from einops_arch.flax.layers.init import Initializer, uniform_fan_in
 
 __all__ = ["Conv", "ConvTranspose"]
@@ -41,7 +42,8 @@ class Conv(nnx.Conv):
         out_features: channels of the output.
         kernel_size: a tuple with one size per spatial axis. One integer is refused, as `nnx.Conv` reads it as 1D.
         strides: one integer, or one per spatial axis; the same for padding and kernel_dilation.
-        padding: how much is put on both sides of each spatial axis.
+        padding: how much is put on both sides of each spatial axis; or PyTorch's `"same"`, which is for strides of 1
+            and puts the odd one on the far side, or `"valid"`, which is 0.
         kernel_dilation: the distance between two values that the kernel takes.
         feature_group_count: PyTorch's `groups`.
         use_bias: whether a bias is added.
@@ -69,7 +71,7 @@ class Conv(nnx.Conv):
         kernel_size: tuple[int, ...],
         strides: int | Sequence[int] = 1,
         *,
-        padding: int | Sequence[int] = 0,
+        padding: int | Sequence[int] | str = 0,
         kernel_dilation: int | Sequence[int] = 1,
         feature_group_count: int = 1,
         use_bias: bool = True,
@@ -86,7 +88,9 @@ class Conv(nnx.Conv):
             raise ConfigError(
                 f"Conv: expected padding_mode as one of {', '.join(_PAD_MODES)}, received {padding_mode!r}"
             )
-        self.padding_widths = _padding("Conv", padding, axes)
+        strides = per_axis("Conv", "strides", strides, axes, 1)
+        kernel_dilation = per_axis("Conv", "kernel_dilation", kernel_dilation, axes, 1)
+        self.padding_widths = _padding_pairs(padding, kernel_size, strides, kernel_dilation)
         self.padding_mode = padding_mode
         fan_in = in_features // feature_group_count
         for size in kernel_size:
@@ -95,9 +99,9 @@ class Conv(nnx.Conv):
             in_features,
             out_features,
             kernel_size,
-            per_axis("Conv", "strides", strides, axes, 1),
-            padding=tuple((p, p) for p in self.padding_widths),
-            kernel_dilation=per_axis("Conv", "kernel_dilation", kernel_dilation, axes, 1),
+            strides,
+            padding=self.padding_widths,
+            kernel_dilation=kernel_dilation,
             feature_group_count=feature_group_count,
             use_bias=use_bias,
             kernel_init=kernel_init or uniform_fan_in(fan_in),
@@ -118,11 +122,11 @@ class Conv(nnx.Conv):
         check_rank("Conv", shape, axes)
         check_channels("Conv", shape, self.in_features, what="input channels")
         window_outputs("Conv", shape, self.kernel_size, self.strides, self.padding_widths, self.kernel_dilation)
-        x, kernel, bias = self.promote_dtype((inputs, self.kernel[...], _value(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, self._kernel(), _value(self.bias)), dtype=self.dtype)
         if x.ndim == axes + 1:
             x = x[None]
         padding = self.padding
-        if self.padding_mode != "zeros" and any(self.padding_widths):
+        if self.padding_mode != "zeros" and any(map(any, self.padding_widths)):
             check_reach("Conv", shape, self.padding_mode, self.padding)
             x = jnp.pad(x, [(0, 0), *self.padding, (0, 0)], mode=_PAD_MODES[self.padding_mode])
             padding = ((0, 0),) * axes
@@ -141,6 +145,10 @@ class Conv(nnx.Conv):
         if bias is not None:
             y = y + jnp.reshape(bias, (1,) * (axes + 1) + (-1,))
         return y if inputs.ndim == axes + 2 else y[0]
+
+    def _kernel(self) -> jax.Array:
+        """The kernel that is convolved with; a subclass may make it of the leaf."""
+        return self.kernel[...]
 
 
 class ConvTranspose(nnx.Module):
@@ -264,17 +272,6 @@ class ConvTranspose(nnx.Module):
         return y if inputs.ndim == axes + 2 else y[0]
 
 
-def check_reach(layer: str, shape: tuple[int, ...], mode: str, padding: Sequence[tuple[int, int]]) -> None:
-    """Reflection needs an image larger than the padding, wrapping around one at least as large."""
-    sizes = shape[-len(padding) - 1 : -1]
-    spare = {"reflect": 1, "circular": 0}.get(mode)
-    if spare is not None and any(max(pair) + spare > size for pair, size in zip(padding, sizes, strict=True)):
-        bound = "smaller than" if spare else "no larger than"
-        raise ShapeError(
-            f"{layer}: expected {mode} padding {bound} the image's {sizes}, received {tuple(padding)} in shape {shape}"
-        )
-
-
 def _value(variable: nnx.Param | None) -> jax.Array | None:
     return None if variable is None else variable[...]
 
@@ -291,10 +288,26 @@ def _kernel_size(layer: str, kernel_size: Any) -> tuple[int, ...]:
     return per_axis(layer, "kernel_size", kernel_size, len(kernel_size), 1)
 
 
-def _padding(layer: str, padding: Any, axes: int) -> tuple[int, ...]:
-    if isinstance(padding, str):
+def _padding_pairs(
+    padding: Any, kernel_size: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """How much is put before and after each spatial axis."""
+    if padding == "valid":
+        padding = 0
+    if not isinstance(padding, str):
+        return tuple((p, p) for p in _padding("Conv", padding, len(kernel_size)))
+    if padding != "same":
         raise ConfigError(
-            f"{layer}: expected padding in integers, received {padding!r}; likely fix: "
+            f"Conv: expected padding in integers, 'same' or 'valid', received {padding!r}; likely fix: "
             "padding=kernel_size // 2 for odd kernels ('SAME' pads the two sides unequally where strides are above 1)"
         )
+    if any(stride != 1 for stride in strides):
+        raise ConfigError(f"Conv: expected strides of 1 with padding 'same', as PyTorch does, received {strides}")
+    spare = [d * (size - 1) for size, d in zip(kernel_size, dilation, strict=True)]
+    return tuple((s // 2, s - s // 2) for s in spare)
+
+
+def _padding(layer: str, padding: Any, axes: int) -> tuple[int, ...]:
+    if isinstance(padding, str):
+        raise ConfigError(f"{layer}: expected padding in integers, received {padding!r}")
     return per_axis(layer, "padding", padding, axes, 0)

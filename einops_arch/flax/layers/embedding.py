@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 
 from einops_arch.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
-from einops_arch.flax.layers.checks import check_sizes
-from einops_arch.flax.layers.concrete import is_concrete
+from einops_arch.flax._checks import check_sizes
+from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax.layers.init import standard_normal
 
 __all__ = ["Embed", "EmbeddingBag"]

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.flax._checks import check_sizes
 from einops_arch.flax.layers.attention import MultiheadAttention
-from einops_arch.flax.layers.basic import Dropout, Linear
-from einops_arch.flax.layers.checks import check_sizes
+from einops_arch.flax.layers.basic import Linear
+from einops_arch.flax.layers.dropout import Dropout
 from einops_arch.flax.layers.norm import LayerNorm
 
 __all__ = [

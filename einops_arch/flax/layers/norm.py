@@ -7,18 +7,29 @@ these layers subtract the mean first. Half-precision inputs are normalised in fl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import nnx
 
 from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.flax._checks import check_channels, check_features, check_sizes
 from einops_arch.flax.kernels.moments import normalise, normalise_rows
-from einops_arch.flax.layers.checks import check_channels, check_features, check_sizes
 
-__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
+__all__ = [
+    "BatchNorm",
+    "FrozenBatchNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "LayerNorm2d",
+    "LocalResponseNorm",
+    "RMSNorm",
+]
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -35,10 +46,11 @@ class BatchNorm(nnx.BatchNorm):
         epsilon: added to the variance.
         use_bias: whether there is a bias.
         use_scale: whether there is a scale.
+        track_running_stats: without it there are no statistics, and those of the batch are taken in evaluation too.
         rngs: nothing is drawn from it; it is there as NNX layers have it.
 
     Raises:
-        ConfigError: a setting is out of range.
+        ConfigError: a setting is out of range, or epsilon is 0 where statistics of a batch are taken.
         ShapeError: when called with another number of channels, or in training with one value per channel, which has
             no variance.
 
@@ -60,6 +72,7 @@ class BatchNorm(nnx.BatchNorm):
         epsilon: float = 1e-5,
         use_bias: bool = True,
         use_scale: bool = True,
+        track_running_stats: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
         _check("BatchNorm", num_features, epsilon)
@@ -74,7 +87,10 @@ class BatchNorm(nnx.BatchNorm):
             use_fast_variance=False,
             rngs=rngs,
         )
-        self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32))
+        self.track_running_stats = track_running_stats
+        self.num_batches_tracked: Any = nnx.BatchStat(jnp.zeros((), jnp.int32))
+        if not track_running_stats:
+            self.mean = self.var = self.num_batches_tracked = nnx.data(None)
 
     def __call__(self, x: jax.Array, use_running_average: bool | None = None) -> jax.Array:
         """Normalises; in training also moves the running statistics.
@@ -93,25 +109,30 @@ class BatchNorm(nnx.BatchNorm):
             use_running_average = self.use_running_average
         x, scale, bias = _promoted(self, x)
         wide = _wide(x)
-        if use_running_average:
+        if use_running_average and self.track_running_stats:
             mean, var = self.mean[...].astype(wide.dtype), self.var[...].astype(wide.dtype)
             factor = jax.lax.rsqrt(var + self.epsilon) * _wide_or(scale, 1.0, wide)
             return ((wide - mean) * factor + _wide_or(bias, 0.0, wide)).astype(x.dtype)
         values = math.prod(x.shape[:-1])
+        if not self.epsilon > 0:
+            raise ConfigError(
+                f"BatchNorm: expected epsilon above 0 with statistics of a batch, received {self.epsilon}"
+            )
         if values == 1:
             raise ShapeError(
                 f"BatchNorm: expected more than one value per channel in training, received shape {x.shape}; "
                 "likely fix: a larger batch, or model.eval()"
             )
         y, mean, var = _normalised(wide, scale, bias, tuple(range(x.ndim - 1)), self.epsilon)
-        if values:
-            self._track(mean.reshape(-1), var.reshape(-1) * (values / (values - 1)))
+        if self.track_running_stats:
+            self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1  # an empty batch counts too
+            if values:
+                self._track(mean.reshape(-1), var.reshape(-1) * (values / (values - 1)))
         return y.astype(x.dtype)
 
     def _track(self, mean: jax.Array, var: jax.Array) -> None:
         """Moves the running statistics towards those of a batch; they take the parameters' dtype where it is wider."""
-        steps = self.num_batches_tracked[...] + 1
-        self.num_batches_tracked[...] = steps
+        steps = self.num_batches_tracked[...]
         parameter = self.scale if self.scale is not None else self.bias
         for running, batch in ((self.mean, mean), (self.var, var)):
             dtype = running.dtype if parameter is None else jnp.promote_types(running.dtype, parameter.dtype)
@@ -124,12 +145,15 @@ class BatchNorm(nnx.BatchNorm):
 
 
 class LayerNorm(nnx.LayerNorm):
-    """`... c -> ... c`: each position over its channels: `torch.nn.LayerNorm` of one axis.
+    """`... c -> ... c`: each position over its channels, or over several axes: `torch.nn.LayerNorm`.
 
-    Differs from `nnx.LayerNorm`: epsilon is 1e-5 (NNX 1e-6), two-pass variance. Leaves: `scale` and `bias`.
+    Differs from `nnx.LayerNorm`: epsilon is 1e-5 (NNX 1e-6), two-pass variance. Leaves: `scale` and `bias`, whose axes
+    have the order that they have in the input.
 
     Args:
-        num_features: size of the last axis.
+        num_features: size of the last axis; or PyTorch's `normalized_shape`, one size for each axis.
+        axis: where the axes of num_features are in the input, from its end and in their order; the last ones if left
+            out. PyTorch's `(c, h, w)` is `axis=(-1, -3, -2)`, as channels are last here.
         epsilon: added to the variance.
         use_bias: whether there is a bias.
         use_scale: whether there is a scale.
@@ -137,7 +161,7 @@ class LayerNorm(nnx.LayerNorm):
 
     Raises:
         ConfigError: a setting is out of range.
-        ShapeError: when the last axis has another size.
+        ShapeError: when an axis has another size.
 
     Source: https://arxiv.org/abs/1607.06450
 
@@ -150,16 +174,17 @@ class LayerNorm(nnx.LayerNorm):
 
     def __init__(
         self,
-        num_features: int,
+        num_features: int | Sequence[int],
         *,
+        axis: Sequence[int] | None = None,
         epsilon: float = 1e-5,
         use_bias: bool = True,
         use_scale: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
-        _check("LayerNorm", num_features, epsilon)
+        self.normalized_shape, self.axis = _normalized("LayerNorm", num_features, axis, epsilon)
         super().__init__(
-            num_features,
+            math.prod(self.normalized_shape),
             epsilon=epsilon,
             use_bias=use_bias,
             use_scale=use_scale,
@@ -167,21 +192,67 @@ class LayerNorm(nnx.LayerNorm):
             rngs=rngs,
         )
 
+        _reshape_leaves(self)
+
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... c -> ... c`."""
-        check_features("LayerNorm", x.shape, self.num_features)
+        _check_normalized("LayerNorm", x.shape, self.normalized_shape, self.axis)
         x, scale, bias = _promoted(self, x)
-        return _scaled(normalise_rows(_wide(x), self.epsilon), scale, bias, x.dtype)
+        wide = _wide(x)
+        if self.axis == (-1,):
+            return _scaled(normalise_rows(wide, self.epsilon), scale, bias, x.dtype)
+        shape = tuple(x.shape[axis] if axis in self.axis else 1 for axis in range(-x.ndim, 0))
+        scale, bias = (None if value is None else value.reshape(shape) for value in (scale, bias))
+        if sorted(self.axis) == list(range(-len(self.axis), 0)):
+            rows = wide.reshape(*x.shape[: -len(self.axis)], math.prod(self.normalized_shape))
+            return _scaled(normalise_rows(rows, self.epsilon).reshape(x.shape), scale, bias, x.dtype)
+        y, _, _ = _normalised(wide, scale, bias, tuple(axis + x.ndim for axis in sorted(self.axis)), self.epsilon)
+        return y.astype(x.dtype)
+
+
+class LayerNorm2d(LayerNorm):
+    """`b h w c -> b h w c`: each pixel over its channels: `LayerNorm2d` of torchvision's and timm's networks.
+
+    They have it because PyTorch's images are channels first; here it is `LayerNorm` with their epsilon of 1e-6.
+
+    Args:
+        num_features: channels.
+        epsilon: added to the variance.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when the last axis has another size.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> LayerNorm2d(4, rngs=nnx.Rngs(0))(jnp.ones((2, 3, 5, 4))).shape
+    (2, 3, 5, 4)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-6,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(num_features, epsilon=epsilon, use_bias=use_bias, use_scale=use_scale, rngs=rngs)
 
 
 class RMSNorm(nnx.RMSNorm):
-    """`... c -> ... c`: each position divided by the root of its mean square: `torch.nn.RMSNorm` of one axis.
+    """`... c -> ... c`: each position divided by the root of its mean square: `torch.nn.RMSNorm`.
 
     Differs from `nnx.RMSNorm`: epsilon None (the default, as in PyTorch) is the machine epsilon of the dtype it is
     computed in, that of float64 for float64 and that of float32 for all else; NNX has 1e-6. One leaf: `scale`.
 
     Args:
-        num_features: size of the last axis.
+        num_features: size of the last axis; or one size for each of several axes, as for `LayerNorm`.
+        axis: where these axes are in the input, as for `LayerNorm`.
         epsilon: added to the mean square, or None.
         use_scale: whether there is a scale.
         rngs: nothing is drawn from it; it is there as NNX layers have it.
@@ -199,18 +270,28 @@ class RMSNorm(nnx.RMSNorm):
     """
 
     def __init__(
-        self, num_features: int, *, epsilon: float | None = None, use_scale: bool = True, rngs: nnx.Rngs
+        self,
+        num_features: int | Sequence[int],
+        *,
+        axis: Sequence[int] | None = None,
+        epsilon: float | None = None,
+        use_scale: bool = True,
+        rngs: nnx.Rngs,
     ) -> None:
-        _check("RMSNorm", num_features, epsilon)
-        super().__init__(num_features, epsilon=epsilon, use_scale=use_scale, use_fast_variance=False, rngs=rngs)
+        self.normalized_shape, self.axis = _normalized("RMSNorm", num_features, axis, epsilon)
+        size = math.prod(self.normalized_shape)
+        super().__init__(size, epsilon=epsilon, use_scale=use_scale, use_fast_variance=False, rngs=rngs)
+        _reshape_leaves(self)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... c -> ... c`."""
-        check_features("RMSNorm", x.shape, self.num_features)
+        _check_normalized("RMSNorm", x.shape, self.normalized_shape, self.axis)
         x, scale, _ = _promoted(self, x)
         wide = _wide(x)
         epsilon = float(jnp.finfo(wide.dtype).eps) if self.epsilon is None else self.epsilon
-        square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+        square = jnp.mean(jnp.square(wide), axis=self.axis, keepdims=True)
+        if scale is not None and len(self.axis) > 1:
+            scale = scale.reshape(tuple(x.shape[axis] if axis in self.axis else 1 for axis in range(-x.ndim, 0)))
         return _scaled(wide * jax.lax.rsqrt(square + epsilon), scale, None, x.dtype)
 
 
@@ -341,8 +422,118 @@ class InstanceNorm(nnx.InstanceNorm):
         if math.prod(x.shape[1:-1]) == 1:
             raise ShapeError(f"InstanceNorm: expected more than one position in space, received shape {x.shape}")
         x, scale, bias = _promoted(self, x)
+        if not x.size:
+            return x  # the mean of nothing is NaN, and would be the gradient of the scale
         y, _, _ = _normalised(_wide(x), scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
         return y.astype(x.dtype)
+
+
+class LocalResponseNorm(nnx.Module):
+    """`b ... c -> b ... c`: each value divided by a power of its neighbors' mean square: `torch.nn.LocalResponseNorm`.
+
+    Neighbors are channels, the last axis here; beyond the first and the last channel they are zero and count.
+
+    Args:
+        size: how many channels are taken together.
+        alpha: the factor of their mean square.
+        beta: the power.
+        k: what is added to it.
+
+    Raises:
+        ConfigError: size is no positive integer.
+        ShapeError: when called with fewer than 3 axes.
+
+    Source: https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks
+
+    >>> import jax.numpy as jnp
+    >>> LocalResponseNorm(2, alpha=1.0, beta=1.0)(jnp.ones((1, 1, 3))).round(3).ravel().tolist()
+    [0.667..., 0.5, 0.5]
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        check_sizes("LocalResponseNorm", size=size)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`b ... c -> b ... c`, channels last."""
+        if x.ndim < 3:
+            raise ShapeError(f"LocalResponseNorm: expected axes 'b ... c', received {x.ndim} axes in shape {x.shape}")
+        if not x.size:
+            return x
+        wide = _wide(x)
+        pads = [(0, 0)] * (x.ndim - 1) + [(self.size // 2, (self.size - 1) // 2)]
+        window = (1,) * (x.ndim - 1) + (self.size,)
+        zero = np.zeros((), wide.dtype)
+        total = jax.lax.reduce_window(jnp.square(wide), zero, jax.lax.add, window, (1,) * x.ndim, pads)
+        return (wide / (self.k + self.alpha * total / self.size) ** self.beta).astype(x.dtype)
+
+
+class FrozenBatchNorm(nnx.Module):
+    """`b ... c -> b ... c`: a batch norm whose numbers never change: `torchvision.ops.FrozenBatchNorm2d`.
+
+    Leaves: `scale`, `bias`, `mean`, `var`, all `nnx.BatchStat`, so that no optimizer steps on them.
+
+    Args:
+        num_features: channels.
+        epsilon: added to the variance.
+        rngs: nothing is drawn from it; it is there as NNX layers have it.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when called with another number of channels.
+
+    Source: https://docs.pytorch.org/vision/stable/generated/torchvision.ops.FrozenBatchNorm2d.html
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> FrozenBatchNorm(2, epsilon=0.0, rngs=nnx.Rngs(0))(jnp.ones((1, 3, 2)))[0, 0].tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, num_features: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs) -> None:
+        _check("FrozenBatchNorm", num_features, epsilon)
+        self.num_features, self.epsilon = num_features, epsilon
+        self.scale = nnx.BatchStat(jnp.ones((num_features,), jnp.float32))
+        self.bias = nnx.BatchStat(jnp.zeros((num_features,), jnp.float32))
+        self.mean = nnx.BatchStat(jnp.zeros((num_features,), jnp.float32))
+        self.var = nnx.BatchStat(jnp.ones((num_features,), jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`b ... c -> b ... c`, channels last."""
+        check_channels("FrozenBatchNorm", x.shape, self.num_features)
+        scale = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.epsilon)
+        return x * scale + (self.bias[...] - self.mean[...] * scale)
+
+
+def _normalized(
+    layer: str, num_features: int | Sequence[int], axis: Sequence[int] | None, epsilon: float | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes of the normalized axes in PyTorch's order, and where each is, counted from the end."""
+    sizes = tuple(num_features) if isinstance(num_features, (tuple, list)) else (num_features,)
+    for size in sizes or (0,):
+        _check(layer, size, epsilon)
+    axes = tuple(range(-len(sizes), 0)) if axis is None else tuple(axis)
+    if len(axes) != len(sizes) or len(set(axes)) < len(axes) or any(a >= 0 for a in axes):
+        raise ConfigError(
+            f"{layer}: expected axis as {len(sizes)} negative integers, one for each of {sizes}, received {axis!r}"
+        )
+    return sizes, axes
+
+
+def _reshape_leaves(layer: Any) -> None:
+    """Leaves of several axes, in the order of the input."""
+    if len(layer.axis) > 1:
+        shape = tuple(size for _, size in sorted(zip(layer.axis, layer.normalized_shape, strict=True)))
+        for leaf in (layer.scale, getattr(layer, "bias", None)):
+            if leaf is not None:
+                leaf.set_value(leaf[...].reshape(shape))
+
+
+def _check_normalized(layer: str, shape: tuple[int, ...], sizes: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    if axes == (-1,):
+        check_features(layer, shape, sizes[0])
+    elif len(shape) < -min(axes) or tuple(shape[axis] for axis in axes) != sizes:
+        raise ShapeError(f"{layer}: expected sizes {sizes} along axes {axes}, received shape {shape}")
 
 
 def _check(layer: str, num_features: int, epsilon: float | None) -> None:

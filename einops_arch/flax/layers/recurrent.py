@@ -21,12 +21,12 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 
 from einops_arch.errors import ConfigError, DtypeError, ShapeError
+from einops_arch.flax._checks import check_fraction, check_sizes
+from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax.kernels.scan import Carry, Step, gru_step, lstm_step, relu_step, scan, tanh_step
-from einops_arch.flax.layers.checks import check_fraction, check_sizes
-from einops_arch.flax.layers.concrete import is_concrete
 from einops_arch.flax.layers.init import uniform_fan_in
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
 Lengths: TypeAlias = jax.Array | np.ndarray | Sequence[int]
 
@@ -47,6 +47,7 @@ class _Recurrent(nnx.Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         rngs: nnx.Rngs,
     ) -> None:
         layer = type(self).__name__
@@ -63,14 +64,28 @@ class _Recurrent(nnx.Module):
         self.batch_first = batch_first
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
+        if not 0 <= proj_size < hidden_size or (proj_size and len(self._state_names) < 2):
+            raise ConfigError(f"{layer}: expected proj_size below hidden_size, and for LSTM, received {proj_size!r}")
+        self.proj_size = proj_size
         self.deterministic = False
         self.rngs = rngs["dropout"].fork() if dropout > 0 and num_layers > 1 else nnx.data(None)
         init, width = uniform_fan_in(hidden_size), self._gates * hidden_size
         for index, suffix in self._parts():
-            inputs = input_size if index == 0 else hidden_size * self._directions
-            shapes: tuple[tuple[int, ...], ...] = ((inputs, width), (hidden_size, width), (width,), (width,))
-            for name, shape in zip(self._leaves(), shapes, strict=False):  # two names only where there is no bias
-                setattr(self, name + suffix, nnx.Param(init(rngs.params(), shape, jnp.float32)))
+            inputs = input_size if index == 0 else self._widths[0] * self._directions
+            shapes: dict[str, tuple[int, ...]] = {
+                "weight_ih": (inputs, width),
+                "weight_hh": (self._widths[0], width),
+                "bias_ih": (width,),
+                "bias_hh": (width,),
+                "weight_hr": (hidden_size, proj_size),
+            }
+            for name in self._leaves():
+                setattr(self, name + suffix, nnx.Param(init(rngs.params(), shapes[name], jnp.float32)))
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """The features of each part of the state."""
+        return (self.proj_size or self.hidden_size, self.hidden_size)[: len(self._state_names)]
 
     @property
     def _directions(self) -> int:
@@ -140,8 +155,8 @@ class _Recurrent(nnx.Module):
             raise ShapeError(f"{layer}: expected the state as {wanted}, received {what}")
         parts = tuple(state) if len(names) > 1 else (state,)
         rows = self.num_layers * self._directions
-        expected = (rows, batch, self.hidden_size) if batched else (rows, self.hidden_size)
-        for name, part in zip(names, parts, strict=True):
+        for name, part, width in zip(names, parts, self._widths, strict=True):
+            expected = (rows, batch, width) if batched else (rows, width)
             if part.shape != expected:
                 pattern = "(layer direction) b hidden" if batched else "(layer direction) hidden"
                 raise ShapeError(
@@ -157,7 +172,7 @@ class _Recurrent(nnx.Module):
         values = dtypes.promote_dtype((x, *carries, *(getattr(self, name)[...] for name in names)))
         x, carries = values[0], values[1 : 1 + len(carries)]
         leaves = dict(zip(names, values[1 + len(carries) :], strict=True))
-        zeros = jnp.zeros((x.shape[1], self.hidden_size), x.dtype)
+        zeros = [jnp.zeros((x.shape[1], width), x.dtype) for width in self._widths]
         if valid is not None:
             # Padding must not reach a matrix product: infinite or NaN there would end up in the gradients.
             x = jnp.where(valid, x, jnp.zeros_like(x))
@@ -167,7 +182,7 @@ class _Recurrent(nnx.Module):
             if row % self._directions == 0 and index > 0:
                 x = self._dropped(jnp.concatenate(outputs, axis=-1))
                 outputs = []
-            carry = tuple(zeros if part is None else part[row] for part in carries)
+            carry = tuple(z if part is None else part[row] for z, part in zip(zeros, carries, strict=True))
             own = {name: leaves[name + suffix] for name in self._leaves()}
             output, final = scan(self._step(), x, carry, own, valid, reverse=suffix.endswith("reverse"))
             outputs.append(output)
@@ -176,7 +191,8 @@ class _Recurrent(nnx.Module):
         return jnp.concatenate(outputs, axis=-1), stacked
 
     def _leaves(self) -> tuple[str, ...]:
-        return ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.use_bias else 2]
+        biases = ("bias_ih", "bias_hh") if self.use_bias else ()
+        return ("weight_ih", "weight_hh", *biases, *(("weight_hr",) if self.proj_size else ()))
 
     def _dropped(self, x: jax.Array) -> jax.Array:
         if self.dropout == 0 or self.deterministic:
@@ -201,9 +217,9 @@ class _Recurrent(nnx.Module):
 
 
 class LSTM(_Recurrent):
-    """`t b i -> t b (direction hidden)`: PyTorch's `torch.nn.LSTM`, without proj_size.
+    """`t b i -> t b (direction hidden)`: PyTorch's `torch.nn.LSTM`.
 
-    Also gives the final state (h, c), each `(layer direction) b hidden`.
+    Also gives the final state (h, c), each `(layer direction) b hidden`; with proj_size h and the output are as small.
 
     Leaves as PyTorch names them, `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `..._l1`,
     `..._l0_reverse`; weights are stored i (gate hidden), the gates in the order input, forget, cell, output.
@@ -217,6 +233,7 @@ class LSTM(_Recurrent):
         batch_first: whether the input and output are b t i instead of t b i; the state never is.
         dropout: the rate of dropout between layers; `model.eval()` turns it off.
         bidirectional: whether a second direction reads each sequence from its end.
+        proj_size: to how many features h is projected, by `weight_hr_l0`, ...; 0 is not at all.
         rngs: takes one key of the stream `params` for each leaf, and with dropout forks the stream `dropout`.
 
     Raises:
@@ -340,6 +357,150 @@ class RNN(_Recurrent):
             bidirectional=bidirectional,
             rngs=rngs,
         )
+
+    def _step(self) -> Step:
+        return tanh_step if self.nonlinearity == "tanh" else relu_step
+
+
+class _Cell(nnx.Module):
+    """One step in time of a recurrent layer; a subclass says which."""
+
+    _gates: ClassVar[int]
+    _state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __init__(self, input_size: int, hidden_size: int, *, use_bias: bool = True, rngs: nnx.Rngs) -> None:
+        check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        self.input_size, self.hidden_size, self.use_bias = input_size, hidden_size, use_bias
+        init, width = uniform_fan_in(hidden_size), self._gates * hidden_size
+        self.weight_ih = nnx.Param(init(rngs.params(), (input_size, width), jnp.float32))
+        self.weight_hh = nnx.Param(init(rngs.params(), (hidden_size, width), jnp.float32))
+        self.bias_ih: Any = nnx.data(None)
+        self.bias_hh: Any = nnx.data(None)
+        if use_bias:
+            self.bias_ih = nnx.Param(init(rngs.params(), (width,), jnp.float32))
+            self.bias_hh = nnx.Param(init(rngs.params(), (width,), jnp.float32))
+
+    def __call__(self, x: jax.Array, state: Any = None) -> Any:
+        """One step.
+
+        Args:
+            x: b i; the batch axis may be left out.
+            state: the state before in PyTorch's form, zeros where None: h, for the LSTM the pair (h, c), each b hidden.
+
+        Returns:
+            The state after, in the same form.
+        """
+        layer, names = type(self).__name__, self._state_names
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ShapeError(f"{layer}: expected 'b i' with {self.input_size} input features, received shape {x.shape}")
+        parts = (None,) * len(names) if state is None else tuple(state) if len(names) > 1 else (state,)
+        expected = (*x.shape[:-1], self.hidden_size)
+        if len(parts) != len(names) or any(part is not None and part.shape != expected for part in parts):
+            received = [None if part is None else part.shape for part in parts]
+            raise ShapeError(f"{layer}: expected the state {', '.join(names)} of shape {expected}, received {received}")
+        carry = [jnp.zeros(expected, x.dtype) if part is None else part for part in parts]
+        leaves = (self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.use_bias else ()))
+        x, *rest = dtypes.promote_dtype((x, *carry, *(leaf[...] for leaf in leaves)))
+        carry, (w_ih, w_hh, *biases) = rest[: len(names)], rest[len(names) :]
+        inputs, hidden = x @ w_ih, carry[0] @ w_hh
+        if biases:
+            inputs, hidden = inputs + biases[0], hidden + biases[1]
+        gates = (tuple(jnp.split(values, self._gates, axis=-1)) for values in (inputs, hidden))
+        after = self._step()(tuple(carry), *gates)
+        return after if len(after) > 1 else after[0]
+
+    @abc.abstractmethod
+    def _step(self) -> Step:
+        """The function of one step in time; a subclass gives it."""
+
+
+class LSTMCell(_Cell):
+    """`b i -> b hidden`: one step of an LSTM: `torch.nn.LSTMCell`, which gives the pair (h, c).
+
+    Differs from `nnx.LSTMCell`: both biases, PyTorch's leaves, and the state (h, c) second and in PyTorch's order.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the state.
+        use_bias: whether there are biases, two.
+        rngs: takes one key of the stream `params` for each leaf.
+
+    Raises:
+        ConfigError: a size is no positive integer.
+        ShapeError: when called with another number of features, or another state.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> h, c = LSTMCell(5, 7, rngs=nnx.Rngs(0))(jnp.ones((3, 5)))
+    >>> h.shape, c.shape
+    ((3, 7), (3, 7))
+    """
+
+    _gates = 4
+    _state_names = ("h", "c")
+
+    def _step(self) -> Step:
+        return lstm_step
+
+
+class GRUCell(_Cell):
+    """`b i -> b hidden`: one step of a GRU: `torch.nn.GRUCell`.
+
+    Differs from `nnx.GRUCell`, which lacks the bias inside the reset gate, and takes the state first.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the state.
+        use_bias: whether there are biases, two.
+        rngs: takes one key of the stream `params` for each leaf.
+
+    Raises:
+        ConfigError: a size is no positive integer.
+        ShapeError: when called with another number of features, or another state.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> GRUCell(5, 7, rngs=nnx.Rngs(0))(jnp.ones((3, 5))).shape
+    (3, 7)
+    """
+
+    _gates = 3
+
+    def _step(self) -> Step:
+        return gru_step
+
+
+class RNNCell(_Cell):
+    """`b i -> b hidden`: one step of a plain recurrent layer: `torch.nn.RNNCell`.
+
+    Differs from `nnx.SimpleCell`: both biases, and the state second.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the state.
+        nonlinearity: `"tanh"` or `"relu"`.
+        use_bias: whether there are biases, two.
+        rngs: takes one key of the stream `params` for each leaf.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: when called with another number of features, or another state.
+
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> RNNCell(5, 7, nonlinearity="relu", rngs=nnx.Rngs(0))(jnp.ones((3, 5))).shape
+    (3, 7)
+    """
+
+    _gates = 1
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", use_bias: bool = True, rngs: nnx.Rngs
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ConfigError(f"RNNCell: expected nonlinearity as 'tanh' or 'relu', received {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+        super().__init__(input_size, hidden_size, use_bias=use_bias, rngs=rngs)
 
     def _step(self) -> Step:
         return tanh_step if self.nonlinearity == "tanh" else relu_step

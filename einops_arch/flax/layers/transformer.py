@@ -8,8 +8,9 @@ from einops import rearrange
 from flax import nnx
 from jax import Array
 
-from einops_arch.flax.layers.basic import Dropout, Linear
-from einops_arch.flax.layers.checks import check_features
+from einops_arch.flax._checks import check_features
+from einops_arch.flax.layers.basic import Linear
+from einops_arch.flax.layers.dropout import Dropout
 from einops_arch.flax.layers.init import normal, uniform_fan_in
 
 __all__ = ["Conv1D", "DotProductAttention", "PatchLinear", "small_linear"]

@@ -101,18 +101,18 @@ def window_outputs(
     shape: tuple[int, ...],
     window: Sequence[int],
     strides: Sequence[int],
-    padding: Sequence[int],
+    padding: Sequence[tuple[int, int]],
     dilation: Sequence[int],
 ) -> tuple[int, ...]:
     """How many positions a window takes along each spatial axis; at least one, or it is an error."""
     sizes = shape[-len(window) - 1 : -1]
     outputs = tuple(
-        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        (size + sum(p) - d * (k - 1) - 1) // s + 1
         for size, k, s, p, d in zip(sizes, window, strides, padding, dilation, strict=True)
     )
     if math.prod(sizes) and min(outputs) < 1:
         reach = tuple(d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True))
-        padded = tuple(size + 2 * p for size, p in zip(sizes, padding, strict=True))
+        padded = tuple(size + sum(p) for size, p in zip(sizes, padding, strict=True))
         raise ShapeError(
             f"{layer}: expected spatial sizes of at least {reach} (the window's reach), "
             f"received {padded} after padding in shape {shape}"
