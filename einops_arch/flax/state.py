@@ -14,6 +14,7 @@ from einops_arch.layouts.arrays import dtype_kind, to_numpy
 from einops_arch.layouts.patterns import LayoutPattern
 from einops_arch.layouts.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
 from einops_arch.layouts.rules import Constant, Row, Sum, find_rule
+from einops_arch.layouts.state import complete_state, state_arrays
 
 __all__ = [
     "IncompatibleKeys",
@@ -78,8 +79,10 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any], strict: bool = 
         PortError: names, shapes or dtypes do not fit; nothing has been changed then.
     """
     steps = port_steps(model)
-    arrays = {name: to_numpy(value) for name, value in state.items()}
+    arrays, odd = state_arrays(state)
+    arrays = complete_state(arrays, _expected(steps), _aliases(steps)) if strict else arrays
     values, missing, unexpected, problems = _values(steps, arrays)
+    problems = [*odd, *problems]
     step_of = {name: step for step, _ in steps for name in step.expected}
     problems += [
         _too_wide(name, arrays[name]) for name, step in step_of.items() if _is_too_wide(step, arrays.get(name))
@@ -103,7 +106,9 @@ def to_leaves(model: nnx.Module, state: Mapping[str, Any]) -> dict[str, np.ndarr
         PortError: names, shapes or dtypes do not fit.
     """
     steps = port_steps(model)
-    values, missing, unexpected, problems = _values(steps, {name: to_numpy(value) for name, value in state.items()})
+    arrays, odd = state_arrays(state)
+    values, missing, unexpected, problems = _values(steps, complete_state(arrays, _expected(steps), _aliases(steps)))
+    problems = [*odd, *problems]
     if missing or unexpected or problems:
         raise problems_error(f"state of {type(model).__name__}", _expected(steps), missing, unexpected, problems)
     return {leaf.path: value for _, leaf, value in values}

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from einops_arch.layouts.arrays import to_numpy, to_tensor
+from einops_arch.layouts.arrays import to_tensor
 from einops_arch.layouts.plan import check_state, problems_error
+from einops_arch.layouts.state import complete_state, state_arrays
 
 __all__ = ["load_torch_state", "torch_kind"]
 
@@ -23,13 +24,17 @@ def load_torch_state(model: nn.Module, state: Mapping[str, Any]) -> None:
         PortError: names, shapes or dtypes do not match; nothing has been changed then.
     """
     targets = model.state_dict(keep_vars=True)
-    arrays = {name: to_numpy(value) for name, value in state.items()}
+    arrays, odd = state_arrays(state)
+    extra = [name for name, value in targets.items() if not isinstance(value, torch.Tensor)]
+    targets = {name: tensor for name, tensor in targets.items() if name not in extra}
     expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
     aliases: dict[int, list[str]] = {}
     for name, tensor in targets.items():
         aliases.setdefault(id(tensor), []).append(name)
     tied = [names for names in aliases.values() if len(names) > 1]
+    arrays = complete_state(arrays, expected, tied)
     missing, unexpected, problems = check_state(expected, arrays, tied)
+    problems = [*odd, *(f"{name}: the model keeps more than tensors there" for name in extra), *problems]
     if missing or unexpected or problems:
         what = f"transfer into {type(model).__name__}"
         raise problems_error(what, expected, missing, unexpected, problems)
