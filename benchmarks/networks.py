@@ -11,6 +11,7 @@ import numpy as np
 
 from einops_arch import architectures
 from einops_arch.architectures import Config
+from einops_arch.cli.summary.summary import input_axes
 
 __all__ = ["NETWORKS", "Network", "inputs"]
 
@@ -25,14 +26,14 @@ class Network:
         sizes: what its inputs leave free, by axis name; `b` is the batch.
         shallow: fields of a network of the same kind with fewer blocks. To compile a deep one takes minutes, of which
             every block costs the same.
-        oracle: who wrote the network that it is measured against in PyTorch.
+        oracle: who wrote the network that it is measured against in PyTorch; None for nobody.
     """
 
     name: str
     preset: str
     sizes: Mapping[str, int]
     shallow: Mapping[str, Any] = field(default_factory=dict)
-    oracle: str = "plain PyTorch"
+    oracle: str | None = "plain PyTorch"
 
     @property
     def small(self) -> bool:
@@ -47,7 +48,17 @@ class Network:
         return result
 
 
-NETWORKS = (
+def _unlisted(name: str) -> Network:
+    """A network that is not listed below: its first size, and nobody else's to measure it against in PyTorch."""
+    config = architectures.get(name).config
+    preset = config.PRESETS[0]
+    sizes: dict[str, int] = {}
+    for axes, bound in input_axes(config.preset(preset)):
+        sizes |= {axis: size for axis, size in bound.items() if axis not in axes.sizes and axis != "b"}
+    return Network(name, preset, sizes, oracle=None)
+
+
+_LISTED = (
     Network("convnet", "mnist", {}),
     Network("super_resolution", "espcn_x3", {"h": 96, "w": 96}),
     Network("style_transfer", "fast_neural_style", {"h": 64, "w": 64}, {"residual_blocks": 1}),
@@ -62,6 +73,7 @@ NETWORKS = (
     Network("vit", "vit_tiny_patch16_224", {"h": 224, "w": 224}, {"layers": 2}, "timm"),
     Network("gpt2", "gpt2", {"t": 16}, {"layers": 2}, "transformers"),
 )
+NETWORKS = (*_LISTED, *map(_unlisted, sorted(set(architectures.names()) - {network.name for network in _LISTED})))
 
 
 def inputs(network: Network, config: Config, batch: int, *, channels_last: bool) -> list[np.ndarray]:

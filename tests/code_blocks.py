@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _CONSOLE = DocTestEvaluator(NORMALIZE_WHITESPACE | ELLIPSIS | NUMBER)
 _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,}) *(?P<info>\{? *\.?py[^\n]*)$", re.MULTILINE)
 
+_FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
 
 def run_page(path: Path) -> int:
     """Run the `python` and `pycon` blocks of a page, indented ones too, and count them.
@@ -35,6 +37,8 @@ def run_page(path: Path) -> int:
     """
     document = Document.parse(str(path), CodeBlockParser("python", PythonEvaluator()), _console)
     fences = [found["info"].strip() for found in _FENCE.finditer(document.text)]
+    # A block with a title is a file, which `files_of` gives.
+    fences = [info for info in fences if not info.startswith('python title="')]
     if odd := sorted(set(fences) - {"python", "pycon"}):
         raise ValueError(f"{path}: expected blocks of 'python' or 'pycon', received {', '.join(map(repr, odd))}")
     # A module, so that what the page defines can be found by its name: dataclasses and layout rules do that.
@@ -57,3 +61,8 @@ def _console(document: Document) -> Iterator[Region]:
         for region in regions:
             region.adjust(block, block.parsed)
             yield region
+
+
+def files_of(path: Path) -> dict[str, str]:
+    """The files that a page shows, each a block whose title is its path."""
+    return dict(_FILE.findall(path.read_text(encoding="utf-8")))

@@ -77,10 +77,10 @@ def input_axes(config: Config, sizes: Mapping[str, int] | None = None) -> list[t
         chosen["h"], chosen["w"] = side
     if positions := getattr(config, "positions", None):
         chosen["t"] = positions
-    chosen |= sizes or {}
     found = []
     for axes in inputs:
-        bound = {name: axes.sizes.get(name, chosen.get(name, 1)) for name in axes.axes.split()}
+        usual = {name: _allowed(axes, name, chosen.get(name, 1)) for name in axes.axes.split()}
+        bound = {**usual, **axes.sizes, **{name: size for name, size in (sizes or {}).items() if name in usual}}
         for name, size in bound.items():
             least, multiple = axes.least.get(name, 1), axes.multiple.get(name, 1)
             if size < least or size % multiple:
@@ -90,3 +90,9 @@ def input_axes(config: Config, sizes: Mapping[str, int] | None = None) -> list[t
                 )
         found.append((axes, bound))
     return found
+
+
+def _allowed(axes: Axes, name: str, size: int) -> int:
+    """The largest size up to a usual one that an axis may have, or the smallest."""
+    least, multiple = axes.least.get(name, 1), axes.multiple.get(name, 1)
+    return max(size - size % multiple, least + -least % multiple)
