@@ -40,13 +40,13 @@ def smallest_published(name):
             with torch.device("meta"):
                 model = architecture.torch_class()(architecture.config.preset(preset))
             sizes[preset] = sum(parameter.numel() for parameter in model.parameters())
-    preset = min(sizes, key=sizes.__getitem__)
-    return preset, sizes[preset]
+    return min(sizes.items(), key=lambda size: size[1], default=None)
 
 
 # The others' published sizes are compared with the networks of torchvision, timm and transformers, both twins.
 COMPARED_WITH_OTHERS = {"resnet", "vgg", "shufflenet_v2", "vit", "gpt2"}
-SMALLEST = {name: smallest_published(name) for name in architectures.names() if name not in COMPARED_WITH_OTHERS}
+ALONE = [name for name in architectures.names() if name not in COMPARED_WITH_OTHERS]
+SMALLEST = {name: size for name in ALONE if (size := smallest_published(name))}
 OWN = [(name, preset) for name, (preset, size) in SMALLEST.items() if size <= LARGEST]
 
 
