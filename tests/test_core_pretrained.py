@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from einops_arch.architectures import GPT2Config, ViTConfig
+from einops_arch.architectures import GPT2Config, ResNetConfig, ViTConfig
 from einops_arch.errors import CheckpointError, ConfigError
 from einops_arch.port.models.recognize import (
     GPT2_BASE,
@@ -214,5 +214,57 @@ def test_sizes_out_of_range_are_the_configs_own_error():
         ConfigError, match=r"^GPT2Config: expected embedding to be a multiple of heads=5, received 768$"
     ):
         recognise({"model_type": "gpt2", "n_head": 5}, [])
-    with pytest.raises(ConfigError, match=r"^ViTConfig: expected pool to be one of 'token', 'mean', received None$"):
-        recognise({"architecture": "vit_base_patch16_224", "global_pool": "map"}, [])
+
+
+# fmt: off
+NOT_OURS = [
+    ({"architecture": "vit_base_patch16_224", "global_pool": "map"}, "global_pool to be 'token' or 'avg'.*'map'"),
+    ({"architecture": "resnet18", "model_args": {"global_pool": "max"}}, "global_pool to be 'avg'.*'max'"),
+    ({"architecture": "resnet18", "global_pool": "max"}, "global_pool to be 'avg'.*'max'"),
+    ({"architecture": "resnet18", "pretrained_cfg": {"global_pool": "max"}}, "global_pool to be 'avg'.*'max'"),
+    ({"architecture": "resnet18", "global_pool": "avg", "model_args": {"global_pool": "max"}}, "one global_pool"),
+    ({"architecture": "resnet50", "model_args": {"output_stride": 8}}, "ResNetConfig has no field for output_stride=8"),
+    ({"architecture": "resnet50", "model_args": {"avg_down": True}}, "ResNetConfig has no field for avg_down=True"),
+    ({"architecture": "resnet50", "model_args": {"act_layer": "silu"}}, "no field for act_layer='silu'"),
+    ({"architecture": "resnet50", "model_args": {"new": 1}}, "ResNetConfig has no field for new=1 in model_args"),
+    ({"architecture": "resnet50", "dilated": 1}, "ResNetConfig has no field for dilated=1"),
+    ({"architecture": "resnet50", "pretrained_cfg": {"dilated": 1}}, "ResNetConfig has no field for dilated=1"),
+    ({"architecture": "vit_base_patch16_224", "model_args": {"scale_mlp_norm": True}}, "no field for scale_mlp_norm"),
+    ({"architecture": "vit_base_patch16_224", "model_args": {"reg_tokens": 4}}, "no field for reg_tokens=4"),
+    ({"architecture": "vit_base_patch16_224", "model_args": {"num_heads": "6"}}, "num_heads to be a whole number"),
+    ({"model_type": "gpt2", "n_embd": 64, "hidden_size": 32}, "one value of n_embd and hidden_size.*64 and 32"),
+    ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention to be False"),
+    ({"model_type": "gpt2", "layer_norm_eps": 1e-3}, "GPT2Config has no field for layer_norm_eps=0.001"),
+    ({"model_type": "gpt2", "rotary": True}, "GPT2Config has no field for rotary=True"),
+    ({"model_type": "gpt2", "quantization_config": {}}, "GPT2Config has no field for quantization_config=a dict of 0"),
+    ({"model_type": "gpt2", "pruned_heads": {"0": [1]}}, "pruned_heads to be a dict of 0 or None"),
+    ({"model_type": "vit", "layer_norm_eps": "small"}, "layer_norm_eps to be a number, received 'small'"),
+    ({"model_type": "vit", "qkv_bias": 1}, "qkv_bias to be true or false, received 1"),
+    ({"model_type": "vit", "num_heads": 3}, "ViTConfig has no field for num_heads=3"),
+    ({"model_type": "vit", "is_decoder": True}, "is_decoder to be False"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("fields", "text"), NOT_OURS)
+def test_every_field_is_used_or_harmless_or_refused_by_name(fields, text):
+    with pytest.raises(CheckpointError, match=text):
+        recognise(fields, [])
+
+
+def test_the_other_names_of_a_field_are_used():
+    found = recognise({"model_type": "gpt2", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}, [])
+    assert (found.config.embedding, found.config.layers, found.config.heads) == (64, 3, 4)
+    settings = {"cardinality": 32, "base_width": 4, "layers": [1, 2, 1, 1], "in_chans": 5}
+    found = recognise({"architecture": "resnet50", "model_args": settings, "num_classes": 7}, [])
+    assert found.config == ResNetConfig(5, depths=(1, 2, 1, 1), groups=32, width_per_group=4, classes=7)
+    prepared = {"input_size": [1, 224, 224], "num_classes": 9}
+    found = recognise({"architecture": "resnet18", "pretrained_cfg": prepared}, [])
+    assert (found.config.in_channels, found.config.classes) == (1, 9)
+
+
+def test_what_is_left_out_is_said_with_the_reason():
+    naming = vit_naming(["encoder.layer.0.output.dense.bias"])
+    assert set(naming.left_out(["pooler.dense.bias", "layernorm.bias"])) == {"pooler.dense.bias"}
+    (reason,) = GPT2_NAMES.left_out(["transformer.h.0.attn.bias", "transformer.h.0.attn.c_attn.bias"]).values()
+    assert "causal mask" in reason

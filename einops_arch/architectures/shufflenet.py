@@ -81,7 +81,8 @@ class ShuffleNetConfig(Config):
         stages = len(self.stage_channels)
         self._require(len(self.repeats) == stages, "repeats", f"one number for each of {stages} stages")
         self._require_bool("shortcut_first")
-        self.stages()
+        # All units of a stage after its second are like that.
+        self._units(tuple(min(count, 2) for count in self.repeats))
 
     def stages(self) -> tuple[tuple[ShuffleUnitConfig, ...], ...]:
         """The units of each stage.
@@ -89,9 +90,12 @@ class ShuffleNetConfig(Config):
         Raises:
             ConfigError: the channels do not fit the groups, or do not grow from stage to stage.
         """
+        return self._units(self.repeats)
+
+    def _units(self, counts: tuple[int, ...]) -> tuple[tuple[ShuffleUnitConfig, ...], ...]:
         stages = []
         channels = self.stem_channels
-        for stage, (out_channels, repeats) in enumerate(zip(self.stage_channels, self.repeats, strict=True), 1):
+        for stage, (out_channels, repeats) in enumerate(zip(self.stage_channels, counts, strict=True), 1):
             units = []
             for unit in range(1, repeats + 1):
                 try:

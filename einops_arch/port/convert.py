@@ -16,6 +16,7 @@ from einops_arch.checkpoints.files import check_destination, format_of, open_che
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
+from einops_arch.port.bounds import model_of
 
 __all__ = ["PlannedTensor", "Port", "convert", "port_checkpoint"]
 
@@ -99,11 +100,13 @@ class Port:
             renamed = Renamed(reader, rename) if rename else None
             source = renamed or reader
             if model is None:
-                config = config or before.config
                 if config is not None:
                     from einops_arch.flax._build import abstract_model
 
                     model = abstract_model(config)
+                elif before.config is not None:
+                    config = before.config
+                    model = model_of(config, reader)
                 elif before.framework != to:
                     raise CheckpointError(
                         "the file does not say of which architecture it is; likely fix: give a config or a Flax model"

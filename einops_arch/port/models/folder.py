@@ -20,6 +20,7 @@ from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
+from einops_arch.port.bounds import check_bounds
 from einops_arch.port.convert import convert
 from einops_arch.port.models.recognize import Recognised, recognise
 
@@ -52,6 +53,7 @@ class PretrainedReader(Wrapper):
         self.aliases = {name: first[theirs] for name, theirs in sources.items() if first[theirs] != name}
         known = Description("torch", found.architecture, found.config).facts()
         self.facts = {**inner.facts, **known, RECOGNISED: found.why}
+        self.left_out = {**inner.left_out, **found.naming.left_out(inner.names())}
 
     def bits(self, name: str) -> Bits:
         parts = [self.inner.bits(source) for source in self._sources[name]]
@@ -110,9 +112,13 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
         raise CheckpointError(f"{folder}: expected a folder with {CONFIG}, as the hub has them")
     reader = reader or open_checkpoint(folder)
     try:
-        if describe(reader.facts).config is not None:
+        config = describe(reader.facts).config
+        if config is not None:
+            check_bounds(config, reader)
             return reader
-        return PretrainedReader(reader, recognise(read_json(folder / CONFIG), reader.names()))
+        recognised = recognise(read_json(folder / CONFIG), reader.names())
+        check_bounds(recognised.config, reader)
+        return PretrainedReader(reader, recognised)
     except CheckpointError as error:
         reader.close()
         raise CheckpointError(f"{folder}: {error}") from error

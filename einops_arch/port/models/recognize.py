@@ -12,11 +12,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from einops_arch._text import brief
 from einops_arch.architectures import get, names
 from einops_arch.architectures.config import Config
 from einops_arch.architectures.gpt2 import GPT2Config
+from einops_arch.architectures.resnet import ResNetConfig
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.errors import CheckpointError, suggestion
+from einops_arch.port.models.fields import ANY, Fields
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
 
 __all__ = ["GPT2_BASE", "GPT2_NAMES", "Recognised", "VIT_FILES", "VIT_NAMES", "recognise", "vit_naming"]
@@ -89,7 +92,10 @@ def _vit_rows(layers: str, attention: Mapping[str, str]) -> tuple[Rename, ...]:
     )
 
 
-_NO_PART = ("vit.pooler.**", "vit.embeddings.mask_token")
+_NO_PART = {
+    "vit.pooler.**": "the pooler of transformers, which this network does not have",
+    "vit.embeddings.mask_token": "it stands for hidden patches in pretraining, which this network does not have",
+}
 
 VIT_NAMES = Naming(
     _vit_rows(
@@ -123,7 +129,9 @@ VIT_FILES = Naming(
 )
 """The names in its files, which are those of earlier versions."""
 
-_MASKS = ("**.attn.bias", "**.attn.masked_bias")
+_MASKS = dict.fromkeys(
+    ("**.attn.bias", "**.attn.masked_bias"), "a causal mask, which earlier versions of transformers kept as a buffer"
+)
 _TIE = (("lm_head.weight", "transformer.wte.weight"),)
 
 GPT2_NAMES = Naming(ignored=_MASKS, ties=_TIE)
@@ -155,59 +163,113 @@ def vit_naming(tensors: Collection[str]) -> Naming:
         Rename(bare(row.theirs) if isinstance(row.theirs, str) else tuple(map(bare, row.theirs)), row.ours)
         for row in naming.rows
     )
-    return Naming(rows, tuple(map(bare, naming.ignored)), naming.ties)
+    return Naming(rows, {bare(name): reason for name, reason in _NO_PART.items()}, naming.ties)
 
 
-def _vit(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
-    _require(fields, {"hidden_act": ("gelu",)})
-    classifies = any(name.startswith("classifier.") for name in tensors)
-    config = ViTConfig(
-        in_channels=fields.get("num_channels", 3),
-        image_size=_pair(fields, "image_size", 224),
-        patch_size=_square(fields, "patch_size", 16),
-        embedding=fields.get("hidden_size", 768),
-        layers=fields.get("num_hidden_layers", 12),
-        heads=fields.get("num_attention_heads", 12),
-        hidden=fields.get("intermediate_size", 3072),
-        classes=len(fields.get("id2label") or range(2)) if classifies else 0,
-        qkv_bias=fields.get("qkv_bias", True),
-        epsilon=fields.get("layer_norm_eps", 1e-12),
-        antialias=False,
-        dropout=fields.get("hidden_dropout_prob", 0.0),
-        attention_dropout=fields.get("attention_probs_dropout_prob", 0.0),
-    )
-    return Recognised("vit", config, vit_naming(tensors), _why(fields, config.layers, config.embedding))
+_OF_EVERY_MODEL: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(
+        (
+            # Where it comes from, and what the numbers of its outputs are called.
+            *("_name_or_path", "transformers_version", "architectures", "model_type", "id2label", "label2id"),
+            *("num_labels", "_num_labels", "problem_type", "finetuning_task", "task_specific_params"),
+            # How values are kept, computed and given back.
+            *("dtype", "torch_dtype", "return_dict", "output_hidden_states", "output_attentions", "use_cache"),
+            *("chunk_size_feed_forward", "gradient_checkpointing", "torchscript", "use_bfloat16", "tf_legacy_loss"),
+            *("_attn_implementation", "attn_implementation", "_attn_implementation_autoset"),
+            # How it begins, and how text is made with it.
+            *("initializer_range", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "prefix"),
+            *("decoder_start_token_id", "tokenizer_class", "max_length", "min_length", "do_sample", "early_stopping"),
+            *("num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p"),
+            *("repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
+            *("bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate"),
+            *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "suppress_tokens"),
+            *("exponential_decay_length_penalty", "begin_suppress_tokens"),
+        ),
+        ANY,
+    ),
+    "is_encoder_decoder": (False,),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "cross_attention_hidden_size": (None,),
+    "tie_encoder_decoder": (False,),
+    "pruned_heads": ({}, None),
+}
+"""Fields of every config of transformers: the values with which the network computes the same."""
 
+_OF_VIT: dict[str, tuple[Any, ...]] = {
+    **_OF_EVERY_MODEL,
+    # Of the pooler and of pretraining, which are no part of it; and of words, which it has not.
+    **dict.fromkeys(("pooler_output_size", "pooler_act", "encoder_stride", "tie_word_embeddings"), ANY),
+}
 
-_GPT2 = {
-    # All the same function, the tanh form.
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh", "gelu_fast"),
+_OF_GPT2: dict[str, tuple[Any, ...]] = {
+    **_OF_EVERY_MODEL,
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
+    # The same product, in float32 where it would be in less.
+    "reorder_and_upcast_attn": ANY,
+    # Of other last layers, and of fields that nothing reads any more.
+    **dict.fromkeys(("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"), ANY),
+    **dict.fromkeys(("summary_first_dropout", "n_ctx", "n_special", "predict_special_tokens"), ANY),
 }
 
 
-def _gpt2(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
-    _require(fields, _GPT2)
-    embedding = fields.get("n_embd", 768)
-    config = GPT2Config(
-        vocabulary=fields.get("vocab_size", 50257),
-        positions=fields.get("n_positions", 1024),
-        embedding=embedding,
-        layers=fields.get("n_layer", 12),
-        heads=fields.get("n_head", 12),
-        hidden=fields.get("n_inner") or 4 * embedding,
-        epsilon=fields.get("layer_norm_epsilon", 1e-5),
-        tied=fields.get("tie_word_embeddings", True),
-        dropout=fields.get("resid_pdrop", 0.1),
-        embedding_dropout=fields.get("embd_pdrop", 0.1),
-        attention_dropout=fields.get("attn_pdrop", 0.1),
+def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
+    fields = Fields(values, "ViTConfig")
+    fields.one_of("hidden_act", {"gelu": True}, "gelu")
+    classifies = any(name.startswith("classifier.") for name in tensors)
+    config = ViTConfig(
+        in_channels=fields.whole("num_channels", default=3),
+        image_size=fields.pair("image_size", (224, 224)),
+        patch_size=fields.square("patch_size", 16),
+        embedding=fields.whole("hidden_size", default=768),
+        layers=fields.whole("num_hidden_layers", default=12),
+        heads=fields.whole("num_attention_heads", default=12),
+        hidden=fields.whole("intermediate_size", default=3072),
+        classes=_classes(values) if classifies else 0,
+        qkv_bias=fields.flag("qkv_bias", default=True),
+        epsilon=fields.number("layer_norm_eps", default=1e-12),
+        antialias=False,
+        dropout=fields.number("hidden_dropout_prob", default=0.0),
+        attention_dropout=fields.number("attention_probs_dropout_prob", default=0.0),
     )
+    fields.finish(_OF_VIT)
+    return Recognised("vit", config, vit_naming(tensors), _why(values, config.layers, config.embedding))
+
+
+def _classes(values: Mapping[str, Any]) -> int:
+    labels = values.get("id2label")
+    count = values.get("num_labels", values.get("_num_labels", 2))
+    return len(labels) if isinstance(labels, dict) and labels else count if type(count) is int else 2
+
+
+# All the same function, the tanh form.
+_TANH_GELU = {"gelu_new": True, "gelu_pytorch_tanh": True, "gelu_fast": True}
+
+
+def _gpt2(values: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
+    fields = Fields(values, "GPT2Config")
+    fields.one_of("activation_function", _TANH_GELU, "gelu_new")
+    embedding = fields.whole("n_embd", "hidden_size", default=768)
+    hidden = fields.take("n_inner")
+    config = GPT2Config(
+        vocabulary=fields.whole("vocab_size", default=50257),
+        positions=fields.whole("n_positions", "max_position_embeddings", default=1024),
+        embedding=embedding,
+        layers=fields.whole("n_layer", "num_hidden_layers", default=12),
+        heads=fields.whole("n_head", "num_attention_heads", default=12),
+        hidden=4 * embedding if hidden is None else hidden,
+        epsilon=fields.number("layer_norm_epsilon", default=1e-5),
+        tied=fields.flag("tie_word_embeddings", default=True),
+        dropout=fields.number("resid_pdrop", default=0.1),
+        embedding_dropout=fields.number("embd_pdrop", default=0.1),
+        attention_dropout=fields.number("attn_pdrop", default=0.1),
+    )
+    fields.finish(_OF_GPT2)
     around = any(name.startswith("transformer.") for name in tensors)
     naming = GPT2_NAMES if around else GPT2_BASE
     naming = naming if config.tied else dataclasses.replace(naming, ties=())
-    return Recognised("gpt2", config, naming, _why(fields, config.layers, config.embedding))
+    return Recognised("gpt2", config, naming, _why(values, config.layers, config.embedding))
 
 
 _TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], Collection[str]], Recognised]] = {"vit": _vit, "gpt2": _gpt2}
@@ -219,10 +281,27 @@ def _why(fields: Mapping[str, Any], layers: int, embedding: int) -> str:
 
 # timm
 
-_VIT = re.compile(r"vit_(tiny|small|base|large)_patch(\d+)(?:(?<=base_patch16)(_gap))?_(\d+)")
+_VIT = re.compile(r"vit_(tiny|small|base|large)_patch(\d{1,4})(?:(?<=base_patch16)(_gap))?_(\d{1,5})")
 
-_NO_OTHER = {
+_PREPARED = (
+    # Where it comes from.
+    *("url", "file", "hf_hub_id", "hf_hub_filename", "source", "architecture", "tag", "custom_load", "license"),
+    *("description", "origin_url", "paper_name", "paper_ids", "notes"),
+    # What images it was trained on and is tested with; `input_size` is used.
+    *("test_input_size", "min_input_size", "fixed_input_size", "interpolation", "crop_pct", "test_crop_pct"),
+    *("crop_mode", "mean", "std", "pool_size", "test_pool_size"),
+    # What its classes are called, and its first and last layers, whose names are known.
+    *("label_offset", "label_names", "label_descriptions", "labels", "first_conv", "classifier", "num_features"),
+)
+"""Fields of timm beside the arguments of the network, which do not change what it computes."""
+
+_TRAINING: dict[str, tuple[Any, ...]] = dict.fromkeys(("drop_rate", "drop_path_rate"), (0,))
+
+_OF_TIMM_VIT: dict[str, tuple[Any, ...]] = {
+    **_TRAINING,
     "qk_norm": (False,),
+    "scale_attn_norm": (False,),
+    "scale_mlp_norm": (False,),
     "init_values": (None,),
     "no_embed_class": (False,),
     "reg_tokens": (0,),
@@ -231,112 +310,129 @@ _NO_OTHER = {
     "proj_bias": (True,),
     "pos_embed": ("learn",),
     "pool_include_prefix": (False,),
-    "drop_rate": (0, 0.0),
-    "patch_drop_rate": (0, 0.0),
-    "drop_path_rate": (0, 0.0),
-    "dynamic_img_size": (False, True),
+    "patch_drop_rate": (0,),
+    "dynamic_img_size": ANY,
     "dynamic_img_pad": (False,),
-    "fix_init": (False, True),
-    "weight_init": ("", "skip", "reset", "jax", "jax_nlhb", "moco"),
+    "strict_img_size": ANY,
+    "fix_init": ANY,
+    "weight_init": ANY,
+    "embed_norm_layer": (None,),
+    "norm_layer": (None,),
+    "act_layer": (None, "gelu"),
 }
 """What timm's ViT takes and ours has no field for: the values with which it is the same network."""
 
+_OF_TIMM_RESNET: dict[str, tuple[Any, ...]] = {
+    **_TRAINING,
+    "output_stride": (32,),
+    "stem_width": (64,),
+    "stem_type": ("",),
+    "replace_stem_pool": (False,),
+    "block_reduce_first": (1,),
+    "down_kernel_size": (1,),
+    "avg_down": (False,),
+    "act_layer": (None, "relu"),
+    "norm_layer": (None, "batchnorm2d"),
+    "aa_layer": (None, ""),
+    "drop_block_rate": (0,),
+    "zero_init_last": ANY,
+    "block_args": (None, {}),
+}
+"""What timm's ResNet takes and ours has no field for: the values with which it is the same network."""
 
-def _timm(name: str, fields: Mapping[str, Any]) -> Recognised:
+
+def _timm(name: str, values: Mapping[str, Any]) -> Recognised:
     why = f"architecture={name!r} of timm"
-    if found := _VIT.fullmatch(name):
-        size, patch, gap, side = found.groups()
+    if match := _VIT.fullmatch(name):
+        size, patch, gap, side = match.groups()
+        fields = _arguments(values, "ViTConfig", (3, int(side), int(side)))
         return Recognised("vit", _timm_vit(fields, size, int(patch), int(side), gap=bool(gap)), AS_THEY_ARE, why)
     for architecture in _TIMM_NAMES:
         if architecture in names() and name in get(architecture).config.PRESETS:
-            config = get(architecture).config.preset(name)
-            given = {field: value for field, value in _arguments(fields).items() if field != "global_pool"}
-            if unknown := sorted(given.keys() - _TIMM_FIELDS):
-                raise CheckpointError(f"config.json: {architecture} has no field for model_args {', '.join(unknown)}")
-            changes = {_TIMM_FIELDS[field]: value for field, value in given.items()}
-            return Recognised(architecture, config.from_dict({**config.to_dict(), **changes}), AS_THEY_ARE, why)
+            config = _timm_resnet(_arguments(values, "ResNetConfig", (3, 224, 224)), ResNetConfig.preset(name))
+            return Recognised(architecture, config, AS_THEY_ARE, why)
     known = [
         *ViTConfig.PRESETS,
         *(preset for each in _TIMM_NAMES if each in names() for preset in get(each).config.PRESETS),
     ]
     known = [preset for preset in known if not preset.startswith("tiny")]
-    raise CheckpointError(f"config.json: architecture={name!r} of timm is none of ours: {suggestion(name, known)}")
+    raise CheckpointError(f"config.json: architecture={brief(name)} of timm is none of ours: {suggestion(name, known)}")
 
 
 _TIMM_NAMES = ("resnet",)
 """Architectures whose presets, parameters and layouts timm calls as we do."""
 
-_TIMM_FIELDS = {"num_classes": "classes", "in_chans": "in_channels"}
+
+def _arguments(values: Mapping[str, Any], who: str, trained: tuple[int, int, int]) -> Fields:
+    """The arguments of the network, with what the rest of the config says of them."""
+    inner = values.get("pretrained_cfg")
+    # Files of earlier versions have one level.
+    prepared = dict(inner) if isinstance(inner, Mapping) else {}
+    outer = {name: value for name, value in values.items() if name not in {"model_args", "pretrained_cfg"}}
+    arguments = dict(values.get("model_args") or {})
+    for source in (outer, prepared):
+        size = source.pop("input_size", None)
+        if isinstance(size, list | tuple) and len(size) == 3 and all(type(one) is int for one in size):
+            trained = (size[0], size[1], size[2])
+        elif size is not None:
+            raise CheckpointError(f"config.json: expected input_size to be three numbers, received {brief(size)}")
+    for source in (outer, prepared):
+        for name in ("num_classes", "global_pool"):
+            value = source.pop(name, None)
+            if value is not None and source is outer and arguments.get(name, value) != value:
+                raise CheckpointError(
+                    f"config.json: expected one {name}, received {brief(arguments[name])} in model_args and "
+                    f"{brief(value)} beside it"
+                )
+            if value is not None:
+                arguments.setdefault(name, value)
+        Fields(source, who).finish(dict.fromkeys(_PREPARED, ANY))
+    arguments.setdefault("in_chans", trained[0])
+    return Fields({"img_size": list(trained[1:]), **arguments}, who, " in model_args")
 
 
-def _arguments(fields: Mapping[str, Any]) -> dict[str, Any]:
-    given = dict(fields.get("model_args") or {})
-    for field in ("num_classes", "global_pool"):
-        if field in fields:
-            given.setdefault(field, fields[field])
-    return given
-
-
-def _timm_vit(fields: Mapping[str, Any], size: str, patch: int, side: int, *, gap: bool) -> ViTConfig:
-    given = _arguments(fields)
-    trained = (fields.get("pretrained_cfg") or {}).get("input_size") or (3, side, side)
+def _timm_vit(fields: Fields, size: str, patch: int, side: int, *, gap: bool) -> ViTConfig:
     base = ViTConfig.vit_base_patch16_gap_224() if gap else ViTConfig.of_size(size, patch, side)
-    embedding = given.pop("embed_dim", base.embedding)
-    pool = {"token": "token", "avg": "mean"}.get(given.pop("global_pool", "avg" if gap else "token"))
-    norm_after_pool = given.pop("fc_norm", None)
+    embedding = fields.whole("embed_dim", default=base.embedding)
+    pool = fields.one_of("global_pool", {"token": "token", "avg": "mean"}, "avg" if gap else "token")
+    norm_after_pool = fields.take("fc_norm")
     if norm_after_pool is None:
         norm_after_pool = pool == "mean" and not gap
     config = {
-        "in_channels": given.pop("in_chans", trained[0]),
-        "image_size": _pair({"img_size": given.pop("img_size", tuple(trained[1:]))}, "img_size", side),
-        "patch_size": _square({"patch_size": given.pop("patch_size", patch)}, "patch_size", patch),
+        "in_channels": fields.whole("in_chans", default=3),
+        "image_size": fields.pair("img_size", (side, side)),
+        "patch_size": fields.square("patch_size", patch),
         "embedding": embedding,
-        "layers": given.pop("depth", base.layers),
-        "heads": given.pop("num_heads", base.heads),
-        "hidden": int(embedding * given.pop("mlp_ratio", 4)),
-        "classes": given.pop("num_classes", 1000),
-        "class_token": given.pop("class_token", not gap),
+        "layers": fields.whole("depth", default=base.layers),
+        "heads": fields.whole("num_heads", default=base.heads),
+        "hidden": int(embedding * fields.number("mlp_ratio", default=4)),
+        "classes": fields.whole("num_classes", default=1000),
+        "class_token": fields.flag("class_token", default=not gap),
         "pool": pool,
         "norm_after_pool": norm_after_pool,
-        "qkv_bias": given.pop("qkv_bias", True),
-        "dropout": given.pop("proj_drop_rate", 0.0),
-        "attention_dropout": given.pop("attn_drop_rate", 0.0),
+        "qkv_bias": fields.flag("qkv_bias", default=True),
+        "dropout": fields.number("proj_drop_rate", default=0.0),
+        "attention_dropout": fields.number("attn_drop_rate", default=0.0),
     }
-    if given.pop("pos_drop_rate", config["dropout"]) != config["dropout"]:
+    if fields.number("pos_drop_rate", default=config["dropout"]) != config["dropout"]:
         raise CheckpointError(
             "config.json: expected pos_drop_rate equal to proj_drop_rate, as ViTConfig has one dropout"
         )
-    for field, value in given.items():
-        if field not in _NO_OTHER or value not in _NO_OTHER[field]:
-            raise CheckpointError(f"config.json: ViTConfig has no field for {field}={value!r} in model_args")
+    fields.finish(_OF_TIMM_VIT)
     return ViTConfig.from_dict(config)
 
 
-# Both
-
-
-def _require(fields: Mapping[str, Any], choices: Mapping[str, tuple[Any, ...]]) -> None:
-    """Where a field is left out it has the first of the values with which the network is ours."""
-    for field, accepted in choices.items():
-        received = fields.get(field, accepted[0])
-        if received not in accepted:
-            raise CheckpointError(
-                f"config.json: expected {field} to be {' or '.join(map(repr, accepted))}, which our network computes, "
-                f"received {received!r}"
-            )
-
-
-def _pair(fields: Mapping[str, Any], field: str, default: int) -> tuple[int, int]:
-    value = fields.get(field, default)
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return value[0], value[1]
-    if isinstance(value, int):
-        return value, value
-    raise CheckpointError(f"config.json: expected {field} to be one number or two, received {value!r}")
-
-
-def _square(fields: Mapping[str, Any], field: str, default: int) -> int:
-    one, other = _pair(fields, field, default)
-    if one != other:
-        raise CheckpointError(f"config.json: expected {field} to be square, received {one} by {other}")
-    return one
+def _timm_resnet(fields: Fields, preset: ResNetConfig) -> ResNetConfig:
+    fields.one_of("global_pool", {"avg": True, "fast": True, "fastavg": True}, "avg")
+    fields.take("img_size")
+    config = {
+        **preset.to_dict(),
+        "in_channels": fields.whole("in_chans", default=preset.in_channels),
+        "classes": fields.whole("num_classes", default=preset.classes),
+        "groups": fields.whole("cardinality", default=preset.groups),
+        "width_per_group": fields.whole("base_width", default=preset.width_per_group),
+        "depths": fields.take("layers", default=list(preset.depths)),
+        "widths": fields.take("channels", default=list(preset.widths)),
+    }
+    fields.finish(_OF_TIMM_RESNET)
+    return ResNetConfig.from_dict(config)

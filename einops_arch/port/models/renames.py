@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,12 @@ class Naming:
 
     Args:
         rows: the names that differ.
-        ignored: their names of what is no part of our network.
+        ignored: their names of what is no part of our network, each with the reason.
         ties: our name of a tied parameter that their files leave out, and the name that it is under.
     """
 
     rows: tuple[Rename, ...] = ()
-    ignored: tuple[str, ...] = ()
+    ignored: Mapping[str, str] | tuple[str, ...] = ()
     ties: tuple[tuple[str, str], ...] = ()
 
     def to_ours(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +81,16 @@ class Naming:
             if name not in found and source in found:
                 found[name] = found[source]
         return found
+
+    def left_out(self, names: Iterable[str]) -> dict[str, str]:
+        """The names of what is no part of our network, each with the reason.
+
+        >>> Naming(ignored={"**.mask": "it is computed"}).left_out(["h.0.mask", "h.0.weight"])
+        {'h.0.mask': 'it is computed'}
+        """
+        reasons = self.ignored if isinstance(self.ignored, Mapping) else dict.fromkeys(self.ignored, "no part of it")
+        matches = {name: [r for p, r in reasons.items() if _fill(p, p, name) is not None] for name in names}
+        return {name: reason[0] for name, reason in matches.items() if reason}
 
     def to_theirs(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """The inverse of `to_ours`, without what is ignored and with each tied parameter under both names.
