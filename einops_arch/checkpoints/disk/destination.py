@@ -7,10 +7,12 @@ rename. While it is written the folder is locked; a folder that is not is a left
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +33,11 @@ _OWN = re.compile(
 _MARKS = ("_CHECKPOINT_METADATA", ".metadata", "config.json", "model.safetensors.index.json", "model.safetensors")
 _ENDING = ".einops-arch"
 _LONGEST = 255
+_REPLACEABLE = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+_OLD, _MOVED = "old", "moved"
+"""What was at the destination, while it is neither there nor replaced; and the mark that says it was copied wholly."""
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+_NO_RENAME = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 
 
 def check(path: Path, *, force: bool = False) -> None:
@@ -42,6 +49,8 @@ def check(path: Path, *, force: bool = False) -> None:
     """
     if os.path.lexists(path) and not force:
         raise DestinationError(f"{path} exists already; replace it with --force (force=True)")
+    if os.path.lexists(path) and stat.S_IFMT(path.lstat().st_mode) not in _REPLACEABLE:
+        raise DestinationError(f"{path} is neither a regular file nor a folder; it is not replaced")
     if path.is_dir() and not path.is_symlink() and not _is_checkpoint(path):
         raise DestinationError(f"{path} is a folder that holds other things than a checkpoint; it is not replaced")
     try:
@@ -88,8 +97,9 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
             check(path, force=force)
             temporary = folder / path.name
             yield temporary
+            _keep_mode(temporary, path)
             _sync_all(temporary)
-            _put(temporary, path, folder / "old", force=force)
+            _put(temporary, path, folder / _OLD, force=force)
             sync(path.parent)
     except OSError as error:
         if not isinstance(error, DestinationError):
@@ -118,47 +128,86 @@ def _locked(path: Path) -> Iterator[Path]:
         _clean(folder, path)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _is_needed(folder, path):
+            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
 
 def _lock(path: Path, folder: Path) -> int | None:
+    """Make the folder and lock it; where the disk has no locks, the making of it is the lock."""
     while True:
+        made = False
         with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-        if sys.platform == "win32":
-            return None
+            folder.mkdir(mode=0o700)
+            made = True
+        lock = -1
         try:
+            if sys.platform == "win32":
+                raise OSError(errno.ENOSYS, "no locks")
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
+            if os.fstat(lock).st_uid != os.geteuid():
+                raise DestinationError(f"{path} cannot be written: {folder} belongs to somebody else")
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The folder may have been removed by its owner before the lock was got.
             if os.path.samestat(os.fstat(lock), folder.lstat()):
                 return lock
-            os.close(lock)
         except FileNotFoundError:
-            os.close(lock)
+            pass
         except BlockingIOError:
-            os.close(lock)
+            _close(lock)
             raise DestinationError(f"{path} cannot be written: another process is writing it") from None
-        except OSError:
-            os.close(lock)
+        except OSError as error:
+            _close(lock)
+            if error.errno in _NO_LOCKS and made:
+                return None
+            if error.errno in _NO_LOCKS:
+                raise DestinationError(
+                    f"{path} cannot be written: another process is writing it, or was killed; then remove {folder}"
+                ) from None
+            if made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
             raise
+        _close(lock)
+
+
+def _close(file: int) -> None:
+    if file >= 0:
+        os.close(file)
 
 
 def _clean(folder: Path, path: Path) -> None:
-    """Remove what a killed port left; only where the system cannot exchange names is there something to bring back."""
-    old = folder / "old"
-    if os.path.lexists(old) and not os.path.lexists(path):
-        old.rename(path)
+    """Remove what a killed port left.
+
+    Raises:
+        DestinationError: it is all that there is of an earlier checkpoint, which the user may want back. It is not
+            brought back: anybody can put a folder of this name beside a checkpoint.
+    """
+    if _is_needed(folder, path):
+        raise DestinationError(
+            f"{path} cannot be written: a port was killed while it replaced what was there, which is "
+            f"{folder / _OLD} now; likely fix: move it back, or remove {folder}"
+        )
     for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        _remove(entry)
+
+
+def _is_needed(folder: Path, path: Path) -> bool:
+    return os.path.lexists(folder / _OLD) and (not os.path.lexists(path) or os.path.lexists(folder / _MOVED))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _keep_mode(temporary: Path, path: Path) -> None:
+    """Give what replaces a file or a folder the permissions of the old one."""
+    if os.path.lexists(path) and not path.is_symlink():
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode) & 0o777)
 
 
 def _put(temporary: Path, path: Path, old: Path, *, force: bool) -> None:
@@ -175,13 +224,40 @@ def _put(temporary: Path, path: Path, old: Path, *, force: bool) -> None:
     folders = temporary.is_dir() or (path.is_dir() and not path.is_symlink())
     if not folders or not os.path.lexists(path):
         temporary.replace(path)
-    elif not rename(temporary, path, EXCHANGE):
+    elif not _exchange(temporary, path):
+        _replace_folder(temporary, path, old)
+
+
+def _exchange(temporary: Path, path: Path) -> bool:
+    try:
+        return rename(temporary, path, EXCHANGE)
+    except OSError as error:
+        # A folder of the lower layer of an overlayfs cannot be renamed at all.
+        if error.errno in _NO_RENAME:
+            return False
+        raise
+
+
+def _replace_folder(temporary: Path, path: Path, old: Path) -> None:
+    """Where names cannot be exchanged: for a moment the old is in the folder of the work only, whole all the time."""
+    try:
         path.rename(old)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            old.rename(path)
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
             raise
+        shutil.copytree(path, old, symlinks=True)
+        _sync_all(old)
+        # From here on what is at the destination may be half removed.
+        (old.parent / _MOVED).touch()
+        sync(old.parent)
+        shutil.rmtree(path)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    finally:
+        (old.parent / _MOVED).unlink(missing_ok=True)
 
 
 def _sync_all(path: Path) -> None:

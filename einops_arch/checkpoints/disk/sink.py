@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import sys
@@ -30,6 +31,10 @@ _PIECE = 16 << 20
 _WRITE = 1 << 20
 """Bytes of one call. For more, Linux looks for large pages in memory that was not used lately, which took two to four
 times as long on a virtual machine."""
+
+
+_NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+_NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Sink:
@@ -164,6 +169,10 @@ def sync(path: Path) -> None:
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        # Some file systems flush files and know no flushing of folders.
+        if error.errno not in _NO_FLUSH or not path.is_dir():
+            raise
     finally:
         os.close(file)
 
@@ -177,17 +186,32 @@ def _write(file: int, data: Any) -> int:
 
 
 def _copy(span: Span, file: int) -> int:
-    """From file to file inside the kernel, where it can."""
+    """From file to file, inside the kernel where it can."""
     done = 0
+    inside = sys.platform == "linux"
     while done < span.size:
-        if sys.platform == "linux":
-            count = os.sendfile(file, span.file, span.start + done, span.size - done)
+        if inside:
+            try:
+                count = os.sendfile(file, span.file, span.start + done, span.size - done)
+            except OSError as error:
+                # Network file systems and those in user space may have no sendfile.
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                inside = False
+                continue
         else:
-            count = _write(file, os.pread(span.file, span.size - done, span.start + done))
+            count = _write(file, _read(span, done))
         if count == 0:
             raise CheckpointError(f"the source ends {span.size - done} bytes too early")
         done += count
     return done
+
+
+def _read(span: Span, done: int) -> bytes:
+    try:
+        return os.pread(span.file, min(_WRITE, span.size - done), span.start + done)
+    except OSError as error:
+        raise CheckpointError(f"the source cannot be read: {error.strerror or error}") from error
 
 
 def _failed(path: Path, error: OSError) -> DestinationError:
