@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from einops_arch._text import printable
 from einops_arch._version import __version__
 from einops_arch.errors import ConfigError, EinopsArchError
 
@@ -20,14 +21,24 @@ __all__ = ["app", "run"]
 
 
 class _Group(TyperGroup):
-    """One clean message for every error that the package raises on purpose."""
+    """One sentence for every error that the package raises on purpose, and for those of the system."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except EinopsArchError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+            reason = str(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        except MemoryError:
+            reason = "it does not fit the memory"
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+        typer.echo(printable(f"error: {reason}"), err=True)
+        raise typer.Exit(2) from None
 
 
 class Framework(StrEnum):
@@ -61,7 +72,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Deep-learning architectures written with einops, the same in PyTorch and Flax.",
-    epilog="Exit codes: 0 right, 1 not equal, 2 wrong usage or a bad file.",
+    epilog="Exit codes: 0 right, 1 not equal, 2 wrong usage or a bad file, 130 interrupted.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -155,6 +166,9 @@ def port(
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Round floating-point tensors, to bfloat16 for example.")
     ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="The entry of a .pt file that is the state dict.")
+    ] = None,
     kind: Annotated[
         Kind | None, typer.Option("--format", help="The format of the destination, unless its name says it.")
     ] = None,
@@ -190,6 +204,7 @@ def port(
         dtype=dtype,
         allow_overflow=allow_overflow,
         untie=untie,
+        key=key,
         kind=str(kind) if kind else None,
         max_shard_size=max_shard_size,
         check=check,
@@ -203,6 +218,9 @@ def port(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any format.")],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="The entry of a .pt file that is the state dict.")
+    ] = None,
     *,
     values: Annotated[
         bool, typer.Option("--values/--no-values", help="Read the numbers, and count NaN and inf.")
@@ -212,7 +230,7 @@ def inspect(
     """Show what is in a checkpoint: names, shapes, dtypes, aliases, NaN and inf, and which architecture it fits."""
     from einops_arch.cli.commands.inspect import inspect_file
 
-    inspect_file(path, values=values, as_json=as_json)
+    inspect_file(path, key=key, values=values, as_json=as_json)
 
 
 _INPUT = Annotated[

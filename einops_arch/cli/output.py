@@ -8,16 +8,19 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
 
+from einops_arch._text import printable
 from einops_arch.errors import ConfigError
 
-__all__ = ["byte_count", "byte_size", "bytes_bar", "console", "print_json", "progress"]
+__all__ = ["Page", "byte_count", "byte_size", "bytes_bar", "console", "echo", "print_json", "progress"]
 
 _WIDE = 200
 """Columns of a page when the output goes to a file or a pipe: a table must not be folded for a screen it never sees."""
@@ -26,11 +29,28 @@ _DELAY = 0.8
 """Seconds after which it is worth saying what is being done."""
 
 
+class Page(Console):
+    """A console on which names from files and models cannot move the cursor, clear the screen or turn text round."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything that is printed passes here: controls and bidirectional marks become escapes."""
+        if isinstance(renderable, Text) and not renderable.plain.isprintable():
+            renderable = renderable.copy()
+            renderable.plain = printable(renderable.plain)
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
 def console() -> Console:
     """A console on stdout as it is now; colours are there on a terminal only, and not where NO_COLOR is set."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return Console(highlight=False)
-    return Console(highlight=False, width=_WIDE)
+        return Page(highlight=False)
+    return Page(highlight=False, width=_WIDE)
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print plain text, with controls and bidirectional marks as escapes."""
+    typer.echo(printable(text), err=err, nl=nl)
 
 
 def print_json(value: Any) -> None:
@@ -50,7 +70,7 @@ def progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
         A function that takes what is being done of it, in a few words.
     """
     with contextlib.ExitStack() as stack:
-        screen = Console(stderr=True, highlight=False)
+        screen = Page(stderr=True, highlight=False)
         status = screen.status(f"{escape(text)} ...")
         timer = threading.Timer(_DELAY, status.start)
         if screen.is_terminal and not quiet:
@@ -67,7 +87,7 @@ def bytes_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with bytes, rate and time left, moved by the function that it gives; on a terminal only."""
     from rich import progress as rich_progress
 
-    screen = Console(stderr=True, highlight=False)
+    screen = Page(stderr=True, highlight=False)
     columns = (
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
 
-from einops_arch.cli.output import print_json, progress
+from einops_arch.cli.output import echo, print_json, progress
 from einops_arch.cli.targets import inputs_of, model_of
 from einops_arch.errors import ConfigError, DestinationExistsError
 
@@ -68,4 +67,4 @@ def capture_target(target: str, output: Path, options: CaptureOptions) -> None:
         facts = {"framework": made.framework, "model": made.model, "mode": made.mode, "calls": calls}
         print_json({**facts, "weights": made.digest, "files": files})
     else:
-        typer.echo(f"{made!r}\nwritten to {files[0]} and {files[1]}")
+        echo(f"{made!r}\nwritten to {files[0]} and {files[1]}")

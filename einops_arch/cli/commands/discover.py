@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
 
 from einops_arch._frameworks import require
-from einops_arch.cli.output import console, print_json
+from einops_arch.cli.output import console, echo, print_json
 from einops_arch.cli.targets import Input, loaded, parsed
 from einops_arch.discovery import Chain, Discovery, ModelReport, discover, discover_model
 from einops_arch.errors import DiscoveryError
@@ -38,7 +37,7 @@ def discover_target(target: str, inputs: list[str], backend: str | None, *, as_j
         if as_json:
             print_json({"target": target, "discovery": None, "kind": error.kind, "reason": str(error)})
         else:
-            typer.echo(str(error))
+            echo(str(error))
         return False
     _print_discovery(target, discovery, as_json=as_json)
     return True
@@ -72,7 +71,7 @@ def _print_discovery(target: str, discovery: Discovery, *, as_json: bool) -> Non
     if as_json:
         print_json({"target": target, "discovery": discovery.to_dict()})
         return
-    typer.echo(str(discovery))
+    echo(str(discovery))
 
 
 def _print_report(report: ModelReport, *, as_json: bool, show_diff: bool) -> None:
@@ -81,10 +80,10 @@ def _print_report(report: ModelReport, *, as_json: bool, show_diff: bool) -> Non
         from einops_arch.discovery.rewriting.rewrite import diff
 
         found = diff(report.chains)
-        typer.echo(found.text, nl=False)
+        echo(found.text, nl=False)
         # Beside the diff, so that the diff alone can be saved.
         for chain, reason in found.left:
-            typer.echo(f"left alone: {_place(chain)} {chain.operations}: {reason}", err=True)
+            echo(f"left alone: {_place(chain)} {chain.operations}: {reason}", err=True)
         return
     if as_json:
         print_json(report.to_dict())

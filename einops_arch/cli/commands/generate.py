@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.cli.models import framework_module, installed
-from einops_arch.cli.output import print_json, progress
+from einops_arch.cli.output import echo, print_json, progress
 from einops_arch.errors import ConfigError
 from einops_arch.port.models.folder import open_pretrained
 
@@ -67,7 +67,7 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
         facts = {"architecture": architecture, "framework": framework, "config": model.config.to_dict()}
         print_json({**facts, "prompt_tokens": prompt, "tokens": tokens, "text": text})
     else:
-        print(text if text is not None else " ".join(map(str, tokens)))  # noqa: T201 - what was asked for
+        echo(text if text is not None else " ".join(map(str, tokens)))
 
 
 def _continued(model: Any, prompt: list[int], framework: str, options: GenerateOptions) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch import architectures
+from einops_arch._text import printable
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.reader import Reader
@@ -20,18 +21,19 @@ from einops_arch.cli.output import byte_count, bytes_bar, console, print_json
 __all__ = ["fitting", "inspect_file"]
 
 
-def inspect_file(path: Path, *, values: bool, as_json: bool) -> None:
+def inspect_file(path: Path, *, key: str | None = None, values: bool, as_json: bool) -> None:
     """Print what is in a checkpoint.
 
     Args:
         path: the file or folder.
+        key: the entry of a `.pt` file that is the state dict.
         values: look at the numbers, and count those that are not finite.
         as_json: print JSON.
 
     Raises:
         CheckpointError: it is damaged, or holds more than weights.
     """
-    with open_checkpoint(path) as reader:
+    with open_checkpoint(path, key=key) as reader:
         total = sum(info.nbytes for info in reader.tensors.values())
         counts: dict[str, tuple[int, int]] = {}
         if values:
@@ -113,13 +115,13 @@ def _print(found: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
 
     page = console()
     columns = ["name", "shape", "dtype", "bytes", *(["NaN", "inf"] if counts else [])]
-    table = Table(title=found["path"], title_justify="left")
+    table = Table(title=Text(found["path"]), title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column in {"name", "shape", "dtype"} else "right", overflow="fold")
     for one in found["tensors"]:
         shape = " ".join(map(str, one["shape"])) or "scalar"
         numbers = [f"{one['nan']:,}", f"{one['inf']:,}"] if counts else []
-        table.add_row(*map(Text, [one["name"], shape, one["dtype"], f"{one['bytes']:,}", *numbers]))
+        table.add_row(*map(Text, [printable(one["name"], ""), shape, one["dtype"], f"{one['bytes']:,}", *numbers]))
     page.print(table)
     lines = [f"{name}: {value}" for name, value in found["facts"].items()]
     lines += [f"{name}: tied to {target}" for name, target in found["aliases"].items()]
@@ -129,4 +131,4 @@ def _print(found: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
     lines += [f"{bad:,} numbers are not finite"] if counts else []
     lines.append(f"fits: {', '.join(found['fits']) or 'no architecture that is known here'}")
     for line in lines:
-        page.print(line, markup=False, soft_wrap=True)
+        page.print(printable(line, ""), markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from einops_arch._text import printable
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint
@@ -34,6 +35,7 @@ class PortOptions:
         dtype: what to round floating-point tensors to.
         allow_overflow: let finite numbers become infinite.
         untie: write tied tensors under each of their names.
+        key: the entry of the source that is the state dict.
         kind: the format of the destination, unless its name says it.
         max_shard_size: a size such as `5GB`.
         check: read again what was written.
@@ -49,6 +51,7 @@ class PortOptions:
     dtype: str | None = None
     allow_overflow: bool = False
     untie: bool = False
+    key: str | None = None
     kind: str | None = None
     max_shard_size: str | None = None
     check: bool = False
@@ -83,7 +86,7 @@ def port_file(source: Path, destination: Path, to: str, options: PortOptions) ->
 
 
 def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: PortOptions) -> Port:
-    reader = open_checkpoint(source)
+    reader = open_checkpoint(source, key=options.key)
     try:
         if "architecture" not in reader.facts and (source / CONFIG).is_file():
             reader = open_pretrained(source, reader)
@@ -138,18 +141,19 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{source} to {destination}: nothing was written", title_justify="left")
+    table = Table(title=Text(f"{source} to {destination}: nothing was written"), title_justify="left")
     for column in ("source", "pattern", "destination", "shape", "dtype", "bytes"):
         table.add_column(column, justify="right" if column == "bytes" else "left", overflow="fold")
     for one in port.tensors:
         shape = " ".join(map(str, one.shape)) or "scalar"
-        cells = ("\n".join(one.sources), one.pattern, one.name, shape, one.dtype, f"{one.nbytes:,}")
+        sources = "\n".join(printable(name, "") for name in one.sources)
+        cells = (sources, one.pattern, printable(one.name, ""), shape, one.dtype, f"{one.nbytes:,}")
         table.add_row(*map(Text, cells))
     page = console()
     page.print(table)
     lines = [f"{name}: renamed to {now}" for name, now in port.renamed.items()]
     for line in [*lines, *port.remarks, f"{byte_count(port.nbytes)} would be written"]:
-        page.print(line, markup=False, soft_wrap=True)
+        page.print(printable(line, ""), markup=False, soft_wrap=True)
 
 
 def _facts(source: Path, destination: Path, port: Port) -> dict[str, Any]:
@@ -189,4 +193,4 @@ def _report(source: Path, destination: Path, port: Port, digests: dict[str, str]
         lines.append(f"read again: {len(digests)} tensors are those of the source, by SHA-256")
     page = console()
     for line in lines:
-        page.print(line, markup=False, soft_wrap=True)
+        page.print(printable(line, ""), markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+from einops_arch._text import printable
 from einops_arch.errors import ParityError
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.error_maps import ErrorMaps
@@ -137,7 +138,7 @@ class Report:
         parts = []
         for name, rows in self.sections.items():
             if rows:
-                lines = [columns(name), *(cells(row) for row in rows)]
+                lines = [[printable(cell, "") for cell in line] for line in (columns(name), *map(cells, rows))]
                 widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
                 text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
                 parts.append("\n".join([f"{name} ({self.mode} mode)", *text]))
@@ -147,7 +148,8 @@ class Report:
             parts.extend(f"{self.maps.path or 'the network'}: {line}" for line in self.maps.reading)
         parts.append(f"verdict: {self.verdict}" + (f"; {describe(first)}" if first else ""))
         parts[-1] = "\n".join([parts[-1], *self.causes])
-        return "\n\n".join(parts)
+        # Modules and tensors have whatever names their authors gave them.
+        return printable("\n\n".join(parts))
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -1,0 +1,176 @@
+"""Names from files reach no terminal as they are, and a command that fails says one sentence and exits with 2."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from flax import nnx
+from typer.testing import CliRunner
+
+from einops_arch._text import brief, printable
+from einops_arch.checkpoints import read_checkpoint
+from einops_arch.cli.app import app
+from einops_arch.errors import CheckpointError, EinopsArchError
+from einops_arch.parity.compare import compare
+
+NAMES = ("\x1b[2J\x1b]0;owned\x07", "a\u202egnp.exe", "b\rc", "d\x9b31m", "e\u2066f", "g\x7f\x08", "h\u200fi", "j\nk")
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def assert_harmless(text):
+    hidden = {character for character in text if unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp", "Cs"}}
+    assert hidden <= {"\n"}, hidden
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "e.safetensors"
+    safetensors.numpy.save_file({name: np.zeros(1, "f4") for name in NAMES}, path, {"no\x1b[31mte": "x\u202ey\x1b[0m"})
+    return path
+
+
+def test_names_and_metadata(file, tmp_path):
+    result = invoke("inspect", file)
+    assert result.exit_code == 0, result.output
+    assert_harmless(result.output)
+    assert r"no\x1b[31mte: x\u202ey\x1b[0m" in result.output
+    assert r"j\nk" in result.output
+    assert json.loads(invoke("inspect", file, "--json").stdout)["tensors"][0]["name"] in NAMES
+    for more in (["--dry-run"], [], ["--force", "--dtype", "float16"], ["--rename", "nothing=", "--force"]):
+        result = invoke("port", file, tmp_path / "f.safetensors", "--to", "torch", *more)
+        assert result.exit_code == (2 if "--rename" in more else 0), result.output
+        assert_harmless(result.output)
+    # What is written keeps the names.
+    assert set(read_checkpoint(tmp_path / "f.safetensors").tensors) == set(NAMES)
+
+
+def test_the_name_of_the_file_and_what_is_refused(tmp_path):
+    # A slash in a name: the folder's ends with a bracket.
+    path = tmp_path / "x\x1b[31m\u202e[" / "].pt"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps({"a": 1}).replace(b"a", b"\x1b"))
+    for command in (["inspect", path], ["port", path, tmp_path / "y.pt", "--to", "torch"], ["verify", path]):
+        result = invoke(*command)
+        assert result.exit_code == 2, result.output
+        assert_harmless(result.output)
+    path.write_bytes(b"\x80\x02c\x1b[2Jos\nsys\x1b[0mtem\n.")
+    result = invoke("inspect", path)
+    assert result.exit_code == 2
+    assert_harmless(result.output)
+    assert r"\x1b[2Jos.sys\x1b[0mtem" in result.output.replace("\n", "")
+    path = path.with_suffix(".safetensors")
+    safetensors.numpy.save_file({"a": np.zeros(1, "f4")}, path)
+    result = invoke("inspect", path)
+    assert result.exit_code == 0
+    assert r"x\x1b[31m\u202e[/].safetensors" in result.output.replace("\n", "").replace(" ", "")
+
+
+def test_messages_and_reports():
+    for name in NAMES:
+        assert_harmless(str(EinopsArchError(f"{name}: wrong")))
+        assert_harmless(str(CheckpointError(f"{name}: wrong")))
+        assert_harmless(brief(name))
+        assert printable(f"ok {name}", "") == f"ok {printable(name, '')}"
+    assert printable("größe 重み \u3000\xa0 é") == "größe 重み \u3000\xa0 é"
+
+    class Torch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("a\x1b[2J\u202e", torch.nn.Linear(3, 2))
+
+        def forward(self, x):
+            return next(self.children())(x)
+
+    class Flax(nnx.Module):
+        def __init__(self):
+            setattr(self, "a\x1b[2J\u202e", nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+
+        def __call__(self, x):
+            return getattr(self, "a\x1b[2J\u202e")(x)
+
+    report = compare(Torch(), Flax(), np.ones((2, 3), "float32"))
+    assert r"a\x1b[2J" in str(report)
+    assert_harmless(str(report))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("destination", ["y.safetensors", "y.pt", "y.hf"])
+def test_a_disk_that_fails_is_one_sentence(code, destination, file, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = invoke("port", file, tmp_path / destination, "--to", "torch")
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert os.strerror(code) in lines[0]
+    assert not (tmp_path / destination).exists()
+
+
+def test_numbers_that_do_not_fit_are_one_sentence(tmp_path):
+    safetensors.numpy.save_file({"a": np.array([1e30], "f4")}, tmp_path / "a.safetensors")
+    for name in ("b.safetensors", "b.pt", "b.hf"):
+        result = invoke("port", tmp_path / "a.safetensors", tmp_path / name, "--to", "torch", "--dtype", "float16")
+        assert result.exit_code == 2
+        assert len(result.stderr.splitlines()) == 1
+        assert "1 finite numbers do not fit float16" in result.stderr
+        assert not (tmp_path / name).exists()
+
+
+def test_an_interrupted_port_ends_with_130(tmp_path):
+    safetensors.numpy.save_file({"a": np.zeros(3, "f4")}, tmp_path / "a.safetensors")
+    code = (
+        "import sys, time\n"
+        "from einops_arch.checkpoints.disk import sink\n"
+        "def wait(*_):\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(60)\n"
+        "sink.Sink.tensor = wait\n"
+        "from einops_arch.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", code, "port", "a.safetensors", "b.safetensors", "--to", "torch"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        assert process.stdout.readline() == "writing\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "interrupted\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors"]
+
+
+def test_what_was_left_out_is_said_everywhere(tmp_path):
+    first = {"w": torch.arange(3.0)}
+    torch.save({"model": first, "model_ema": {"w": torch.ones(3)}, "epoch": 7}, tmp_path / "x.pt")
+    arguments = ("port", tmp_path / "x.pt", tmp_path / "y.safetensors", "--to", "torch")
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "nothing was left out" not in result.stdout
+    assert "model_ema: left out: a state dict of 1 tensors beside model, which was taken" in result.stdout
+    left_out = json.loads(invoke(*arguments, "--force", "--json").stdout)["left_out"]
+    assert set(left_out) == {"model_ema", "epoch"}
+    with safetensors.safe_open(tmp_path / "y.safetensors", "np") as written:
+        assert json.loads(written.metadata()["left_out"]) == left_out
+    assert set(json.loads(invoke("inspect", tmp_path / "x.pt", "--json").stdout)["left_out"]) == set(left_out)
+    result = invoke(*arguments, "--force", "--key", "model_ema")
+    assert read_checkpoint(tmp_path / "y.safetensors").tensors["w"].tolist() == [1, 1, 1]
+    assert "model: left out" in result.stdout
+    assert "model: left out" in invoke("inspect", tmp_path / "x.pt", "--key", "model_ema").stdout
