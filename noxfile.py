@@ -164,7 +164,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Read 20,000 broken checkpoints of each format, in processes with limits, and kill 50 writers (-- pytest arguments)."""
+    """Read 20,000 broken checkpoints and kill 50 writers of each format, in processes (-- pytest arguments)."""
     install(session, "parity-cpu", *group("test"))
     session.env.update({"EINOPS_ARCH_FUZZ": "20000", "EINOPS_ARCH_KILLS": "50"})
     files = ["fuzz", "writing"]
