@@ -70,8 +70,9 @@ def progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
         A function that takes what is being done of it, in a few words.
     """
     with contextlib.ExitStack() as stack:
-        screen = Page(stderr=True, highlight=False)
-        status = screen.status(f"{escape(text)} ...")
+        screen = Console(stderr=True, highlight=False)
+        text = escape(printable(text, ""))
+        status = screen.status(f"{text} ...")
         timer = threading.Timer(_DELAY, status.start)
         if screen.is_terminal and not quiet:
             timer.daemon = True
@@ -79,7 +80,7 @@ def progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
             stack.callback(status.stop)
             stack.callback(timer.join)
             stack.callback(timer.cancel)
-        yield lambda part: status.update(f"{escape(text)}: {escape(part)} ...")
+        yield lambda part: status.update(f"{text}: {escape(printable(part, ''))} ...")
 
 
 @contextlib.contextmanager
@@ -87,7 +88,7 @@ def bytes_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with bytes, rate and time left, moved by the function that it gives; on a terminal only."""
     from rich import progress as rich_progress
 
-    screen = Page(stderr=True, highlight=False)
+    screen = Console(stderr=True, highlight=False)
     columns = (
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
@@ -97,7 +98,7 @@ def bytes_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     bar = rich_progress.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
     with bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(printable(text, ""), total=total)
         yield lambda count: bar.advance(task, count)
 
 

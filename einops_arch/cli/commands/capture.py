@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from einops_arch.cli.output import echo, print_json, progress
 from einops_arch.cli.targets import inputs_of, model_of
 from einops_arch.errors import ConfigError, DestinationExistsError

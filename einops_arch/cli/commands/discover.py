@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-
 from einops_arch._frameworks import require
 from einops_arch.cli.output import console, echo, print_json
 from einops_arch.cli.targets import Input, loaded, parsed

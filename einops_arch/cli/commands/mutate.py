@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import typer
-
 from einops_arch import architectures
 from einops_arch.cli.models import chosen_config
-from einops_arch.cli.output import print_json, progress
+from einops_arch.cli.output import echo, print_json, progress
 
 __all__ = ["mutate_twin"]
 
@@ -39,5 +37,5 @@ def mutate_twin(name: str, preset: str | None, file: Path | None, *, every: bool
         print_json({"architecture": name, "all_caught": found.all_caught, "mutants": catches})
     else:
         caught = sum(one.found for one in found.catches)
-        typer.echo(f"{found}\n\n{caught} of {len(found.catches)} faults were caught and located")
+        echo(f"{found}\n\n{caught} of {len(found.catches)} faults were caught and located")
     return found.all_caught
