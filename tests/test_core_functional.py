@@ -14,6 +14,7 @@ import pytest
 from functional_cases import EMPTY, FACTORS, FORMATS, MOVES, ONES, SMALL, SPACES
 
 from einops_arch import functional
+from einops_arch.errors import DtypeError
 
 # The losses are not moves, and have tests of their own.
 CORES = sorted(set(functional.__all__) - {"AXES", "content_loss", "style_loss", "total_variation"})
@@ -150,18 +151,65 @@ def test_gram_matrix_divides_by_more_positions_than_float16_can_count(xp):
     np.testing.assert_array_equal(result, np.full((1, 2, 2), 2.0**-16, np.float16))
 
 
-def test_gram_matrix_of_integers_is_exact_until_it_is_divided(xp, device):
-    x = np.random.default_rng(0).integers(-9, 9, (2, 3, 5, 7), np.int32)
-    if xp.name == "torch" and device == "cuda":
-        with pytest.raises(RuntimeError, match="not implemented for 'Int'"):
-            functional.gram_matrix(xp.array(x))
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64", "bool")
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("normalize", NORMALIZE)
+def test_gram_matrix_of_integers_is_that_of_the_same_floating_point_numbers(xp, name, normalize):
+    if name not in xp.dtypes:
         return
-    sums = xp.numpy(functional.gram_matrix(xp.array(x), normalize="none"))
-    assert sums.dtype == np.int32
-    np.testing.assert_array_equal(sums, oracles.gram_matrix(x, normalize="none", data_format="channels_first"))
-    means = xp.numpy(functional.gram_matrix(xp.array(x)))
-    assert means.dtype.kind == "f"
-    np.testing.assert_allclose(means, sums / 35, rtol=4 * np.finfo(means.dtype).eps)
+    x = whole_numbers(name, (2, 3, 5, 7))
+    result = xp.numpy(functional.gram_matrix(xp.array(x), normalize=normalize))
+    assert result.dtype.kind == "f"
+    expected = oracles.gram_matrix(x.astype(np.float64), normalize=normalize, data_format="channels_first")
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_losses_of_integers_are_those_of_the_same_floating_point_numbers(xp, name):
+    if name not in xp.dtypes:
+        return
+    x, y = whole_numbers(name, (2, 3, 5, 7)), whole_numbers(name, (2, 3, 5, 7), seed=1)
+    wide_x, wide_y = x.astype(np.float64), y.astype(np.float64)
+    variation = sum(np.square(np.diff(wide_x, axis=axis)).sum() for axis in (2, 3)) / 2
+    grams = [oracles.gram_matrix(value, normalize="none", data_format="channels_first") for value in (wide_x, wide_y)]
+    received = {
+        "total_variation": (functional.total_variation(xp.array(x)), variation),
+        "content_loss": (functional.content_loss(xp.array(x), xp.array(y)), np.mean((wide_x - wide_y) ** 2)),
+        "style_loss": (
+            functional.style_loss(
+                [xp.array(x)], [functional.gram_matrix(xp.array(y), normalize="none")], normalize="none"
+            ),
+            np.mean((grams[0] - grams[1]) ** 2),
+        ),
+    }
+    for core, (loss, expected) in received.items():
+        value = xp.numpy(loss)
+        assert value.dtype.kind == "f", core
+        np.testing.assert_allclose(value, expected, rtol=1e-5, err_msg=core)
+
+
+@pytest.mark.parametrize("core", ["gram_matrix", "content_loss", "style_loss", "total_variation"])
+def test_complex_numbers_are_refused_by_the_cores_that_sum(xp, core):
+    x = xp.array(np.ones((1, 2, 3, 4), np.complex64))
+    calls = {
+        "gram_matrix": lambda: functional.gram_matrix(x),
+        "content_loss": lambda: functional.content_loss(x, x),
+        "style_loss": lambda: functional.style_loss([x], [x[:, :, :2, 0]]),
+        "total_variation": lambda: functional.total_variation(x),
+    }
+    with pytest.raises(DtypeError, match=r"needs real numbers, received .*complex64"):
+        calls[core]()
+
+
+def whole_numbers(name, shape, seed=0):
+    """Of the whole range of eight bits, and beyond that of nine."""
+    rng = np.random.default_rng(seed)
+    if name == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    low, high = (0, 256) if name == "uint8" else (-128, 128) if name == "int8" else (-300, 300)
+    return rng.integers(low, high, shape).astype(name)
 
 
 def test_what_does_not_fit_is_never_made_to_fit():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.errors import ConfigError, DtypeError, ShapeError
 
 DATA_FORMATS = ("channels_first", "channels_last")
 SPATIAL_AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
@@ -171,6 +171,23 @@ def check_divisible(
     """Refuse an axis whose size does not divide."""
     if shape[position] % divisor != 0:
         raise shape_error(core, pattern, f"{what} divisible by {divisor}", shape[position], shape, sizes=sizes)
+
+
+def real_numbers(core: str, x: Any) -> Any:
+    """The array itself, or floating-point numbers in the place of integers, whose sums would wrap around.
+
+    Raises:
+        DtypeError: complex numbers, of which a square is no size.
+    """
+    dtype = str(x.dtype)
+    if "complex" in dtype:
+        raise DtypeError(
+            f"{core}: needs real numbers, received {dtype}; likely fix: the real and the imaginary part apart"
+        )
+    # `/` makes floating-point numbers of what is none, in every framework; jax divides booleans by booleans only.
+    if "bool" in dtype:
+        return x / True
+    return x / 1 if "int" in dtype else x
 
 
 def product(sizes: Sequence[Any]) -> Any:

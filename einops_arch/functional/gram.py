@@ -17,9 +17,9 @@ def gram_matrix(x: Array, *, normalize: str = "spatial", data_format: str = "cha
     """`b c ... -> b c1 c2`: the products of every two channels, summed over space.
 
     It says which features occur together in an image and forgets where, which is what style transfer calls
-    style. Sums are made in the dtype of `x`, as `@` makes them: float16 cannot hold a sum above 65504 and the
-    small integers wrap around, so widen those first. Integers become floating-point numbers where they are
-    divided, and stay exact integers with `normalize="none"`. numpy makes float32 of ml_dtypes' bfloat16.
+    style. Sums are made in the dtype of `x`, as `@` makes them: float16 cannot hold a sum above 65504, so widen
+    that first. Integers and booleans become floating-point numbers first, of the framework's default dtype. numpy makes
+    float32 of ml_dtypes' bfloat16.
 
     Args:
         x: features of shape `b c ...`, or `b ... c` with channels last; at least one spatial axis.
@@ -33,6 +33,7 @@ def gram_matrix(x: Array, *, normalize: str = "spatial", data_format: str = "cha
     Raises:
         ShapeError: fewer than three axes, or no position at all to take the mean over.
         ConfigError: an unknown `normalize` or `data_format`.
+        DtypeError: complex numbers.
 
     Source:
         Gatys, Ecker and Bethge, "A Neural Algorithm of Artistic Style", arXiv:1508.06576; `"full"` is that of
@@ -56,7 +57,7 @@ def gram_matrix(x: Array, *, normalize: str = "spatial", data_format: str = "cha
     if normalize != "none" and _checks.product(space) == 0:
         raise _checks.shape_error("gram_matrix", pattern, "at least one position", 0, shape)
 
-    features = rearrange(x, pattern)
+    features = rearrange(_checks.real_numbers("gram_matrix", x), pattern)
     gram: Array
     if first:
         gram = features @ rearrange(features, "b c n -> b n c")

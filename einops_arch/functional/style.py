@@ -1,6 +1,8 @@
 """The losses of style transfer: what an image shows, how it is painted, and how smooth it is.
 
 They compare arrays of features, which `VGG16Features` gives in both frameworks, and are the same function there.
+Integers and booleans become floating-point numbers before anything is subtracted; sums are made in the dtype of the
+floating-point numbers, so float16 cannot hold one above 65504.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ def content_loss(features: Any, target_features: Any) -> Any:
 
     Raises:
         ShapeError: the shapes differ, or there is no element to take the mean over.
+        DtypeError: complex numbers.
 
     Source:
         Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer", arXiv:1603.08155, equation 2,
@@ -49,6 +52,8 @@ def content_loss(features: Any, target_features: Any) -> Any:
         )
     if _checks.product(shape) == 0:
         raise _checks.shape_error("content_loss", "b c ... -> ", "at least one element", 0, shape)
+    features = _checks.real_numbers("content_loss", features)
+    target_features = _checks.real_numbers("content_loss", target_features)
     return reduce((features - target_features) ** 2, "... -> ", "mean")
 
 
@@ -77,6 +82,7 @@ def style_loss(
     Raises:
         ShapeError: not one gram matrix for each layer, or one whose shape does not fit.
         ConfigError: an unknown `normalize`, `distance` or `data_format`; an array where one per layer is needed.
+        DtypeError: complex numbers.
 
     Source:
         Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer", arXiv:1603.08155, equation 4,
@@ -105,7 +111,7 @@ def style_loss(
     for layer, (one, target) in enumerate(zip(features, target_grams, strict=True)):
         gram = gram_matrix(one, normalize=normalize, data_format=data_format)
         _check_target(layer, gram, target)
-        squares = (gram - target) ** 2
+        squares = (gram - _checks.real_numbers("style_loss", target)) ** 2
         if distance == "frobenius":
             squares = reduce(squares, "b c1 c2 -> b", "sum")
         total = total + reduce(squares, "... -> ", "mean")
@@ -141,6 +147,7 @@ def total_variation(image: Any, *, data_format: str = "channels_first") -> Any:
     Raises:
         ShapeError: not three to five axes, or no image to take the mean over.
         ConfigError: an unknown `data_format`.
+        DtypeError: complex numbers.
 
     Source:
         Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them", arXiv:1412.0035, with
@@ -158,6 +165,7 @@ def total_variation(image: Any, *, data_format: str = "channels_first") -> Any:
     space = _checks.spatial_axes("total_variation", pattern, image.shape)
     if image.shape[0] == 0:
         raise _checks.shape_error("total_variation", pattern, "at least one image", 0, image.shape)
+    image = _checks.real_numbers("total_variation", image)
     total: Any = 0.0
     for axis in range(2 if first else 1, len(space) + (2 if first else 1)):
         before = (slice(None),) * axis
