@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.architectures.vgg import VGGConfig
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
 from einops_arch.architectures.vit import ViTConfig
-from einops_arch.errors import UnknownArchitectureError, suggestion
+from einops_arch.errors import ConfigError, UnknownArchitectureError, suggestion
 
 __all__ = [
     "Architecture",
@@ -44,7 +45,9 @@ __all__ = [
     "VGG16FeaturesConfig",
     "VGGConfig",
     "ViTConfig",
+    "config_for",
     "get",
+    "list_models",
     "names",
     "of_config",
     "resolve",
@@ -142,16 +145,58 @@ def resolve(name: str) -> tuple[Architecture, str | None]:
         raise UnknownArchitectureError(
             f"{name!r} is a preset of {of}; likely fix: say which, such as {f'{owners[0]}_{wanted}'!r}"
         )
-    found = [(a, p) for a, p in sizes if wanted in (p, f"{a}_{p}")]
-    if not found:
+    fits = [(a, p) for a, p in sizes if wanted in (p, f"{a}_{p}")]
+    if not fits:
         import difflib  # noqa: PLC0415 - only when there is an error
 
-        spelled = (p if p.startswith(a) or len(p) > 8 else f"{a}_{p}" for a, p in sizes if not p.startswith("tiny"))
-        known = [*_REGISTRY, *spelled]
+        known = [name for name in list_models() if "tiny" not in name]
         near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
         end = f"did you mean {' or '.join(map(repr, near))}?" if near else suggestion(wanted, _REGISTRY)
         raise UnknownArchitectureError(f"no architecture and no preset is named {name!r}: {end}")
-    return get(found[0][0]), found[0][1]
+    return get(fits[0][0]), fits[0][1]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that `create_model` takes: architectures, and their sizes in the spelling of their public weights.
+
+    Args:
+        pattern: as in a shell: `*` stands for anything, `?` for one character.
+
+    >>> list_models("resnet1*")
+    ['resnet101', 'resnet152', 'resnet18']
+    """
+    sizes = [_spelled(architecture, preset) for architecture, kind in _REGISTRY.items() for preset in kind.PRESETS]
+    return sorted(name for name in {*_REGISTRY, *sizes} if fnmatch.fnmatchcase(name, pattern))
+
+
+def _spelled(architecture: str, preset: str) -> str:
+    """The name of a size by itself: `resnet50`, `wide_resnet50_2`, but `shufflenet_v2_x1_0`."""
+    says_it = preset.startswith(architecture) or (len(preset) > 8 and not preset.startswith("tiny"))
+    return preset if says_it else f"{architecture}_{preset}"
+
+
+def config_for(name: str, **fields: Any) -> Config:
+    """The config that a name stands for, with some of its fields changed.
+
+    Args:
+        name: what `list_models` lists; an architecture's name is its default size.
+        fields: of the config, by name.
+
+    Raises:
+        UnknownArchitectureError: nothing has that name, or several architectures have a preset of that name.
+        ConfigError: the config has no such field, or a value is out of range.
+
+    >>> config_for("resnet50", classes=10).classes
+    10
+    """
+    architecture, preset = resolve(name)
+    config = architecture.config() if preset is None else architecture.config.preset(preset)
+    known = list(config.to_dict())
+    for field in fields:
+        if field not in known:
+            raise ConfigError(f"{name}: no field of its config is named {field!r}: {suggestion(field, known)}")
+    values: dict[str, Any] = {field: getattr(config, field) for field in known}
+    return type(config)(**values | fields)
 
 
 def of_config(config: Config) -> Architecture:

@@ -1,14 +1,16 @@
 """Flax NNX layers and networks, and the state that speaks PyTorch. The PyTorch twins are in `einops_arch.torch`."""
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from einops_arch._frameworks import require
 
 require("jax", "flax", extra="flax", by="einops_arch.flax")
 
 from einops_arch import architectures
+from einops_arch.architectures import list_models
 from einops_arch.checkpoints import push_to_hub, save_pretrained
-from einops_arch.flax._build import from_state, without_values
+from einops_arch.flax._build import create_model, from_state, without_values
 from einops_arch.flax._hub import from_pretrained
 from einops_arch.flax.layers import (
     CELU,
@@ -119,7 +121,27 @@ from einops_arch.flax.layers import (
 )
 from einops_arch.flax.state import linen_variables, load_state_dict, state_dict
 
+if TYPE_CHECKING:
+    # The networks, for type checkers and completion; when the program runs, `__getattr__` imports those that are used.
+    from einops_arch.flax.convnet import ConvNet as ConvNet
+    from einops_arch.flax.gpt2 import GPT2 as GPT2
+    from einops_arch.flax.gpt2 import generate as generate
+    from einops_arch.flax.language_model import LanguageModel as LanguageModel
+    from einops_arch.flax.resnet import ResNet as ResNet
+    from einops_arch.flax.sentiment_rnn import SentimentRNN as SentimentRNN
+    from einops_arch.flax.shuffle_unit import ShuffleUnit as ShuffleUnit
+    from einops_arch.flax.shufflenet import ShuffleNet as ShuffleNet
+    from einops_arch.flax.shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2
+    from einops_arch.flax.style_transfer import StyleTransfer as StyleTransfer
+    from einops_arch.flax.super_resolution import SuperResolution as SuperResolution
+    from einops_arch.flax.vgg import VGG as VGG
+    from einops_arch.flax.vgg16_features import VGG16Features as VGG16Features
+    from einops_arch.flax.vit import ViT as ViT
+
 __all__ = [
+    "create_model",
+    "generate",
+    "list_models",
     "from_pretrained",
     "from_state",
     "linen_variables",
@@ -235,14 +257,20 @@ __all__ = [
     "Sequential",
 ]
 
+_NETWORKS = {architectures.get(name).config.MODEL: name for name in architectures.names()}
 
-def __getattr__(name: str) -> Any:
-    """The networks, by the name of their class: `einops_arch.flax.ConvNet`; each is imported when asked for."""
-    for architecture in map(architectures.get, architectures.names()):
-        if name == architecture.config.MODEL:
-            return architecture.flax_class()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ += list(_NETWORKS)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A network by the name of its class, such as `ConvNet`; each is imported when it is asked for."""
+        if name in _NETWORKS:
+            return architectures.get(_NETWORKS[name]).flax_class()
+        if name == "generate":
+            return importlib.import_module(f"{__name__}.gpt2").generate
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *(architectures.get(name).config.MODEL for name in architectures.names())])
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ from einops_arch.architectures import Config
 from einops_arch.errors import PortError
 from einops_arch.flax.state import load_state_dict, named_modules
 
-__all__ = ["abstract_model", "check_filled", "from_state", "without_values"]
+__all__ = ["abstract_model", "check_filled", "create_model", "from_state", "without_values"]
 
 
 class _SameKey(nnx.RngStream):
@@ -54,6 +54,25 @@ def abstract_model(config: Config) -> Any:
         for name in [name for name in order[path] if name in attributes]:
             attributes[name] = attributes.pop(name)
     return model
+
+
+def create_model(name: str, *, rngs: nnx.Rngs, **fields: Any) -> Any:
+    """The Flax network that a name stands for, with random weights.
+
+    Args:
+        name: an architecture (`"resnet"`) or a size of one (`"resnet50"`, `"vgg16_bn"`); `list_models` lists them.
+        rngs: random streams of the weights and of dropout.
+        fields: fields of the config that are other than the size has them, such as `classes=10`.
+
+    Raises:
+        UnknownArchitectureError: nothing has that name; the nearest one is offered.
+        ConfigError: the config has no such field, or a value is out of range.
+
+    >>> create_model("resnet18", rngs=nnx.Rngs(0), classes=10).fc.kernel.get_value().shape
+    (512, 10)
+    """
+    config = architectures.config_for(name, **fields)
+    return architectures.of_config(config).flax_class()(config, rngs=rngs)
 
 
 def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | None = None) -> Any:

@@ -8,7 +8,7 @@ from einops_arch.parity.captures.capture import capture
 from einops_arch.parity.captures.compare import compare_captures
 from einops_arch.parity.captures.files import read_capture
 from einops_arch.parity.compare import compare
-from einops_arch.parity.mutate import Mutant, catch_mutants, mutate
+from einops_arch.parity.mutate import Fault, Mutant, catch_mutants, mutate
 from einops_arch.parity.probes import example_inputs, random_state, randomize
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import Row
@@ -16,6 +16,7 @@ from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.training import compare_training
 
 __all__ = [
+    "Fault",
     "Mutant",
     "Report",
     "Row",

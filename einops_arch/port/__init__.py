@@ -1,11 +1,23 @@
 """Port models between PyTorch and Flax, both ways and bit for bit.
 
 `to_flax` and `to_torch` build the twin of a registered architecture; `transfer` carries weights between any two models
-with matching paths; `register_layout` adds a layer type of your own to the table of rules.
+with matching paths; `port_checkpoint` carries a file or folder; `register_layout` adds a layer type of your own to the
+table of rules. `optimizers` describes optimizers that take the same steps in both frameworks.
 """
 
 from einops_arch.layouts.rules import Row, register_layout
+from einops_arch.port.convert import port_checkpoint
+from einops_arch.port.optimizer import specs as optimizers
 from einops_arch.port.optimizer.transfer import transfer_optimizer
 from einops_arch.port.transfer import to_flax, to_torch, transfer
 
-__all__ = ["Row", "register_layout", "to_flax", "to_torch", "transfer", "transfer_optimizer"]
+__all__ = [
+    "Row",
+    "optimizers",
+    "port_checkpoint",
+    "register_layout",
+    "to_flax",
+    "to_torch",
+    "transfer",
+    "transfer_optimizer",
+]

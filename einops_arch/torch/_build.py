@@ -13,7 +13,7 @@ from einops_arch import architectures
 from einops_arch.architectures import Config
 from einops_arch.torch.state import load_torch_state
 
-__all__ = ["from_state", "without_values"]
+__all__ = ["create_model", "from_state", "without_values"]
 
 
 class _NoDraws(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
@@ -28,6 +28,24 @@ class _NoDraws(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
 
 
 _DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
+
+def create_model(name: str, **fields: Any) -> Any:
+    """The PyTorch network that a name stands for, with random weights.
+
+    Args:
+        name: an architecture (`"resnet"`) or a size of one (`"resnet50"`, `"vgg16_bn"`); `list_models` lists them.
+        fields: fields of the config that are other than the size has them, such as `classes=10`.
+
+    Raises:
+        UnknownArchitectureError: nothing has that name; the nearest one is offered.
+        ConfigError: the config has no such field, or a value is out of range.
+
+    >>> create_model("resnet18", classes=10).fc
+    Linear(in_features=512, out_features=10, bias=True)
+    """
+    config = architectures.config_for(name, **fields)
+    return architectures.of_config(config).torch_class()(config)
 
 
 def from_state(config: Config, state: Mapping[str, Any]) -> Any:
@@ -67,6 +85,19 @@ def from_state(config: Config, state: Mapping[str, Any]) -> Any:
 
 
 def without_values(config: Config) -> Any:
-    """The network of a config with shapes in the place of values."""
+    """The PyTorch network of a config with shapes in the place of values, on the meta device.
+
+    It takes no memory, and no weight is drawn only to be replaced; `einops_arch.checkpoints.load` fills it.
+
+    Args:
+        config: the config of a registered architecture.
+
+    Raises:
+        UnknownArchitectureError: the config's class is not in the registry.
+
+    >>> from einops_arch.architectures import ConvNetConfig
+    >>> without_values(ConvNetConfig()).fc1.weight.is_meta
+    True
+    """
     with torch.device("meta"), _NoDraws():
         return architectures.of_config(config).torch_class()(config)
