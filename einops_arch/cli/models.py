@@ -78,7 +78,7 @@ def count_parameters(architecture: Architecture, config: Config) -> int | None:
     Tied parameters count once.
     """
     if installed("torch"):
-        return sum(one.numel() for one in abstract_torch_model(config).parameters())
+        return sum(parameter.numel() for parameter in abstract_torch_model(config).parameters())
     if installed("flax"):
         import jax
         from flax import nnx
@@ -141,15 +141,17 @@ def identify(
             f"{', '.join(architectures.names())}"
         )
     architecture = architectures.get(name)
-    given = chosen_config(architecture, preset, file)
-    if checkpoint.config is not None and given is not None and checkpoint.config != given:
-        ours, theirs = checkpoint.config.to_dict(), given.to_dict()
+    chosen = chosen_config(architecture, preset, file)
+    if checkpoint.config is not None and chosen is not None and checkpoint.config != chosen:
+        stated_fields, chosen_fields = checkpoint.config.to_dict(), chosen.to_dict()
         differ = [
-            f"{field}={ours[field]!r}, received {theirs[field]!r}" for field in ours if ours[field] != theirs[field]
+            f"{field}={stated_fields[field]!r}, received {chosen_fields[field]!r}"
+            for field in stated_fields
+            if stated_fields[field] != chosen_fields[field]
         ]
         option = "--preset" if preset is not None else "--config"
         raise CheckpointError(f"{path}: its metadata says {'; '.join(differ)}; likely fix: leave {option} out")
-    config = given or checkpoint.config
+    config = chosen or checkpoint.config
     if config is None:
         raise CheckpointError(
             f"{path}: the file does not say its config; likely fix: --preset with one of "

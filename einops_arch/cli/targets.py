@@ -54,27 +54,27 @@ def loaded(target: str) -> Any:
     if os.getcwd() not in sys.path:  # noqa: PTH109 the entry is a string
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
-        found: Any = importlib.import_module(name)
+        value: Any = importlib.import_module(name)
         for part in attribute.removesuffix("()").split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{target}: cannot be imported: {error}") from error
-    if not called and not inspect.isclass(found):
-        return found
+    if not called and not inspect.isclass(value):
+        return value
     arguments: dict[str, Any] = {}
     # Of the constructor: the metaclass of NNX hides its arguments from the class.
-    if inspect.isclass(found) and "rngs" in inspect.signature(found.__init__).parameters:
+    if inspect.isclass(value) and "rngs" in inspect.signature(value.__init__).parameters:
         from flax import nnx
 
         arguments["rngs"] = nnx.Rngs(0)
     try:
-        found = found(**arguments)
+        value = value(**arguments)
     except TypeError as error:
         fix = f"a function that makes it, as {name}:make()"
         raise ConfigError(f"{target}: cannot be made without arguments: {error}; likely fix: {fix}") from error
-    if hasattr(found, "eval"):
-        found.eval()
-    return found
+    if hasattr(value, "eval"):
+        value.eval()
+    return value
 
 
 def model_of(target: str) -> Any:

@@ -16,7 +16,7 @@ from einops_arch.discovery.solving.naming import parse_inputs
 from einops_arch.discovery.solving.packing import find_pack, find_unpack
 from einops_arch.discovery.solving.reductions import Reductions, find_reduction
 from einops_arch.discovery.solving.sampling import Sizes, shrink
-from einops_arch.discovery.solving.search import Found, search
+from einops_arch.discovery.solving.search import Solution, search
 from einops_arch.discovery.solving.structure import COMPUTES, NoPatternError
 from einops_arch.discovery.solving.values import counted, normal, scattered, shapes_of
 from einops_arch.discovery.tracing.arrays import Runner, first_line, one_thread
@@ -79,7 +79,7 @@ def discover(
     with one_thread(runner.backend):
         try:
             _check_pure(runner, shapes)
-            found = _found(runner, inputs, base)
+            discovery = _found(runner, inputs, base)
         except NoPatternError as error:
             _refuse(error, shapes)
         except EinopsArchError:
@@ -89,7 +89,7 @@ def discover(
                 f"discover: the function runs on the numbers 1, 2, 3, ... and fails on others: {first_line(error)}",
                 kind="fails",
             ) from error
-        return _with_copies(found, runner, shapes)
+        return _with_copies(discovery, runner, shapes)
 
 
 def _found(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -> Discovery:
@@ -129,21 +129,21 @@ def _single(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes, *,
 def _moved(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes, *, split: bool) -> Discovery:
     moves = Moves(runner, inputs)
 
-    def prove(found: Found, sizes: Sizes) -> bool:
+    def prove(solution: Solution, sizes: Sizes) -> bool:
         values = scattered(shapes_of(inputs, sizes), seed=3)
         (result,) = runner(*values)
-        mine = _rearrange(values[0], found, found.given(sizes))
+        mine = _rearrange(values[0], solution, solution.stated(sizes))
         return bool(np.array_equal(mine, result))
 
-    found = search(moves, prove, base, inputs, _smaller(runner, inputs, base))
-    operation = "repeat" if found.structure.new else "rearrange"
-    return _discovery(operation, found, base, runner, split=split)
+    solution = search(moves, prove, base, inputs, _smaller(runner, inputs, base))
+    operation = "repeat" if solution.structure.new else "rearrange"
+    return _discovery(operation, solution, base, runner, split=split)
 
 
-def _rearrange(values: Any, found: Found, given: Mapping[str, int]) -> Any:
-    how = einops.repeat if found.structure.new else einops.rearrange
+def _rearrange(values: Any, solution: Solution, bound: Mapping[str, int]) -> Any:
+    how = einops.repeat if solution.structure.new else einops.rearrange
     try:
-        return how(values, found.pattern, **given)
+        return how(values, solution.pattern, **bound)
     except einops.EinopsError:
         return None
 
@@ -151,11 +151,11 @@ def _rearrange(values: Any, found: Found, given: Mapping[str, int]) -> Any:
 def _reduced(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -> Discovery:
     names: set[str] = set()
 
-    def prove(found: Found, sizes: Sizes) -> bool:
+    def prove(solution: Solution, sizes: Sizes) -> bool:
         (values,) = normal(shapes_of(inputs, sizes), seed=3)
         try:
             name = find_reduction(
-                lambda x: runner(x)[0], values, found.pattern, found.given(sizes), dtype=runner.dtype, only=names
+                lambda x: runner(x)[0], values, solution.pattern, solution.stated(sizes), dtype=runner.dtype, only=names
             )
         except einops.EinopsError:
             return False
@@ -163,38 +163,38 @@ def _reduced(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes) -
         return name is not None
 
     unproven = "it reduces, but not by a mean, sum, max, min or prod"
-    found = search(Reductions(runner, inputs), prove, base, inputs, _smaller(runner, inputs, base), unproven)
+    solution = search(Reductions(runner, inputs), prove, base, inputs, _smaller(runner, inputs, base), unproven)
     if not names:
         raise NoPatternError("computes", COMPUTES)
-    return _discovery("reduce", found, base, runner, reduction=names.pop())
+    return _discovery("reduce", solution, base, runner, reduction=names.pop())
 
 
 def _discovery(
     operation: str,
-    found: Found,
+    solution: Solution,
     base: Sizes,
     runner: Runner,
     *,
     reduction: str | None = None,
     split: bool = False,
 ) -> Discovery:
-    given = found.given(base)
+    bound = solution.stated(base)
     equals, call = write_call(
-        operation, found.pattern, given, found.equals, function=runner.function, reduction=reduction, split=split
+        operation, solution.pattern, bound, solution.equals, function=runner.function, reduction=reduction, split=split
     )
     return Discovery(
         operation=operation,
-        pattern=found.pattern,
-        sizes=given,
+        pattern=solution.pattern,
+        sizes=bound,
         equals=equals,
-        shapes=shapes_of(found.inputs, base),
-        proven=found.proven,
+        shapes=shapes_of(solution.inputs, base),
+        proven=solution.proven,
         code=call,
         reduction=reduction,
-        inverse=found.inverse,
-        inverse_sizes=found.inverse_sizes(base),
+        inverse=solution.inverse,
+        inverse_sizes=solution.inverse_sizes(base),
         split=split,
-        traps=found.traps,
+        traps=solution.traps,
         backend=str(runner.backend),
     )
 
@@ -220,7 +220,7 @@ def _stacked(runner: Runner) -> Runner:
 
     def call(values: Sequence[Any], backend: str | None, dtype: str | None) -> tuple[Any, ...]:
         outputs = plain(values, backend, dtype)
-        if len({one.shape for one in outputs}) != 1:
+        if len({output.shape for output in outputs}) != 1:
             raise NoPatternError("computes", "they are neither the parts of its input nor of one shape")
         return (np.stack(outputs),)
 
@@ -241,15 +241,15 @@ def _check_pure(runner: Runner, shapes: Sequence[Sequence[int]]) -> None:
         )
 
 
-def _with_copies(found: Discovery, runner: Runner, shapes: Sequence[Sequence[int]]) -> Discovery:
+def _with_copies(discovery: Discovery, runner: Runner, shapes: Sequence[Sequence[int]]) -> Discovery:
     if runner.backend != "torch":
-        return found
+        return discovery
     import dataclasses
 
     from einops_arch.discovery.tracing.torch_copies import copies
 
     traps = [Trap("contiguous", text) for text in copies(lambda: runner(*counted(shapes)))]
-    return dataclasses.replace(found, traps=(*found.traps, *traps))
+    return dataclasses.replace(discovery, traps=(*discovery.traps, *traps))
 
 
 def _refuse(error: NoPatternError, shapes: Sequence[Sequence[int]]) -> NoReturn:
@@ -260,20 +260,20 @@ def _refuse(error: NoPatternError, shapes: Sequence[Sequence[int]]) -> NoReturn:
 
 
 def _sizes(inputs: tuple[tuple[str, ...], ...], axes: str, sizes: Any) -> dict[str, int]:
-    names = list(dict.fromkeys(name for one in inputs for name in one))
+    names = list(dict.fromkeys(name for axes in inputs for name in axes))
     if sizes is None or isinstance(sizes, Mapping):
-        given = dict(sizes or {})
-        if odd := sorted(set(given) - set(names)):
+        known = dict(sizes or {})
+        if odd := sorted(set(known) - set(names)):
             raise ShapeError(f"discover: sizes are for axes that {axes!r} does not have: {', '.join(odd)}")
-        free = (prime for prime in _PRIMES if prime not in given.values())
-        base = {name: int(given[name]) if name in given else next(free) for name in names}
+        free = (prime for prime in _PRIMES if prime not in known.values())
+        base = {name: int(known[name]) if name in known else next(free) for name in names}
     else:
         shapes = [tuple(sizes)] if not sizes or isinstance(sizes[0], int | np.integer) else [tuple(s) for s in sizes]
-        if [len(shape) for shape in shapes] != [len(one) for one in inputs]:
+        if [len(shape) for shape in shapes] != [len(axes) for axes in inputs]:
             raise ShapeError(f"discover: expected a shape for the axes {axes!r}, received {sizes}")
         base = {}
-        for one, shape in zip(inputs, shapes, strict=True):
-            for name, size in zip(one, shape, strict=True):
+        for names_of_axes, shape in zip(inputs, shapes, strict=True):
+            for name, size in zip(names_of_axes, shape, strict=True):
                 if base.setdefault(name, int(size)) != size:
                     raise ShapeError(f"discover: axis {name!r} of {axes!r} has sizes {base[name]} and {size}")
     if any(size < 1 for size in base.values()):

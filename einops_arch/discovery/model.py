@@ -63,8 +63,8 @@ class ModelReport:
             name = Path(chain.steps[0].file).name
             place = name + chain.place.removeprefix(chain.steps[0].file)
             lines.append(f"{place}{many} {chain.module or '.'}: {chain.operations}\n  {_said(chain)}")
-        found = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        return "\n".join([*lines, f"chains: {found}"])
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        return "\n".join([*lines, f"chains: {counts}"])
 
 
 def _said(chain: Chain) -> str:

@@ -109,10 +109,10 @@ class Discovery:
             array if step is None else einops.rearrange(array, step[0], **step[1])
             for array, step in zip(arrays, self.before, strict=True)
         ]
-        found = einops.einsum(*prepared, self.pattern)  # type: ignore[call-overload]
+        result = einops.einsum(*prepared, self.pattern)  # type: ignore[call-overload]
         if self.after is not None:
-            found = einops.rearrange(found, self.after[0], **self.after[1])
-        return found if self.scale == 1 else found * self.scale
+            result = einops.rearrange(result, self.after[0], **self.after[1])
+        return result if self.scale == 1 else result * self.scale
 
     def matches(self, pattern: str) -> bool:
         """Whether this is the same pattern up to the names of its axes."""
@@ -142,7 +142,7 @@ class Discovery:
         lines += [f"  {name} = {text}" for name, text in self.equals.items()]
         if self.inverse is not None:
             lines.append(f"  inverse: {self.inverse}")
-        shapes = ", ".join(" and ".join(map(str, one)) for one in self.proven)
+        shapes = ", ".join(" and ".join(map(str, shapes_of_run)) for shapes_of_run in self.proven)
         lines.append(f"  proven at {shapes}")
         lines += [f"  trap ({trap.kind}): {trap.text}" for trap in self.traps]
         return "\n".join(lines)

@@ -108,8 +108,8 @@ def style_loss(
             f"features and {len(target_grams)} gram matrices"
         )
     total: Any = 0.0
-    for layer, (one, target) in enumerate(zip(features, target_grams, strict=True)):
-        gram = gram_matrix(one, normalize=normalize, data_format=data_format)
+    for layer, (feature, target) in enumerate(zip(features, target_grams, strict=True)):
+        gram = gram_matrix(feature, normalize=normalize, data_format=data_format)
         _check_target(layer, gram, target)
         squares = (gram - _checks.real_numbers("style_loss", target)) ** 2
         if distance == "frobenius":

@@ -60,11 +60,11 @@ def dtype_kind(dtype: Any) -> str:
     return kinds.get(dtype.kind, "floating-point" if "float" in dtype.name else dtype.name)
 
 
-def same_bits(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+def same_bits(array: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     """Equal in dtype, shape and every bit: NaN payloads and the sign of zero count."""
-    if one.dtype != other.dtype or one.shape != other.shape:
+    if array.dtype != other.dtype or array.shape != other.shape:
         return False
-    return np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
+    return np.ascontiguousarray(array).tobytes() == np.ascontiguousarray(other).tobytes()
 
 
 def _ml_dtype(name: str) -> np.dtype[Any]:

@@ -60,28 +60,28 @@ def flax_axes(steps: Iterable[tuple[Any, Any]]) -> dict[str, Names]:
     Args:
         steps: what `port_steps` gives.
     """
-    found: dict[str, Names] = {}
+    names: dict[str, Names] = {}
     for step, _ in steps:
         for leaf in step.leaves:
-            found[leaf.path] = ((),) * len(leaf.shape)
+            names[leaf.path] = ((),) * len(leaf.shape)
             if isinstance(step, Move):
                 ((shape, _),) = step.expected.values()
                 expanded, _ = step.pattern.bind(shape, step.sizes)
-                found[leaf.path] = _named(expanded.right[1:] if step.stacked else expanded.right)
-    return found
+                names[leaf.path] = _named(expanded.right[1:] if step.stacked else expanded.right)
+    return names
 
 
 def torch_axes(model: Any) -> dict[str, Names]:
     """The names of the axes of every tensor of a PyTorch model, by its name; what has no rule has no names."""
-    found: dict[str, Names] = {}
+    axes_by_name: dict[str, Names] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         texts = _texts(type(module))
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         for name, tensor in own:
             text = next((text for start, text in texts.items() if name.startswith(start)), "*axes")
             pattern = LayoutPattern.parse(f"{text} -> {text}").written_out(len(tensor.shape))
-            found[f"{path}.{name}" if path else name] = _named(pattern.left)
-    return found
+            axes_by_name[f"{path}.{name}" if path else name] = _named(pattern.left)
+    return axes_by_name
 
 
 def specs_of(

@@ -161,9 +161,9 @@ class LayoutPattern:
 
 def _bind(pattern: LayoutPattern, shape: Sequence[int], sizes: Sizes) -> dict[str, int]:
     """The size of every axis of an expanded pattern."""
-    given: dict[str, int] = {}
+    stated: dict[str, int] = {}
     for name, size in sizes.items():
-        given.update({f"{name}_{n}": s for n, s in enumerate(size)} if isinstance(size, tuple) else {name: size})
+        stated.update({f"{name}_{n}": s for n, s in enumerate(size)} if isinstance(size, tuple) else {name: size})
     shape = tuple(shape)
     if len(shape) != len(pattern.left):
         raise ShapeError(
@@ -172,8 +172,8 @@ def _bind(pattern: LayoutPattern, shape: Sequence[int], sizes: Sizes) -> dict[st
     bound: dict[str, int] = {}
     for item, total in zip(pattern.left, shape, strict=True):
         group = _names((item,))
-        known = math.prod(given[name] for name in group if name in given)
-        unknown = [name for name in group if name not in given]
+        known = math.prod(stated[name] for name in group if name in stated)
+        unknown = [name for name in group if name not in stated]
         if len(unknown) > 1:
             raise PatternError(f"layout pattern '{pattern}' needs the size of {' or '.join(unknown)}")
         fits = total % known == 0 if unknown and known else total == known
@@ -183,7 +183,7 @@ def _bind(pattern: LayoutPattern, shape: Sequence[int], sizes: Sizes) -> dict[st
                 f"layout pattern '{pattern}' needs axis '{_side_text((item,))}' {need}, "
                 f"received {total} in shape {shape}"
             )
-        bound.update({name: given[name] for name in group if name in given})
+        bound.update({name: stated[name] for name in group if name in stated})
         bound.update(dict.fromkeys(unknown, total // known if known else 0))
     return bound
 

@@ -107,8 +107,8 @@ class SumStep:
     @property
     def expected(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
         (size,) = self.leaves[0].shape
-        one = ((size * len(self.leaves),), dtype_kind(self.leaves[0].dtype))
-        return dict.fromkeys(self.names, one)
+        counter = ((size * len(self.leaves),), dtype_kind(self.leaves[0].dtype))
+        return dict.fromkeys(self.names, counter)
 
     @property
     def layout(self) -> str:

@@ -156,10 +156,10 @@ def _linear_general(layer: Any) -> Rows:
 def _einsum(layer: Any) -> Rows:
     """Known where the kernel's letters are inputs that vanish and outputs that stay: a linear layer."""
     operands, _, output = (layer.einsum_str or "").replace(" ", "").partition("->")
-    given, _, kernel = operands.partition(",")
+    operand, _, kernel = operands.partition(",")
     kernel = kernel.replace("...", "")
     vanish, stay = [n for n in kernel if n not in output], [n for n in kernel if n in output]
-    if not kernel or any(n not in given for n in vanish) or any(n in given for n in stay):
+    if not kernel or any(n not in operand for n in vanish) or any(n in operand for n in stay):
         return ()
     sizes = dict(zip(kernel, layer.kernel_shape, strict=True))
     pattern = f"({' '.join(stay)}) ({' '.join(vanish)}) -> {' '.join(kernel)}"
@@ -246,7 +246,7 @@ def _recurrent(prefix: str, cell: Any, suffix: str) -> Rows:
     """The rows of a cell inside a loop: PyTorch's leaves carry the layer and direction, Flax's the cell's path."""
 
     def inside(path: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        return f"{prefix}.{path}" if isinstance(path, str) else tuple(f"{prefix}.{one}" for one in path)
+        return f"{prefix}.{path}" if isinstance(path, str) else tuple(f"{prefix}.{part}" for part in path)
 
     rule = find_rule(type(cell))
     rows: list[Row | Sum | Constant] = []

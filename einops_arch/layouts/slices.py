@@ -41,10 +41,10 @@ def part_through(
     expanded, bound = pattern.bind(shape, sizes)
     ranges: Ranges = {}
     cut = []
-    for item, one in zip(expanded.right, box, strict=True):
-        ranges |= (found := _cover(_group(item), one, bound))
-        begin = _offset(_group(item), found, bound)
-        cut.append(slice(one[0] - begin, one[1] - begin))
+    for item, wanted in zip(expanded.right, box, strict=True):
+        ranges |= (covered := _cover(_group(item), wanted, bound))
+        begin = _offset(_group(item), covered, bound)
+        cut.append(slice(wanted[0] - begin, wanted[1] - begin))
     pieces = [_pieces(_group(item), ranges, bound) for item in expanded.left]
     moved = expanded.apply(_gather(pieces, read), {name: stop - start for name, (start, stop) in ranges.items()})
     result: Bits = moved[tuple(cut)]
@@ -60,14 +60,14 @@ def _cover(names: tuple[str, ...], wanted: tuple[int, int], bound: Mapping[str, 
     start, stop = wanted
     ranges: Ranges = {}
     for number, name in enumerate(names):
-        inner = math.prod(bound[one] for one in names[number + 1 :])
+        inner = math.prod(bound[name] for name in names[number + 1 :])
         if start >= stop or not inner:
             # Nothing is wanted: nothing of one axis is enough.
-            return ranges | {one: (0, 0) if one == name else (0, bound[one]) for one in names[number:]}
+            return ranges | {other: (0, 0) if other == name else (0, bound[other]) for other in names[number:]}
         first, last = start // inner, -(-stop // inner)
         ranges[name] = (first, last)
         if last - first > 1:
-            return ranges | {one: (0, bound[one]) for one in names[number + 1 :]}
+            return ranges | {name: (0, bound[name]) for name in names[number + 1 :]}
         start, stop = start - first * inner, stop - first * inner
     return ranges
 
@@ -105,10 +105,10 @@ def _gather(pieces: Sequence[list[tuple[int, int]]], read: Callable[[Box], Bits]
     out: Any = None
     for index in itertools.product(*(range(len(runs)) for runs in pieces)):
         box = tuple(runs[at] for runs, at in zip(pieces, index, strict=True))
-        found = read(box)
+        part = read(box)
         if out is None:
-            out = np.empty([ends[-1] for ends in places], found.dtype)
+            out = np.empty([ends[-1] for ends in places], part.dtype)
         target = tuple((ends[at], ends[at + 1]) for ends, at in zip(places, index, strict=True))
-        out[slices(target)] = found
+        out[slices(target)] = part
     # A range without an index has no runs, and nothing to be read.
     return read(tuple((0, 0) for _ in pieces)).reshape([ends[-1] for ends in places]) if out is None else out

@@ -147,7 +147,7 @@ class Port:
             rows.append(
                 PlannedTensor(
                     name,
-                    tuple(old.get(one, one) for one in sources),
+                    tuple(old.get(source, source) for source in sources),
                     origin.pattern if origin is not None else "...",
                     info.shape,
                     info.dtype,
@@ -244,7 +244,7 @@ class Port:
 
                 back = Ported(written, self.model, self.after.framework, self.before.framework)
                 computed = {name for name, origin in self._ported.origins.items() if not origin.moved}
-                lossy = {one for name in computed for one in self._ported.origins[name].names}
+                lossy = {source for name in computed for source in self._ported.origins[name].names}
                 names = [name for name in names if name not in lossy and name not in self._ported.ignored]
                 pairs = [(self.result, written, name) for name in computed if name in self.result.tensors]
             else:
@@ -252,12 +252,12 @@ class Port:
             if self._cast is not None:
                 expected = Cast(self.source, self._cast.dtype, allow_overflow=self._cast.allow_overflow)
             pairs += [(expected, back, name) for name in names]
-            for one, other, name in pairs:
-                digests[name] = one.digest(name)
+            for before, other, name in pairs:
+                digests[name] = before.digest(name)
                 if name not in other.names() or other.digest(name) != digests[name]:
                     wrong.append(name)
                 if progress is not None:
-                    progress(one.info(name).nbytes)
+                    progress(before.info(name).nbytes)
         if wrong:
             raise PortError("\n  ".join([f"{destination}: {len(wrong)} tensors differ from {self.path}", *wrong]))
         return digests

@@ -64,7 +64,7 @@ class Ported(Wrapper):
         self._makers: dict[str, Callable[[], np.ndarray[Any, Any]]] = {}
         self._moves: dict[str, Callable[[Box], Bits]] = {}
         # The name that the source writes a tied tensor under comes first, and is the one that is written.
-        steps = sorted(steps, key=lambda one: any(name in inner.aliases for name in _names(one[0], framework)))
+        steps = sorted(steps, key=lambda step: any(name in inner.aliases for name in _names(step[0], framework)))
         self._tied = _tied(steps, framework)
         self._check(steps, framework)
         self.tensors, self.aliases = {}, {}
@@ -79,7 +79,7 @@ class Ported(Wrapper):
                     self._to_torch(step, variables, first)
         # In the order of the source, which is read from the front to the back then.
         order = {name: index for index, name in enumerate(inner.tensors)}
-        self.tensors = dict(sorted(self.tensors.items(), key=lambda one: self._position(one[0], order)))
+        self.tensors = dict(sorted(self.tensors.items(), key=lambda entry: self._position(entry[0], order)))
 
     def bits(self, name: str) -> Bits:
         info = self.tensors[name]
@@ -115,8 +115,8 @@ class Ported(Wrapper):
             return _turned(self.inner.part(source, _mirrored(wanted, shape, step.flip)), step.flip)
 
         wanted = ((index, index + 1), *box) if step.stacked else box
-        found = part_through(step.pattern, shape, wanted, step.sizes, read)
-        return found[0] if step.stacked else found
+        part = part_through(step.pattern, shape, wanted, step.sizes, read)
+        return part[0] if step.stacked else part
 
     def _part_backward(self, step: Move, shape: tuple[int, ...], box: Box) -> Bits:
         (leaf,) = step.leaves
@@ -141,7 +141,7 @@ class Ported(Wrapper):
         return bool(view.flags.c_contiguous) and view.size == info.size
 
     def _position(self, name: str, order: Mapping[str, int]) -> int:
-        places = (order[self.inner.aliases.get(one, one)] for one in self.origins[name].names)
+        places = (order[self.inner.aliases.get(name, name)] for name in self.origins[name].names)
         return min(places, default=len(order))
 
     def _check(self, steps: Any, framework: str) -> None:

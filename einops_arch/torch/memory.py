@@ -72,9 +72,9 @@ def pixel_kernel_factor(x: Tensor, factor: int | tuple[int, ...], order: str, da
     """The factor to call PyTorch's kernel for pixels with, where that means the same and is faster, or 0."""
     if order != "CRD" or data_format != "channels_first" or x.ndim != 4 or not may_call_kernel(x):
         return 0
-    one = {factor} if isinstance(factor, int) else set(factor)
+    only = {factor} if isinstance(factor, int) else set(factor)
     fits = isinstance(factor, int) or len(factor) == 2
-    return one.pop() if fits and len(one) == 1 and is_channels_last(x) else 0
+    return only.pop() if fits and len(only) == 1 and is_channels_last(x) else 0
 
 
 def interpolate_fits(x: Tensor, factor: int | tuple[int, ...], data_format: str) -> bool:
@@ -91,4 +91,4 @@ def interpolate_fits(x: Tensor, factor: int | tuple[int, ...], data_format: str)
 def upsampled(sizes: torch.Size, factor: int | tuple[int, ...]) -> list[int]:
     """The sizes of an image after upsampling by a factor, or one for each axis."""
     factors = [factor] * len(sizes) if isinstance(factor, int) else factor
-    return [size * one for size, one in zip(sizes, factors, strict=True)]
+    return [size * factor for size, factor in zip(sizes, factors, strict=True)]

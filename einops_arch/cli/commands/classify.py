@@ -66,17 +66,17 @@ def classify_image(image: Path, checkpoint: Path, options: ClassifyOptions) -> N
     exponents = np.exp(logits - logits.max())
     probabilities = exponents / exponents.sum()
     best = np.argsort(-probabilities, kind="stable")[: options.top]
-    found = [
+    classes = [
         {"class": int(index), "name": names[index] if names else None, "probability": float(probabilities[index])}
         for index in best
     ]
     if options.as_json:
-        print_json({"framework": framework, "config": config.to_dict(), "names": source, "classes": found})
+        print_json({"framework": framework, "config": config.to_dict(), "names": source, "classes": classes})
         return
     screen = console()
-    for one in found:
-        name = f"  {one['name']}" if one["name"] else ""
-        screen.print(f"{one['probability']:7.2%}  class {one['class']:>4}{name}", markup=False)
+    for row in classes:
+        name = f"  {row['name']}" if row["name"] else ""
+        screen.print(f"{row['probability']:7.2%}  class {row['class']:>4}{name}", markup=False)
     if not names:
         screen.print(f"The classes have no names here: {source}", markup=False)
 
@@ -95,13 +95,13 @@ def preprocessing_of(checkpoint: Path, config: Config) -> ImagePreprocessing:
     if (checkpoint / _PREPROCESSOR).is_file():
         return ImagePreprocessing.of_transformers(read_json(checkpoint / _PREPROCESSOR))
     trained = _fields(checkpoint).get("pretrained_cfg")
-    found = ImagePreprocessing.of_timm(trained) if isinstance(trained, Mapping) else config.IMAGES
+    preprocessing = ImagePreprocessing.of_timm(trained) if isinstance(trained, Mapping) else config.IMAGES
     size = getattr(config, "image_size", None)
-    if size is None or size == (found.size, found.size):
-        return found
+    if size is None or size == (preprocessing.size, preprocessing.size):
+        return preprocessing
     if size[0] != size[1]:
         raise ConfigError(f"classify: expected a network for square images, received image_size={size}")
-    return found.at(size[0])
+    return preprocessing.at(size[0])
 
 
 def class_names(checkpoint: Path, config: Any, labels: Path | None) -> tuple[Sequence[str] | None, str]:

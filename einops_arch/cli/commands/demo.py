@@ -69,11 +69,11 @@ def _lines(report: dict[str, Any], folder: Path) -> Iterator[str]:
     yield f"  accuracy {accuracy['torch']:.1%} in PyTorch, {accuracy['flax']:.1%} in Flax"
     yield f"photograph '{photograph['tested_on']}', enlarged {photograph['config']['factor']} times:"
     yield f"  PSNR {psnr['torch']:.2f} dB in PyTorch, {psnr['flax']:.2f} dB in Flax, {psnr['bicubic']:.2f} dB bicubic"
-    for name, one in (("digits", digits), ("photograph", photograph)):
-        changed = len(one["round_trip"]["changed"])
-        trip = f"{one['round_trip']['tensors']} weights" + (f", {changed} changed" if changed else " bit for bit")
+    for name, part in (("digits", digits), ("photograph", photograph)):
+        changed = len(part["round_trip"]["changed"])
+        trip = f"{part['round_trip']['tensors']} weights" + (f", {changed} changed" if changed else " bit for bit")
         yield (
-            f"{name}: largest float32 difference {one['largest_float32_difference']:.1e}; float64: "
-            f"{one['parity']['verdict']}; to Flax and back: {trip}"
+            f"{name}: largest float32 difference {part['largest_float32_difference']:.1e}; float64: "
+            f"{part['parity']['verdict']}; to Flax and back: {trip}"
         )
     yield f"{report['seconds']:.0f} seconds; look at {folder / 'index.html'}"

@@ -23,15 +23,17 @@ def discover_target(target: str, inputs: list[str], backend: str | None, *, as_j
     Raises:
         ConfigError: the target cannot be imported, or an input is not of the form `b c=2,3`.
     """
-    given = [parsed(text) for text in inputs]
-    found = loaded(target)
-    if _framework(found) or show_diff:
-        report = discover_model(found, tuple(_values(one, _framework(found) or backend or "torch") for one in given))
+    wanted = [parsed(text) for text in inputs]
+    value = loaded(target)
+    if _framework(value) or show_diff:
+        report = discover_model(
+            value, tuple(_values(entry, _framework(value) or backend or "torch") for entry in wanted)
+        )
         _print_report(report, as_json=as_json, show_diff=show_diff)
         return report.counts["pure"] == report.counts["pure expressed"]
-    axes = ", ".join(one.axes for one in given)
+    axes = ", ".join(entry.axes for entry in wanted)
     try:
-        discovery = discover(found, axes, [one.shape for one in given], backend=backend)
+        discovery = discover(value, axes, [entry.shape for entry in wanted], backend=backend)
     except DiscoveryError as error:
         if as_json:
             print_json({"target": target, "discovery": None, "kind": error.kind, "reason": str(error)})
@@ -51,12 +53,12 @@ def _framework(value: Any) -> str | None:
     return None
 
 
-def _values(one: Input, framework: str) -> Any:
+def _values(entry: Input, framework: str) -> Any:
     import numpy as np
 
     random = np.random.default_rng(0)
-    values = random.integers(0, 2, one.shape) if "int" in one.dtype else random.standard_normal(one.shape)
-    values = values.astype(one.dtype)
+    values = random.integers(0, 2, entry.shape) if "int" in entry.dtype else random.standard_normal(entry.shape)
+    values = values.astype(entry.dtype)
     if framework == "jax":
         import jax.numpy as jnp
 
@@ -78,10 +80,10 @@ def _print_report(report: ModelReport, *, as_json: bool, show_diff: bool) -> Non
         require("libcst", extra="cli", by="--diff")
         from einops_arch.discovery.rewriting.rewrite import diff
 
-        found = diff(report.chains)
-        echo(found.text, nl=False)
+        patch = diff(report.chains)
+        echo(patch.text, nl=False)
         # Beside the diff, so that the diff alone can be saved.
-        for chain, reason in found.left:
+        for chain, reason in patch.left:
             echo(f"left alone: {_place(chain)} {chain.operations}: {reason}", err=True)
         return
     if as_json:

@@ -109,10 +109,10 @@ def _prompt(folder: Path, tokenizer: Any, options: GenerateOptions) -> list[int]
             f"{folder}: --prompt needs its tokenizer.json and the package tokenizers (pip install tokenizers); "
             "likely fix: --prompt-tokens"
         )
-    found: list[int] = tokenizer.encode(options.prompt).ids
-    if not found:
+    encoded: list[int] = tokenizer.encode(options.prompt).ids
+    if not encoded:
         raise ConfigError("generate: expected a --prompt of one token at least, received none")
-    return found
+    return encoded
 
 
 def _tokenizer(folder: Path) -> Any:

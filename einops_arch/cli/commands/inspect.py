@@ -41,7 +41,7 @@ def inspect_file(path: Path, *, key: str | None = None, values: bool, as_json: b
                 for name, info in reader.tensors.items():
                     counts[name] = _not_finite(reader, name)
                     advance(info.nbytes)
-        found = {
+        contents = {
             "path": str(path),
             "facts": {name: value for name, value in reader.facts.items() if name != "aliases"},
             "tensors": [
@@ -61,9 +61,9 @@ def inspect_file(path: Path, *, key: str | None = None, values: bool, as_json: b
             "fits": fitting(reader),
         }
     if as_json:
-        print_json(found)
+        print_json(contents)
     else:
-        _print(found, counts)
+        _print(contents, counts)
 
 
 def fitting(reader: Reader) -> list[str]:
@@ -74,15 +74,15 @@ def fitting(reader: Reader) -> list[str]:
     if known.framework != "torch" or not installed("flax"):
         return []
     shapes = {name: reader.info(name).shape for name in reader.names()}
-    found = []
+    fits = []
     for name in architectures.names():
         config = architectures.get(name).config
         # A network of another size has other numbers in its names; one that shares no more than that is another.
         alike = _kinds(_expected(name, "tiny")) & _kinds(shapes)
         if len(alike) < len(_kinds(shapes)) / 2:
             continue
-        found += [f"{name} --preset {preset}" for preset in config.PRESETS if _expected(name, preset) == shapes]
-    return found
+        fits += [f"{name} --preset {preset}" for preset in config.PRESETS if _expected(name, preset) == shapes]
+    return fits
 
 
 def _expected(name: str, preset: str) -> dict[str, tuple[int, ...]]:
@@ -109,26 +109,30 @@ def _not_finite(reader: Reader, name: str) -> tuple[int, int]:
     return nan, inf
 
 
-def _print(found: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
+def _print(contents: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     page = console()
     columns = ["name", "shape", "dtype", "bytes", *(["NaN", "inf"] if counts else [])]
-    table = Table(title=Text(found["path"]), title_justify="left")
+    table = Table(title=Text(contents["path"]), title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column in {"name", "shape", "dtype"} else "right", overflow="fold")
-    for one in found["tensors"]:
-        shape = " ".join(map(str, one["shape"])) or "scalar"
-        numbers = [f"{one['nan']:,}", f"{one['inf']:,}"] if counts else []
-        table.add_row(*map(Text, [printable(one["name"], ""), shape, one["dtype"], f"{one['bytes']:,}", *numbers]))
+    for tensor in contents["tensors"]:
+        shape = " ".join(map(str, tensor["shape"])) or "scalar"
+        numbers = [f"{tensor['nan']:,}", f"{tensor['inf']:,}"] if counts else []
+        table.add_row(
+            *map(Text, [printable(tensor["name"], ""), shape, tensor["dtype"], f"{tensor['bytes']:,}", *numbers])
+        )
     page.print(table)
-    lines = [f"{name}: {value}" for name, value in found["facts"].items()]
-    lines += [f"{name}: tied to {target}" for name, target in found["aliases"].items()]
-    lines += [f"{name}: left out: {reason}" for name, reason in found["left_out"].items()]
+    lines = [f"{name}: {value}" for name, value in contents["facts"].items()]
+    lines += [f"{name}: tied to {target}" for name, target in contents["aliases"].items()]
+    lines += [f"{name}: left out: {reason}" for name, reason in contents["left_out"].items()]
     bad = sum(map(sum, counts.values()))
-    lines.append(f"{len(found['tensors'])} tensors, {found['parameters']:,} numbers, {byte_count(found['bytes'])}")
+    lines.append(
+        f"{len(contents['tensors'])} tensors, {contents['parameters']:,} numbers, {byte_count(contents['bytes'])}"
+    )
     lines += [f"{bad:,} numbers are not finite"] if counts else []
-    lines.append(f"fits: {', '.join(found['fits']) or 'no architecture that is known here'}")
+    lines.append(f"fits: {', '.join(contents['fits']) or 'no architecture that is known here'}")
     for line in lines:
         page.print(printable(line, ""), markup=False, soft_wrap=True)

@@ -15,9 +15,9 @@ __all__ = ["print_list"]
 def print_list(*, as_json: bool) -> None:
     """Print all architectures."""
     with progress("Counting parameters"):
-        found = [_described(architectures.get(name)) for name in architectures.names()]
+        entries = [_described(architectures.get(name)) for name in architectures.names()]
     if as_json:
-        print_json(found)
+        print_json(entries)
         return
     from rich.table import Table
     from rich.text import Text
@@ -26,11 +26,11 @@ def print_list(*, as_json: bool) -> None:
     for column in ("architecture", "sizes", "parameters"):
         numbers = column == "parameters"
         table.add_column(column, justify="right" if numbers else "left", no_wrap=column != "architecture")
-    for one in found:
-        axes = " -> ".join(", ".join(f"{axes['name']} '{axes['axes']}'" for axes in one[side]) for side in _SIDES)
-        counts = ["-" if count is None else f"{count:,}" for count in one["sizes"].values()]
-        what = Text.assemble((one["name"], "bold"), "\n", one["summary"], "\n", (axes, "dim"))
-        table.add_row(what, *map(Text, ("\n".join(one["sizes"]), "\n".join(counts))))
+    for entry in entries:
+        axes = " -> ".join(", ".join(f"{axes['name']} '{axes['axes']}'" for axes in entry[side]) for side in _SIDES)
+        counts = ["-" if count is None else f"{count:,}" for count in entry["sizes"].values()]
+        what = Text.assemble((entry["name"], "bold"), "\n", entry["summary"], "\n", (axes, "dim"))
+        table.add_row(what, *map(Text, ("\n".join(entry["sizes"]), "\n".join(counts))))
     page = console()
     page.print(table)
     page.print("Axes are PyTorch's; in Flax, c is the last. `show NAME` or `show SIZE` tells more.", soft_wrap=True)

@@ -31,11 +31,14 @@ def mutate_twin(name: str, preset: str | None, file: Path | None, *, every: bool
     model = architecture.torch_class()(config)
     randomize(model)
     with progress(f"Putting faults into {name}", quiet=as_json) as say:
-        found = catch_mutants(model, to_flax(model), example_inputs(config), every=every, progress=say)
+        caught_mutants = catch_mutants(model, to_flax(model), example_inputs(config), every=every, progress=say)
     if as_json:
-        catches = [dataclasses.asdict(one) | {"caught": one.caught, "found": one.found} for one in found.catches]
-        print_json({"architecture": name, "all_caught": found.all_caught, "mutants": catches})
+        catches = [
+            dataclasses.asdict(catch) | {"caught": catch.caught, "found": catch.found}
+            for catch in caught_mutants.catches
+        ]
+        print_json({"architecture": name, "all_caught": caught_mutants.all_caught, "mutants": catches})
     else:
-        caught = sum(one.found for one in found.catches)
-        echo(f"{found}\n\n{caught} of {len(found.catches)} faults were caught and located")
-    return found.all_caught
+        caught = sum(catch.found for catch in caught_mutants.catches)
+        echo(f"{caught_mutants}\n\n{caught} of {len(caught_mutants.catches)} faults were caught and located")
+    return caught_mutants.all_caught

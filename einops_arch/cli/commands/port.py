@@ -125,14 +125,14 @@ def _config(source: Path, reader: Reader, to: str, options: PortOptions) -> Conf
 def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -> None:
     rows = [
         {
-            "sources": list(one.sources),
-            "name": one.name,
-            "pattern": one.pattern,
-            "shape": list(one.shape),
-            "dtype": one.dtype,
-            "bytes": one.nbytes,
+            "sources": list(tensor.sources),
+            "name": tensor.name,
+            "pattern": tensor.pattern,
+            "shape": list(tensor.shape),
+            "dtype": tensor.dtype,
+            "bytes": tensor.nbytes,
         }
-        for one in port.tensors
+        for tensor in port.tensors
     ]
     if as_json:
         plan = {"plan": rows, "aliases": port.result.aliases, "renamed": dict(port.renamed), "remarks": port.remarks}
@@ -144,10 +144,10 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
     table = Table(title=Text(f"{source} to {destination}: nothing was written"), title_justify="left")
     for column in ("source", "pattern", "destination", "shape", "dtype", "bytes"):
         table.add_column(column, justify="right" if column == "bytes" else "left", overflow="fold")
-    for one in port.tensors:
-        shape = " ".join(map(str, one.shape)) or "scalar"
-        sources = "\n".join(printable(name, "") for name in one.sources)
-        cells = (sources, one.pattern, printable(one.name, ""), shape, one.dtype, f"{one.nbytes:,}")
+    for tensor in port.tensors:
+        shape = " ".join(map(str, tensor.shape)) or "scalar"
+        sources = "\n".join(printable(name, "") for name in tensor.sources)
+        cells = (sources, tensor.pattern, printable(tensor.name, ""), shape, tensor.dtype, f"{tensor.nbytes:,}")
         table.add_row(*map(Text, cells))
     page = console()
     page.print(table)

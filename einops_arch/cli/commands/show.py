@@ -55,8 +55,8 @@ def print_architecture(name: str, options: ShowOptions) -> None:
     """
     architecture, preset = architectures.resolve(name)
     if preset is not None and (options.preset is not None or options.config is not None):
-        given = f"--preset {options.preset}" if options.preset is not None else f"--config {options.config}"
-        raise ConfigError(f"{name} says the preset {preset} of {architecture.name} already, received {given} too")
+        option = f"--preset {options.preset}" if options.preset is not None else f"--config {options.config}"
+        raise ConfigError(f"{name} says the preset {preset} of {architecture.name} already, received {option} too")
     config = chosen_config(architecture, options.preset or preset, options.config)
     config = config or architecture.config.preset(architecture.config.PRESETS[0])
     if not installed("torch") and not installed("flax"):
@@ -66,7 +66,7 @@ def print_architecture(name: str, options: ShowOptions) -> None:
         require(*{"torch": ("torch",), "flax": ("jax", "flax")}[framework], extra=framework, by="show")
     with progress(f"Following {name} without memory"):
         summary = summarize(architecture, config, framework, _sizes(options.sizes))
-        found = {
+        shown = {
             "name": architecture.name,
             "summary": architecture.summary,
             "source": architecture.source,
@@ -76,11 +76,11 @@ def print_architecture(name: str, options: ShowOptions) -> None:
             "framework": framework,
         }
         if options.as_json or options.parameters:
-            found |= _twins(architecture, config, summary)
+            shown |= _twins(architecture, config, summary)
     if options.as_json:
-        print_json(found)
+        print_json(shown)
     else:
-        _print(found, config, summary, options)
+        _print(shown, config, summary, options)
 
 
 def _sizes(texts: Sequence[str]) -> dict[str, int]:
@@ -100,7 +100,7 @@ def _twins(architecture: Architecture, config: Config, summary: Summary) -> dict
     rows: list[dict[str, Any]] = []
     if installed("torch"):
         model = abstract_torch_model(config)
-        torch_modules = {path: type(one).__name__ for path, one in model.named_modules(remove_duplicate=False)}
+        torch_modules = {path: type(module).__name__ for path, module in model.named_modules(remove_duplicate=False)}
         shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
         rows = [{"name": n, "torch_shape": s, "pattern": None, "flax": []} for n, s in shapes.items()]
     if installed("flax"):
@@ -108,7 +108,7 @@ def _twins(architecture: Architecture, config: Config, summary: Summary) -> dict
         from einops_arch.flax.state import named_modules, port_steps
 
         twin = abstract_model(config)
-        flax_modules = {path: type(one).__name__ for path, one in named_modules(twin)}
+        flax_modules = {path: type(module).__name__ for path, module in named_modules(twin)}
         rows = []
         for step, _ in port_steps(twin):
             leaves = [{"path": leaf.path, "shape": list(leaf.shape)} for leaf in step.leaves]
@@ -117,16 +117,16 @@ def _twins(architecture: Architecture, config: Config, summary: Summary) -> dict
     followed = {module.path: module for module in summary.modules}
     modules = []
     for path in dict.fromkeys([*torch_modules, *flax_modules]):
-        one: dict[str, Any] = {"path": path, "torch": torch_modules.get(path), "flax": flax_modules.get(path)}
+        row: dict[str, Any] = {"path": path, "torch": torch_modules.get(path), "flax": flax_modules.get(path)}
         if path in followed:
-            one |= {
+            row |= {
                 "calls": followed[path].calls,
                 "inputs": [_array(array) for array in followed[path].inputs],
                 "outputs": [_array(array) for array in followed[path].outputs],
                 "parameters": followed[path].parameters,
                 "multiply_adds": followed[path].multiply_adds,
             }
-        modules.append(one)
+        modules.append(row)
     return {"modules": modules, "state": rows}
 
 
@@ -134,10 +134,10 @@ def _array(array: Sequence[tuple[str | None, int]]) -> dict[str, Any]:
     return {"axes": [name for name, _ in array], "shape": [size for _, size in array]}
 
 
-def _print(found: dict[str, Any], config: Config, summary: Summary, options: ShowOptions) -> None:
+def _print(shown: dict[str, Any], config: Config, summary: Summary, options: ShowOptions) -> None:
     page = console()
-    page.print(f"[bold]{found['name']}[/]: {found['summary']}", soft_wrap=True)
-    page.print(f"source: {found['source']}", markup=False, soft_wrap=True)
+    page.print(f"[bold]{shown['name']}[/]: {shown['summary']}", soft_wrap=True)
+    page.print(f"source: {shown['source']}", markup=False, soft_wrap=True)
     page.print(repr(config), markup=False, soft_wrap=True)
     page.print()
 
@@ -145,12 +145,12 @@ def _print(found: dict[str, Any], config: Config, summary: Summary, options: Sho
     print_tree(page, title, summary.modules, options.depth)
     page.print()
 
-    size = byte_count(4 * found["parameters"])
+    size = byte_count(4 * shown["parameters"])
     inputs = ", ".join(" ".join(f"{name}={size}" for name, size in array) for array in summary.modules[0].inputs)
-    total = f"{found['parameters']:,} parameters ({size} in float32), {short(found['multiply_adds'])} multiply-adds"
+    total = f"{shown['parameters']:,} parameters ({size} in float32), {short(shown['multiply_adds'])} multiply-adds"
     page.print(f"{total} for {inputs}", markup=False, soft_wrap=True)
     if options.parameters:
-        _print_parameters(page, found["state"])
+        _print_parameters(page, shown["state"])
 
 
 def _print_parameters(page: Any, state: Sequence[Mapping[str, Any]]) -> None:

@@ -91,19 +91,21 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
         raise ConfigError("verify: expected names, files, or --all" + (", received both" if every else ""))
     targets = list(targets) or list(architectures.names())
     require("torch", "jax", "flax", extra="all", by="verify")
-    found = []
+    results = []
     for target in targets:
         with progress(f"Comparing {target} in PyTorch and Flax", quiet=options.as_json) as say:
-            found.append(_verify(target, options, say))
+            results.append(_verify(target, options, say))
     if options.report is not None:
-        write_report(options.report, [(one.target, report) for one in found for report in one.reports])
+        write_report(options.report, [(result.target, report) for result in results for report in result.reports])
     if options.as_json:
-        print_json({"passed": all(one.passed for one in found), "results": [one.to_dict() for one in found]})
-    elif len(found) == 1:
-        _print_tables(found[0])
+        print_json(
+            {"passed": all(result.passed for result in results), "results": [result.to_dict() for result in results]}
+        )
+    elif len(results) == 1:
+        _print_tables(results[0])
     else:
-        _print_summary(found)
-    return all(one.passed for one in found)
+        _print_summary(results)
+    return all(result.passed for result in results)
 
 
 def write_report(path: Path, reports: Sequence[tuple[str, Any]]) -> None:
@@ -190,54 +192,54 @@ def _round_trip(torch_model: Any, flax_model: Any) -> tuple[int, list[str]]:
     from einops_arch.layouts.arrays import same_bits
     from einops_arch.port.transfer import model_state
 
-    ours, back = model_state(torch_model), model_state(flax_model)
-    return len(ours), [name for name in ours if name not in back or not same_bits(ours[name], back[name])]
+    before, back = model_state(torch_model), model_state(flax_model)
+    return len(before), [name for name in before if name not in back or not same_bits(before[name], back[name])]
 
 
-def _print_tables(found: _Verified) -> None:
+def _print_tables(result: _Verified) -> None:
     from einops_arch.parity.report.table import rich_tables
 
     page = console()
-    page.print(f"{found.target}: {found.config}", markup=False, soft_wrap=True)
-    for report in found.reports:
+    page.print(f"{result.target}: {result.config}", markup=False, soft_wrap=True)
+    for report in result.reports:
         for table in rich_tables(report):
             page.print(table)
         for note in report.notes:
             page.print(note, markup=False, soft_wrap=True)
-    for line in _conclusion(found):
+    for line in _conclusion(result):
         page.print(line, markup=False, soft_wrap=True)
 
 
-def _conclusion(found: _Verified) -> Iterator[str]:
+def _conclusion(result: _Verified) -> Iterator[str]:
     from einops_arch.parity.report.text import describe
 
-    if found.changed:
-        yield f"round trip: {len(found.changed)} of {found.tensors} tensors changed: {', '.join(found.changed)}"
+    if result.changed:
+        yield f"round trip: {len(result.changed)} of {result.tensors} tensors changed: {', '.join(result.changed)}"
     else:
-        yield f"round trip: {found.tensors} tensors, bit for bit"
-    for part, report in zip(found.parts, found.reports, strict=True):
+        yield f"round trip: {result.tensors} tensors, bit for bit"
+    for part, report in zip(result.parts, result.reports, strict=True):
         first = report.first_divergence
         yield f"{part}: {report.verdict}" + (f"; {describe(first)}" if first else "")
         yield from report.causes
 
 
-def _print_summary(found: Sequence[_Verified]) -> None:
+def _print_summary(results: Sequence[_Verified]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title="PyTorch and Flax", title_justify="left")
     for column in ("target", "part", "rows", "largest float64 difference", "verdict"):
         table.add_column(column, justify="right" if column in ("rows", "largest float64 difference") else "left")
-    for one in found:
-        for part, report in zip(one.parts, one.reports, strict=True):
+    for result in results:
+        for part, report in zip(result.parts, result.reports, strict=True):
             rows = [row for section in report.sections.values() for row in section]
             largest = max((row.difference for row in rows if row.difference is not None), default=0.0)
             style = "green" if report.passed else "bold red"
-            cells = (one.target, part, str(len(rows)), f"{largest:.1e}")
+            cells = (result.target, part, str(len(rows)), f"{largest:.1e}")
             table.add_row(*map(Text, cells), Text(str(report.verdict), style))
     page = console()
     page.print(table)
-    for one in found:
-        if not one.passed:
-            for line in _conclusion(one):
-                page.print(f"{one.target}: {line}", markup=False, soft_wrap=True)
+    for result in results:
+        if not result.passed:
+            for line in _conclusion(result):
+                page.print(f"{result.target}: {line}", markup=False, soft_wrap=True)

@@ -55,11 +55,11 @@ def write_page(path: Path, report: dict[str, Any], seen: dict[str, Any]) -> None
         factor=photograph["config"]["factor"],
         held_out=photograph["tested_on"],
         photographs=", ".join(photograph["trained_on"]),
-        crops="".join(_crop(*one) for one in crops(seen["photograph"])),
+        crops="".join(_crop(*crop) for crop in crops(seen["photograph"])),
         convnet=_tables(seen["digits"]["parity"]),
         super_resolution=_tables(seen["photograph"]["parity"]),
         files=" ".join(
-            f"<code>{escape(name)}</code>" for one in (digits, photograph) for name in one["round_trip"]["files"]
+            f"<code>{escape(name)}</code>" for part in (digits, photograph) for name in part["round_trip"]["files"]
         ),
         seconds=report["seconds"],
         versions=escape(names),
@@ -69,17 +69,17 @@ def write_page(path: Path, report: dict[str, Any], seen: dict[str, Any]) -> None
 
 def _both(values: dict[str, float], form: str) -> str:
     """One number where both frameworks give it, else two."""
-    ours, theirs = (form.format(values[side]) for side in ("torch", "flax"))
-    return ours if ours == theirs else f"{ours} | {theirs}"
+    torch_text, flax_text = (form.format(values[side]) for side in ("torch", "flax"))
+    return torch_text if torch_text == flax_text else f"{torch_text} | {flax_text}"
 
 
-def _digits(found: dict[str, Any]) -> str:
+def _digits(digits: dict[str, Any]) -> str:
     figures = []
-    for place in chosen_digits(found):
-        ours, theirs, label = (int(found[name][place]) for name in ("torch", "flax", "labels"))
-        wrong = (ours, theirs) != (label, label)
-        said = f"<b>{ours}</b> <b>{theirs}</b>" + (f" <i>is {label}</i>" if wrong else "")
-        image = _image(1 - found["images"][place], f"a handwritten {label}", 2)
+    for place in chosen_digits(digits):
+        torch_answer, flax_answer, label = (int(digits[name][place]) for name in ("torch", "flax", "labels"))
+        wrong = (torch_answer, flax_answer) != (label, label)
+        said = f"<b>{torch_answer}</b> <b>{flax_answer}</b>" + (f" <i>is {label}</i>" if wrong else "")
+        image = _image(1 - digits["images"][place], f"a handwritten {label}", 2)
         figures.append(
             f'<figure class="{"wrong" if wrong else "right"}">{image}<figcaption>{said}</figcaption></figure>'
         )

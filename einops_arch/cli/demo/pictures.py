@@ -18,33 +18,33 @@ CROP = (slice(150, 282), slice(306, 482))
 _INK, _RIGHT, _WRONG = "#1c2024", "#18794e", "#ce2c31"
 
 
-def chosen_digits(found: dict[str, Any], count: int = 40) -> list[int]:
+def chosen_digits(digits: dict[str, Any], count: int = 40) -> list[int]:
     """Which test digits to show: the mistakes first, as far as they fill a quarter, then the others as they come."""
-    wrong = np.flatnonzero((found["torch"] != found["labels"]) | (found["flax"] != found["labels"]))
+    wrong = np.flatnonzero((digits["torch"] != digits["labels"]) | (digits["flax"] != digits["labels"]))
     first = [int(n) for n in wrong[: count // 4]]
-    others = [n for n in range(len(found["labels"])) if n not in set(wrong.tolist())]
+    others = [n for n in range(len(digits["labels"])) if n not in set(wrong.tolist())]
     return first + others[: count - len(first)]
 
 
-def crops(found: dict[str, Any]) -> list[tuple[str, Array, float | None]]:
+def crops(upscaled: dict[str, Any]) -> list[tuple[str, Array, float | None]]:
     """The same part of each version of the photograph: what it is, the image `h w c`, and its PSNR."""
-    photograph = found["photograph"]
+    photograph = upscaled["photograph"]
     shown: list[tuple[str, Array, float | None]] = [("original", photograph.colours[CROP], None)]
     for name, title in (("bicubic", "bicubic"), ("torch", "PyTorch"), ("flax", "Flax, ported")):
-        image = to_colours(np.clip(found[name], 0, 1), photograph.small_colours)
-        shown.append((title, image[CROP], found["psnr"][name]))
+        image = to_colours(np.clip(upscaled[name], 0, 1), photograph.small_colours)
+        shown.append((title, image[CROP], upscaled["psnr"][name]))
     return shown
 
 
-def draw_digits(path: Path, found: dict[str, Any]) -> None:
+def draw_digits(path: Path, digits: dict[str, Any]) -> None:
     """A grid of test digits, each with what PyTorch and Flax read."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    chosen = chosen_digits(found)
+    chosen = chosen_digits(digits)
     figure = Figure(figsize=(12, 9.2), dpi=110, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    equal, count = int((found["torch"] == found["flax"]).sum()), len(found["labels"])
+    equal, count = int((digits["torch"] == digits["flax"]).sum()), len(digits["labels"])
     figure.suptitle(
         f"Trained in PyTorch, ported to Flax: {equal} of {count} test digits read alike\n"
         "above each digit: PyTorch | Flax; mistakes come first, in red, with the right answer",
@@ -52,27 +52,29 @@ def draw_digits(path: Path, found: dict[str, Any]) -> None:
         color=_INK,
     )
     for place, axes in zip(chosen, figure.subplots(5, 8).flat, strict=True):
-        ours, theirs, label = (int(found[name][place]) for name in ("torch", "flax", "labels"))
-        wrong = (ours, theirs) != (label, label)
-        axes.imshow(found["images"][place], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(f"{ours} | {theirs}" + (f"  ({label})" if wrong else ""), color=_WRONG if wrong else _RIGHT)
+        torch_answer, flax_answer, label = (int(digits[name][place]) for name in ("torch", "flax", "labels"))
+        wrong = (torch_answer, flax_answer) != (label, label)
+        axes.imshow(digits["images"][place], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(
+            f"{torch_answer} | {flax_answer}" + (f"  ({label})" if wrong else ""), color=_WRONG if wrong else _RIGHT
+        )
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set_color("#d0d4d9")
     figure.savefig(path)
 
 
-def draw_upscaled(path: Path, found: dict[str, Any]) -> None:
+def draw_upscaled(path: Path, photograph: dict[str, Any]) -> None:
     """The original, bicubic, PyTorch and Flax side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = crops(found)
+    shown = crops(photograph)
     height, width, _ = shown[0][1].shape
     figure = Figure(figsize=(16, 16 / len(shown) * height / width + 0.62), dpi=110, facecolor="white")
     figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
-    factor = found["photograph"].bright.shape[0] // found["photograph"].small.shape[0]
+    factor = photograph["photograph"].bright.shape[0] // photograph["photograph"].small.shape[0]
     figure.suptitle(f"A photograph that the network has not seen, enlarged {factor} times", fontsize=14, color=_INK)
     for (title, image, psnr), axes in zip(shown, figure.subplots(1, len(shown)).flat, strict=True):
         axes.imshow(image, interpolation="nearest")

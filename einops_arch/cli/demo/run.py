@@ -97,21 +97,21 @@ def _digits(settings: Settings, stage: Stage) -> dict[str, Any]:
     with stage("Port it to Flax and read the test digits in both", 1):
         twin = to_flax(model)
         with torch.no_grad():
-            ours = model(torch.from_numpy(data.test)).numpy()
-        theirs = _flax(twin, data.test.transpose(0, 2, 3, 1))
+            torch_logits = model(torch.from_numpy(data.test)).numpy()
+        flax_logits = _flax(twin, data.test.transpose(0, 2, 3, 1))
     with stage("Compare the two ConvNets module by module, in float64", 1):
         parity = compare(model, twin, data.test[:32], gradients=True)
-    found = {
+    result = {
         "images": data.test[:, 0],
         "labels": data.test_labels,
-        "torch": ours.argmax(axis=1),
-        "flax": theirs.argmax(axis=1),
-        "difference": float(np.abs(ours - theirs).max()),
-        "largest": float(np.abs(ours).max()),
+        "torch": torch_logits.argmax(axis=1),
+        "flax": flax_logits.argmax(axis=1),
+        "difference": float(np.abs(torch_logits - flax_logits).max()),
+        "largest": float(np.abs(torch_logits).max()),
         "trained_on": len(data.train),
         "parity": parity,
     }
-    return {"convnet": (model, twin), "digits": found}
+    return {"convnet": (model, twin), "digits": result}
 
 
 def _photograph(settings: Settings, stage: Stage) -> dict[str, Any]:
@@ -129,24 +129,24 @@ def _photograph(settings: Settings, stage: Stage) -> dict[str, Any]:
         twin = to_flax(model)
         small = np.ascontiguousarray(held_out.small)
         with torch.no_grad():
-            ours = model(torch.from_numpy(small)[None, None])[0].numpy()
-        theirs = _flax(twin, small[None, ..., None])[0]
+            torch_image = model(torch.from_numpy(small)[None, None])[0].numpy()
+        flax_image = _flax(twin, small[None, ..., None])[0]
     with stage("Compare the two networks module by module, in float64", 1):
         parity = compare(model, twin, small[None, None, :48, :64], gradients=True)
     bicubic = resized(held_out.small, *held_out.bright.shape)
-    found = {
+    result = {
         "photograph": held_out,
         "bicubic": bicubic,
-        "torch": ours,
-        "flax": theirs,
+        "torch": torch_image,
+        "flax": flax_image,
         "psnr": {
             name: _psnr(image, held_out, settings.factor)
-            for name, image in (("bicubic", bicubic), ("torch", ours), ("flax", theirs))
+            for name, image in (("bicubic", bicubic), ("torch", torch_image), ("flax", flax_image))
         },
-        "difference": float(np.abs(ours - theirs).max()),
+        "difference": float(np.abs(torch_image - flax_image).max()),
         "parity": parity,
     }
-    return {"super_resolution": (model, twin), "photograph": found}
+    return {"super_resolution": (model, twin), "photograph": result}
 
 
 def _flax(model: Any, inputs: Array) -> Array:
@@ -191,7 +191,7 @@ def _report(seen: dict[str, Any], files: dict[str, Any], settings: Settings) -> 
         equal == count
         and read["parity"].passed
         and enlarged["parity"].passed
-        and not any(one["changed"] for one in files.values())
+        and not any(file["changed"] for file in files.values())
     )
     names = ("numpy", "torch", "jax", "flax", "einops")
     return {

@@ -86,13 +86,13 @@ def _squares(
     photographs: Sequence[Photograph], factor: int, numbers: np.random.Generator
 ) -> Iterator[tuple[Array, Array]]:
     """Squares of the small images, and what they should become; larger photographs come up more often."""
-    areas = np.array([one.small.size for one in photographs], float)
+    areas = np.array([photograph.small.size for photograph in photographs], float)
     while True:
-        one = photographs[numbers.choice(len(photographs), p=areas / areas.sum())]
-        row, column = (int(numbers.integers(side - _PATCH + 1)) for side in one.small.shape)
-        small = one.small[row : row + _PATCH, column : column + _PATCH]
+        photograph = photographs[numbers.choice(len(photographs), p=areas / areas.sum())]
+        row, column = (int(numbers.integers(side - _PATCH + 1)) for side in photograph.small.shape)
+        small = photograph.small[row : row + _PATCH, column : column + _PATCH]
         row, column, side = row * factor, column * factor, _PATCH * factor
-        large = one.bright[row : row + side, column : column + side]
+        large = photograph.bright[row : row + side, column : column + side]
         turns, mirrored = int(numbers.integers(4)), bool(numbers.integers(2))
         small, large = (np.rot90(each.T if mirrored else each, turns) for each in (small, large))
         yield small, large

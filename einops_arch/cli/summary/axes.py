@@ -78,11 +78,11 @@ def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:
         return [left.strip()], [right.strip()]
     if not kind.__module__.startswith("einops_arch."):
         return _OWN.get(kind.__name__, ((), ()))
-    found = _IN_BACKTICKS.search((kind.__doc__ or "").partition("\n")[0])
-    if found is None or " " not in found[1]:
+    match = _IN_BACKTICKS.search((kind.__doc__ or "").partition("\n")[0])
+    if match is None or " " not in match[1]:
         return (), ()
-    given = found[1].split(", ")
-    return given, [found[2].removeprefix(" -> ")] if found[2] else [found[3] or given[0]]
+    parts = match[1].split(", ")
+    return parts, [match[2].removeprefix(" -> ")] if match[2] else [match[3] or parts[0]]
 
 
 def name_axes(
@@ -116,7 +116,7 @@ def name_axes(
         module.calls += 1
         if module.calls == 1:
             module.inputs, module.outputs = (
-                [_with_sizes(known.get(one.key) or seen.get(one.shape), one.shape) for one in arrays]
+                [_with_sizes(known.get(array.key) or seen.get(array.shape), array.shape) for array in arrays]
                 for arrays in (call.inputs, call.outputs)
             )
 
@@ -125,7 +125,7 @@ def _taken(
     module: _Module, call: Call, known: Mapping[int, Names], seen: Mapping[tuple[int, ...], Names], *, last: bool
 ) -> list[tuple[Array, Names]]:
     """Names of what a module is given, where they can be told."""
-    found = []
+    inputs = []
     (left, _), image = module.stated, _ON_IMAGES.fullmatch(module.kind)
     for n, array in enumerate(call.inputs):
         names = known.get(array.key) or seen.get(array.shape) or (_image(array, last=last) if image else None)
@@ -134,23 +134,23 @@ def _taken(
         if names is None and module.kind in _ON_FEATURES and (made := known.get(call.outputs[0].key)):
             names = [*made[:-1], "i"]
         if names is not None:
-            found.append((array, names))
-    return found
+            inputs.append((array, names))
+    return inputs
 
 
 def _given(
     module: _Module, call: Call, known: Mapping[int, Names], seen: Mapping[tuple[int, ...], Names], *, last: bool
 ) -> list[tuple[Array, Names]]:
     """Names of what a module gives, where they can be told."""
-    found = []
+    outputs = []
     taken = known.get(call.inputs[0].key) if call.inputs else None
     for n, array in enumerate(call.outputs):
         names = known.get(array.key) or _made(module, n, array, taken, seen.get(array.shape), last=last)
         if names is None or None in names:
             names = seen.get(array.shape) or names
         if names is not None:
-            found.append((array, names))
-    return found
+            outputs.append((array, names))
+    return outputs
 
 
 def _made(
@@ -182,7 +182,7 @@ def _image(array: Array, *, last: bool) -> Names | None:
     return [*(name for name in names if name != "c"), "c"] if last else list(names)
 
 
-def _of_side(side: str, array: Array, given: Names | None) -> Names | None:
+def _of_side(side: str, array: Array, stated: Names | None) -> Names | None:
     """The axes of one side of a pattern, a composed one in brackets; None where their number is another.
 
     Dots stand for names of what is given, from the end where they are the last, and else from the second on.
@@ -191,10 +191,10 @@ def _of_side(side: str, array: Array, given: Names | None) -> Names | None:
     if "..." in names:
         count, at = len(array.shape) - len(names) + 1, names.index("...")
         more: Names = [None] * count
-        if given is not None and len(given) == len(array.shape):
-            more = given[at : at + count]
+        if stated is not None and len(stated) == len(array.shape):
+            more = stated[at : at + count]
         names[at : at + 1] = more
-    elif given is not None and (inside := [n for n, name in enumerate(names) if name and "..." in name]):
-        rest = " ".join(str(name) for name in given if name not in ("b", "c"))
+    elif stated is not None and (inside := [n for n, name in enumerate(names) if name and "..." in name]):
+        rest = " ".join(str(name) for name in stated if name not in ("b", "c"))
         names[inside[0]] = str(names[inside[0]]).replace("...", rest)
     return names if len(names) == len(array.shape) else None

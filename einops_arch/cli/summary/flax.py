@@ -18,7 +18,7 @@ __all__ = ["follow"]
 
 
 def follow(
-    architecture: Architecture, config: Config, given: Sequence[tuple[Axes, dict[str, int]]]
+    architecture: Architecture, config: Config, sized_inputs: Sequence[tuple[Axes, dict[str, int]]]
 ) -> tuple[dict[str, Module], list[Call], list[Array]]:
     """The modules by path, the calls in the order in which they returned, and the outputs."""
     import jax
@@ -32,19 +32,19 @@ def follow(
     modules = {
         path: Module(
             path,
-            type(one).__name__,
-            stated=stated_axes(one),
-            parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(one, nnx.Param))),
-            own={name: tuple(value.shape) for name, value in vars(one).items() if isinstance(value, nnx.Param)},
+            type(module).__name__,
+            stated=stated_axes(module),
+            parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param))),
+            own={name: tuple(value.shape) for name, value in vars(module).items() if isinstance(value, nnx.Param)},
         )
-        for path, one in named_modules(model)
-        if not isinstance(one, nnx.List | nnx.Dict)
+        for path, module in named_modules(model)
+        if not isinstance(module, nnx.List | nnx.Dict)
     }
     inputs = [
         jax.ShapeDtypeStruct(
             [bound[name] for name in axes.flax_axes.split()], jax.dtypes.canonicalize_dtype(axes.dtype)
         )
-        for axes, bound in given
+        for axes, bound in sized_inputs
     ]
     graph, state = nnx.split(model)
     calls: list[Call] = []
@@ -52,9 +52,9 @@ def follow(
     kept: list[Any] = []
 
     def arrays(nest: Any) -> list[Array]:
-        traced = [one for one in jax.tree.leaves(nest) if hasattr(one, "shape")]
+        traced = [leaf for leaf in jax.tree.leaves(nest) if hasattr(leaf, "shape")]
         kept.extend(traced)
-        return [Array(id(one), tuple(one.shape)) for one in traced]
+        return [Array(id(leaf), tuple(leaf.shape)) for leaf in traced]
 
     def run(state: Any, *inputs: Any) -> Any:
         # Variables made here, inside of the trace, or nothing could be written to them.
@@ -68,7 +68,7 @@ def follow(
     program = jax.make_jaxpr(run)(state, *inputs)
     counts = _multiply_adds(program.jaxpr)
     # On a CPU a grouped convolution may be done by other operations.
-    convolutions = {path: one for path, one in named_modules(model) if isinstance(one, nnx.Conv)}
+    convolutions = {path: module for path, module in named_modules(model) if isinstance(module, nnx.Conv)}
     counts = Counter({path: count for path, count in counts.items() if path not in convolutions})
     for call in calls:
         if call.path in convolutions:
@@ -84,21 +84,24 @@ def follow(
 
 def _multiply_adds(program: Any, path: str = "", times: int = 1) -> Counter[str]:
     """How often two numbers are multiplied and added to a sum, by the innermost module."""
-    found: Counter[str] = Counter()
-    for one in program.eqns:
-        scopes = str(one.source_info.name_stack).split("/")
+    counts: Counter[str] = Counter()
+    for equation in program.eqns:
+        scopes = str(equation.source_info.name_stack).split("/")
         here = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), path)
-        name, shapes = one.primitive.name, [var.aval.shape for var in one.invars if hasattr(var.aval, "shape")]
-        size = math.prod(one.outvars[0].aval.shape) if one.outvars else 0
+        name, shapes = (
+            equation.primitive.name,
+            [var.aval.shape for var in equation.invars if hasattr(var.aval, "shape")],
+        )
+        size = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
         if name == "dot_general":
-            (contracted, _), _ = one.params["dimension_numbers"]
-            found[here] += times * size * math.prod(shapes[0][axis] for axis in contracted)
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            counts[here] += times * size * math.prod(shapes[0][axis] for axis in contracted)
         elif name == "conv_general_dilated":
-            numbers, kernel = one.params["dimension_numbers"], shapes[1]
+            numbers, kernel = equation.params["dimension_numbers"], shapes[1]
             each = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
             # Between the values of a dilated input are zeros, which cost nothing.
-            found[here] += times * size * each // math.prod(one.params["lhs_dilation"])
-        for body in (one.params[key] for key in BODIES if key in one.params):
-            repeats = one.params.get("length", 1) if name == "scan" else 1
-            found += _multiply_adds(getattr(body, "jaxpr", body), here, times * repeats)
-    return found
+            counts[here] += times * size * each // math.prod(equation.params["lhs_dilation"])
+        for body in (equation.params[key] for key in BODIES if key in equation.params):
+            repeats = equation.params.get("length", 1) if name == "scan" else 1
+            counts += _multiply_adds(getattr(body, "jaxpr", body), here, times * repeats)
+    return counts

@@ -38,14 +38,14 @@ def summarize(
     >>> network.outputs, network.parameters, network.multiply_adds
     ([[('b', 1), ('o', 10)]], 21840, 480500)
     """
-    given = input_axes(config, sizes)
+    inputs_with_sizes = input_axes(config, sizes)
     if framework == "torch":
         from einops_arch.cli.summary.torch import follow
     else:
         from einops_arch.cli.summary.flax import follow
-    modules, calls, outputs = follow(architecture, config, given)
+    modules, calls, outputs = follow(architecture, config, inputs_with_sizes)
     last = framework == "flax"
-    axes = [(one.flax_axes if last else one.axes).split() for one in (*config.inputs(), *config.outputs())]
+    axes = [(entry.flax_axes if last else entry.axes).split() for entry in (*config.inputs(), *config.outputs())]
     known: dict[int, list[str | None]] = {}
     inputs = next(call for call in calls if call.path == "").inputs
     for array, names in zip((*inputs, *outputs), axes, strict=False):
@@ -55,8 +55,8 @@ def summarize(
     for path in reversed(modules):
         # A list of modules, or a sequence that is run in parts, is not called itself.
         if not modules[path].calls and path:
-            inside = [one for name, one in modules.items() if name.rpartition(".")[0] == path]
-            modules[path].multiply_adds = sum(one.multiply_adds for one in inside)
+            inside = [module for name, module in modules.items() if name.rpartition(".")[0] == path]
+            modules[path].multiply_adds = sum(module.multiply_adds for module in inside)
     return Summary(framework, list(modules.values()))
 
 
@@ -77,7 +77,7 @@ def input_axes(config: Config, sizes: Mapping[str, int] | None = None) -> list[t
         chosen["h"], chosen["w"] = side
     if positions := getattr(config, "positions", None):
         chosen["t"] = positions
-    found = []
+    bound_inputs = []
     for axes in inputs:
         usual = {name: _allowed(axes, name, chosen.get(name, 1)) for name in axes.axes.split()}
         bound = {**usual, **axes.sizes, **{name: size for name, size in (sizes or {}).items() if name in usual}}
@@ -88,8 +88,8 @@ def input_axes(config: Config, sizes: Mapping[str, int] | None = None) -> list[t
                     f"expected {name}>={least}{f', a multiple of {multiple}' if multiple > 1 else ''}, received "
                     f"{name}={size}"
                 )
-        found.append((axes, bound))
-    return found
+        bound_inputs.append((axes, bound))
+    return bound_inputs
 
 
 def _allowed(axes: Axes, name: str, size: int) -> int:

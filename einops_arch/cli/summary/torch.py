@@ -14,7 +14,7 @@ __all__ = ["follow"]
 
 
 def follow(
-    architecture: Architecture, config: Config, given: Sequence[tuple[Axes, dict[str, int]]]
+    architecture: Architecture, config: Config, sized_inputs: Sequence[tuple[Axes, dict[str, int]]]
 ) -> tuple[dict[str, Module], list[Call], list[Array]]:
     """The modules by path, the calls in the order in which they returned, and the outputs."""
     import torch
@@ -25,21 +25,21 @@ def follow(
     modules = {
         path: Module(
             path,
-            type(one).__name__,
-            stated=stated_axes(one),
-            parameters=sum(parameter.numel() for parameter in one.parameters()),
-            own={name: tuple(value.shape) for name, value in one.named_parameters(recurse=False)},
+            type(module).__name__,
+            stated=stated_axes(module),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            own={name: tuple(value.shape) for name, value in module.named_parameters(recurse=False)},
         )
-        for path, one in model.named_modules(remove_duplicate=False)
+        for path, module in model.named_modules(remove_duplicate=False)
     }
     calls: list[Call] = []
     # All tensors are kept, so that no other one gets the number of one that is gone.
     kept: list[Any] = []
 
     def arrays(nest: Any) -> list[Array]:
-        tensors = [one for one in tree_leaves(nest) if isinstance(one, torch.Tensor)]
+        tensors = [leaf for leaf in tree_leaves(nest) if isinstance(leaf, torch.Tensor)]
         kept.extend(tensors)
-        return [Array(id(one), tuple(one.shape)) for one in tensors]
+        return [Array(id(tensor), tuple(tensor.shape)) for tensor in tensors]
 
     def listen(path: str, module: Any) -> None:
         def hook(_: Any, inputs: Any, keywords: Any, outputs: Any) -> None:
@@ -47,11 +47,11 @@ def follow(
 
         module.register_forward_hook(hook, with_kwargs=True)
 
-    for path, one in model.named_modules():
-        listen(path, one)
+    for path, submodule in model.named_modules():
+        listen(path, submodule)
     inputs = [
         torch.empty([bound[name] for name in axes.axes.split()], dtype=getattr(torch, axes.dtype), device="meta")
-        for axes, bound in given
+        for axes, bound in sized_inputs
     ]
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), torch.device("meta"), counter:

@@ -117,8 +117,8 @@ def _label(parent: Module, first: Module, more: Sequence[Module]) -> str:
 
 
 def _shapes(module: Module) -> str:
-    given, made = (_together(arrays) for arrays in (module.inputs, module.outputs))
-    return given if given == made else f"{given} -> {made}"
+    taken, made = (_together(arrays) for arrays in (module.inputs, module.outputs))
+    return taken if taken == made else f"{taken} -> {made}"
 
 
 def _together(arrays: Sequence[Sequence[tuple[str | None, int]]]) -> str:

@@ -14,7 +14,7 @@ __all__ = ["known_values", "scaled", "write_call"]
 def write_call(
     operation: str,
     pattern: str,
-    given: Mapping[str, int],
+    bound: Mapping[str, int],
     equals: Mapping[str, str],
     *,
     function: Callable[..., Any],
@@ -24,7 +24,7 @@ def write_call(
     """What each axis equals, with the old code's own names, and the call."""
     known = known_values(function)
     texts, words = dict(equals), []
-    for name, size in given.items():
+    for name, size in bound.items():
         word = str(size)
         if equals[name] == word and len(known.get(size, [])) == 1:
             word = known[size][0]

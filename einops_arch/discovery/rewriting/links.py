@@ -89,10 +89,10 @@ class Source:
         wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
         providers = [PositionProvider, ParentNodeProvider, QualifiedNameProvider, ScopeProvider]
         self._metadata = wrapper.resolve_many(providers)
-        found = m.findall(
+        matches = m.findall(
             self.module, m.Call(func=m.Attribute() | m.Name()) | m.Attribute(attr=m.Name("T") | m.Name("mT"))
         )
-        self._expressions = [cast("cst.BaseExpression", node) for node in found]
+        self._expressions = [cast("cst.BaseExpression", node) for node in matches]
 
     def find(self, chain: Chain) -> Site:
         """The one place where a chain stands.
@@ -114,19 +114,19 @@ class Source:
         wanted = {"rearrange": "einops.rearrange", "einops": "einops"}[name]
         return (
             all(
-                any(full.name == wanted for full in one.get_qualified_names_for(name))
-                for one in assignments
-                if isinstance(one, ImportAssignment)
+                any(full.name == wanted for full in assignment.get_qualified_names_for(name))
+                for assignment in assignments
+                if isinstance(assignment, ImportAssignment)
             )
-            and all(isinstance(one, ImportAssignment) for one in assignments)
+            and all(isinstance(assignment, ImportAssignment) for assignment in assignments)
             if assignments
             else None
         )
 
     def declares(self, names: set[str]) -> bool:
         """Whether the file says `global` or `nonlocal` of one of the names."""
-        found = m.findall(self.module, m.Global() | m.Nonlocal())
-        return any(item.name.value in names for one in found for item in cast("cst.Global", one).names)
+        statements = m.findall(self.module, m.Global() | m.Nonlocal())
+        return any(item.name.value in names for statement in statements for item in cast("cst.Global", statement).names)
 
     def code(self, node: cst.CSTNode) -> str:
         """The text of a node."""
@@ -191,7 +191,7 @@ class Source:
         if not lines or not isinstance(node, cst.Name) or len(lines[0].body) != 1:
             return None
         block = self.block(lines[0])
-        place = next(place for place, one in enumerate(block) if one is lines[0])
+        place = next(place for place, line in enumerate(block) if line is lines[0])
         before = block[place - 1] if place else None
         return before if isinstance(before, cst.SimpleStatementLine) and target(before) == node.value else None
 
@@ -222,8 +222,8 @@ class Source:
             at = at.value
         if not isinstance(at, cst.Name):
             return None
-        found = self._metadata[QualifiedNameProvider].get(node)
-        names = found() if callable(found) else found
+        known = self._metadata[QualifiedNameProvider].get(node)
+        names = known() if callable(known) else known
         full = (name.name for name in names or () if name.source is QualifiedNameSource.IMPORT)
         return next((name for name in full if name.partition(".")[0] in _FRAMEWORKS), None)
 
@@ -231,8 +231,11 @@ class Source:
 def _members(arguments: Sequence[cst.Arg]) -> tuple[cst.BaseExpression, ...]:
     """The arguments of a call; a star is kept as one."""
     if len(arguments) == 1 and isinstance(arguments[0].value, cst.Tuple | cst.List):
-        return tuple(one if isinstance(one, cst.StarredElement) else one.value for one in arguments[0].value.elements)
-    return tuple(cst.StarredElement(one.value) if one.star else one.value for one in arguments)
+        return tuple(
+            element if isinstance(element, cst.StarredElement) else element.value
+            for element in arguments[0].value.elements
+        )
+    return tuple(cst.StarredElement(argument.value) if argument.star else argument.value for argument in arguments)
 
 
 def target(line: cst.SimpleStatementLine) -> str | None:

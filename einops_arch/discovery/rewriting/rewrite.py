@@ -105,7 +105,7 @@ def rewrite(source: str, chains: Sequence[Chain]) -> Rewritten:
     for group in sites.values():
         try:
             edit = _edit(parsed, group)
-            touched = {id(one) for one in (*(link.node for link in edit.site.links), *edit.site.lines[:-1])}
+            touched = {id(node) for node in (*(link.node for link in edit.site.links), *edit.site.lines[:-1])}
             if taken & touched:
                 raise UnsureError("another chain has some of its operations")
         except UnsureError as reason:
@@ -134,9 +134,9 @@ def _edit(source: Source, group: Sequence[Chain]) -> _Edit:
         raise UnsureError(f"no pattern: {chain.reason}")
     if discovery.operation != "rearrange":
         raise UnsureError(f"{discovery.operation}, and only rearrange is written")
-    if len({one.discovery.pattern if one.discovery else None for one in group}) > 1:
+    if len({chain.discovery.pattern if chain.discovery else None for chain in group}) > 1:
         raise UnsureError("it ran as several patterns")
-    if not all(one.recorded for one in group):
+    if not all(chain.recorded for chain in group):
         raise UnsureError("its values were written over, and a rearrange may share them or not")
     left, right = (side.split() for side in discovery.pattern.split("->"))
     if left == right:
@@ -151,7 +151,7 @@ def _edit(source: Source, group: Sequence[Chain]) -> _Edit:
     if source.quoted(site.links[-1].node):
         raise UnsureError("it is inside of an f-string, whose quotes a pattern would end")
     _check_between(source, site)
-    words = _words(source, site, [_trimmed(one) for one in group], discovery.pattern)
+    words = _words(source, site, [_trimmed(chain) for chain in group], discovery.pattern)
     if not site.lines and _lost(site, [site.links[0].receiver, *(node for _, node in words)]):
         raise UnsureError("there is a comment in it, and no line to put it on")
     return _Edit(site, discovery.pattern, words, *_function(source, site))
@@ -202,13 +202,13 @@ def _words(
         _check_arguments(link, group[0], sizes)
     words: list[tuple[str, cst.BaseExpression]] = []
     for names in _parentheses(pattern.partition("->")[0]):
-        found = {name: _expression(source, name, site, group, sizes) for name in names}
-        unclear = [name for name, node in found.items() if node is None]
-        longest = max(names, key=lambda name: len(source.code(node)) if (node := found[name]) else 0)
+        expressions = {name: _expression(source, name, site, group, sizes) for name in names}
+        unclear = [name for name, node in expressions.items() if node is None]
+        longest = max(names, key=lambda name: len(source.code(node)) if (node := expressions[name]) else 0)
         left_out = unclear or [longest]
         if len(left_out) > 1:
             raise UnsureError(f"the sizes of {' and '.join(left_out)} stand in no one expression each")
-        words += [(name, node) for name, node in found.items() if node is not None and name != left_out[0]]
+        words += [(name, node) for name, node in expressions.items() if node is not None and name != left_out[0]]
     return tuple(words)
 
 
@@ -238,10 +238,10 @@ def _check_arguments(link: Link, chain: Chain, sizes: Sequence[Mapping[str, int]
 
 
 def _products(sizes: Iterable[int]) -> set[int]:
-    found = {1}
+    products = {1}
     for size in sizes:
-        found |= {size * one for one in found}
-    return found
+        products |= {size * product for product in products}
+    return products
 
 
 def _called(node: cst.Call) -> str:
@@ -272,7 +272,7 @@ def _expression(
     source: Source, name: str, site: Site, group: Sequence[Chain], sizes: Sequence[Mapping[str, int]]
 ) -> cst.BaseExpression | None:
     """The one expression in the arguments whose value is the size of an axis, in every run."""
-    found: dict[str, cst.BaseExpression | None] = {}
+    expressions: dict[str, cst.BaseExpression | None] = {}
     for link in site.links:
         steps = [chain.steps[link.step] for chain in group]
         if steps[0].operation not in _SIZED:
@@ -284,8 +284,8 @@ def _expression(
             if all(step.sizes[position] == each[name] for step, each in zip(steps, sizes, strict=True)):
                 names = {node.value for node in nodes(argument) if isinstance(node, cst.Name)}
                 changed = link is not site.links[0] and names & site.between
-                found[source.code(argument)] = None if changed else argument
-    (text, node), *others = list(found.items()) or [("-1", None)]
+                expressions[source.code(argument)] = None if changed else argument
+    (text, node), *others = list(expressions.items()) or [("-1", None)]
     return None if others or text == "-1" else node
 
 
@@ -361,24 +361,26 @@ class _Writer(cst.CSTTransformer):
         sizes = [cst.Arg(node, cst.Name(name), equal) for name, node in edit.words]
         comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
         arguments = [call.args[0].with_changes(value=root), call.args[1], *sizes]
-        return call.with_changes(args=[*(one.with_changes(comma=comma) for one in arguments[:-1]), arguments[-1]])
+        return call.with_changes(
+            args=[*(argument.with_changes(comma=comma) for argument in arguments[:-1]), arguments[-1]]
+        )
 
 
 def _comments(node: cst.CSTNode) -> list[str]:
-    return [one.value for one in nodes(node) if isinstance(one, cst.Comment)]
+    return [node.value for node in nodes(node) if isinstance(node, cst.Comment)]
 
 
 def _lost(site: Site, kept: Sequence[cst.CSTNode]) -> list[str]:
     """The comments that would go away with a chain, but for those in what is kept of it."""
-    found: list[str] = []
+    comments: list[str] = []
     for line in site.lines[:-1]:
-        found += _comments(line if line is not site.lines[0] else line.with_changes(leading_lines=[]))
+        comments += _comments(line if line is not site.lines[0] else line.with_changes(leading_lines=[]))
     if len(site.lines) > 1:
-        found += [one.comment.value for one in site.lines[-1].leading_lines if one.comment]
-    found += _comments(site.links[-1].node)
+        comments += [line.comment.value for line in site.lines[-1].leading_lines if line.comment]
+    comments += _comments(site.links[-1].node)
     have = Counter(text for node in kept for text in _comments(node))
     lost = []
-    for text in found:
+    for text in comments:
         if have[text]:
             have[text] -= 1
         else:

@@ -14,7 +14,7 @@ from einops_arch.discovery.result import Discovery
 from einops_arch.discovery.solving.moves import index_map, moved
 from einops_arch.discovery.solving.naming import name_axes
 from einops_arch.discovery.solving.refusals import explain
-from einops_arch.discovery.solving.search import Found
+from einops_arch.discovery.solving.search import Solution
 from einops_arch.discovery.solving.sizes import find_rules
 from einops_arch.discovery.solving.structure import NoPatternError, decompose
 from einops_arch.discovery.solving.values import counted, scattered
@@ -192,20 +192,22 @@ def _move(raw: RawChain, backend: str) -> _Answer:
         return _Answer(None, str(better), better.kind)
     base = dict(zip(raw.names, shape, strict=True))
     inputs = (raw.names,)
-    found = Found(structure, find_rules(structure, [(base, structure)], inputs), name_axes(structure, inputs), inputs)
+    solution = Solution(
+        structure, find_rules(structure, [(base, structure)], inputs), name_axes(structure, inputs), inputs
+    )
     operation = "repeat" if structure.new else "rearrange"
-    given = found.given(base)
-    words = "".join(f", {name}={size}" for name, size in given.items())
+    bound = solution.stated(base)
+    words = "".join(f", {name}={size}" for name, size in bound.items())
     discovery = Discovery(
         operation=operation,
-        pattern=found.pattern,
-        sizes=given,
-        equals=found.equals,
+        pattern=solution.pattern,
+        sizes=bound,
+        equals=solution.equals,
         shapes=(shape,),
         proven=((shape,),),
-        code=f'{operation}(x, "{found.pattern}"{words})',
-        inverse=found.inverse,
-        inverse_sizes=found.inverse_sizes(base),
+        code=f'{operation}(x, "{solution.pattern}"{words})',
+        inverse=solution.inverse,
+        inverse_sizes=solution.inverse_sizes(base),
         backend=backend,
     )
     (values,) = scattered([shape], seed=9)
@@ -237,7 +239,7 @@ def _unpack(raw: RawChain, backend: str) -> _Answer:
     values = scattered([shape], seed=9)
     outputs = raw.replay(values)
     after = len(shape) - raw.axis - 1
-    packed = tuple(one.shape[raw.axis : one.ndim - after] for one in outputs)
+    packed = tuple(output.shape[raw.axis : output.ndim - after] for output in outputs)
     letters = ", ".join(f"x{place}" for place in range(len(outputs)))
     code = f'{letters} = unpack(x, {[list(middle) for middle in packed]}, "{pattern}")'
     discovery = Discovery(
@@ -250,14 +252,14 @@ def _unpack(raw: RawChain, backend: str) -> _Answer:
     return _Answer(discovery, "", "unpack") if right else _Answer(None, "it is no unpack", "wrong")
 
 
-def _listed(found: Any) -> list[Any]:
-    return list(found) if isinstance(found, list | tuple) else [found]
+def _listed(output: Any) -> list[Any]:
+    return list(output) if isinstance(output, list | tuple) else [output]
 
 
-def _same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
-    return len(ours) == len(theirs) and all(
+def _same(received: Sequence[Any], expected: Sequence[Any]) -> bool:
+    return len(received) == len(expected) and all(
         np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype.kind == "f")
-        for a, b in zip(ours, theirs, strict=True)
+        for a, b in zip(received, expected, strict=True)
     )
 
 

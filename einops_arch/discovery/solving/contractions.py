@@ -15,7 +15,7 @@ from einops_arch.discovery.result import Discovery
 from einops_arch.discovery.rewriting.code import known_values, scaled
 from einops_arch.discovery.solving.reductions import reduced_structure
 from einops_arch.discovery.solving.sampling import Sizes
-from einops_arch.discovery.solving.search import Found, search
+from einops_arch.discovery.solving.search import Solution, search
 from einops_arch.discovery.solving.structure import Groups, NoPatternError, Structure
 from einops_arch.discovery.solving.values import close, integers, shapes_of
 from einops_arch.discovery.tracing.arrays import Runner
@@ -75,18 +75,18 @@ class _Contractions:
     def run(self, *values: Any) -> Any:
         return self.runner(*values)[0]
 
-    def prove(self, found: Found, sizes: Sizes) -> bool:
-        return self.scale(found, sizes) is not None
+    def prove(self, solution: Solution, sizes: Sizes) -> bool:
+        return self.scale(solution, sizes) is not None
 
-    def scale(self, found: Found, sizes: Sizes) -> float | None:
+    def scale(self, solution: Solution, sizes: Sizes) -> float | None:
         """What the function is times the `einsum`, None if it is no multiple of it; each is computed once."""
-        key = (found.structure, tuple(sizes.items()))
+        key = (solution.structure, tuple(sizes.items()))
         if key not in self.known:
-            self.known[key] = self._scale(found, sizes)
+            self.known[key] = self._scale(solution, sizes)
         return self.known[key]
 
-    def _scale(self, found: Found, sizes: Sizes) -> float | None:
-        discovered = _call(found, sizes)
+    def _scale(self, solution: Solution, sizes: Sizes) -> float | None:
+        discovered = _call(solution, sizes)
         for seed in (8, 18, 28):  # a sum of a few products may well be 0 by chance
             values = self.values(sizes, seed)
             result, mine = self.run(*values), discovered(*values).astype(np.float64)
@@ -102,22 +102,26 @@ class _Contractions:
         return integers(shapes_of(self.inputs, sizes), seed)
 
     def _check_linear(self, shapes: Sequence[Sequence[int]]) -> None:
-        one, other = integers(shapes, seed=6), integers(shapes, seed=7)
+        first, other = integers(shapes, seed=6), integers(shapes, seed=7)
         for place in range(len(shapes)):
-            around = one[:place], one[place + 1 :]
-            both = self.run(*around[0], one[place] + other[place], *around[1])
-            added = self.run(*one) + self.run(*around[0], other[place], *around[1])
+            around = first[:place], first[place + 1 :]
+            both = self.run(*around[0], first[place] + other[place], *around[1])
+            added = self.run(*first) + self.run(*around[0], other[place], *around[1])
             if not close(both, added, self.runner.dtype):
                 raise NoPatternError("computes", "it is not linear in its inputs, as an einsum is")
 
     def _paired(
-        self, parts: Sequence[Structure], shapes: Sequence[Sequence[int]], one: tuple[int, int], other: tuple[int, int]
+        self,
+        parts: Sequence[Structure],
+        shapes: Sequence[Sequence[int]],
+        first: tuple[int, int],
+        other: tuple[int, int],
     ) -> bool:
         """Whether two summed axes of two inputs are summed together: nothing is left of ones at different places."""
         same, different = (
             self.run(
                 *(
-                    _only(part, shape, *{one[0]: (one[1], 0), other[0]: (other[1], index)}.get(place, (None, 0)))
+                    _only(part, shape, *{first[0]: (first[1], 0), other[0]: (other[1], index)}.get(place, (None, 0)))
                     for place, (part, shape) in enumerate(zip(parts, shapes, strict=True))
                 )
             )
@@ -161,9 +165,9 @@ def _united(parts: Sequence[Structure], paired: Callable[[tuple[int, int], tuple
     for key in gone:
         sizes.append(parts[key[0]].sizes[key[1]])
         pieces[key] = [len(sizes) - 1]
-    for one, other in combinations(gone, 2):
-        if one[0] != other[0] and sizes[pieces[one][0]] == sizes[pieces[other][0]] > 1 and paired(one, other):
-            pieces[other] = pieces[one]
+    for first, other in combinations(gone, 2):
+        if first[0] != other[0] and sizes[pieces[first][0]] == sizes[pieces[other][0]] > 1 and paired(first, other):
+            pieces[other] = pieces[first]
     if missing := {atom for group in right for atom in group} - {atom for atoms in pieces.values() for atom in atoms}:
         raise NoPatternError("computes", f"an axis of its output, of size {sizes[missing.pop()]}, is of no input")
     left = tuple(
@@ -189,9 +193,9 @@ class _Squares(_Contractions):
 
     def __call__(self, sizes: Sizes) -> Structure:
         shape = shapes_of(self.inputs, sizes)[0]
-        (one,), (other,) = integers([shape], seed=6), integers([shape], seed=7)
-        law = self.run(one + other) + self.run(one - other)
-        if not close(law, 2 * (self.run(one) + self.run(other)), self.runner.dtype):
+        (first,), (other,) = integers([shape], seed=6), integers([shape], seed=7)
+        law = self.run(first + other) + self.run(first - other)
+        if not close(law, 2 * (self.run(first) + self.run(other)), self.runner.dtype):
             raise NoPatternError("computes", "it is no product of its input with itself")
         ones = np.ones(shape)
         at_ones = self.run(ones)
@@ -218,43 +222,43 @@ class _Squares(_Contractions):
         return Structure((tuple(left[0]), tuple(left[1])), right, tuple(all_sizes))
 
 
-def _call(found: Found, sizes: Sizes, **more: Any) -> Discovery:
+def _call(solution: Solution, sizes: Sizes, **more: Any) -> Discovery:
     """The `einsum` at these sizes, with a `rearrange` where an axis has to be split or merged."""
-    names = found.names
+    names = solution.names
     before = []
-    for groups, left in zip(found.structure.left, found.lefts, strict=True):
+    for groups, left in zip(solution.structure.left, solution.lefts, strict=True):
         flat = " ".join(names[number] for group in groups for number in group)
-        given = {
-            names[number]: found.rules[number].at(sizes)
+        bound = {
+            names[number]: solution.rules[number].at(sizes)
             for group in groups
             if len(group) > 1
-            for number in sorted(group, key=lambda number: found.rules[number].kind == "derived")[:-1]
+            for number in sorted(group, key=lambda number: solution.rules[number].kind == "derived")[:-1]
         }
-        before.append(None if flat == left else (f"{left} -> {flat}", given))
-    lefts = [step[0].partition(" -> ")[2] if step else left for step, left in zip(before, found.lefts, strict=True)]
-    flat = " ".join(names[number] for group in found.structure.right for number in group)
-    after: tuple[str, dict[str, int]] | None = None if flat == found.right else (f"{flat} -> {found.right}", {})
+        before.append(None if flat == left else (f"{left} -> {flat}", bound))
+    lefts = [step[0].partition(" -> ")[2] if step else left for step, left in zip(before, solution.lefts, strict=True)]
+    flat = " ".join(names[number] for group in solution.structure.right for number in group)
+    after: tuple[str, dict[str, int]] | None = None if flat == solution.right else (f"{flat} -> {solution.right}", {})
     pattern = f"{', '.join(lefts)} -> {flat}"
     return Discovery(
         operation="einsum",
         pattern=pattern,
         sizes={},
-        equals=found.equals,
-        shapes=shapes_of(found.inputs, sizes),
-        proven=found.proven,
+        equals=solution.equals,
+        shapes=shapes_of(solution.inputs, sizes),
+        proven=solution.proven,
         code="",
         before=tuple(before),
         after=after,
-        traps=found.traps,
+        traps=solution.traps,
         **more,
     )
 
 
-def _discovery(runner: Runner, found: Found, base: Sizes, contractions: _Contractions) -> Discovery:
-    factor = contractions.scale(found, base)
+def _discovery(runner: Runner, solution: Solution, base: Sizes, contractions: _Contractions) -> Discovery:
+    factor = contractions.scale(solution, base)
     if factor is None:
         raise NoPatternError("computes", "it is no product of its inputs")
-    call = _call(found, base, scale=factor if abs(factor - 1) > 1e-9 else 1.0, backend=str(runner.backend))
+    call = _call(solution, base, scale=factor if abs(factor - 1) > 1e-9 else 1.0, backend=str(runner.backend))
     arrays = ["x", "x" if isinstance(contractions, _Squares) else "y", "z", "u", "v"][: len(call.before)]
     words = [
         array if step is None else f'rearrange({array}, "{step[0]}"{_options(step[1], runner)})'
@@ -264,10 +268,10 @@ def _discovery(runner: Runner, found: Found, base: Sizes, contractions: _Contrac
     if call.after is not None:
         code = f'rearrange({code}, "{call.after[0]}")'
     factors = []
-    for sizes in found.tried:
-        named = {found.names[number]: rule.at(sizes) for number, rule in found.rules.items()}
-        if (one := contractions.scale(found, sizes)) is not None:
-            factors.append((one, {**sizes, **named}))
+    for sizes in solution.tried:
+        named = {solution.names[number]: rule.at(sizes) for number, rule in solution.rules.items()}
+        if (scale := contractions.scale(solution, sizes)) is not None:
+            factors.append((scale, {**sizes, **named}))
     return dataclasses.replace(call, code=code + scaled(factors))
 
 

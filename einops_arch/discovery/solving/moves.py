@@ -53,14 +53,14 @@ def moved(arrays: Sequence[Any], origin: Any) -> Any:
     return values[origin]
 
 
-def _only_moved(found: Any, values: Sequence[Any]) -> bool:
+def _only_moved(moved: Any, values: Sequence[Any]) -> bool:
     """Whether an output holds nothing but elements of the inputs, which are whole numbers."""
-    if not np.isfinite(found).all() or not np.array_equal(found, np.rint(found)):
+    if not np.isfinite(moved).all() or not np.array_equal(moved, np.rint(moved)):
         return False
     # Whole numbers of a small range are looked up in a table.
-    given = np.concatenate([np.ravel(value) for value in values]).astype(np.int64)
-    whole = np.ravel(found).astype(np.int64)
-    return bool(np.isin(whole[:100], given).all() and np.isin(whole, given).all())
+    taken = np.concatenate([np.ravel(value) for value in values]).astype(np.int64)
+    whole = np.ravel(moved).astype(np.int64)
+    return bool(np.isin(whole[:100], taken).all() and np.isin(whole, taken).all())
 
 
 @dataclass
@@ -82,9 +82,9 @@ class Moves:
         origin = index_map(output, sum(map(math.prod, shapes)))
         # Backwards first: whatever looks for the largest, the smallest or the middle one finds another one now.
         for values in ([-array for array in counted(shapes)], scattered(shapes, seed=1)):
-            (found,) = self.runner(*values)
-            if found.shape != origin.shape or not ((found == moved(values, origin)) | (origin < 0)).all():
-                if _only_moved(found, values):
+            (received,) = self.runner(*values)
+            if received.shape != origin.shape or not ((received == moved(values, origin)) | (origin < 0)).all():
+                if _only_moved(received, values):
                     raise NoPatternError("values", "where it puts an element depends on the values")
                 raise NoPatternError("computes", COMPUTES)
         return origin

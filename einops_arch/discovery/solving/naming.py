@@ -69,7 +69,7 @@ def write_side(groups: Groups, names: dict[int, str]) -> str:
     return " ".join(f"({word})" if len(group) > 1 else word or "1" for group, word in zip(groups, words, strict=True))
 
 
-def same_pattern(one: str, other: str) -> bool:
+def same_pattern(pattern: str, other: str) -> bool:
     """Whether two patterns are the same up to names: axes are numbered as they appear.
 
     >>> same_pattern("b (g k) h w -> b (k g) h w", "b (c1 c2) h w -> b (c2 c1) h w")
@@ -77,7 +77,7 @@ def same_pattern(one: str, other: str) -> bool:
     >>> same_pattern("b (g k) h w -> b (g k) h w", "b (c1 c2) h w -> b (c2 c1) h w")
     False
     """
-    return _numbered(one) == _numbered(other)
+    return _numbered(pattern) == _numbered(other)
 
 
 def _numbered(pattern: str) -> str:

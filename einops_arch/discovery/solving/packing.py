@@ -79,14 +79,14 @@ def find_unpack(runner: Runner, inputs: tuple[tuple[str, ...], ...], base: Sizes
     for axis, size in enumerate(shape):
         before, after = shape[:axis], shape[axis + 1 :]
         middles = []
-        for one in outputs:
+        for output in outputs:
             if (
-                one.shape[:axis] != before
-                or one.shape[max(one.ndim - len(after), 0) :] != after
-                or one.ndim < len(shape) - 1
+                output.shape[:axis] != before
+                or output.shape[max(output.ndim - len(after), 0) :] != after
+                or output.ndim < len(shape) - 1
             ):
                 break
-            middles.append(one.shape[axis : one.ndim - len(after)])
+            middles.append(output.shape[axis : output.ndim - len(after)])
         if len(middles) != len(outputs) or sum(map(math.prod, middles)) != size:
             continue
         pattern = " ".join([*names[:axis], "*", *names[axis + 1 :]])

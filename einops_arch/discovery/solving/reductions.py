@@ -91,10 +91,10 @@ def _by_number(run: _Run, total: int, factors: Sequence[_Factors], shape: Sequen
     """Which kept element is where, from one run on their numbers; None for a product, or where it has to be rounded."""
     indices = np.arange(1, total + 1)
     once = run(np.ones(shape))
-    found = run(_spread(indices, factors, shape))
-    if found.shape != once.shape or not once.all():
+    reached = run(_spread(indices, factors, shape))
+    if reached.shape != once.shape or not once.all():
         return None
-    numbers = found / once
+    numbers = reached / once
     origin = np.rint(numbers)
     if not np.isfinite(origin).all() or np.abs(numbers - origin).max(initial=0) > 1e-3 or (origin < 1).any():
         return None
@@ -106,10 +106,10 @@ def _by_bits(run: _Run, total: int, factors: Sequence[_Factors], shape: Sequence
     indices = np.arange(total)
     origin: Any = 0
     for bit in range(max(total - 1, 1).bit_length()):
-        found = run(_spread(indices >> bit & 1, factors, shape))
-        if bit and found.shape != origin.shape:
+        reached = run(_spread(indices >> bit & 1, factors, shape))
+        if bit and reached.shape != origin.shape:
             raise NoPatternError("computes", "the shape of its result depends on the values")
-        origin = origin + ((found != 0).astype(np.int64) << bit)
+        origin = origin + ((reached != 0).astype(np.int64) << bit)
     return origin
 
 

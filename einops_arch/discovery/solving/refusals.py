@@ -13,14 +13,14 @@ from einops_arch.discovery.solving.structure import NoPatternError, strides_of
 __all__ = ["explain"]
 
 
-def explain(origin: Any, shape: Sequence[int], names: Sequence[str], found: NoPatternError) -> NoPatternError:
+def explain(origin: Any, shape: Sequence[int], names: Sequence[str], error: NoPatternError) -> NoPatternError:
     """Say in the words of the input's axes why a map is no pattern.
 
     Args:
         origin: the index map, -1 where the output holds a constant.
         shape: of the input.
         names: of the input's axes.
-        found: what the decomposition said.
+        error: what the decomposition said.
     """
     reasons, kinds = [], []
     if (origin < 0).any():
@@ -45,7 +45,7 @@ def explain(origin: Any, shape: Sequence[int], names: Sequence[str], found: NoPa
         return NoPatternError(kinds[0], " and ".join(reasons))
     if origin.size > np.prod(shape):
         return NoPatternError("overlap", "it repeats some elements more often than others, as windows that overlap do")
-    return _crossing(origin, shape, names) or _cut(shape, names, found)
+    return _crossing(origin, shape, names) or _cut(shape, names, error)
 
 
 def _crop(origin: Any) -> tuple[Any, str]:
@@ -80,7 +80,7 @@ def _diagonal(origin: Any, shape: Sequence[int], names: Sequence[str]) -> tuple[
     """Two axes of which the same index is read everywhere."""
     indices = [origin // stride % size for stride, size in zip(strides_of(shape), shape, strict=True)]
     moving = [(name, index) for name, index in zip(names, indices, strict=True) if np.ptp(index)]
-    return next(((a, b) for (a, one), (b, other) in combinations(moving, 2) if np.array_equal(one, other)), None)
+    return next(((a, b) for (a, first), (b, other) in combinations(moving, 2) if np.array_equal(first, other)), None)
 
 
 def _describe(name: str, size: int, walk: Any) -> tuple[str, str] | None:
@@ -124,11 +124,11 @@ def _crossing(origin: Any, shape: Sequence[int], names: Sequence[str]) -> NoPatt
     )
 
 
-def _cut(shape: Sequence[int], names: Sequence[str], found: NoPatternError) -> NoPatternError:
+def _cut(shape: Sequence[int], names: Sequence[str], error: NoPatternError) -> NoPatternError:
     """Which axis of the input a run of elements ends inside of."""
-    for runs in (found.runs, found.runs[::-1]) if found.runs else ():
+    for runs in (error.runs, error.runs[::-1]) if error.runs else ():
         for name, stride in zip(names, strides_of(shape), strict=True):
             if stride == runs[0]:
                 reason = f"the output is cut every {runs[1]} elements, but one step along {name} is {runs[0]} elements"
                 return NoPatternError("crosses", f"{reason}: the reshape crosses {name}")
-    return found
+    return error

@@ -50,29 +50,29 @@ def explore(probe: Probe, base: Sizes) -> list[Sample]:
     known = samples[0].structure
     at: dict[str, int] = dict(base)
 
-    def alike(one: Sample) -> bool:
+    def alike(drawn: Sample) -> bool:
         """Whether the same axes are there: of a window as large as the image, one is not."""
-        return one.structure is not None and known is not None and one.structure.signature == known.signature
+        return drawn.structure is not None and known is not None and drawn.structure.signature == known.signature
 
     for place, name in enumerate(base):
-        found: list[Sample] = []
+        chosen: list[Sample] = []
         for size in _other_sizes(at, name, _PRIMES[place % len(_PRIMES)]):
-            if len(found) < 2 and (one := sample(probe, {**at, name: size})) is not None:
-                found.append(one)
+            if len(chosen) < 2 and (drawn := sample(probe, {**at, name: size})) is not None:
+                chosen.append(drawn)
         # A part of the size more, for code that is right at its multiples only.
-        if len(found) == 2 and all(one.sizes[name] % at[name] == 0 for one in found):
+        if len(chosen) == 2 and all(drawn.sizes[name] % at[name] == 0 for drawn in chosen):
             parts = [part for part in (2, 3, 4, 5) if at[name] % part == 0]
             more = (sample(probe, {**at, name: at[name] + at[name] // part}) for part in parts)
-            found += islice((one for one in more if one is not None), 1)
+            chosen += islice((drawn for drawn in more if drawn is not None), 1)
         # With -1 in it the code may run if the first axis makes up for a size that does not fit.
-        if not found and place and (sizes := _made_up(at, name)) and (one := sample(probe, sizes)) is not None:
-            found.append(one)
-        samples += found
+        if not chosen and place and (sizes := _made_up(at, name)) and (drawn := sample(probe, sizes)) is not None:
+            chosen.append(drawn)
+        samples += chosen
         if math.prod(at.values()) > _LARGE or at[name] == 1:
             if at[name] == 1:
                 # What was not to be seen at that size is, from now on.
-                known = next((one.structure for one in found if one.structure is not None), known)
-            fine = [one.sizes[name] for one in found if alike(one) and one.sizes[name] > 1]
+                known = next((drawn.structure for drawn in chosen if drawn.structure is not None), known)
+            fine = [drawn.sizes[name] for drawn in chosen if alike(drawn) and drawn.sizes[name] > 1]
             at[name] = min([*fine, at[name]] if at[name] > 1 else fine, default=at[name])
     return samples
 

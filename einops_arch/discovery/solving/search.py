@@ -14,17 +14,17 @@ from einops_arch.discovery.solving.sizes import Rule, find_rules
 from einops_arch.discovery.solving.structure import COMPUTES, NoPatternError, Structure
 from einops_arch.discovery.solving.values import shapes_of
 
-__all__ = ["Found", "Prove", "search"]
+__all__ = ["Solution", "Prove", "search"]
 
 _TRIED = 400_000
 """How many elements there may be in all the shapes that are tried to tell one trap from another."""
 
-Prove = Callable[["Found", Sizes], bool]
+Prove = Callable[["Solution", Sizes], bool]
 """Whether a pattern gives what the function gives at these sizes, on fresh random values."""
 
 
 @dataclass(frozen=True)
-class Found:
+class Solution:
     """A structure with names and rules."""
 
     structure: Structure
@@ -50,9 +50,9 @@ class Found:
         """The right side."""
         return write_side(self.structure.right, dict(self.names))
 
-    def given(self, sizes: Sizes) -> dict[str, int]:
+    def stated(self, sizes: Sizes) -> dict[str, int]:
         """What a call has to say at these sizes."""
-        return {self.names[number]: rule.at(sizes) for number, rule in self.rules.items() if rule.given}
+        return {self.names[number]: rule.at(sizes) for number, rule in self.rules.items() if rule.is_stated}
 
     @property
     def inverse(self) -> str | None:
@@ -93,7 +93,7 @@ def search(
     inputs: tuple[tuple[str, ...], ...],
     start: Sizes | None = None,
     unproven: str = COMPUTES,
-) -> Found:
+) -> Solution:
     """The pattern that explains the most shapes, the one at the given sizes if two explain as many.
 
     Args:
@@ -117,15 +117,15 @@ def search(
 
 def _search(
     probe: Probe, prove: Prove, base: Sizes, inputs: tuple[tuple[str, ...], ...], start: Sizes, unproven: str
-) -> Found:
+) -> Solution:
     samples = explore(probe, start)
     best, explained = None, list[Sample]()
-    for found in _candidates(samples, inputs):
-        if not prove(found, base):
+    for solution in _candidates(samples, inputs):
+        if not prove(solution, base):
             continue
-        good = [one for one in samples if _proves(prove, found, one.sizes)]
-        if best is None or (-found.accidents(base), len(good)) > (-best.accidents(base), len(explained)):
-            best, explained = found, good
+        good = [drawn for drawn in samples if _proves(prove, solution, drawn.sizes)]
+        if best is None or (-solution.accidents(base), len(good)) > (-best.accidents(base), len(explained)):
+            best, explained = solution, good
     if best is None:
         raise NoPatternError("computes", unproven)
     tried = [base]
@@ -133,9 +133,9 @@ def _search(
         proven = _proves(prove, best, sizes)
         if proven:
             tried.append(sizes)
-        elif proven is False and (one := sample(probe, sizes)) is not None:
-            samples.append(one)
-    tried += [one.sizes for one in explained]
+        elif proven is False and (drawn := sample(probe, sizes)) is not None:
+            samples.append(drawn)
+    tried += [drawn.sizes for drawn in explained]
     unequal = {(a, b) for sizes in tried for a in sizes for b in sizes if sizes[a] != sizes[b]}
 
     left = _TRIED
@@ -145,40 +145,40 @@ def _search(
         left -= math.prod(sizes.values())
         return _proves(prove, best, sizes) if left > 0 else None
 
-    traps = [_trap(one, best, inputs, holds, unequal) for one in samples if one not in explained]
+    traps = [_trap(drawn, best, inputs, holds, unequal) for drawn in samples if drawn not in explained]
     shapes = dict.fromkeys(shapes_of(inputs, sizes) for sizes in tried)
-    return Found(best.structure, best.rules, best.names, inputs, _first_of_each(traps), tuple(shapes), tuple(tried))
+    return Solution(best.structure, best.rules, best.names, inputs, _first_of_each(traps), tuple(shapes), tuple(tried))
 
 
-def _candidates(samples: Sequence[Sample], inputs: tuple[tuple[str, ...], ...]) -> list[Found]:
+def _candidates(samples: Sequence[Sample], inputs: tuple[tuple[str, ...], ...]) -> list[Solution]:
     groups: dict[Any, list[tuple[Sizes, Structure]]] = {}
-    for one in samples:
-        if one.structure is not None:
-            groups.setdefault(one.structure.signature, []).append((one.sizes, one.structure))
+    for drawn in samples:
+        if drawn.structure is not None:
+            groups.setdefault(drawn.structure.signature, []).append((drawn.sizes, drawn.structure))
     return [
-        Found(structure, find_rules(structure, group, inputs), name_axes(structure, inputs), inputs)
+        Solution(structure, find_rules(structure, group, inputs), name_axes(structure, inputs), inputs)
         for group in groups.values()
         for _, structure in group[:1]
     ]
 
 
-def _proves(prove: Prove, found: Found, sizes: Sizes) -> bool | None:
+def _proves(prove: Prove, solution: Solution, sizes: Sizes) -> bool | None:
     """None where the function does not run."""
     try:
-        return prove(found, sizes)
+        return prove(solution, sizes)
     except Exception:  # noqa: BLE001 the function is anybody's
         return None
 
 
-def _fresh_sizes(found: Found, samples: Sequence[Sample], base: Sizes) -> list[dict[str, int]]:
+def _fresh_sizes(solution: Solution, samples: Sequence[Sample], base: Sizes) -> list[dict[str, int]]:
     """Sizes that have not been tried: primes, powers of two, each times what the code fixes of the axis."""
-    changed = {name for one in samples for name in base if one.sizes[name] != base[name]}
+    changed = {name for drawn in samples for name in base if drawn.sizes[name] != base[name]}
     fixed: dict[str, int] = {}
-    for groups, names in zip(found.structure.left, found.inputs, strict=True):
+    for groups, names in zip(solution.structure.left, solution.inputs, strict=True):
         for group, name in zip(groups, names, strict=True):
             for number in group:
-                if found.rules[number].kind == "fixed":
-                    fixed[name] = fixed.get(name, 1) * found.rules[number].at(base)
+                if solution.rules[number].kind == "fixed":
+                    fixed[name] = fixed.get(name, 1) * solution.rules[number].at(base)
     fresh = []
     for factors in ((2, 3, 5, 7, 11, 13), (4, 2, 8, 2, 4, 2)):
         sizes = {
@@ -194,34 +194,35 @@ def _fresh_sizes(found: Found, samples: Sequence[Sample], base: Sizes) -> list[d
 
 
 def _trap(
-    one: Sample,
-    best: Found,
+    drawn: Sample,
+    best: Solution,
     inputs: tuple[tuple[str, ...], ...],
     holds: Callable[[Sizes], bool | None],
     unequal: set[tuple[str, str]],
 ) -> Trap:
-    shape = " and ".join(map(str, shapes_of(inputs, one.sizes)))
-    if one.structure is not None:
-        names = name_axes(one.structure, inputs)
-        lefts = ", ".join(write_side(groups, names) for groups in one.structure.left)
-        other = f"{lefts} -> {write_side(one.structure.right, names)}"
+    shape = " and ".join(map(str, shapes_of(inputs, drawn.sizes)))
+    if drawn.structure is not None:
+        names = name_axes(drawn.structure, inputs)
+        lefts = ", ".join(write_side(groups, names) for groups in drawn.structure.left)
+        other = f"{lefts} -> {write_side(drawn.structure.right, names)}"
         does = f"it is {other!r}" if other != best.pattern else "the sizes of its axes are others"
     else:
-        does = f"it is no pattern: {one.failure}"
-    names_of_sizes = list(one.sizes)
+        does = f"it is no pattern: {drawn.failure}"
+    names_of_sizes = list(drawn.sizes)
     for n, first in enumerate(names_of_sizes):
         for second in names_of_sizes[n + 1 :]:
             # It is the equality that matters if the code is right again as soon as both are of one size.
             if (
-                one.sizes[first] != one.sizes[second]
+                drawn.sizes[first] != drawn.sizes[second]
                 and any(
-                    holds({**one.sizes, first: size, second: size}) for size in (one.sizes[first], one.sizes[second])
+                    holds({**drawn.sizes, first: size, second: size})
+                    for size in (drawn.sizes[first], drawn.sizes[second])
                 )
                 and (first, second) not in unequal
             ):
                 text = f"the code is {best.pattern!r} only while {first} = {second}; at shape {shape} {does}"
                 return Trap("equal sizes", text)
-    left_out = best.structure.gone or (one.failure is not None and one.failure.kind in {"slice", "padding"})
+    left_out = best.structure.gone or (drawn.failure is not None and drawn.failure.kind in {"slice", "padding"})
     kind = "remainder" if left_out else "-1"
     return Trap(kind, f"the code is {best.pattern!r} at some sizes only; at shape {shape} {does}")
 

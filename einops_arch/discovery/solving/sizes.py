@@ -29,7 +29,7 @@ class Rule:
     at: Callable[[Sizes], int]
 
     @property
-    def given(self) -> bool:
+    def is_stated(self) -> bool:
         """Whether the call has to say it."""
         return self.kind in {"fixed", "computed", "unknown"}
 
@@ -95,15 +95,15 @@ def _computed(number: int, samples: _Samples) -> Rule:
 
 def _candidates(number: int, samples: _Samples) -> list[Rule]:
     """The rules that hold in all samples, the plainest first."""
-    found = []
+    rules = []
     for name, size in samples[0][0].items():
         part = samples[0][1].sizes[number]
-        found += [_scaled("computed", name, name, 1, 1), _root(name)]
+        rules += [_scaled("computed", name, name, 1, 1), _root(name)]
         if size % part == 0:
-            found.append(_scaled("computed", f"{name} / {size // part}", name, 1, size // part))
+            rules.append(_scaled("computed", f"{name} / {size // part}", name, 1, size // part))
         if part % size == 0:
-            found.append(_scaled("computed", f"{part // size} {name}", name, part // size, 1))
-    return [rule for rule in found if all(rule.at(sizes) == one.sizes[number] for sizes, one in samples)]
+            rules.append(_scaled("computed", f"{part // size} {name}", name, part // size, 1))
+    return [rule for rule in rules if all(rule.at(sizes) == sample.sizes[number] for sizes, sample in samples)]
 
 
 def _scaled(kind: str, text: str, name: str, times: int, divided: int) -> Rule:

@@ -46,8 +46,8 @@ def integers(shapes: Sequence[Sequence[int]], seed: int) -> list[Any]:
     return [random.integers(1, 4, shape) * random.choice([-1.0, 1.0], shape) for shape in shapes]
 
 
-def close(one: Any, other: Any, dtype: str | None) -> bool:
+def close(received: Any, other: Any, dtype: str | None) -> bool:
     """Equal, up to the rounding of a mean or a product."""
-    precise = dtype == "float64" and one.dtype == np.float64
+    precise = dtype == "float64" and received.dtype == np.float64
     tolerance = 1e-9 if precise else 1e-4
-    return one.shape == other.shape and bool(np.allclose(one, other, rtol=tolerance, atol=tolerance / 10))
+    return received.shape == other.shape and bool(np.allclose(received, other, rtol=tolerance, atol=tolerance / 10))
