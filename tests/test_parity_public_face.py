@@ -112,7 +112,7 @@ def test_a_published_name_has_the_published_number_of_parameters():
 
 
 def test_fields_are_changed_on_both_sides():
-    torch_model, flax_model = (create(side, "vgg_tiny", classes=7) for side in SIDES)
+    torch_model, flax_model = (create(side, "vgg_tiny", classes=11) for side in SIDES)
     assert torch_model.config == flax_model.config != architectures.config_for("vgg_tiny")
     port.transfer(torch_model, flax_model)
 
