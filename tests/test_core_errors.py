@@ -19,6 +19,8 @@ INSIDE = {
     ("checkpoints/disk/system.py", "OSError"): "what the system said, caught by the destination",
     ("checkpoints/disk/foreign.py", "OSError"): "what the system said through a library, caught by the reader",
     ("checkpoints/disk/destination.py", "FileExistsError"): "caught two lines below",
+    ("translation/ops/table.py", "ValueError"): "two rows of one operation, a mistake of this package",
+    ("translation/merge.py", "ValueError"): "a mistake of this package, of no user",
     ("parity/report/rows.py", "TypeError"): "a mistake of this package, of no user",
 }
 

@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MANY = 10
+LONGER = {ROOT / "einops_arch" / "translation"}  # it has a guide to its table of operations instead
 
 
 def folders():
     inits = [*ROOT.glob("einops_arch/**/__init__.py"), ROOT / "benchmarks" / "__init__.py"]
-    return sorted(path.parent for path in inits if len(list(path.parent.glob("*.py"))) > MANY)
+    return sorted({path.parent for path in inits if len(list(path.parent.glob("*.py"))) > MANY} - LONGER)
 
 
 @pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.relative_to(ROOT).as_posix())

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.errors import ConfigError
 from einops_arch.translation.inputs import Arguments, another_size, arguments_of, input_order, resized
 from einops_arch.translation.refusals import Refusal, TranslationError, refusals_of
 
@@ -151,7 +152,7 @@ def register_op(torch_function: Callable[..., Any], row: Callable[..., Any] | st
     from einops_arch.translation.ops.table import CUSTOM, elementwise
 
     if torch_function in CUSTOM and not replace:
-        raise ValueError(f"register_op: {torch_function} has a row already; replace it with replace=True")
+        raise ConfigError(f"register_op: {torch_function} has a row already; likely fix: replace=True")
     if isinstance(row, str):
         template = row
 
@@ -396,7 +397,7 @@ def _made(model: Any, built: dict[int, dict[str, Any]]) -> Any:
     if isinstance(model, torch.nn.Module):
         return model
     if not callable(model):
-        raise TypeError(f"translate: expected a torch.nn.Module or a function that makes one, received {type(model)}")
+        raise ConfigError(f"translate: expected a torch.nn.Module or a function that makes one, received {type(model)}")
     with _construction(built):
         return model()
 
