@@ -1,6 +1,6 @@
-"""What the layer shells of both frameworks share: the checks made when one is built, and how it prints.
+"""What the layers of both frameworks share: the checks made when one is built, and how it prints.
 
-A shell that is given a wrong argument fails when the model is built, not at its first call. What is right is
+A layer that is given a wrong argument fails when the model is built, not at its first call. What is right is
 what the core takes, so the checks and their words are the cores' own, with the name of the class. No
 framework is imported.
 """
@@ -123,12 +123,12 @@ def feature_sizes(
         raise _checks.shape_error(owner, pattern, needs, received, shape, fix=fix)
 
 
-def printed(shell: object) -> str:
-    """A shell's arguments as they were written: what has no default, differs from it, or names an order."""
+def printed(layer: object) -> str:
+    """A layer's arguments as they were written: what has no default, differs from it, or names an order."""
     shown = []
-    for name, parameter in inspect.signature(type(shell).__init__).parameters.items():
-        if hasattr(shell, name):  # not `self`, nor an argument that a subclass does not keep
-            value = getattr(shell, name)
+    for name, parameter in inspect.signature(type(layer).__init__).parameters.items():
+        if hasattr(layer, name):  # not `self`, nor an argument that a subclass does not keep
+            value = getattr(layer, name)
             if parameter.default is parameter.empty or name in _ALWAYS_SHOWN or value != parameter.default:
                 shown.append(f"{name}={value!r}")
     return ", ".join(shown)

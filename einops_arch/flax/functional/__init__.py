@@ -1,6 +1,6 @@
 """Functions that mean what those of `torch.nn.functional` mean, where no plain form of `jax.numpy` does.
 
-Channels are last; attention takes `b heads t d`, as PyTorch's does. Layers of the same names are shells around them.
+Channels are last; attention takes `b heads t d`, as PyTorch's does. Layers of the same names are around them.
 """
 
 from einops_arch.flax.functional.activation import (

@@ -27,14 +27,14 @@ from einops_arch.functional.depth_space import ORDERS
 from einops_arch.functional.gram import NORMALIZE
 
 
-class Shell(nnx.Module):
+class Wrapper(nnx.Module):
     """A module without parameters that prints the arguments it was built with, in one line."""
 
     def __nnx_repr__(self) -> Iterator[reprlib.Object]:
         yield reprlib.Object(type=type(self), empty_repr=checks.printed(self))
 
 
-class GramMatrix(Shell):
+class GramMatrix(Wrapper):
     """`b ... c -> b c1 c2`: the inner product of each two channels over space.
 
     Args:
@@ -65,7 +65,7 @@ class GramMatrix(Shell):
         return gram(x, self.normalize, self.data_format)
 
 
-class ChannelShuffle(Shell):
+class ChannelShuffle(Wrapper):
     """`b ... (g k) -> b ... (k g)`: deal the channels of `groups` groups out in turn.
 
     Args:
@@ -95,7 +95,7 @@ class ChannelShuffle(Shell):
         return channel_shuffle(x, self.groups, data_format=self.data_format)
 
 
-class ChannelUnshuffle(Shell):
+class ChannelUnshuffle(Wrapper):
     """`b ... (k g) -> b ... (g k)`: the inverse of `ChannelShuffle`.
 
     Args:
@@ -120,7 +120,7 @@ class ChannelUnshuffle(Shell):
         return channel_unshuffle(x, self.groups, data_format=self.data_format)
 
 
-class DepthToSpace(Shell):
+class DepthToSpace(Wrapper):
     """`b h w (c r1 r2) -> b (h r1) (w r2) c`: lay groups of channels out as pixels (sub-pixel convolution).
 
     Equal to PyTorch's `nn.PixelShuffle` with the default order; also for one or three spatial
@@ -173,7 +173,7 @@ class DepthToSpace(Shell):
         )
 
 
-class SpaceToDepth(Shell):
+class SpaceToDepth(Wrapper):
     """`b (h r1) (w r2) c -> b h w (c r1 r2)`: the inverse of `DepthToSpace`.
 
     Equal to PyTorch's `nn.PixelUnshuffle` with the default order.
@@ -207,7 +207,7 @@ class SpaceToDepth(Shell):
         return space_to_depth(x, self.factor, order=self.order, data_format=self.data_format)
 
 
-class UpsampleNearest(Shell):
+class UpsampleNearest(Wrapper):
     """`b h w c -> b (h r1) (w r2) c`: repeat every pixel.
 
     Equal to PyTorch's `nn.Upsample(scale_factor=r, mode="nearest")` for whole factors.
@@ -235,7 +235,7 @@ class UpsampleNearest(Shell):
         return upsample_nearest(x, self.factor, data_format=self.data_format)
 
 
-class Patchify(Shell):
+class Patchify(Wrapper):
     """`b (h p1) (w p2) c -> b (h w) (c p1 p2)`: cut an image into patches, one token each.
 
     A Linear after it is a convolution whose kernel and stride are the patch.
@@ -267,7 +267,7 @@ class Patchify(Shell):
         return patchify(x, self.patch, data_format=self.data_format)
 
 
-class Unpatchify(Shell):
+class Unpatchify(Wrapper):
     """`b (h w) (c p1 p2) -> b (h p1) (w p2) c`: the inverse of `Patchify`.
 
     Args:

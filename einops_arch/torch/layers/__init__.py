@@ -32,7 +32,7 @@ __all__ = [
     "Reduce",
     "Repeat",
     "EinMix",
-    # Shells around the cores
+    # Layers around the cores
     "GramMatrix",
     "ChannelShuffle",
     "ChannelUnshuffle",

@@ -15,10 +15,10 @@ from einops_arch.torch.functional import (
     unflatten_features,
     unflatten_sequence,
 )
-from einops_arch.torch.layers.wrappers import Shell
+from einops_arch.torch.layers.wrappers import Wrapper
 
 
-class FlattenFeatures(Shell):
+class FlattenFeatures(Wrapper):
     """`b c ... -> b (c ...)`: all features of a sample in one row, as a Linear takes them.
 
     The sizes may be left out, but the Linear that follows knows them: given here, an image of another size
@@ -59,7 +59,7 @@ class FlattenFeatures(Shell):
         return flatten_features(x, data_format=self.data_format)
 
 
-class UnflattenFeatures(Shell):
+class UnflattenFeatures(Wrapper):
     """`b (c ...) -> b c ...`: the inverse of `FlattenFeatures`.
 
     Args:
@@ -90,7 +90,7 @@ class UnflattenFeatures(Shell):
         return unflatten_features(x, self.channels, self.spatial, data_format=self.data_format)
 
 
-class FlattenSequence(Shell):
+class FlattenSequence(Wrapper):
     """`t b ... -> (t b) ...`: all steps of all samples as one batch; batch-first: `b t ... -> (b t) ...`.
 
     Args:
@@ -115,7 +115,7 @@ class FlattenSequence(Shell):
         return flatten_sequence(x, batch_first=self.batch_first)
 
 
-class UnflattenSequence(Shell):
+class UnflattenSequence(Wrapper):
     """`(t b) ... -> t b ...`: the inverse of `FlattenSequence`; batch-first: `(b t) ... -> b t ...`.
 
     Args:
@@ -145,7 +145,7 @@ class UnflattenSequence(Shell):
         return unflatten_sequence(x, t=self.t, b=self.b, batch_first=self.batch_first)
 
 
-class SplitHeads(Shell):
+class SplitHeads(Wrapper):
     """`b n (heads k) -> b heads n k`: give each head its own axis.
 
     Args:
@@ -171,7 +171,7 @@ class SplitHeads(Shell):
         return split_heads(x, self.heads)
 
 
-class MergeHeads(Shell):
+class MergeHeads(Wrapper):
     """`b heads n k -> b n (heads k)`: the inverse of `SplitHeads`.
 
     Example:
@@ -184,7 +184,7 @@ class MergeHeads(Shell):
         return merge_heads(x)
 
 
-class SplitDirections(Shell):
+class SplitDirections(Wrapper):
     """`(layer direction) b h -> layer direction b h`: a recurrent state by layer and direction.
 
     Args:
@@ -210,7 +210,7 @@ class SplitDirections(Shell):
         return split_directions(x, self.directions)
 
 
-class MergeDirections(Shell):
+class MergeDirections(Wrapper):
     """`layer direction b h -> (layer direction) b h`: the inverse of `SplitDirections`.
 
     Example:

@@ -23,14 +23,14 @@ from einops_arch.torch.functional import (
 )
 
 
-class Shell(nn.Module):
+class Wrapper(nn.Module):
     """A module without parameters that prints the arguments it was built with."""
 
     def extra_repr(self) -> str:
         return checks.printed(self)
 
 
-class GramMatrix(Shell):
+class GramMatrix(Wrapper):
     """`b c ... -> b c1 c2`: the inner product of each two channels over space.
 
     Args:
@@ -64,7 +64,7 @@ class GramMatrix(Shell):
         return gram_matrix(x, normalize=self.normalize, data_format=self.data_format)
 
 
-class ChannelShuffle(Shell):
+class ChannelShuffle(Wrapper):
     """`b (g k) ... -> b (k g) ...`: deal the channels of `groups` groups out in turn.
 
     Args:
@@ -95,7 +95,7 @@ class ChannelShuffle(Shell):
         return channel_shuffle(x, self.groups, data_format=self.data_format)
 
 
-class ChannelUnshuffle(Shell):
+class ChannelUnshuffle(Wrapper):
     """`b (k g) ... -> b (g k) ...`: the inverse of `ChannelShuffle`.
 
     Args:
@@ -121,7 +121,7 @@ class ChannelUnshuffle(Shell):
         return channel_unshuffle(x, self.groups, data_format=self.data_format)
 
 
-class DepthToSpace(Shell):
+class DepthToSpace(Wrapper):
     """`b (c r1 r2) h w -> b c (h r1) (w r2)`: lay groups of channels out as pixels (sub-pixel convolution).
 
     Equal to `nn.PixelShuffle` with the default order; also for one or three spatial axes, with a factor per
@@ -175,7 +175,7 @@ class DepthToSpace(Shell):
         )
 
 
-class SpaceToDepth(Shell):
+class SpaceToDepth(Wrapper):
     """`b c (h r1) (w r2) -> b (c r1 r2) h w`: the inverse of `DepthToSpace`.
 
     Equal to `nn.PixelUnshuffle` with the default order.
@@ -210,7 +210,7 @@ class SpaceToDepth(Shell):
         return space_to_depth(x, self.factor, order=self.order, data_format=self.data_format)
 
 
-class UpsampleNearest(Shell):
+class UpsampleNearest(Wrapper):
     """`b c h w -> b c (h r1) (w r2)`: repeat every pixel.
 
     Equal to `nn.Upsample(scale_factor=r, mode="nearest")` for whole factors, in any dtype.
@@ -239,7 +239,7 @@ class UpsampleNearest(Shell):
         return upsample_nearest(x, self.factor, data_format=self.data_format)
 
 
-class Patchify(Shell):
+class Patchify(Wrapper):
     """`b c (h p1) (w p2) -> b (h w) (c p1 p2)`: cut an image into patches, one token each.
 
     A Linear after it is a convolution whose kernel and stride are the patch.
@@ -272,7 +272,7 @@ class Patchify(Shell):
         return patchify(x, self.patch, data_format=self.data_format)
 
 
-class Unpatchify(Shell):
+class Unpatchify(Wrapper):
     """`b (h w) (c p1 p2) -> b c (h p1) (w p2)`: the inverse of `Patchify`.
 
     Args:
