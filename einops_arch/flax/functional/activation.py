@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from einops_arch.errors import ShapeError
 from einops_arch.flax.functional._dtypes import check_floating, in_float32, widened
@@ -36,6 +37,8 @@ __all__ = [
     "threshold",
 ]
 
+# PyTorch's slope of a hard sigmoid is a sixth in float32, whatever the dtype; 5e-9 away from one.
+_SIXTH = float(np.float32(1 / 6))
 # Klambauer et al. 2017, arXiv:1706.02515; the digits are PyTorch's.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -66,7 +69,19 @@ def hardsigmoid(x: jax.Array) -> jax.Array:
     >>> hardsigmoid(jnp.asarray([-4.0, 0.0, 4.0])).tolist()
     [0.0, 0.5, 1.0]
     """
+    return _hardsigmoid(x)
+
+
+@jax.custom_jvp
+def _hardsigmoid(x: jax.Array) -> jax.Array:
     return hardtanh(x + 3.0, 0.0, 6.0) / 6.0
+
+
+@_hardsigmoid.defjvp
+def _hardsigmoid_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    inside = (x > -3.0) & (x < 3.0)
+    return _hardsigmoid(x), jnp.where(inside, dx * jnp.asarray(_SIXTH, dx.dtype), jnp.zeros((), dx.dtype))
 
 
 @in_float32
