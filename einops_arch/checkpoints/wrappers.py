@@ -40,12 +40,12 @@ class Renamed(Wrapper):
         new = {name: name for name in inner.names()}
         for pattern, replacement in rules:
             try:
-                found = {name: re.subn(pattern, replacement, now) for name, now in new.items()}
+                replaced = {name: re.subn(pattern, replacement, now) for name, now in new.items()}
             except (re.error, IndexError) as error:
                 raise PortError(f"rename {pattern}={replacement}: not a regular expression: {error}") from error
-            if not any(count for _, count in found.values()):
+            if not any(count for _, count in replaced.values()):
                 raise PortError(f"rename {pattern}={replacement}: matches none of the {len(new)} names")
-            new = {name: text for name, (text, _) in found.items()}
+            new = {name: text for name, (text, _) in replaced.items()}
         olds: dict[str, list[str]] = {}
         for name, now in new.items():
             olds.setdefault(now, []).append(name)

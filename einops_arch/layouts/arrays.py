@@ -1,6 +1,6 @@
 """Arrays across the border: numpy is the common ground, and bits are moved, never computed with.
 
-Types that numpy does not have, such as bfloat16, are those of ml_dtypes, which comes with jax.
+Types that numpy does not have, such as bfloat16, are those of ml_dtypes, which both extras bring.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _ml_dtype(name: str) -> np.dtype[Any]:
         import ml_dtypes
     except ImportError:
         raise MissingFrameworkError(
-            f'numpy has no {name}; install ml_dtypes, which has: pip install "einops-arch[flax]"'
+            f'numpy has no {name}; install ml_dtypes, which has: pip install "einops-arch[torch]"'
         ) from None
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype

@@ -16,7 +16,7 @@ _HERE = -100
 _WRITE = 2
 
 
-def rename(one: Path, other: Path, flag: int) -> bool:
+def rename(source: Path, target: Path, flag: int) -> bool:
     """Rename without replacing, or exchange two names, at one moment.
 
     Returns:
@@ -28,12 +28,12 @@ def rename(one: Path, other: Path, flag: int) -> bool:
     function = _libc("renameat2")
     if function is None:
         return False
-    if function(_HERE, os.fsencode(one), _HERE, os.fsencode(other), flag) == 0:
+    if function(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flag) == 0:
         return True
     code = ctypes.get_errno()
     if code in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
         return False
-    raise OSError(code, os.strerror(code), str(other))
+    raise OSError(code, os.strerror(code), str(target))
 
 
 def begin_writing(file: int, start: int, size: int) -> None:

@@ -35,8 +35,8 @@ class ShardedReader(Reader):
         self.paths = [index]
         self._shards: dict[str, Reader] = {}
         try:
-            found = read_json(index)
-            where = found.get("weight_map")
+            content = read_json(index)
+            where = content.get("weight_map")
             if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):
                 raise CheckpointError(f"{index}: expected file names by tensor name under weight_map")
             for file in sorted(set(where.values())):
@@ -52,7 +52,7 @@ class ShardedReader(Reader):
                 raise CheckpointError(f"{index}: the index and the shards do not agree: {problem}")
             if sum(len(shard.names()) for shard in self._shards.values()) != len(where):
                 raise CheckpointError(f"{index}: a tensor is in two shards")
-            facts = found.get("metadata")
+            facts = content.get("metadata")
             facts = facts if isinstance(facts, dict) else {}
             self.facts = {name: value for name, value in facts.items() if isinstance(value, str)}
             shards = self._shards.values()
@@ -93,10 +93,10 @@ class HubReader(Reader):
     """
 
     def __init__(self, folder: Path) -> None:
-        found = next((folder / name for name in FILES if exists(folder / name)), None)
-        if found is None:
+        weights = next((folder / name for name in FILES if exists(folder / name)), None)
+        if weights is None:
             raise CheckpointError(f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}")
-        self._inner = ShardedReader(found) if found.suffix == ".json" else _open(folder, found.name)
+        self._inner = ShardedReader(weights) if weights.suffix == ".json" else _open(folder, weights.name)
         self.paths = self._inner.paths
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
         self.facts, self.left_out = dict(self._inner.facts), self._inner.left_out
