@@ -18,6 +18,7 @@ INSIDE = {
     ("checkpoints/formats/safetensors_header.py", "ValueError"): "json wants it of its hooks; the reader words it",
     ("checkpoints/disk/system.py", "OSError"): "what the system said, caught by the destination",
     ("checkpoints/disk/foreign.py", "OSError"): "what the system said through a library, caught by the reader",
+    ("checkpoints/disk/destination.py", "OSError"): "caught a few lines below",
     ("checkpoints/disk/destination.py", "FileExistsError"): "caught two lines below",
     ("translation/translator.py", "ImportError"): "Python cannot import a file of this package's own making",
     ("discovery/tracing/torch_program.py", "RuntimeError"): "a mistake of this package, of no user",

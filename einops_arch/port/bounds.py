@@ -59,11 +59,11 @@ def model_of(config: Config, reader: Reader) -> Any:
 
 def _numbers(value: Any) -> Iterator[int]:
     if isinstance(value, tuple | list):
-        for one in value:
-            yield from _numbers(one)
+        for item in value:
+            yield from _numbers(item)
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _numbers(one)
+        for item in value.values():
+            yield from _numbers(item)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield value
 
