@@ -68,8 +68,8 @@ class Architecture:
 
     @property
     def summary(self) -> str:
-        """The first line of the config's documentation."""
-        return (self.config.__doc__ or "").strip().partition("\n")[0]
+        """What the network is, in one sentence."""
+        return self.config.SUMMARY
 
     @property
     def source(self) -> str:

@@ -18,13 +18,15 @@ __all__ = ["Axes", "Config"]
 class Config:
     """Base of the configs: frozen dataclasses of hashable values.
 
-    A subclass lists its named constructors in `PRESETS`, checks its fields in `__post_init__`, names the twins'
-    class in `MODEL` and its source in `SOURCE`, and states its inputs and outputs. `IMAGES` is what public weights
-    expect of an image, where the network classifies one. `PUBLISHED` has, by preset, what is published beside weights:
-    the number of parameters, and the multiply-adds for an image of 224x224 in thousands of millions.
+    A subclass lists its named constructors in `PRESETS`, checks its fields in `__post_init__`, says in `SUMMARY` what
+    the network is, names the twins' class in `MODEL` and its source in `SOURCE`, and states its inputs and outputs.
+    `IMAGES` is what public weights expect of an image, where the network classifies one. `PUBLISHED` has, by preset,
+    what is published beside weights: the number of parameters, and the multiply-adds for an image of 224x224 in
+    thousands of millions.
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ()
+    SUMMARY: ClassVar[str] = ""
     MODEL: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
     IMAGES: ClassVar[ImagePreprocessing | None] = None

@@ -31,6 +31,7 @@ class ConvNetConfig(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("mnist", "digits", "tiny")
+    SUMMARY: ClassVar[str] = "Convolutional network for small images: two convolutions, two linear layers."
     MODEL: ClassVar[str] = "ConvNet"
     SOURCE: ClassVar[str] = "the MNIST example of pytorch/examples, after LeCun et al. 1998"
 

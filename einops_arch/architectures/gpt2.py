@@ -32,6 +32,9 @@ class GPT2Config(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "tiny", "tiny_untied")
+    SUMMARY: ClassVar[str] = (
+        "Transformer language model: each token looks at those before it, and the next one is predicted."
+    )
     MODEL: ClassVar[str] = "GPT2"
     SOURCE: ClassVar[str] = "Radford et al. 2019, Language Models are Unsupervised Multitask Learners, Table 2"
 

@@ -36,6 +36,7 @@ class LanguageModelConfig(Config):
         "tiny_rnn_relu",
         "tiny_tied",
     )
+    SUMMARY: ClassVar[str] = "Recurrent language model: embedding, LSTM, GRU or plain recurrent layers, linear decoder."
     MODEL: ClassVar[str] = "LanguageModel"
     SOURCE: ClassVar[str] = (
         "the word language model of pytorch/examples; sizes of Zaremba, Sutskever and Vinyals 2014, arXiv:1409.2329"

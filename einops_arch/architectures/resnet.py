@@ -74,6 +74,7 @@ class ResNetConfig(Config):
         "tiny",
         "tiny_grouped",
     )
+    SUMMARY: ClassVar[str] = "ResNet, Wide ResNet and ResNeXt: an image classifier of residual blocks."
     MODEL: ClassVar[str] = "ResNet"
     SOURCE: ClassVar[str] = (
         "He et al. 2015, arXiv:1512.03385, in the form of torchvision; ResNeXt: Xie et al. 2016, arXiv:1611.05431; "

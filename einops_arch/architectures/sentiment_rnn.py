@@ -28,6 +28,9 @@ class SentimentRNNConfig(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("imdb", "tiny", "tiny_unidirectional")
+    SUMMARY: ClassVar[str] = (
+        "LSTM sentence classifier: embedding, LSTM of one or two directions, linear layer on the final states."
+    )
     MODEL: ClassVar[str] = "SentimentRNN"
     SOURCE: ClassVar[str] = "bentrevett/pytorch-sentiment-analysis, the bidirectional LSTM on IMDb"
 

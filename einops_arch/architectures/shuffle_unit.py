@@ -31,6 +31,9 @@ class ShuffleUnitConfig(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("add", "concat", "first", "tiny")
+    SUMMARY: ClassVar[str] = (
+        "ShuffleNet unit: a residual bottleneck whose 1x1 convolutions are grouped, mixed by a channel shuffle."
+    )
     MODEL: ClassVar[str] = "ShuffleUnit"
     SOURCE: ClassVar[str] = "Zhang et al. 2017, arXiv:1707.01083, Figure 2"
 

@@ -58,6 +58,9 @@ class ShuffleNetConfig(Config):
         "g3_x2_0",
         "tiny",
     )
+    SUMMARY: ClassVar[str] = (
+        "ShuffleNet (first version): an image classifier of grouped convolutions and channel shuffles."
+    )
     MODEL: ClassVar[str] = "ShuffleNet"
     SOURCE: ClassVar[str] = "Zhang et al. 2017, arXiv:1707.01083, Table 1"
     TABLE_1: ClassVar[Mapping[int, tuple[int, ...]]] = {

@@ -55,6 +55,9 @@ class ShuffleNetV2Config(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("x1_0", "x0_5", "x1_5", "x2_0", "tiny")
+    SUMMARY: ClassVar[str] = (
+        "ShuffleNet V2: an image classifier of units that work on half of the channels, and shuffles."
+    )
     MODEL: ClassVar[str] = "ShuffleNetV2"
     SOURCE: ClassVar[str] = "Ma et al. 2018, arXiv:1807.11164, in the form of torchvision"
     IMAGES: ClassVar[ImagePreprocessing] = IMAGENET

@@ -26,6 +26,9 @@ class StyleTransferConfig(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("fast_neural_style", "tiny")
+    SUMMARY: ClassVar[str] = (
+        "Style transfer: two strided convolutions down, residual blocks, two nearest-neighbour enlargements up."
+    )
     MODEL: ClassVar[str] = "StyleTransfer"
     SOURCE: ClassVar[str] = "Johnson et al. 2016, arXiv:1603.08155, in the form of pytorch/examples"
 

@@ -25,6 +25,9 @@ class SuperResolutionConfig(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("espcn_x2", "espcn_x3", "espcn_x4", "tiny", "tiny_rgb")
+    SUMMARY: ClassVar[str] = (
+        "Super-resolution by sub-pixel convolution: four convolutions at low resolution, then depth-to-space."
+    )
     MODEL: ClassVar[str] = "SuperResolution"
     SOURCE: ClassVar[str] = "Shi et al. 2016, arXiv:1609.05158, in the form of pytorch/examples"
 

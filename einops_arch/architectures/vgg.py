@@ -46,6 +46,7 @@ class VGGConfig(Config):
         "tiny",
         "tiny_bn",
     )
+    SUMMARY: ClassVar[str] = "VGG: an image classifier of 3x3 convolutions in blocks, and three linear layers."
     MODEL: ClassVar[str] = "VGG"
     SOURCE: ClassVar[str] = "Simonyan and Zisserman 2014, arXiv:1409.1556, in the form of torchvision"
     IMAGES: ClassVar[ImagePreprocessing] = IMAGENET

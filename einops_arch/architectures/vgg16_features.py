@@ -27,6 +27,9 @@ class VGG16FeaturesConfig(Config):
     """
 
     PRESETS: ClassVar[tuple[str, ...]] = ("johnson", "tiny")
+    SUMMARY: ClassVar[str] = (
+        "VGG-16 features for perceptual losses: the results of some of its layers, up to the deepest of them."
+    )
     MODEL: ClassVar[str] = "VGG16Features"
     SOURCE: ClassVar[str] = "Simonyan and Zisserman 2014, arXiv:1409.1556, in the form of torchvision"
 

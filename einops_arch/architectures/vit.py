@@ -54,6 +54,9 @@ class ViTConfig(Config):
         "tiny_mean",
         "tiny_patches",
     )
+    SUMMARY: ClassVar[str] = (
+        "Vision transformer: an image cut into patches, attention between them, and a linear layer."
+    )
     MODEL: ClassVar[str] = "ViT"
     SOURCE: ClassVar[str] = (
         "Dosovitskiy et al. 2020, arXiv:2010.11929; small and tiny: Touvron et al., arXiv:2012.12877"

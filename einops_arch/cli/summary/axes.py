@@ -1,8 +1,8 @@
 """Names for the axes of every array that goes through a network.
 
-Those of the inputs and outputs of the network are stated by its config, and a pattern names its own. A class of this
-package says in the first line of its documentation what it takes and gives. Other layers keep the names that they are
-given, but for the axis that they make. A sum has the names of another array of its shape.
+Those of the inputs and outputs of the network are stated by its config, and a pattern names its own. What other layers
+take and give stands in `layouts/layer_axes.py`; those that are not there keep the names that they are given, but for
+the axis that they make. A sum has the names of another array of its shape.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+from einops_arch.layouts.layer_axes import layer_axes
 
 __all__ = ["Array", "Call", "Names", "name_axes", "stated_axes"]
 
@@ -54,9 +56,6 @@ class _Module(Protocol):
     outputs: list[list[tuple[str | None, int]]]
 
 
-_OWN = dict.fromkeys(("LSTM", "GRU", "RNN"), (("t b i",), ("t b (direction hidden)",)))
-_IN_BACKTICKS = re.compile(r"`([a-z0-9.() ]+(?:, [a-z0-9.() ]+)*)( -> [a-z0-9.() ]+)?`(?: to \w+ `([a-z0-9() ]+)`)?")
-
 _IMAGE = {3: "b c w", 4: "b c h w", 5: "b c d h w"}
 _ON_IMAGES = re.compile(
     r"(Conv|ConvTranspose|InstanceNorm|BatchNorm|(Adaptive)?(Max|Avg)Pool|Dropout2|ReflectionPad)(\dd?)?|Dropout2d|GroupNorm"
@@ -70,19 +69,12 @@ def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:
 
     >>> from einops_arch.torch.layers import Reduce, SplitHeads
     >>> stated_axes(Reduce("b c h w -> b c", "mean")), stated_axes(SplitHeads(2))
-    ((['b c h w'], ['b c']), (['b n (heads k)'], ['b heads n k']))
+    ((['b c h w'], ['b c']), (('b n (heads k)',), ('b heads n k',)))
     """
-    kind = type(module)
     left, arrow, right = str(getattr(module, "pattern", "")).partition("->")
     if arrow:
         return [left.strip()], [right.strip()]
-    if not kind.__module__.startswith("einops_arch."):
-        return _OWN.get(kind.__name__, ((), ()))
-    match = _IN_BACKTICKS.search((kind.__doc__ or "").partition("\n")[0])
-    if match is None or " " not in match[1]:
-        return (), ()
-    parts = match[1].split(", ")
-    return parts, [match[2].removeprefix(" -> ")] if match[2] else [match[3] or parts[0]]
+    return layer_axes(type(module)) or ((), ())
 
 
 def name_axes(
