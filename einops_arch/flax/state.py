@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from einops_arch.errors import PortError
+from einops_arch.errors import PatternError, PortError, ShapeError
 from einops_arch.layouts.arrays import dtype_kind, to_numpy
 from einops_arch.layouts.patterns import LayoutPattern
 from einops_arch.layouts.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
@@ -193,9 +193,17 @@ def port_steps(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]] | N
             continue
         used: set[str] = set()
         for row in rule.rows_of(module):
-            for step, names in _steps_of_row(row, path, module, variables, leaves):
-                used.update(names)
-                steps.append((step, tuple(variables[name] for name in names)))
+            try:
+                for step, names in _steps_of_row(row, path, module, variables, leaves):
+                    used.update(names)
+                    _ = step.expected  # an error where the pattern does not fit the leaf
+                    steps.append((step, tuple(variables[name] for name in names)))
+            except (ShapeError, PatternError) as error:
+                leaf = getattr(row, "flax", row.torch)
+                used.update((leaf,) if isinstance(leaf, str) else leaf)
+                first = leaf if isinstance(leaf, str) else leaf[0]
+                kind = type(module).__name__
+                problems.append(f"{_join(path, first)}: the layout rule of a {kind} does not fit it: {error}")
         problems += [
             f"{_join(path, name)}: the layout rule of {rule.flax_type} has no row for it"
             for name in variables
@@ -229,6 +237,11 @@ def _steps_of_row(
         yield SumStep((first, second), leaves, row.zero_gate), names
         return
     sizes = {axis: getattr(module, size) if isinstance(size, str) else size for axis, size in row.sizes.items()}
+    # A starred axis has a size for each of its own.
+    sizes = {
+        axis: ((size,) if isinstance(size, int) else tuple(size)) if f"*{axis}" in row.pattern else size
+        for axis, size in sizes.items()
+    }
     pattern = LayoutPattern.parse(row.pattern)
     flip = len(leaves[0].shape) - 2 if row.flip else None
     stacked = not isinstance(row.flax, str)

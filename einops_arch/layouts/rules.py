@@ -140,6 +140,8 @@ def _path(flax_type: type) -> str:
 
 _O = "o -> o"
 _BIAS = Row("bias", "bias", _O)
+_KERNEL: Mapping[str, int | str | tuple[int, ...]] = {"k": "kernel_size"}
+"""A kernel with one axis more is that of several layers, stacked by `nnx.vmap`, and not one of a higher rank."""
 _GAIN = Row("gain", "gain", "o 1 1 1 -> o")
 
 
@@ -172,9 +174,9 @@ def _einsum(layer: Any) -> Rows:
 
 def _conv_transpose(layer: Any) -> Rows:
     if layer.transpose_kernel:
-        kernel = Row("weight", "kernel", "i o *k -> *k o i")
+        kernel = Row("weight", "kernel", "i o *k -> *k o i", _KERNEL)
     else:
-        kernel = Row("weight", "kernel", "i o *k -> *k i o", flip="*k")
+        kernel = Row("weight", "kernel", "i o *k -> *k i o", _KERNEL, flip="*k")
     return kernel, _BIAS
 
 
@@ -335,7 +337,7 @@ _RULES: dict[str, LayoutRule] = {
         LayoutRule("flax.nnx.nn.linear.Linear", (Row("weight", "kernel", "o i -> i o"), _BIAS)),
         LayoutRule("flax.nnx.nn.linear.LinearGeneral", _linear_general),
         LayoutRule("flax.nnx.nn.linear.Einsum", _einsum),
-        LayoutRule("flax.nnx.nn.linear.Conv", (Row("weight", "kernel", "o i *k -> *k i o"), _BIAS)),
+        LayoutRule("flax.nnx.nn.linear.Conv", (Row("weight", "kernel", "o i *k -> *k i o", _KERNEL), _BIAS)),
         LayoutRule("flax.nnx.nn.linear.ConvTranspose", _conv_transpose),
         LayoutRule("flax.nnx.nn.linear.Embed", (Row("weight", "embedding", "token e -> token e"),)),
         LayoutRule(
@@ -366,7 +368,7 @@ _RULES: dict[str, LayoutRule] = {
         LayoutRule("einops_arch.flax.layers.norm.FrozenBatchNorm", _AFFINE + _STATISTICS),
         LayoutRule(
             "einops_arch.flax.layers.conv.ConvTranspose",
-            (Row("weight", "kernel", "i o *k -> *k o i"), _BIAS),
+            (Row("weight", "kernel", "i o *k -> *k o i", _KERNEL), _BIAS),
         ),
         # GPT-2's: PyTorch's side keeps its weights as `i o` too.
         LayoutRule("einops_arch.flax.layers.transformer.Conv1D", (Row("weight", "kernel", "i o -> i o"), _BIAS)),
