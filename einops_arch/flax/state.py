@@ -199,9 +199,9 @@ def port_steps(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]] | N
                     _ = step.expected  # an error where the pattern does not fit the leaf
                     steps.append((step, tuple(variables[name] for name in names)))
             except (ShapeError, PatternError) as error:
-                leaf = getattr(row, "flax", row.torch)
-                used.update((leaf,) if isinstance(leaf, str) else leaf)
-                first = leaf if isinstance(leaf, str) else leaf[0]
+                paths: Any = getattr(row, "flax", row.torch)
+                used.update((paths,) if isinstance(paths, str) else paths)
+                first = paths if isinstance(paths, str) else paths[0]
                 kind = type(module).__name__
                 problems.append(f"{_join(path, first)}: the layout rule of a {kind} does not fit it: {error}")
         problems += [
@@ -236,7 +236,9 @@ def _steps_of_row(
         first, second = (_join(path, name) for name in row.torch)
         yield SumStep((first, second), leaves, row.zero_gate), names
         return
-    sizes = {axis: getattr(module, size) if isinstance(size, str) else size for axis, size in row.sizes.items()}
+    sizes: dict[str, Any] = {
+        axis: getattr(module, size) if isinstance(size, str) else size for axis, size in row.sizes.items()
+    }
     # A starred axis has a size for each of its own.
     sizes = {
         axis: ((size,) if isinstance(size, int) else tuple(size)) if f"*{axis}" in row.pattern else size
