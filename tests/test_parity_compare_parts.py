@@ -110,7 +110,10 @@ def test_a_stated_layout_reaches_what_rules_cannot_know():
             return x + 0
 
     image = random_numbers("image", (2, 3, 4, 5))
-    assert compare(Last(), Same(), image, axes="b c h w").verdict is Verdict.SHAPE
+    # That the values agree with the same axes on both sides is no chance, and nothing says otherwise.
+    assert compare(Last(), Same(), image, axes="b c h w").verdict is Verdict.BIT_EQUAL
+    stated = {"": "b c h w -> b h w c"}
+    assert compare(Last(), Same(), image, axes="b c h w", layouts=stated).verdict is Verdict.SHAPE
     assert compare(Last(), Same(), image, axes="b c h w", layouts={"": "b h w c -> b h w c"}).passed
 
 
@@ -130,8 +133,8 @@ def pair(error_torch, error_flax, count=2000, shift=0.0):
     [
         (0.0, (1e-6, 3.5e-6), Verdict.SAME_FUNCTION),
         (0.0, (1e-6, 4.5e-6), Verdict.ROUNDING),
-        # More accurate than the original is no fault.
-        (0.0, (1e-4, 1e-7), Verdict.SAME_FUNCTION),
+        # Neither may be much worse than the other, in either direction.
+        (0.0, (1e-4, 1e-7), Verdict.ROUNDING),
         # Four roundoffs count as none.
         (0.0, (1e-10, 2e-7), Verdict.SAME_FUNCTION),
         (0.0, (0.0, 1e-6), Verdict.ROUNDING),

@@ -12,6 +12,7 @@ from einops_arch.parity.report.report import Report
 from einops_arch.parity.runs.inputs import prepare
 from einops_arch.parity.runs.paths import Paths, torch_paths_of
 from einops_arch.parity.session import Options, compared
+from einops_arch.parity.sides import check_settings, two_models
 
 __all__ = ["compare"]
 
@@ -44,8 +45,8 @@ def compare(
     and random streams of the models stay as they are.
 
     Args:
-        torch_model: a `torch.nn.Module`; or what `capture` has written, by its path, which needs no inputs: see
-            `compare_captures`.
+        torch_model: a `torch.nn.Module`; the two models may come in either order. Or what `capture` has written, by
+            its path, which needs no inputs: see `compare_captures`.
         flax_model: an `nnx.Module` with the same weights and, as far as they have weights, the same module paths; or
             what `capture` has written.
         inputs: an array, a tuple of arguments, or a dict of arguments by name, as PyTorch takes them: numpy arrays or
@@ -54,7 +55,8 @@ def compare(
             Our twins say theirs; integers and inputs of one or two axes are the same in both.
         flax_inputs: what Flax takes, where it is not the inputs with their axes moved.
         layouts: by module path, how the axes of its outputs lie in both, such as `"b c h w -> b h w c"`, where the
-            rules of `einops_arch.parity.runs.axes` cannot know it.
+            rules of `einops_arch.parity.runs.axes` cannot know it. A path may have wildcards, such as `"encoder.*"`;
+            one that ends in a dot is a prefix.
         mode: `"eval"`, or `"train"`, which compares the batch statistics as well.
         gradients: compare, in float64, the gradients of a random projection of the outputs: of every parameter and of
             every floating-point input.
@@ -62,7 +64,7 @@ def compare(
         seed: of the projection.
         jit: run the Flax model under `jax.jit`; False for a model that cannot be traced.
         paths: where modules have other paths in Flax: by PyTorch's path, which speaks for all below it too, or a
-            function of PyTorch's path.
+            function of PyTorch's path. None in the place of a path leaves out a module and all below it.
         teacher: give every Flax module the inputs that PyTorch's had, so that errors do not pile up and the first
             module that is wrong is named even without float64. Also done where a model cannot run in float64.
         lift_casts: keep float64 where a model casts to less. None lifts the casts that are the same in both models;
@@ -117,6 +119,8 @@ def compare(
     from einops_arch.parity.runs.flax_run import FlaxSide
     from einops_arch.parity.runs.torch_run import TorchSide
 
+    torch_model, flax_model = two_models(torch_model, flax_model, "compare")
+    check_settings("compare", mode, steps, layouts)
     training = _training(mode, steps)
     ours = TorchSide(torch_model, training=training)
     names = torch_paths_of(paths, ours.modules, [path for path, _ in named_modules(flax_model)])
@@ -140,8 +144,6 @@ def compare(
 
 
 def _training(mode: str, steps: int) -> bool:
-    if mode not in ("eval", "train"):
-        raise ConfigError(f"compare: expected mode to be 'eval' or 'train', received {mode!r}")
     if steps < 1 or (mode == "eval" and steps != 1):
         raise ConfigError(
             f"compare: expected steps to be at least 1, and 1 in eval mode, received {steps}; likely fix: mode='train'"

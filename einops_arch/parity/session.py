@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import numpy as np
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ParityError, PatternError
 from einops_arch.parity.causes.diagnosis import diagnose
+from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import Two, gradient_rows, module_rows, output_rows, statistic_rows
+from einops_arch.parity.report.rows import Two, gradient_rows, module_rows, output_rows, rate_rows, statistic_rows
+from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import Row
-from einops_arch.parity.report.verdicts import Verdict
-from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, resolve
+from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
+from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, guessed, resolve
 from einops_arch.parity.runs.casts import Cast, same_casts
+from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.free_memory import give_back
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.torch_run import Failure, Run
@@ -48,6 +52,12 @@ class Options:
 
 
 def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
+    """Run both sides, with the constants that each has in its own dtype, and say what was found; see `_compared`."""
+    with own_constants(ours.dtype, theirs.dtype):
+        return _compared(ours, theirs, given, options)
+
+
+def _compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     """Run both sides and say what was found.
 
     Args:
@@ -74,16 +84,17 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
     report = _report(ours, theirs, given, two, options, lift=lift)
     casts = two.torch.casts + two.flax.casts
     if casts and options.lift_casts is None and not (two.torch.failure or two.flax.failure):
-        if same_casts(two.torch.casts, two.flax.casts):
+        if same_casts(_narrow(two.torch, ours), _narrow(two.flax, theirs)):
             two, report = _look_under(ours, theirs, given, two, options)
         elif not report.passed:
             _, under = _look_under(ours, theirs, given, two, options)
-            report = _hidden_casts(report, under, two)
+            report = _hidden_casts(report, under, two, (_narrow(two.torch, ours), _narrow(two.flax, theirs)))
     report = dataclasses.replace(report, casts=_said(two.torch.casts, "PyTorch") + _said(two.flax.casts, "Flax"))
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
-    if not options.causes or report.passed:
+    report = _with_evidence(ours, given, two, report)
+    if not options.causes or report.first_divergence is None:
         return report
-    two, own = _slim(two), ()
+    two = _slim(two)
     give_back(ours)
     options.say("looking for the cause")
 
@@ -91,6 +102,33 @@ def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
         return known_tensors(trace, tensors, given, options)
 
     return diagnose(ours, theirs, given, two, report, known, options.steps, options.say)
+
+
+def _narrow(run: Run, side: Any) -> list[Cast]:
+    """The casts to less than the model's own dtype; one to that or to a wider one loses nothing that a user has."""
+    return [one for one in run.casts if unit_roundoff(np.dtype(_known_dtype(one.dtype))) > unit_roundoff(side.dtype)]
+
+
+def _known_dtype(name: str) -> Any:
+    import ml_dtypes
+
+    return getattr(ml_dtypes, name, name)
+
+
+def _with_evidence(ours: Any, given: Inputs, two: Two, report: Report) -> Report:
+    """The report with the names of the outputs that change with the inputs; those that do not were not seen."""
+    seen = report.seen
+    if seen is None or not report.outputs or two.torch.failure or two.flax.failure:
+        return report
+    run = two.torch_own or two.torch
+    varies = ours.varies(given.torch, [array for _, array in run.outputs], double=two.torch_own is None)
+    names = [row.path for row in report.outputs][: len(two.torch.outputs)]
+    evidence = tuple(name for name, changes in zip(names, varies, strict=False) if changes)
+    constant = [name for name in names if name not in evidence]
+    unseen = tuple(f"{name}: it does not change when the inputs do, or holds no numbers" for name in constant)
+    return dataclasses.replace(
+        report, seen=dataclasses.replace(seen, evidence=evidence, not_seen=(*unseen, *seen.not_seen))
+    )
 
 
 def _slim(two: Two) -> Two:
@@ -111,7 +149,7 @@ def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool)
     give_back(ours)
     options.say(f"Flax in {theirs.dtype}")
     other = theirs.run(*given.flax, options.steps, double=False, statistics=_has_statistics(two))
-    return dataclasses.replace(two, torch_own=own, flax_own=other)
+    return dataclasses.replace(two, torch_own=own, flax_own=reordered(other, two.torch))
 
 
 def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool) -> Two:
@@ -119,15 +157,19 @@ def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: 
     said = " with casts lifted" if lift else ""
     options.say(f"PyTorch in float64{said}")
     run, trace, tensors = ours.run(*wide_torch, options.steps, double=True, lift=lift)
-    known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
+    stated = known_tensors(trace, tensors, given, options)
+    known, guesses = resolve(trace, theirs.modules, stated), guessed(trace, theirs.modules, stated)
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
-    del trace, tensors
+    del trace, tensors, stated
     give_back(ours)
     statistics = options.training and bool(run.statistics)
     options.say(f"Flax in float64{said}")
     other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
     give_back(ours)
-    return Two(ours.modules, theirs.modules, run, other, None, None, known, lift)
+    other = reordered(other, run)
+    known = refined(run, other, known, guesses)
+    roundoff = min(unit_roundoff(side.dtype) for side in (ours, theirs))
+    return Two(ours.modules, theirs.modules, run, other, None, None, known, lift, roundoff)
 
 
 def _has_statistics(two: Two) -> bool:
@@ -140,17 +182,40 @@ def _report(ours: Any, theirs: Any, given: Inputs, two: Two, options: Options, *
         if (own := getattr(two, name)) is not None and own.failure is not None:
             failures += [] if failures else [own.failure]
             two = dataclasses.replace(two, torch_own=None, flax_own=None)
-    rows, notes = module_rows(two)
+    rows, unseen = module_rows(two)
     if failures:
-        return Report(_marked(rows, two), _failed(failures), mode=options.mode, notes=notes)
+        return Report(_marked(rows, two), _failed(failures), mode=options.mode, notes=unseen)
     names = [one.name for one in options.config.outputs()] if options.config else []
+    outputs = output_rows(two, names, options.steps)
+    if all(row.verdict.passed for row in outputs):
+        # The outputs agree, so an array of another form inside is the affair of that module.
+        other = [row for row in rows if row.verdict is Verdict.SHAPE]
+        rows = tuple(row for row in rows if row not in other)
+        unseen += tuple(f"{row.path}: another form of what is computed inside: {row.detail}" for row in other)
+    statistics = statistic_rows(two)
+    if not options.training:
+        changed = two.torch.changed | two.flax.changed
+        statistics = tuple(row for row in statistics if row.path in changed)
+    gradients = _gradients(ours, theirs, two, given, options, lift=lift) if options.gradients else ()
+    rates, unread = rate_rows(two) if options.training else ((), ())
+    unseen += unread
     return Report(
         rows=rows,
-        outputs=output_rows(two, names),
-        gradients=_gradients(ours, theirs, two, given, options, lift=lift) if options.gradients else (),
-        statistics=statistic_rows(two) if _has_statistics(two) else (),
+        outputs=outputs,
+        gradients=gradients,
+        statistics=statistics,
         mode=options.mode,
-        notes=notes,
+        lifted=lift,
+        rates=rates,
+        seen=Seen(
+            outputs=len([row for row in outputs if row.difference is not None]),
+            numbers=sum(array.size for _, array in two.torch.outputs),
+            modules=len(rows),
+            calls=sum(row.calls for row in rows),
+            buffers=len(statistics),
+            gradients=len(gradients),
+            not_seen=unseen,
+        ),
     )
 
 
@@ -162,7 +227,8 @@ def _gradients(ours: Any, theirs: Any, two: Two, given: Inputs, options: Options
     options.say("PyTorch's gradients")
     parameters, slopes = ours.gradients(*wide_torch, options.seed, lift=lift)
     options.say("Flax's gradients")
-    others, other_slopes = theirs.gradients(*wide_flax, options.seed, two.output_layouts, lift=lift)
+    order = list(two.flax.order) or None
+    others, other_slopes = theirs.gradients(*wide_flax, options.seed, two.output_layouts, order=order, lift=lift)
     return gradient_rows((parameters, others), (slopes, other_slopes), given.layouts)
 
 
@@ -171,16 +237,29 @@ def _look_under(ours: Any, theirs: Any, given: Inputs, two: Two, options: Option
     under = _run_wide(ours, theirs, given, options, lift=True)
     under = dataclasses.replace(under, torch_own=two.torch_own, flax_own=two.flax_own)
     report = _report(ours, theirs, given, under, options, lift=True)
-    paths = ", ".join(dict.fromkeys(one.path or "the network" for one in two.torch.casts))
-    note = f"both models cast to a narrower type in {paths}; the float64 run was made with these casts lifted"
-    return under, dataclasses.replace(report, notes=(*report.notes, note))
+    note = "; ".join(_lifted_casts(two, ours, theirs))
+    return under, dataclasses.replace(report, notes=(*report.notes, note), lifted=True)
 
 
-def _hidden_casts(report: Report, under: Report, two: Two) -> Report:
+def _lifted_casts(two: Two, ours: Any, theirs: Any) -> Iterator[str]:
+    """What was lifted, in words."""
+    if same_casts(two.torch.casts, two.flax.casts):
+        paths = ", ".join(dict.fromkeys(one.path or "the network" for one in two.torch.casts))
+        yield f"both models cast to a narrower type in {paths}; the float64 run was made with these casts lifted"
+        return
+    for name, run, side in (("PyTorch", two.torch, ours), ("Flax", two.flax, theirs)):
+        if run.casts:
+            kinds = ", ".join(dict.fromkeys(one.dtype for one in run.casts))
+            paths = ", ".join(dict.fromkeys(one.path or "the network" for one in run.casts))
+            less = "both models have the narrowing ones" if _narrow(run, side) else f"no less than its own {side.dtype}"
+            yield f"{name} casts to {kinds} in {paths} ({less}); the float64 run was made with these casts lifted"
+
+
+def _hidden_casts(report: Report, under: Report, two: Two, narrow: tuple[Sequence[Cast], Sequence[Cast]]) -> Report:
     """Rows that are over the limit, and are not when all casts are lifted, have a hidden cast."""
-    casts = [("PyTorch", one) for one in two.torch.casts] + [("Flax", one) for one in two.flax.casts]
-    theirs = {(one.path, one.dtype) for one in two.torch.casts} & {(one.path, one.dtype) for one in two.flax.casts}
-    casts = [(side, one) for side, one in casts if (one.path, one.dtype) not in theirs] or casts
+    casts = [("PyTorch", one) for one in narrow[0]] + [("Flax", one) for one in narrow[1]]
+    both = {(one.path, one.dtype) for one in two.torch.casts} & {(one.path, one.dtype) for one in two.flax.casts}
+    casts = [(side, one) for side, one in casts if (one.path, one.dtype) not in both] or casts
 
     def renamed(rows: Sequence[Row], beneath: Sequence[Row]) -> tuple[Row, ...]:
         fine = {row.path for row in beneath if row.verdict is not Verdict.SEMANTIC}
@@ -188,7 +267,8 @@ def _hidden_casts(report: Report, under: Report, two: Two) -> Report:
         for row in rows:
             if row.verdict is Verdict.SEMANTIC and row.path in fine:
                 side, cast = next(((side, one) for side, one in casts if _is_at(one.path, row.path)), casts[0])
-                row = dataclasses.replace(row, verdict=Verdict.HIDDEN_CAST, detail=f"{side}: {cast}")  # noqa: PLW2901
+                words = f"{side}: {cast}; likely fix: the same cast in both, or lift_casts=True to look under it"
+                row = dataclasses.replace(row, verdict=Verdict.HIDDEN_CAST, detail=words)  # noqa: PLW2901
             found.append(row)
         return tuple(found)
 
@@ -251,11 +331,15 @@ def known_tensors(
 ) -> list[tuple[Any, Layout]]:
     """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts."""
     known: list[tuple[Any, Layout]] = []
-    for call in trace:
-        if call.path in options.layouts:
-            layout = from_pattern(options.layouts[call.path])
-            known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
-    if unknown := sorted(set(options.layouts) - {call.path for call in trace}):
+    used: set[str] = set()
+    # The last counts, and an exact path more than one with wildcards.
+    for stated_path in sorted(options.layouts, key=lambda path: not _is_wild(path)):
+        layout = from_pattern(options.layouts[stated_path])
+        for call in trace:
+            if _names(stated_path, call.path):
+                used.add(stated_path)
+                known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
+    if unknown := sorted(set(options.layouts) - used):
         raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
     outputs = next((call.outputs for call in trace if call.path == ""), ())
     stated = [from_axes(one.axes) for one in options.config.outputs()] if options.config else []
@@ -264,6 +348,17 @@ def known_tensors(
     known += [(tensor, given.layouts[place]) for place, tensor in tensors if place in given.layouts]
     # What was said first counts.
     return known[::-1]
+
+
+def _is_wild(path: str) -> bool:
+    return path.endswith(".") or any(sign in path for sign in "*?[")
+
+
+def _names(stated: str, path: str) -> bool:
+    """A path of `layouts=` speaks for a module: it is the module's, begins it, or has wildcards that fit."""
+    if stated.endswith("."):
+        return path.startswith(stated) or path == stated[:-1]
+    return path == stated or (_is_wild(stated) and fnmatch.fnmatchcase(path, stated))
 
 
 def ran(run: Run | None) -> bool:

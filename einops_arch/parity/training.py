@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from einops_arch.architectures.config import Config
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.errors import ShapeError
+from einops_arch.parity.compare import compare
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
@@ -16,14 +19,18 @@ from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure
 from einops_arch.parity.runs.axes import Layout, plain, resolve
+from einops_arch.parity.runs.casts import torch_watch
+from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
-from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.parity.runs.values import matched, rebuild
 from einops_arch.parity.session import Options, known_tensors
+from einops_arch.parity.sides import check_settings, two_models
 from einops_arch.port.optimizer.specs import Optimizer
 
 __all__ = ["compare_training"]
 
+_Target: TypeAlias = "tuple[str, Array, Layout]"
 _Both: TypeAlias = "Optimizer | tuple[Callable[[Any], Any], Any]"
 
 
@@ -37,8 +44,16 @@ def compare_training(
     flax_inputs: Any = None,
     layouts: Mapping[str, str] | None = None,
     paths: Paths | None = None,
+    mode: str = "train",
+    gradients: bool = False,
     steps: int = 5,
     seed: int = 0,
+    jit: bool = True,
+    teacher: bool = False,
+    lift_casts: bool | None = None,
+    causes: bool = True,
+    probes: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Take steps of an optimiser with copies of both models in float64, and compare parameters and statistics.
 
@@ -56,11 +71,19 @@ def compare_training(
         flax_inputs: as for `compare`.
         layouts: as for `compare`.
         paths: as for `compare`.
+        mode: of the models while they are trained; `"eval"` leaves batch statistics alone.
+        gradients: as for `compare`.
         steps: how many.
         seed: of the targets.
+        jit: as for `compare`.
+        teacher: as for `compare`.
+        lift_casts: as for `compare`; what is lifted there is lifted in training too.
+        causes: as for `compare`.
+        probes: as for `compare`.
+        progress: as for `compare`.
 
     Returns:
-        A report whose rows are in `training`: the loss of each step, then each parameter and each buffer.
+        The report of `compare`, with rows in `training`: the loss of each step, then each parameter and each buffer.
 
     Raises:
         ShapeError: the axes of an input are not known or do not fit it, or the outputs do not fit each other.
@@ -86,17 +109,41 @@ def compare_training(
     from einops_arch.parity.runs.flax_run import FlaxSide
     from einops_arch.parity.runs.torch_run import TorchSide
 
-    if steps < 1:
-        raise ConfigError(f"compare_training: expected steps to be at least 1, received {steps}")
-    ours = TorchSide(torch_model, training=True)
+    torch_model, flax_model = two_models(torch_model, flax_model, "compare_training")
+    check_settings("compare_training", mode, steps, layouts)
+    before = compare(
+        torch_model,
+        flax_model,
+        inputs,
+        axes=axes,
+        flax_inputs=flax_inputs,
+        layouts=layouts,
+        mode=mode,
+        gradients=gradients,
+        seed=seed,
+        jit=jit,
+        paths=paths,
+        teacher=teacher,
+        lift_casts=lift_casts,
+        causes=causes,
+        probes=probes,
+        progress=progress,
+    )
+    say = progress or (lambda text: None)
+    training = mode == "train"
+    ours = TorchSide(torch_model, training=training)
     names = torch_paths_of(paths, ours.modules, [path for path, _ in named_modules(flax_model)])
-    theirs = FlaxSide(flax_model, training=True, paths=names)
+    theirs = FlaxSide(flax_model, training=training, jit=jit, paths=names)
     config = getattr(torch_model, "config", None)
-    options = Options(config=config if isinstance(config, Config) else None, layouts=layouts or {}, training=True)
+    options = Options(config=config if isinstance(config, Config) else None, layouts=layouts or {}, training=training)
     given = prepare(inputs, flax_inputs, axes, options.config, (ours.dtype, theirs.dtype))
     targets = _targets(ours, theirs, given, options, seed)
-    losses, state = _train_torch(ours, Inputs.widened(given.torch), targets, optimizer, steps)
-    other_losses, others = _train_flax(theirs, Inputs.widened(given.flax), targets, optimizer, steps)
+    say("steps of both optimisers")
+    with own_constants(ours.dtype, theirs.dtype):
+        losses, state = _train_torch(ours, Inputs.widened(given.torch), targets, optimizer, steps, lift=before.lifted)
+        other_losses, others = _train_flax(
+            theirs, Inputs.widened(given.flax), targets, optimizer, steps, lift=before.lifted
+        )
     others = {rename(name, names): value for name, value in others.items()}
     missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in Flax")
     found = {"loss": (losses, measure([Pair(losses, other_losses)]))} | {
@@ -108,30 +155,33 @@ def compare_training(
         for order, (name, (array, one)) in enumerate(found.items())
     )
     said = optimizer if isinstance(optimizer, Optimizer) else "the optimisers that were given"
-    return Report((), (), mode="train", training=rows, notes=(f"{steps} steps of {said}, in float64",))
+    note = f"{steps} steps of {said}, in float64"
+    return dataclasses.replace(before, training=rows, notes=(*before.notes, note))
 
 
-def _targets(ours: Any, theirs: Any, given: Inputs, options: Options, seed: int) -> list[tuple[Array, Layout]]:
+def _targets(ours: Any, theirs: Any, given: Inputs, options: Options, seed: int) -> list[_Target]:
     """A target for each output, in PyTorch's layout, with the layout of that output."""
     run, trace, tensors = ours.run(*Inputs.widened(given.torch), 1, double=True)
     if run.failure is not None:
         raise ShapeError(f"compare_training: PyTorch's model does not run: {run.failure}") from run.failure.error
     known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
     return [
-        (random_numbers(f"target {n}", array.shape, seed), known.get(("", 0, n), plain(array.ndim)))
-        for n, (_, array) in enumerate(run.outputs)
+        (place, random_numbers(f"target {n}", array.shape, seed), known.get(("", 0, n), plain(array.ndim)))
+        for n, (place, array) in enumerate(run.outputs)
     ]
 
 
 def _train_torch(
-    ours: Any, arguments: Any, targets: Sequence[tuple[Array, Layout]], optimizer: _Both, steps: int
+    ours: Any, arguments: Any, targets: Sequence[_Target], optimizer: _Both, steps: int, *, lift: bool
 ) -> tuple[Array, dict[str, Array]]:
     import torch
 
     from einops_arch.layouts.arrays import to_numpy
+    from einops_arch.parity.runs.torch_run import outputs_in, undisturbed
     from einops_arch.port.transfer import model_state
 
-    with torch.enable_grad():
+    watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
+    with undisturbed(ours.model), torch.enable_grad(), watch:
         model = ours._copy(double=True)  # noqa: SLF001 the same package
         device = next((one.device for one in model.parameters()), None)
         args, kwargs = (
@@ -145,10 +195,10 @@ def _train_torch(
         losses = []
         for _ in range(steps):
             model.zero_grad()
-            outputs = flatten(model(*args, **kwargs), lambda one: isinstance(one, torch.Tensor))
+            outputs = outputs_in(model(*args, **kwargs), model)
             terms = [
                 torch.mean((output - torch.as_tensor(target, device=output.device)) ** 2)
-                for (_, output), (target, _) in zip(outputs, targets, strict=True)
+                for (_, output), (_, target, _) in zip(outputs, targets, strict=True)
                 if output.is_floating_point()
             ]
             loss = torch.stack(terms).sum()
@@ -165,24 +215,28 @@ def _train_torch(
 
 
 def _train_flax(
-    theirs: Any, arguments: Any, targets: Sequence[tuple[Array, Layout]], optimizer: _Both, steps: int
+    theirs: Any, arguments: Any, targets: Sequence[_Target], optimizer: _Both, steps: int, *, lift: bool
 ) -> tuple[Array, dict[str, Array]]:
     import jax
     import jax.numpy as jnp
     from flax import nnx
 
     from einops_arch.flax.state import state_dict
-    from einops_arch.parity.runs.flax_run import precise
+    from einops_arch.parity.runs.flax_run import lifted_function, precise
+    from einops_arch.parity.runs.flax_run import outputs as flax_outputs
 
     with precise(double=True):
         model = theirs.copies(double=True)[""]
         args, kwargs = (rebuild(nest, lambda _, one: jnp.asarray(one), _is_numpy) for nest in arguments)
-        moved = [jnp.asarray(np.ascontiguousarray(target.transpose(layout))) for target, layout in targets]
+        moved = [jnp.asarray(np.ascontiguousarray(target.transpose(layout))) for _, target, layout in targets]
+        places = [(place, None) for place, *_ in targets]
         transformation = optimizer.optax(model) if isinstance(optimizer, Optimizer) else optimizer[1]
         stepper = nnx.Optimizer(model, transformation, wrt=nnx.Param)
 
         def loss(model: Any, args: Any, kwargs: Any, moved: Any) -> Any:
-            outputs = flatten(model(*args, **kwargs), lambda one: isinstance(one, jax.Array))
+            outputs = flax_outputs(model(*args, **kwargs))
+            order = matched([place for place, _ in places], [place for place, _ in outputs])
+            outputs = outputs if order is None else [outputs[n] for n in order]
             shapes = [output.shape for _, output in outputs]
             if shapes != [target.shape for target in moved]:
                 raise ShapeError(
@@ -196,9 +250,21 @@ def _train_flax(
             ]
             return sum(terms[1:], terms[0])
 
+        def lifted_loss(model: Any, args: Any, kwargs: Any, moved: Any) -> Any:
+            graph, state = nnx.split(model)
+
+            def pure(state: Any, args: Any, kwargs: Any, moved: Any) -> Any:
+                copy = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
+                value = loss(copy, args, kwargs, moved)
+                return value, nnx.state(copy)
+
+            value, after = lifted_function(pure, state, args, kwargs, moved)[0](state, args, kwargs, moved)
+            nnx.update(model, after)
+            return value
+
         @nnx.jit
         def step(model: Any, stepper: Any, args: Any, kwargs: Any, moved: Any) -> Any:
-            value, gradients = nnx.value_and_grad(loss)(model, args, kwargs, moved)
+            value, gradients = nnx.value_and_grad(lifted_loss if lift else loss)(model, args, kwargs, moved)
             every = jnp.concatenate([one.reshape(-1) for one in jax.tree.leaves(gradients)])
             least = limits.FLOAT64 * jnp.sqrt(jnp.mean(every**2))
             stepper.update(model, jax.tree.map(lambda one: jnp.where(abs(one) <= least, 0, one), gradients))

@@ -61,7 +61,7 @@ def follow(
         module = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
         with recording(module, named_modules, None) as seen:
             result = module(*inputs)
-        calls.extend(Call(path, arrays(seen.inputs[path, index]), arrays(out)) for path, index, out in seen.calls)
+        calls.extend(Call(path, arrays(seen.inputs[path, index]), arrays(out)) for path, index, out, _ in seen.calls)
         outputs.extend(arrays(result))
         return jax.tree.leaves(result)
 

@@ -16,6 +16,7 @@ from einops_arch.parity.captures.files import is_capture_file, read_capture, wri
 from einops_arch.parity.captures.record import Capture, FakeTensor, RecordedTorch, digest, facts_of, variant
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, plain, resolve
+from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.torch_run import Run
 from einops_arch.parity.session import Options, known_tensors
@@ -119,7 +120,8 @@ def captured(
     else:
         given = prepare(inputs, flax_inputs, axes, config, (side.dtype, side.dtype))
     found = _Torch(side, given, options) if framework == "torch" else _Flax(side, given, options)
-    runs = found.runs()
+    with own_constants(side.dtype, side.dtype):
+        runs = found.runs()
     if (failure := runs["float64"].failure) is not None:
         raise ParityError(f"capture: expected a model that runs with these inputs in float64: {failure}") from (
             failure.error
@@ -175,6 +177,8 @@ class _Torch:
             for call in trace
         ]
         self.tensors = [(place, fake(tensor)) for place, tensor in tensors]
+        if run.failure is None:
+            run.varies = tuple(self.side.varies(self.given.torch, [array for _, array in run.outputs], double=True))
         found = {"float64": run}
         if run.casts:
             lifted = self.side.run(*wide, self.options.steps, double=True, lift=True, inputs_of=None)[0]

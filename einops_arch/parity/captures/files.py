@@ -183,13 +183,17 @@ def _run(name: str, run: Run, pool: _Pool) -> dict[str, Any]:
         outputs = [_summary(f"{name}/{order}/{n}", array, pool) for n, array in enumerate(call.arrays)]
         given = in_order(run.inputs.get((call.path, call.index), ((), {})), _is_array)
         inputs = [pool.put(f"{name}/{order}/input {n}", array) for n, array in enumerate(given)]
-        calls.append({"path": call.path, "index": call.index, "inputs": inputs, "outputs": outputs})
+        told = {"path": call.path, "index": call.index, "inputs": inputs, "outputs": outputs}
+        calls.append(told | ({"places": list(call.places)} if any(call.places) else {}))
     return {
         "calls": calls,
         "outputs": [[place, pool.put(f"{name}/outputs/{place}", array)] for place, array in run.outputs],
         "statistics": {key: pool.put(f"{name}/statistics/{key}", array) for key, array in run.statistics.items()},
         "casts": [[one.path, one.operation, one.dtype, one.where] for one in run.casts],
         "failure": None if run.failure is None else [run.failure.path, str(run.failure.error)],
+        "last": [[place, pool.put(f"{name}/last/{place}", array)] for place, array in run.last],
+        "changed": sorted(run.changed),
+        "varies": list(run.varies),
     }
 
 
@@ -208,7 +212,12 @@ def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
     failure = tree["failure"]
     return Run(
         [
-            Call(one["path"], one["index"], tuple(get(each["array"]) for each in one["outputs"]))
+            Call(
+                one["path"],
+                one["index"],
+                tuple(get(each["array"]) for each in one["outputs"]),
+                tuple(one.get("places", [""] * len(one["outputs"]))),
+            )
             for one in tree["calls"]
         ],
         [(place, get(name)) for place, name in tree["outputs"]],
@@ -216,6 +225,9 @@ def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
         {(one["path"], one["index"]): (tuple(map(get, one["inputs"])), {}) for one in tree["calls"] if one["inputs"]},
         casts=[Cast(*one) for one in tree["casts"]],
         failure=None if failure is None else Failure(failure[0], RuntimeError(failure[1])),
+        last=[(place, get(name)) for place, name in tree.get("last", [])],
+        changed=frozenset(tree.get("changed", ())),
+        varies=tuple(tree.get("varies", ())),
     )
 
 

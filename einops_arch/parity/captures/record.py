@@ -173,6 +173,12 @@ class RecordedTorch(_Recorded):
         run = dataclasses.replace(self._run(double=double, lift=lift))
         return run, list(self.record.trace), list(self.record.input_tensors)
 
+    def varies(self, given: Any, outputs: Sequence[Array], *, double: bool) -> list[bool]:
+        """What was seen when it was captured; of an older capture, whether an output is no constant."""
+        del given, double
+        known = list(self.record.runs["float64"].varies)
+        return known if len(known) == len(outputs) else [np.unique(array).size > 1 for array in outputs]
+
     def gradients(self, arguments: Any, keywords: Any, seed: int, *, lift: bool = False) -> Any:
         """What the backward pass gave."""
         del arguments, keywords, seed
@@ -207,14 +213,21 @@ class RecordedFlax(_Recorded):
         return self._run(double=double, lift=lift)
 
     def gradients(
-        self, arguments: Any, keywords: Any, seed: int, layouts: Sequence[Layout], *, lift: bool = False
+        self,
+        arguments: Any,
+        keywords: Any,
+        seed: int,
+        layouts: Sequence[Layout],
+        *,
+        order: Any = None,
+        lift: bool = False,
     ) -> Any:
         """What the backward pass gave.
 
         Raises:
             ParityError: the outputs were taken to lie in another way.
         """
-        del arguments, keywords, seed
+        del arguments, keywords, seed, order
         found = self._gradients(lift=lift)
         if list(map(tuple, self.record.output_layouts)) != list(map(tuple, layouts)):
             raise ParityError(

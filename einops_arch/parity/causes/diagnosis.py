@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from einops_arch.parity.causes.magnified import magnified
 from einops_arch.parity.causes.search import Found, Recorded, search
 from einops_arch.parity.causes.statistics import explain_statistic
-from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import Two
 from einops_arch.parity.report.text import Row
@@ -57,9 +57,10 @@ def diagnose(
     found: list[Found] = []
     if first in report.rows:
         wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}
-        found, all_right = search(_recorded(ours, theirs, given, two, frozenset(wrong), known), wrong, say)
-        if all_right:
-            return _magnified(report)
+        recorded = _recorded(ours, theirs, given, two, frozenset(wrong), known)
+        found, _ = search(recorded, wrong, say)
+        if not found and (excused := magnified(recorded, ours, given, report, say)) is not None:
+            return excused
         report = _moved(report, first, found)
         if not found:
             words = "not explained: it cannot be run by itself with PyTorch's inputs"
@@ -77,7 +78,7 @@ def _recorded(
     wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
     run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
     stated = known(trace, tensors)
-    layouts = resolve(trace, two.flax_modules, stated)
+    layouts = resolve(trace, two.flax_modules, stated) | dict(two.layouts)
     input_layouts = resolve_inputs(trace, two.flax_modules, stated)
     run.calls = [one if one.path in wanted else dataclasses.replace(one, arrays=()) for one in run.calls]
     del trace, tensors, stated
@@ -113,32 +114,6 @@ def _of_statistics(ours: Any, theirs: Any, two: Two, report: Report, steps: int,
             if said not in found and ("not explained" not in said or (alone and not found)):
                 found.append(said)
     return found
-
-
-def _magnified(report: Report) -> Report:
-    """No module is wrong by itself, and no code between them."""
-    over = [row for row in report.rows if row.verdict is Verdict.SEMANTIC]
-    largest = max(row.difference or 0.0 for row in over)
-    note = (
-        f"{len(over)} modules are over the limit in float64, by up to {largest:.1e}, and none is wrong: with PyTorch's "
-        "inputs each gives the same, and so does the code between them; it is rounding that the network magnifies"
-    )
-
-    def excused(rows: Sequence[Row]) -> tuple[Row, ...]:
-        return tuple(
-            dataclasses.replace(
-                row,
-                verdict=Verdict.ROUNDING if (row.ratio or 0.0) > limits.RATIO else Verdict.SAME_FUNCTION,
-                detail="rounding, magnified",
-            )
-            if row.verdict is Verdict.SEMANTIC
-            else row
-            for row in rows
-        )
-
-    return dataclasses.replace(
-        report, rows=excused(report.rows), outputs=excused(report.outputs), maps=None, notes=(*report.notes, note)
-    )
 
 
 def _moved(report: Report, first: Row, found: Sequence[Found]) -> Report:

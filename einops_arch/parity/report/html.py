@@ -10,6 +10,7 @@ from einops_arch.parity.report import limits
 from einops_arch.parity.report.error_maps import ErrorMaps
 from einops_arch.parity.report.html_charts import Point, channel_bars, layer_chart, position_map
 from einops_arch.parity.report.html_style import STYLE
+from einops_arch.parity.report.seen import NO_EVIDENCE, Seen
 from einops_arch.parity.report.text import Row, cells, columns, describe
 from einops_arch.parity.report.verdicts import Verdict, worst
 
@@ -21,6 +22,7 @@ _EXPLAINED = {
     "outputs": "What the network gives.",
     "gradients": "Of a random projection of the outputs, in float64.",
     "statistics": "Buffers, after the steps in train mode.",
+    "rates": "Of dropout and stochastic depth, read on both sides.",
     "probes": "Further inputs and states that bring hidden differences out.",
     "training": "After some steps of the same optimiser on both sides, in float64.",
 }
@@ -45,6 +47,10 @@ class Shown(Protocol):
     def sections(self) -> dict[str, tuple[Row, ...]]: ...
     @property
     def verdict(self) -> Verdict: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def seen(self) -> Seen | None: ...
     @property
     def first_divergence(self) -> Row | None: ...
 
@@ -97,7 +103,9 @@ def _head(report: Shown, title: str) -> Iterator[str]:
     kind = kind_of(report.verdict)
     yield f'<header class="{kind}"><p class="what">{escape(title)}</p>'
     yield f'<h1><span class="sign" aria-hidden="true">{_SIGNS[kind]}</span>{escape(str(report.verdict))}</h1>'
-    if first is None:
+    if first is None and not report.passed:
+        yield f"<p>{escape(_sentence(NO_EVIDENCE))}</p>"
+    elif first is None:
         count = sum(len(rows) for rows in report.sections.values())
         yield f"<p>The two models compute the same function: none of the {count} rows is over a limit.</p>"
     else:
@@ -106,6 +114,8 @@ def _head(report: Shown, title: str) -> Iterator[str]:
         yield f'<p class="cause">{escape(cause)}</p>'
     yield "</header>"
     yield f'<p class="facts">{escape(" · ".join(_facts(report)))}</p>'
+    if report.seen is not None:
+        yield f'<p class="facts">{"<br>".join(escape(line) for line in report.seen)}</p>'
 
 
 def _facts(report: Shown) -> Iterator[str]:

@@ -11,6 +11,7 @@ from einops_arch._text import printable
 from einops_arch.errors import ParityError
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.error_maps import ErrorMaps
+from einops_arch.parity.report.seen import NO_EVIDENCE, Seen
 from einops_arch.parity.report.text import COLUMNS, Row, cells, columns, describe
 from einops_arch.parity.report.verdicts import Verdict, worst
 
@@ -34,6 +35,9 @@ class Report:
         located: path of the module in whose code the first difference arises, where that is another than the first row.
         training: one for the loss, each parameter and each buffer after steps of an optimiser, from `compare_training`.
         maps: where in the first wrong output the difference sits.
+        seen: what was compared, and what was not; None where no account was kept.
+        rates: one for each module that drops values in training, in train mode.
+        lifted: the float64 run was made with casts lifted.
     """
 
     rows: tuple[Row, ...]
@@ -48,6 +52,9 @@ class Report:
     located: str | None = None
     training: tuple[Row, ...] = ()
     maps: ErrorMaps | None = None
+    seen: Seen | None = None
+    rates: tuple[Row, ...] = ()
+    lifted: bool = False
 
     @property
     def cause(self) -> str:
@@ -62,18 +69,22 @@ class Report:
             "outputs": self.outputs,
             "gradients": self.gradients,
             "statistics": self.statistics,
+            "rates": self.rates,
             "probes": self.probes,
             "training": self.training,
         }
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict of all rows."""
-        return worst([row.verdict for rows in self.sections.values() for row in rows])
+        """The worst verdict of all rows; that nothing is proved, where no output is evidence."""
+        verdict = worst([row.verdict for rows in self.sections.values() for row in rows])
+        if verdict.passed and self.seen is not None and not self.seen.evidence:
+            return Verdict.NO_EVIDENCE
+        return verdict
 
     @property
     def passed(self) -> bool:
-        """No row is over a limit."""
+        """No row is over a limit, and there is evidence."""
         return self.verdict.passed
 
     @property
@@ -87,7 +98,7 @@ class Report:
                 return found[0]
             # A module that is not there has no values; what differs in values comes first.
             return min(modules, key=lambda row: (row.verdict is Verdict.MISSING, row.order))
-        for rows in (self.outputs, self.statistics, self.gradients[::-1], self.probes, self.training):
+        for rows in (self.outputs, self.statistics, self.rates, self.gradients[::-1], self.probes, self.training):
             for row in rows:
                 if not row.verdict.passed:
                     return row
@@ -102,6 +113,8 @@ class Report:
         row = self.first_divergence
         if row is not None:
             raise ParityError("\n".join([describe(row), *self.causes, f"\n{self}"]))
+        if not self.passed:
+            raise ParityError(f"{self.verdict}: {NO_EVIDENCE}\n\n{self}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; numbers that are not finite are strings."""
@@ -118,6 +131,7 @@ class Report:
             "causes": list(self.causes),
             "casts": list(self.casts),
             "maps": None if self.maps is None else dataclasses.asdict(self.maps),
+            "seen": None if self.seen is None else _lists(dataclasses.asdict(self.seen)),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -144,12 +158,19 @@ class Report:
                 parts.append("\n".join([f"{name} ({self.mode} mode)", *text]))
         first = self.first_divergence
         parts.extend(self.notes)
+        if self.seen is not None:
+            parts.append("\n".join(self.seen))
         if self.maps is not None:
             parts.extend(f"{self.maps.path or 'the network'}: {line}" for line in self.maps.reading)
-        parts.append(f"verdict: {self.verdict}" + (f"; {describe(first)}" if first else ""))
+        why = describe(first) if first else "" if self.verdict is not Verdict.NO_EVIDENCE else NO_EVIDENCE
+        parts.append(f"verdict: {self.verdict}" + (f"; {why}" if why else ""))
         parts[-1] = "\n".join([parts[-1], *self.causes])
         # Modules and tensors have whatever names their authors gave them.
         return printable("\n\n".join(parts))
+
+
+def _lists(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import numpy as np
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.layouts.rules import find_rule
 from einops_arch.parity.report import limits
+from einops_arch.parity.report.alignment import merged, pairs_of_call
 from einops_arch.parity.report.text import Row
-from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, rms, worst
+from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, is_exact, measure, rms, wide, worst
 from einops_arch.parity.runs.axes import Layout, plain
+from einops_arch.parity.runs.randomness import rate_of
 from einops_arch.parity.runs.torch_run import Call, Run
 
 __all__ = [
@@ -25,15 +27,21 @@ __all__ = [
     "has_state",
     "module_rows",
     "output_rows",
+    "rate_rows",
     "statistic_rows",
 ]
+
+
+_RATES = 1e-6
+"""Rates that are written down once as float32 differ by less."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Two:
     """Both models, seen: their modules by path, their runs in float64 and in their own dtype, and the layouts.
 
-    In the float64 runs casts may have been lifted.
+    In the float64 runs casts may have been lifted. The unit roundoff is that of the finer of the dtypes that the models
+    declare.
     """
 
     torch_modules: Mapping[str, Any]
@@ -44,6 +52,7 @@ class Two:
     flax_own: Run | None
     layouts: Mapping[tuple[str, int, int], Layout]
     lifted: bool = False
+    roundoff: float = 0.0
 
     @property
     def output_layouts(self) -> list[Layout]:
@@ -63,76 +72,128 @@ class Two:
 def module_rows(
     two: Two, limit: Callable[[str], float] = lambda _: limits.FLOAT64
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """One row for each module that has values on both sides or should have, and notes on the others.
+    """One row for each module that has values on both sides, and what of the modules was not seen.
 
     Args:
         two: both models.
         limit: of the difference, by path.
     """
-    sides = [_by_path(run) for run in (two.torch, two.flax, two.torch_own, two.flax_own)]
+    every = [run for run in (two.torch, two.flax, two.torch_own, two.flax_own) if run is not None]
+    sides = [_by_path(run) for run in every]
     ours, theirs = sides[:2]
     order = {(call.path, call.index): n for n, call in enumerate(two.torch.calls)}
     measures: dict[tuple[str, int], Measure] = {}
+    unseen: list[str] = []
     usual = _usual(two.torch)
     for path, calls in ours.items():
-        for call, *others in zip(calls, *(side.get(path, []) for side in sides[1:] if side), strict=False):
-            measures[path, call.index] = _measure_call(two, call, others, limit(path), usual)
+        for call, *others in zip(calls, *(side.get(path, []) for side in sides[1:]), strict=False):
+            measure_of_call = _measure_call(two, call, others, limit(path), usual, unseen)
+            if measure_of_call is not None:
+                measures[path, call.index] = measure_of_call
     measures = dict(zip(measures, _pool(list(measures.values())), strict=True))
 
     rows: list[Row] = []
-    notes: list[str] = []
     for path, calls in ours.items():
         if path not in theirs:
-            if note := _absent(two, path, order[path, 0], notes):
-                rows.append(note)
+            unseen += _absent(two, path)
             continue
-        found = [measures[path, call.index] for call in calls if (path, call.index) in measures]
-        bad = [n for n, one in enumerate(found) if not one.verdict.passed]
-        shape = calls[0].arrays[0].shape if calls[0].arrays else ()
-        row = _row(path, shape, found, *_types(two, path), order=order[path, bad[0] if bad else 0])
+        measured = [measures[path, call.index] for call in calls if (path, call.index) in measures]
         if len(calls) != len(theirs[path]):
-            said = f"called {len(calls)} times in PyTorch, {len(theirs[path])} times in Flax"
-            row = dataclasses.replace(row, verdict=worst([row.verdict, Verdict.MISSING]), detail=said)
-        rows.append(row)
-    only_flax = [_absent(two, path, len(order), notes) for path in theirs if path not in ours]
-    rows += [row for row in only_flax if row is not None]
-    return tuple(sorted(rows, key=lambda row: order.get((row.path, 0), len(order)))), tuple(notes)
+            counts = f"called {len(calls)} times in PyTorch, {len(theirs[path])} times in Flax"
+            unseen.append(f"{path or 'the network'}: {counts}; the calls that both have were compared")
+        if measured:
+            wrong = [n for n, one in enumerate(measured) if not one.verdict.passed]
+            shape = calls[0].arrays[0].shape if calls[0].arrays else ()
+            rows.append(_row(path, shape, measured, *_types(two, path), order=order[path, wrong[0] if wrong else 0]))
+    unseen += [words for path in theirs if path not in ours for words in _absent(two, path)]
+    rows.sort(key=lambda row: order.get((row.path, 0), len(order)))
+    return tuple(rows), tuple(dict.fromkeys(unseen))
 
 
-def output_rows(two: Two, names: Sequence[str]) -> tuple[Row, ...]:
-    """One row for each output of the network.
+def output_rows(two: Two, names: Sequence[str], steps: int = 1) -> tuple[Row, ...]:
+    """One row for each output of the network; after several steps those of the last too.
 
     Args:
         two: both models.
         names: of the outputs, where they are known.
+        steps: how often the models were called.
     """
     if len(two.torch.outputs) != len(two.flax.outputs):
-        counts = f"{len(two.torch.outputs)} arrays in PyTorch, {len(two.flax.outputs)} in Flax"
+        counts = f"{len(two.torch.outputs)} arrays in PyTorch{_placed(two.torch)}, "
+        counts += f"{len(two.flax.outputs)} in Flax{_placed(two.flax)}"
         return (Row("outputs", "", "", (), None, None, None, None, Verdict.SHAPE, detail=counts),)
     rows = []
     runs = (two.torch, two.flax, two.torch_own, two.flax_own)
-    for n, ((place, array), layout) in enumerate(zip(two.torch.outputs, two.output_layouts, strict=True)):
-        arrays = [None if run is None else run.outputs[n][1] for run in runs]
-        name = names[n] if len(names) == len(two.torch.outputs) else f"output {place}".strip()
-        zero = limits.FLOAT64 * _expected(two, "", 0.0)
-        rows.append((name, array.shape, measure([_pair(arrays, layout)], zero=zero)))
+    zero, usual = limits.FLOAT64 * _expected(two, "", 0.0), _usual(two.torch)
+    for last in (False, True) if steps > 1 else (False,):
+        every = [None if run is None else run.last if last else run.outputs for run in runs]
+        for n, ((place, _), layout) in enumerate(zip(two.torch.outputs, two.output_layouts, strict=True)):
+            arrays = [None if outputs is None or n >= len(outputs) else outputs[n][1] for outputs in every]
+            if arrays[0] is None or arrays[1] is None:
+                continue
+            name = names[n] if len(names) == len(two.torch.outputs) else f"output {place}".strip()
+            measured = measure([_pair(arrays, layout, two.roundoff)], zero=zero, usual=usual)
+            rows.append((f"{name} of step {steps}" if last else name, arrays[0].shape, measured))
     return _named_rows(rows)
 
 
+def _placed(run: Run) -> str:
+    named = [place for place, _ in run.outputs if place and not place.isdigit()]
+    return f" ({', '.join(named)})" if named else ""
+
+
 def statistic_rows(two: Two) -> tuple[Row, ...]:
-    """One row for each buffer of PyTorch that Flax has too.
+    """One row for each buffer that both have or that changed.
 
     A running mean is measured relative to the values that were averaged, not only to what they add up to: after another
-    norm, whose channels are centred, the mean is zero in exact arithmetic, and rounding on both sides.
+    norm, whose channels are centred, the mean is zero in exact arithmetic, and rounding on both sides. A buffer that
+    changed and has no counterpart is missing: what it holds shows in a later call.
     """
     rows = []
     runs = (two.torch, two.flax, two.torch_own, two.flax_own)
     for name, array in two.torch.statistics.items():
-        if name in two.flax.statistics:
-            arrays = [None if run is None else run.statistics[name] for run in runs]
-            found = measure([_pair(arrays, plain(array.ndim))], scale=averaged(two.torch.statistics, name))
-            rows.append((name, array.shape, found))
+        if name in two.flax.statistics and array.shape == two.flax.statistics[name].shape:
+            arrays = [None if run is None else run.statistics.get(name) for run in runs]
+            pair = _pair(arrays, plain(array.ndim), two.roundoff)
+            rows.append((name, array.shape, measure([pair], scale=averaged(two.torch.statistics, name))))
+        elif name in two.torch.changed and not _counts_batches(two, name):
+            rows.append((name, array.shape, _lost("PyTorch", "Flax")))
+    alone = sorted(two.flax.changed - two.torch.statistics.keys())
+    rows += [(name, two.flax.statistics[name].shape, _lost("Flax", "PyTorch")) for name in alone]
     return _named_rows(rows)
+
+
+def _lost(here: str, there: str) -> Measure:
+    words = f"it changes in {here} and has no counterpart in {there}; likely fix: paths=, or a variable of that name"
+    return Measure(None, None, None, None, Verdict.MISSING, 0, words)
+
+
+def _counts_batches(two: Two, name: str) -> bool:
+    """The counter of PyTorch's batch norm, which enters nothing unless it has no momentum."""
+    path, _, leaf = name.rpartition(".")
+    return leaf == "num_batches_tracked" and getattr(two.torch_modules.get(path), "momentum", 0.1) is not None
+
+
+def rate_rows(two: Two) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """One row for each module whose rate of dropout both sides tell, and words on those that one side alone tells."""
+    rows: list[Row] = []
+    unseen: list[str] = []
+    paths = [path for path, module in two.torch_modules.items() if rate_of(module) is not None]
+    paths += [path for path, module in two.flax_modules.items() if rate_of(module) and path not in paths]
+    for path in paths:
+        rates = [rate_of(side.get(path)) for side in (two.torch_modules, two.flax_modules)]
+        types = _types(two, path)
+        if rates[0] is not None and rates[1] is not None:
+            same = math.isclose(rates[0], rates[1], rel_tol=_RATES)
+            words = "" if same else f"rate {rates[0]:g} in PyTorch, {rates[1]:g} in Flax"
+            verdict = Verdict.BIT_EQUAL if same else Verdict.SEMANTIC
+            rows.append(Row(path, *types, (), abs(rates[0] - rates[1]), None, None, None, verdict, len(rows), 1, words))
+        elif any(rates):
+            here, there = ("PyTorch", "Flax") if rates[1] is None else ("Flax", "PyTorch")
+            rate = max(rate or 0.0 for rate in rates)
+            name = path or "the network"
+            unseen.append(f"{name}: drops at a rate of {rate:g} in {here}; no rate to be read in {there}")
+    return tuple(rows), tuple(unseen)
 
 
 def averaged(statistics: Mapping[str, Array], name: str) -> float:
@@ -174,7 +235,7 @@ def gradient_rows(
 
 def _usual(run: Run) -> float:
     """The size that the values inside of a network have: the median of its modules."""
-    sizes = [rms(one) for call in run.calls for one in call.arrays if one.dtype.kind not in "biu"]
+    sizes = [rms(one) for call in run.calls for one in call.arrays if not is_exact(one)]
     finite = [one for one in sizes if math.isfinite(one)]
     return float(np.median(finite)) if finite else 0.0
 
@@ -193,19 +254,42 @@ def _expected(two: Two, path: str, usual: float) -> float:
     return usual if path else 0.0
 
 
-def _measure_call(two: Two, call: Call, others: Sequence[Call], limit: float, usual: float) -> Measure:
+def _measure_call(
+    two: Two, call: Call, others: Sequence[Call], limit: float, usual: float, unseen: list[str]
+) -> Measure | None:
+    """What is said of one call; None where none of its values can be brought together."""
     flax = others[0]
     if len(call.arrays) != len(flax.arrays):
         counts = f"{len(call.arrays)} arrays in PyTorch, {len(flax.arrays)} in Flax"
-        return Measure(None, None, None, None, Verdict.SHAPE, 0, counts)
-    pairs = []
-    for n, array in enumerate(call.arrays):
-        arrays = [array, flax.arrays[n], *(one.arrays[n] for one in others[1:])]
-        pairs.append(_pair(arrays, two.layouts[call.path, call.index, n]))
-    found = measure(pairs, limit=limit, zero=limits.FLOAT64 * _expected(two, call.path, usual))
-    if found.verdict is Verdict.NAN and (weights := _not_finite(two, call.path)):
-        return dataclasses.replace(found, detail=f"{found.detail}; {weights}")
-    return found
+        if not call.path:
+            return Measure(None, None, None, None, Verdict.SHAPE, 0, counts)
+        unseen.append(f"{call.path}: {counts}; those that fit were compared")
+    pairs, joined = [], False
+    for n, m in pairs_of_call(call, flax, two.layouts):
+        arrays = [call.arrays[n], flax.arrays[m], *(_at(one, k) for one, k in zip(others[1:], (n, m), strict=False))]
+        pair = _pair(arrays, two.layouts[call.path, call.index, n], two.roundoff)
+        if call.path and pair.torch.shape != pair.flax.shape and pair.torch.size == pair.flax.size:
+            candidate = merged(call.arrays[n], pair.flax, two.layouts[call.path, call.index, n])
+            if candidate is None:
+                unseen.append(
+                    f"{call.path}: {pair.torch.shape} in PyTorch and {pair.flax.shape} in Flax, whose axes could not "
+                    f"be brought together; likely fix: layouts={{{call.path!r}: 'PyTorch's axes -> Flax's axes'}}"
+                )
+                continue
+            pair, joined = Pair(candidate, pair.flax, roundoff=two.roundoff), True
+        pairs.append(pair)
+    if not pairs and (call.arrays or flax.arrays):
+        return None
+    measured = measure(pairs, limit=limit, zero=limits.FLOAT64 * _expected(two, call.path, usual), usual=usual)
+    if joined and measured.verdict.passed:
+        return dataclasses.replace(measured, detail="axes merged")
+    if measured.verdict is Verdict.NAN and (weights := _not_finite(two, call.path)):
+        return dataclasses.replace(measured, detail=f"{measured.detail}; {weights}")
+    return measured
+
+
+def _at(call: Call, n: int) -> Array | None:
+    return call.arrays[n] if n < len(call.arrays) else None
 
 
 def _not_finite(two: Two, path: str) -> str:
@@ -213,7 +297,7 @@ def _not_finite(two: Two, path: str) -> str:
     found = []
     for side, module in (("PyTorch", two.torch_modules.get(path)), ("Flax", two.flax_modules.get(path))):
         for name, value in _own_arrays(module):
-            if value.dtype.kind not in "biu" and not np.isfinite(value.astype(np.float64)).all():
+            if not is_exact(value) and not np.isfinite(wide(value)).all():
                 found.append(f"{side}'s {path + '.' if path else ''}{name} holds NaN or inf")
     return ", ".join(found)
 
@@ -232,19 +316,19 @@ def _own_arrays(module: Any) -> list[tuple[str, Array]]:
     ]
 
 
-def _pair(arrays: Sequence[Array | None], layout: Layout) -> Pair:
+def _pair(arrays: Sequence[Array | None], layout: Layout, roundoff: float = 0.0) -> Pair:
     """PyTorch's arrays take the axes that Flax has by the known layout, whether the shapes then fit or not."""
     torch, flax, torch_own, flax_own = (*arrays, None, None)[:4]
     if torch is None or flax is None:
         raise TypeError("a pair needs both float64 results")
     moved = [None if one is None else one.transpose(layout) for one in (torch, torch_own)]
-    return Pair(torch.transpose(layout), flax, moved[1], flax_own)
+    return Pair(torch.transpose(layout), flax, moved[1], flax_own, roundoff)
 
 
 def _pool(measures: Sequence[Measure]) -> list[Measure]:
     """Few numbers say little about a ratio: theirs counts only if that of all small tensors together is over."""
     small = [one for one in measures if one.size < limits.POOL and one.torch_error is not None]
-    if not small or _pooled(small) > limits.RATIO:
+    if not small or not 1 / limits.RATIO <= _pooled(small) <= limits.RATIO:
         return list(measures)
     return [
         dataclasses.replace(one, verdict=Verdict.SAME_FUNCTION)
@@ -276,22 +360,22 @@ def _row(path: str, shape: tuple[int, ...], found: Sequence[Measure], torch: str
     return Row(path, torch, flax, tuple(shape), *numbers, verdict, order, len(found), detail)
 
 
-def _absent(two: Two, path: str, order: int, notes: list[str]) -> Row | None:
-    """A module that only one side called: an error if it has weights or statistics of its own, else a note."""
+def _absent(two: Two, path: str) -> list[str]:
+    """Words on a module that only one side called, or none where nothing needs to be said."""
     ours, theirs = two.torch_modules.get(path), two.flax_modules.get(path)
     for other in (ours, theirs):
         if other is not None and not can_be_called(other):
-            return None
+            return []
     if _spoken_for(two, path):
-        return None
+        return []
     here, there = ("PyTorch", "Flax") if any(call.path == path for call in two.torch.calls) else ("Flax", "PyTorch")
-    exists = ours is not None and theirs is not None
-    why = f"not called in {there}, or where its values cannot be seen" if exists else f"no such module in {there}"
+    if ours is not None and theirs is not None:
+        why = f"not called in {there}, or inside of jit, remat, scan or another method that hides its values"
+    else:
+        why = f"no such module in {there}"
     module = ours if here == "PyTorch" else theirs
-    if not has_state(module):
-        notes.append(f"{path} ({type(module).__name__}): in {here}; {why}; it has no parameters")
-        return None
-    return Row(path, *_types(two, path), (), None, None, None, None, Verdict.MISSING, order, 0, why)
+    more = "" if has_state(module) else "; it has no parameters"
+    return [f"{path} ({type(module).__name__}): in {here}; {why}{more}"]
 
 
 def can_be_called(module: Any) -> bool:

@@ -51,7 +51,7 @@ def describe(row: Row) -> str:
     types = " and ".join(name for name in (row.torch_type, row.flax_type) if name)
     if types:
         said[0] += f" ({types})"
-    if row.verdict is Verdict.SEMANTIC:
+    if row.verdict is Verdict.SEMANTIC and not row.detail.startswith("rate "):
         said.append(f"expected a float64 difference of at most {limits.FLOAT64:g}, received {_number(row.difference)}")
     elif row.verdict is Verdict.ROUNDING:
         said.append(f"expected an error ratio of at most {limits.RATIO:g}, received {_number(row.ratio)}")
@@ -62,6 +62,7 @@ _FIRST = {
     "outputs": "output",
     "gradients": "gradient of",
     "statistics": "statistic",
+    "rates": "rate of dropout in",
     "probes": "probe",
     "training": "after training",
 }

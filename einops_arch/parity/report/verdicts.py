@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from einops_arch.layouts.arrays import same_bits
+from einops_arch.layouts.arrays import dtype_kind, same_bits
 from einops_arch.parity.report import limits
+from einops_arch.parity.report.scales import fillers, split_scales
 
-__all__ = ["Array", "Measure", "Pair", "Verdict", "measure", "rms", "unit_roundoff", "worst"]
+__all__ = ["Array", "Measure", "Pair", "Verdict", "is_exact", "measure", "rms", "unit_roundoff", "wide", "worst"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -23,6 +24,7 @@ class Verdict(enum.StrEnum):
 
     BIT_EQUAL = "bit-equal"
     SAME_FUNCTION = "same function"
+    NO_EVIDENCE = "no evidence"
     ROUNDING = "rounding"
     HIDDEN_CAST = "hidden cast"
     MISSING = "missing"
@@ -51,12 +53,14 @@ class Pair:
         flax: Flax's in float64.
         torch_own: PyTorch's in the model's own dtype, if that was run.
         flax_own: Flax's in the model's own dtype.
+        roundoff: the unit roundoff of the finer of the dtypes that the two models declare; 0 where none is known.
     """
 
     torch: Array
     flax: Array
     torch_own: Array | None = None
     flax_own: Array | None = None
+    roundoff: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +86,42 @@ class Measure:
     detail: str = ""
 
 
+def is_exact(array: Array) -> bool:
+    """It holds integers or truth values, of which no difference is rounding."""
+    return dtype_kind(array.dtype) not in ("floating-point", "complex")
+
+
+def wide(array: Array) -> Array:
+    """The same numbers in float64, or in complex128: every type that models have is widened exactly."""
+    if array.dtype == np.float64:
+        return array
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+
+
 def rms(array: Array) -> float:
     """Root mean square, without overflow; 0 for no numbers."""
     if not array.size:
         return 0.0
-    values = np.abs(array.astype(np.float64, copy=False))
+    values = np.abs(wide(array))
     top = float(values.max())
     if top == 0 or not math.isfinite(top):
         return top
     return top * math.sqrt(float(np.mean(np.square(values / top))))
 
 
-def measure(pairs: Sequence[Pair], *, zero: float = 0.0, scale: float = 0.0, limit: float = limits.FLOAT64) -> Measure:
+def measure(
+    pairs: Sequence[Pair],
+    *,
+    zero: float = 0.0,
+    scale: float = 0.0,
+    limit: float = limits.FLOAT64,
+    usual: float = 0.0,
+) -> Measure:
     """The verdict on arrays that belong together, such as the outputs of one module.
 
-    Each is measured relative to its own scale, and the largest counts.
+    Each is measured relative to its own scale, and the largest counts. NaN and infinities that stand at the same
+    places on both sides are left out and named, and so are fillers such as those of masks, which are equal on both
+    sides and of another size than the rest.
 
     Args:
         pairs: arrays of equal shapes.
@@ -104,42 +129,56 @@ def measure(pairs: Sequence[Pair], *, zero: float = 0.0, scale: float = 0.0, lim
         scale: of the numbers that were added up to these: where they cancel, what is left is their rounding, so a
             difference is taken relative to this at least.
         limit: of the difference.
+        usual: the size that values have inside of the network. A few numbers, such as a mean, may be what is left of
+            others that cancel, and their rounding is that of those.
     """
     for pair in pairs:
         if pair.torch.shape != pair.flax.shape:
             return Measure(None, None, None, None, Verdict.SHAPE, 0, f"{pair.torch.shape} and {pair.flax.shape}")
-    if found := _not_finite(pairs):
-        return Measure(None, None, None, None, Verdict.NAN, 0, found)
-    difference = max((_difference(pair, zero, scale) for pair in pairs), default=0.0)
+    if words := _not_finite(pairs):
+        return Measure(None, None, None, None, Verdict.NAN, 0, words)
     size = sum(pair.torch.size for pair in pairs)
-    both = [(one, two) for pair in pairs if (one := _own_errors(pair, zero, scale)) for two in [_roundoff(pair)]]
-    torch_error, flax_error = (max((errors[side] for errors, _ in both), default=None) for side in (0, 1))
+    same = all(_same_bits(pair) for pair in pairs)
+    kept = [_comparable(pair) for pair in pairs]
+    detail = "; ".join(dict.fromkeys(words for _, words in kept if words))
+    pairs = [pair for pair, _ in kept]
+    difference = max((_difference(pair, zero, scale) for pair in pairs), default=0.0)
+    least = max(scale, usual * (size < limits.POOL))
+    both = [(pair, errors) for pair in pairs if (errors := _own_errors(pair, zero, least))]
+    torch_error, flax_error = (max((errors[side] for _, errors in both), default=None) for side in (0, 1))
     ratio: float | None = None
     over = False
-    for (own, other), roundoff in both:
-        mine = other / own if own else (math.inf if other else None)
-        if mine is not None and (ratio is None or mine > ratio):
-            ratio = mine
-        over |= other > limits.FLOOR * roundoff and other > limits.RATIO * own
+    for pair, (own, other) in both:
+        quotient = other / own if own else (math.inf if other else None)
+        if quotient is not None and (ratio is None or _off(quotient) > _off(ratio)):
+            ratio = quotient
+        # What is zero in exact arithmetic is rounding, of whatever size: PyTorch's is no measure of Flax's.
+        worse = other if _is_zero(pair, zero) else max(own, other)
+        over |= worse > limits.FLOOR * _roundoff(pair) and worse > limits.RATIO * min(own, other)
     if difference > limit:
         verdict = Verdict.SEMANTIC
     elif over:
         verdict = Verdict.ROUNDING
-    elif all(_same_bits(pair) for pair in pairs):
+    elif same:
         verdict = Verdict.BIT_EQUAL
     else:
         verdict = Verdict.SAME_FUNCTION
-    return Measure(difference, torch_error, flax_error, ratio, verdict, size)
+    return Measure(difference, torch_error, flax_error, ratio, verdict, size, detail)
+
+
+def _off(ratio: float) -> float:
+    """How far a ratio is from 1, in either direction."""
+    return max(ratio, 1 / ratio) if ratio else math.inf
 
 
 def _difference(pair: Pair, zero: float, least: float) -> float:
-    if pair.torch.dtype.kind in "biu" or pair.flax.dtype.kind in "biu":
+    if is_exact(pair.torch) or is_exact(pair.flax):
         unequal = pair.torch != pair.flax
         return float(np.mean(unequal)) if unequal.size else 0.0
     if _is_zero(pair, zero):
         return 0.0
-    scale = max(rms(pair.torch), least)
-    gap = rms(pair.flax.astype(np.float64, copy=False) - pair.torch)
+    gap, scale = split_scales(wide(pair.torch), wide(pair.flax), rms)
+    scale = max(scale, least)
     return gap / scale if scale else (math.inf if gap else 0.0)
 
 
@@ -149,17 +188,20 @@ def _is_zero(pair: Pair, zero: float) -> bool:
 
 def _own_errors(pair: Pair, zero: float, least: float) -> tuple[float, float] | None:
     """The rms errors of both in their own dtype, relative to the scale of the float64 result."""
-    if pair.torch_own is None or pair.flax_own is None or pair.torch.dtype.kind in "biu":
+    if pair.torch_own is None or pair.flax_own is None or is_exact(pair.torch):
         return None
     scale = max(rms(pair.torch), least, zero / limits.FLOAT64 if _is_zero(pair, zero) else 0.0) or 1.0
-    one, other = (rms(own.astype(np.float64) - pair.torch) / scale for own in (pair.torch_own, pair.flax_own))
+    one, other = (rms(wide(own) - pair.torch) / scale for own in (pair.torch_own, pair.flax_own))
     return one, other
 
 
 def _roundoff(pair: Pair) -> float:
-    """The unit roundoff of the coarser of both dtypes."""
-    kinds = [own.dtype for own in (pair.torch_own, pair.flax_own) if own is not None and own.dtype.kind not in "biu"]
-    return max((unit_roundoff(kind) for kind in kinds), default=2.0**-53)
+    """The unit roundoff that both owe: of the dtype that both results have, or else of what the models declare."""
+    kinds = [own.dtype for own in (pair.torch_own, pair.flax_own) if own is not None and not is_exact(own)]
+    units = [unit_roundoff(kind) for kind in kinds]
+    if len(set(kinds)) < 2 or not pair.roundoff:
+        return max(units[:1], default=2.0**-53) if len(set(kinds)) < 2 else min(units)
+    return min(*units, pair.roundoff)
 
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
@@ -168,7 +210,7 @@ def unit_roundoff(dtype: np.dtype[Any]) -> float:
     >>> unit_roundoff(np.dtype("float32")) == 2.0**-24
     True
     """
-    if dtype.kind == "f" and dtype.isbuiltin == 1:
+    if dtype.kind in "fc" and dtype.isbuiltin == 1:
         return float(np.finfo(dtype).eps) / 2
     import ml_dtypes
 
@@ -177,24 +219,61 @@ def unit_roundoff(dtype: np.dtype[Any]) -> float:
 
 def _same_bits(pair: Pair) -> bool:
     one, other = (pair.torch, pair.flax) if pair.torch_own is None else (pair.torch_own, pair.flax_own)
-    if one.dtype.kind in "biu" and other is not None:
+    if is_exact(one) and other is not None:
         # jax without x64 has no int64.
         return bool(np.array_equal(one, other))
     return other is not None and same_bits(one, other)
 
 
+def _comparable(pair: Pair) -> tuple[Pair, str]:
+    """Without what is the same on both sides and has no size of its own, and words on what that was."""
+    if is_exact(pair.torch) or is_exact(pair.flax):
+        return pair, ""
+    finite = np.isfinite(wide(pair.torch)) & np.isfinite(wide(pair.flax))
+    words = [] if finite.all() else [f"{np.size(finite) - int(finite.sum())} {_kinds(wide(pair.torch)[~finite])}"]
+    for one in (pair.torch_own, pair.flax_own):
+        if one is not None:
+            finite &= np.isfinite(wide(one))
+    full = _where(pair, finite)
+    own = [wide(one) for one in (full.torch_own, full.flax_own) if one is not None]
+    fill = fillers(wide(full.torch), wide(full.flax), own)
+    if fill.any():
+        words.append(f"{int(fill.sum())} fillers of {np.abs(wide(full.torch)[fill]).max():.1e}")
+        full = _where(full, ~fill)
+    return full, f"{' and '.join(words)} at the same places on both sides" if words else ""
+
+
+def _where(pair: Pair, places: Array) -> Pair:
+    """The numbers at some places."""
+    if places.all():
+        return pair
+    own = [None if one is None else one[places] for one in (pair.torch_own, pair.flax_own)]
+    return Pair(pair.torch[places], pair.flax[places], own[0], own[1], pair.roundoff)
+
+
+def _kinds(values: Array) -> str:
+    kinds = [("NaN", np.isnan(values)), ("inf", values == np.inf), ("-inf", values == -np.inf)]
+    return ", ".join(name for name, places in kinds if places.any()) or "inf"
+
+
 def _not_finite(pairs: Sequence[Pair]) -> str:
-    sides = []
-    for side, own in (("torch", "torch_own"), ("flax", "flax_own")):
-        found = [
-            where
-            for name, where in ((side, "float64"), (own, "its own dtype"))
-            if any(not _finite(getattr(pair, name)) for pair in pairs)
-        ]
-        if found:
-            sides.append(f"{'PyTorch' if side == 'torch' else 'Flax'} in {' and '.join(found)}")
-    return ", ".join(sides)
+    """Which side has NaN or infinities where the other has none; those at the same places are by design."""
+    sides: dict[str, list[str]] = {"PyTorch": [], "Flax": []}
+    for names, where in ((("torch", "flax"), "float64"), (("torch_own", "flax_own"), "its own dtype")):
+        for pair in pairs:
+            ours, theirs = (getattr(pair, name) for name in names)
+            if ours is None or theirs is None or is_exact(ours) or is_exact(theirs):
+                continue
+            if np.array_equal(_signs(wide(ours)), _signs(wide(theirs))):
+                continue
+            for side, array in (("PyTorch", ours), ("Flax", theirs)):
+                if not np.isfinite(wide(array)).all() and where not in sides[side]:
+                    sides[side].append(where)
+    return ", ".join(f"{side} in {' and '.join(places)}" for side, places in sides.items() if places)
 
 
-def _finite(array: Array | None) -> bool:
-    return array is None or array.dtype.kind in "biu" or bool(np.isfinite(array.astype(np.float64)).all())
+def _signs(array: Array) -> Array:
+    """0 where a number is finite; else which of NaN and the infinities it is."""
+    if array.dtype.kind == "c":
+        return np.where(np.isfinite(array), 0, 1)
+    return np.where(np.isnan(array), 2, np.where(np.isfinite(array), 0, np.sign(array)))

@@ -27,7 +27,17 @@ from typing import Any, TypeAlias
 
 from einops_arch.errors import PatternError
 
-__all__ = ["Layout", "TraceCall", "channels_last", "from_axes", "from_pattern", "plain", "resolve", "resolve_inputs"]
+__all__ = [
+    "Layout",
+    "TraceCall",
+    "channels_last",
+    "from_axes",
+    "from_pattern",
+    "guessed",
+    "plain",
+    "resolve",
+    "resolve_inputs",
+]
 
 Layout: TypeAlias = tuple[int, ...]
 
@@ -126,6 +136,19 @@ def resolve(
     return {(call.path, call.index, n): known[id(tensor)] for call in calls for n, tensor in enumerate(call.outputs)}
 
 
+def guessed(
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+) -> frozenset[tuple[str, int, int]]:
+    """The outputs whose layout no type and no statement tells: rules 3 and 4 alone do."""
+    firm = _by_type([call for call in calls if _kind(call.module) != "own axes"], flax_modules, given)
+    return frozenset(
+        (call.path, call.index, n)
+        for call in calls
+        for n, tensor in enumerate(call.outputs)
+        if id(tensor) not in firm and tensor.ndim > 1
+    )
+
+
 def resolve_inputs(
     calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
 ) -> dict[tuple[str, int], list[Layout | None]]:
@@ -143,14 +166,7 @@ def _known(
     calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
 ) -> dict[int, Layout]:
     """The layouts of all tensors of which anything is known, and of every output, by the tensor's identity."""
-    known = {id(tensor): layout for tensor, layout in given}
-    for call in calls:
-        other = flax_modules.get(call.path)
-        for tensor in call.outputs:
-            if (layout := _given_by_type(call.module, other, tensor)) is not None:
-                known.setdefault(id(tensor), layout)
-        if call.input is not None and (layout := _taken_by_type(call.module, other, call.input)) is not None:
-            known.setdefault(id(call.input), layout)
+    known = _by_type(calls, flax_modules, given)
     _spread(calls, known)
     for call in calls:
         if _kind(call.module) == "last axis":
@@ -166,6 +182,21 @@ def _known(
                 layout = known.get(id(outer.input)) if outer is not None else None
                 fits = layout is not None and len(layout) == tensor.ndim and _kind(call.module) != "own axes"
                 known[id(tensor)] = layout if fits and layout is not None else plain(tensor.ndim)
+    return known
+
+
+def _by_type(
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+) -> dict[int, Layout]:
+    """What is said, and what the layers that give and take a tensor tell of it."""
+    known = {id(tensor): layout for tensor, layout in given}
+    for call in calls:
+        other = flax_modules.get(call.path)
+        for tensor in call.outputs:
+            if (layout := _given_by_type(call.module, other, tensor)) is not None:
+                known.setdefault(id(tensor), layout)
+        if call.input is not None and (layout := _taken_by_type(call.module, other, call.input)) is not None:
+            known.setdefault(id(call.input), layout)
     return known
 
 

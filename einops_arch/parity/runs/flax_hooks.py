@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.errors import ParityError
 from einops_arch.parity.runs.casts import SCOPE
 from einops_arch.parity.runs.torch_run import Wanted
-from einops_arch.parity.runs.values import flatten
+from einops_arch.parity.runs.values import flatten, outputs_of
 
 __all__ = ["recording"]
 
@@ -22,9 +23,9 @@ _PATCHING = threading.RLock()
 
 @dataclasses.dataclass
 class _Seen:
-    """What a recording keeps: path, number of the call and arrays of each; inputs; where an exception came from."""
+    """What a recording keeps: path, number, arrays and places of each call; inputs; where an exception came from."""
 
-    calls: list[tuple[str, int, list[Any]]] = dataclasses.field(default_factory=list)
+    calls: list[tuple[str, int, list[Any], tuple[str, ...]]] = dataclasses.field(default_factory=list)
     inputs: dict[tuple[str, int], Any] = dataclasses.field(default_factory=dict)
     failed_in: str | None = None
 
@@ -68,10 +69,11 @@ def recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
                 running.pop()
             # Inside a further transformation of jax there are no values to take out.
             if get_opaque_trace_state(convention="nnx") == here:
-                arrays = [one for _, one in _leaves(output)]
+                leaves = _leaves(output)
+                arrays, places = [one for _, one in leaves], tuple(place for place, _ in leaves)
                 for path in names:
                     index = counts[path] = counts.get(path, -1) + 1
-                    seen.calls.append((path, index, arrays))
+                    seen.calls.append((path, index, arrays, places))
                     if inputs_of is None or path in inputs_of:
                         seen.inputs[path, index] = (args, kwargs)
             return output
@@ -91,4 +93,10 @@ def recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
 def _leaves(value: Any) -> list[tuple[str, Any]]:
     import jax
 
-    return flatten(value, lambda one: isinstance(one, jax.Array | np.ndarray))
+    def is_array(value: Any) -> bool:
+        return isinstance(value, jax.Array | np.ndarray)
+
+    try:
+        return outputs_of(value, is_array, side="Flax's model")
+    except ParityError:  # of what cannot be looked into inside of the network, the arrays in known containers
+        return flatten(value, is_array)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.layouts.arrays import to_numpy
+from einops_arch.errors import ParityError, PortError
+from einops_arch.layouts.arrays import same_bits, to_numpy
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout
@@ -19,10 +20,11 @@ from einops_arch.parity.runs.flax_hooks import recording
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.jaxprs import lifted
 from einops_arch.parity.runs.paths import rename
+from einops_arch.parity.runs.randomness import stop_flax
 from einops_arch.parity.runs.torch_run import Call, Failure, Run, Wanted
-from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
-__all__ = ["FlaxSide", "precise"]
+__all__ = ["FlaxSide", "lifted_function", "outputs", "precise"]
 
 
 class FlaxSide:
@@ -52,13 +54,14 @@ class FlaxSide:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the first floating-point variable."""
+        """The dtype of the first floating-point parameter, or of another variable where there is none."""
         import jax
         from flax import nnx
 
-        for leaf in jax.tree.leaves(nnx.state(self.model)):
-            if jax.dtypes.issubdtype(leaf.dtype, np.floating):
-                return np.dtype(leaf.dtype)
+        for kinds in (nnx.Param, ...):
+            for leaf in jax.tree.leaves(nnx.state(self.model, kinds)):
+                if jax.dtypes.issubdtype(leaf.dtype, np.floating):
+                    return np.dtype(leaf.dtype)
         return np.dtype(np.float32)
 
     def run(
@@ -86,7 +89,9 @@ class FlaxSide:
         from flax import nnx
 
         with precise(double=double):
-            graph, state = nnx.split(self._copy(double=double))
+            model = self._copy(double=double)
+            before = _buffers(model)
+            graph, state = nnx.split(model)
             nests = (_arrays(arguments), _arrays(keywords))
             inputs = dict(pair for nest in nests for pair in _leaves(nest))
             keeps_state = statistics or steps > 1
@@ -98,9 +103,15 @@ class FlaxSide:
                 self._programs[key] = program
             run, state = program(state, inputs)
             for _ in range(steps - 1 if run.failure is None else 0):
-                state = program(state, inputs)[1]
-            if statistics and run.failure is None:
-                run.statistics = self._renamed(_without_constants(nnx.merge(graph, state)))
+                later, state = program(state, inputs)
+                run.last = later.outputs
+            if run.failure is None:
+                nnx.update(model, state)
+                after = _buffers(model)
+                changed = {
+                    name: one for name, one in after.items() if name not in before or not same_bits(before[name], one)
+                }
+                run.statistics, run.changed = self._renamed(after), frozenset(self._renamed(changed))
             return run
 
     def forms(
@@ -147,7 +158,7 @@ class FlaxSide:
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
                     found[key] = error
                 else:
-                    found[key] = [to_numpy(one) for _, one in _leaves(output)]
+                    found[key] = [to_numpy(one) for _, one in outputs(output, inner=True)]
         return found
 
     def copies(self, *, double: bool) -> dict[str, Any]:
@@ -165,6 +176,7 @@ class FlaxSide:
         seed: int,
         layouts: list[Layout],
         *,
+        order: list[int] | None = None,
         lift: bool = False,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The gradients, in float64, of the same random projection of the outputs as PyTorch's.
@@ -174,6 +186,7 @@ class FlaxSide:
             keywords: numpy arrays by name.
             seed: of the projection.
             layouts: of the outputs.
+            order: which output belongs to each of PyTorch's; None for the same order.
             lift: keep float64 where the model casts to less.
 
         Returns:
@@ -192,17 +205,17 @@ class FlaxSide:
             def projection(parameters: Any, floats: dict[str, Any], every: dict[str, Any]) -> Any:
                 inputs = every | floats
                 args, kwargs = (rebuild(nest, inputs.get, _is_array) for nest in nests)
-                outputs = _leaves(_merged(graph, parameters, rest)(*args, **kwargs))
+                leaves = outputs(_merged(graph, parameters, rest)(*args, **kwargs))
                 total = jnp.zeros(())
-                for n, ((_, output), layout) in enumerate(zip(outputs, layouts, strict=True)):
-                    if jnp.issubdtype(output.dtype, jnp.floating):
-                        shape = [output.shape[layout.index(axis)] for axis in range(output.ndim)]
-                        weights = random_numbers(f"projection {n}", shape, seed).transpose(layout)
-                        total += jnp.sum(weights * output)
+                for n, (place, layout) in enumerate(zip(order or range(len(leaves)), layouts, strict=True)):
+                    for part, real in _real_parts(leaves[place][1]):
+                        shape = [real.shape[layout.index(axis)] for axis in range(real.ndim)]
+                        weights = random_numbers(f"projection {n}{part}", shape, seed).transpose(layout)
+                        total += jnp.sum(weights * real)
                 return total
 
             if lift:
-                projection = _lifted(projection, parameters, floats, every)[0]
+                projection = lifted_function(projection, parameters, floats, every)[0]
             program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
             slopes, input_slopes = program(parameters, floats, every)
             return (
@@ -242,7 +255,9 @@ class FlaxSide:
         from flax import nnx
 
         def widen(leaf: Any) -> Any:
-            return leaf.astype(jnp.float64) if double and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            if not double or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                return leaf
+            return leaf.astype(jnp.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else jnp.float64)
 
         graph, state = nnx.split(self.model if module is None else module)
         model = _merged(graph, jax.tree.map(widen, state))
@@ -250,7 +265,7 @@ class FlaxSide:
             if double:
                 _lift_dtypes(one)
             if self.training:
-                _stop_dropout(one)
+                stop_flax(one)
         if self.training:
             model.train()
         else:
@@ -269,7 +284,7 @@ class _Program:
         self._nests = nests
         self._inputs_of = inputs_of
         self._keeps_state = keeps_state
-        self._seen: list[tuple[str, int]] = []
+        self._seen: list[tuple[str, int, tuple[str, ...]]] = []
         self._places: list[str] = []
         self._taken: list[tuple[tuple[str, int], Any]] = []
         self._casts: list[Cast] = []
@@ -279,7 +294,7 @@ class _Program:
     def prepare(self, state: Any, inputs: dict[str, Any], *, double: bool, lift: bool) -> None:
         """Trace it once to look for casts, and compile it."""
         if lift:
-            self._run, program = _lifted(self._call, state, inputs)
+            self._run, program = lifted_function(self._call, state, inputs)
             self._casts = flax_casts(program)
         self._run = self._side.compiled(self._run, double=double)
         if double and not lift and self._side.jit:
@@ -297,7 +312,10 @@ class _Program:
     def __call__(self, state: Any, inputs: dict[str, Any]) -> tuple[Run, Any]:
         """Run it: what was recorded, and the state after it."""
         values, outputs, taken, state = self._run(state, inputs)
-        calls = [Call(*one, tuple(map(to_numpy, arrays))) for one, arrays in zip(self._seen, values, strict=True)]
+        calls = [
+            Call(path, index, tuple(map(to_numpy, arrays)), places)
+            for (path, index, places), arrays in zip(self._seen, values, strict=True)
+        ]
         run = Run(calls, [(place, to_numpy(one)) for place, one in zip(self._places, outputs, strict=True)])
         for (key, nest), arrays in zip(self._taken, taken, strict=True):
             values_at = {place: to_numpy(one) for place, one in arrays.items()}
@@ -313,29 +331,31 @@ class _Program:
         self._failure = None
         with recording(model, self._side.named, self._inputs_of) as seen:
             try:
-                outputs = _leaves(model(*args, **kwargs))
+                output = model(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model
-                outputs = []
+                output = None
                 self._failure = Failure(seen.failed_in or "", error.with_traceback(None))
-        self._seen[:] = [(path, index) for path, index, _ in seen.calls]
-        self._places[:] = [place for place, _ in outputs]
+        leaves = outputs(output)
+        self._seen[:] = [(path, index, places) for path, index, _, places in seen.calls]
+        self._places[:] = [place for place, _ in leaves]
         self._taken[:] = [(key, rebuild(nest, _slot, _is_array)) for key, nest in seen.inputs.items()]
-        after = nnx.filter_state(nnx.state(model), nnx.Not(nnx.Intermediate)) if self._keeps_state else None
+        left = nnx.Intermediate if self._keeps_state else nnx.Any(nnx.Intermediate, nnx.Param, nnx.RngState)
+        after = nnx.filter_state(nnx.state(model), nnx.Not(left))
         taken = [dict(_leaves(nest)) for nest in seen.inputs.values()]
-        return [arrays for _, _, arrays in seen.calls], [one for _, one in outputs], taken, after
+        return [arrays for _, _, arrays, _ in seen.calls], [one for _, one in leaves], taken, after
 
 
-def _lifted(function: Any, *arguments: Any) -> tuple[Any, Any]:
+def lifted_function(function: Any, *arguments: Any) -> tuple[Any, Any]:
     """The same function with all in float64, and the program that was traced."""
     import jax
 
     program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     form = jax.tree.structure(shapes)
 
-    def lifted_function(*arguments: Any) -> Any:
+    def run(*arguments: Any) -> Any:
         return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments)))
 
-    return lifted_function, program
+    return run, program
 
 
 def _merged(graph: Any, *states: Any) -> Any:
@@ -352,17 +372,8 @@ def _lift_dtypes(module: Any) -> None:
 
     for name in ("dtype", "param_dtype"):
         value = vars(module).get(name)
-        if value is not None and jnp.issubdtype(value, jnp.floating):
-            setattr(module, name, jnp.float64)
-
-
-def _stop_dropout(module: Any) -> None:
-    names = ["dropout", "dropout_rate"] + ["rate"] * any(
-        base.__name__.startswith("Dropout") for base in type(module).__mro__
-    )
-    for name in names:
-        if isinstance(vars(module).get(name), float):
-            setattr(module, name, 0.0)
+        if value is not None and jnp.issubdtype(value, jnp.inexact):
+            setattr(module, name, jnp.complex128 if jnp.issubdtype(value, jnp.complexfloating) else jnp.float64)
 
 
 @contextlib.contextmanager
@@ -394,14 +405,29 @@ def _gradient_state(model: Any) -> dict[str, Array]:
     return state
 
 
-def _without_constants(model: Any) -> dict[str, Array]:
-    from einops_arch.flax.state import port_steps
+def _buffers(model: Any) -> dict[str, Array]:
+    """What is no parameter: by PyTorch's names where a rule tells them, else by Flax's own."""
+    import jax
+    from flax import nnx
+
+    from einops_arch.flax.state import named_modules, port_steps
     from einops_arch.layouts.plan import ConstantStep
 
+    skipped = (nnx.Param, nnx.RngState, nnx.Intermediate, nnx.Perturbation)
     state: dict[str, Array] = {}
-    for step, _ in port_steps(model):
-        if not isinstance(step, ConstantStep):
-            state |= step.to_torch()
+    known: set[int] = set()
+    # A layer without a rule speaks for itself, by its own names.
+    with contextlib.suppress(PortError):
+        for step, variables in port_steps(model):
+            known |= {id(one) for one in variables}
+            if not isinstance(step, ConstantStep) and not all(isinstance(one, nnx.Param) for one in variables):
+                state |= step.to_torch()
+    for path, module in named_modules(model):
+        for name, value in vars(module).items():
+            if isinstance(value, nnx.Variable) and not isinstance(value, skipped) and id(value) not in known:
+                value = value.get_value()  # noqa: PLW2901 the array in it
+            if isinstance(value, jax.Array | np.ndarray):
+                state[f"{path}.{name}" if path else name] = to_numpy(value)
     return state
 
 
@@ -452,3 +478,26 @@ def _is_array(value: Any) -> bool:
 
 def _leaves(value: Any) -> list[tuple[str, Any]]:
     return flatten(value, _is_array)
+
+
+def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
+    """The arrays and numbers that a module gave; what cannot be looked into is an error of the network alone.
+
+    Raises:
+        ParityError: something in the output of the network can be neither compared nor looked into.
+    """
+    try:
+        return outputs_of(value, _is_array, side="Flax's model")
+    except ParityError:
+        if not inner:
+            raise
+        return _leaves(value)
+
+
+def _real_parts(output: Any) -> list[tuple[str, Any]]:
+    """What of an output has a slope, in real numbers."""
+    import jax.numpy as jnp
+
+    if jnp.issubdtype(output.dtype, jnp.complexfloating):
+        return [("", output.real), (" imaginary", output.imag)]
+    return [("", output)] if jnp.issubdtype(output.dtype, jnp.floating) else []

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from einops_arch.parity.runs.constants import written
+
 __all__ = ["BODIES", "LIFT", "Rule", "evaluate", "lifted", "operations"]
 
 # Given an operation and the values that go into it: the values that come out, or None to do as it says.
@@ -66,6 +68,8 @@ def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule)
     values: dict[Any, Any] = dict(zip((*body.constvars, *body.invars), (*consts, *arguments), strict=True))
     for one in body.eqns:
         given = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in one.invars]
+        if rule is LIFT:
+            given = [_written_out(value, var) for value, var in zip(given, one.invars, strict=True)]
         found = rule(one, given)
         if found is None:
             found = _do(one, given, rule)
@@ -141,6 +145,13 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
         return [new.astype(old.dtype) for new, old in zip(found, carry, strict=True)]
 
     return jax.lax.while_loop(test, step, [jax.numpy.asarray(one) for one in values[of_test + of_body :]])
+
+
+def _written_out(value: Any, var: Any) -> Any:
+    """A literal that was rounded when it was traced, as it was written down."""
+    if not hasattr(var, "val") or not _is_float(value) or value.dtype == np.float64 or np.ndim(value):
+        return value
+    return np.float64(written(np.asarray(value)[()]))
 
 
 def _bind(operation: Any, values: Sequence[Any], parameters: Any) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from einops_arch.errors import ConfigError, suggestion
 
 __all__ = ["Paths", "rename", "torch_paths_of"]
 
-Paths: TypeAlias = "Mapping[str, str] | Callable[[str], str | None]"
+Paths: TypeAlias = "Mapping[str, str | None] | Callable[[str], str | None]"
 
 
 def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: Iterable[str]) -> dict[str, str]:
@@ -17,7 +17,7 @@ def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: 
 
     Args:
         paths: from PyTorch's paths to Flax's; a path speaks for all below it, and the longest counts. Or a function
-            of PyTorch's path, which may return None for a module without a counterpart.
+            of PyTorch's path. None in the place of Flax's path is a module without a counterpart.
         torch_paths: all of PyTorch.
         flax_paths: all of Flax.
 
@@ -26,17 +26,22 @@ def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: 
 
     >>> torch_paths_of({"encoder": "enc"}, ["", "encoder", "encoder.0"], ["", "enc", "enc.0"])
     {'enc': 'encoder', 'enc.0': 'encoder.0'}
+    >>> torch_paths_of({"head": None}, ["", "head"], ["", "head"])
+    {'head': 'head (Flax)'}
     """
     if paths is None:
         return {}
     ours, theirs = list(torch_paths), set(flax_paths)
     if isinstance(paths, Mapping):
         for side, given, known in (("PyTorch", paths.keys(), set(ours)), ("Flax", paths.values(), theirs)):
-            if unknown := next((path for path in given if path not in known), None):
+            if unknown := next((path for path in given if path is not None and path not in known), None):
                 raise ConfigError(f"paths: no module of {side} at {unknown!r}; {suggestion(unknown, sorted(known))}")
     found: dict[str, str] = {}
+    left_out: set[str] = set()
     for path in ours:
         other = _longest(paths, path) if isinstance(paths, Mapping) else paths(path)
+        if other is None:
+            left_out.add(path)
         if other is None or other not in theirs:
             continue
         if other in found and found[other] != path:
@@ -44,7 +49,7 @@ def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: 
         found[other] = path
     taken = set(found.values())
     # A module of another meaning that happens to have the name keeps out of the way.
-    found |= {path: f"{path} (Flax)" for path in theirs - set(found) if path in taken}
+    found |= {path: f"{path} (Flax)" for path in theirs - set(found) if path in taken | left_out}
     return {other: path for other, path in found.items() if other != path}
 
 
@@ -61,9 +66,11 @@ def rename(name: str, paths: Mapping[str, str]) -> str:
     return name
 
 
-def _longest(paths: Mapping[str, str], path: str) -> str:
+def _longest(paths: Mapping[str, str | None], path: str) -> str | None:
     parts = path.split(".")
     for count in range(len(parts), 0, -1):
-        if (other := paths.get(".".join(parts[:count]))) is not None:
-            return ".".join([other, *parts[count:]])
+        start = ".".join(parts[:count])
+        if start in paths:
+            other = paths[start]
+            return None if other is None else ".".join([other, *parts[count:]])
     return path

@@ -10,27 +10,32 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from einops_arch.layouts.arrays import dtype_kind, to_numpy, to_tensor
+from einops_arch.errors import ParityError
+from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.report.verdicts import Array
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.verdicts import Array, is_exact, rms, wide
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast, torch_watch
-from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.parity.runs.evidence import changes
+from einops_arch.parity.runs.inputs import Arguments, Inputs
+from einops_arch.parity.runs.randomness import stop_torch, without_dropout
+from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
 # Paths, or None for all of them.
 Wanted: TypeAlias = "frozenset[str] | None"
 
-__all__ = ["Call", "Failure", "Run", "TorchSide"]
+__all__ = ["Call", "Failure", "Run", "TorchSide", "outputs_in", "undisturbed"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its path, which call of that path it was, and the arrays that it gave."""
+    """One call of a module: its path, which call of that path it was, the arrays that it gave, and their places."""
 
     path: str
     index: int
     arrays: tuple[Array, ...]
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Run:
         inputs: what went into the calls that were asked for, arguments by position and by name.
         casts: the operations that narrowed float64.
         failure: why the run did not come to its end, if so; the calls before that are there.
+        last: the outputs of the last of several steps, by place.
+        changed: the names of the buffers that the steps changed.
+        varies: of a capture, whether each output changes with the inputs.
+        order: which output of Flax's belongs to each of PyTorch's.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -64,6 +73,10 @@ class Run:
     inputs: dict[tuple[str, int], Any] = field(default_factory=dict)
     casts: list[Cast] = field(default_factory=list)
     failure: Failure | None = None
+    last: list[tuple[str, Array]] = field(default_factory=list)
+    changed: frozenset[str] = frozenset()
+    varies: tuple[bool, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 class TorchSide:
@@ -114,12 +127,13 @@ class TorchSide:
         """
         import torch
 
-        with _undisturbed(self.model):
+        with undisturbed(self.model):
             model = self._copy(double=double)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             seen = _Recorder(model, inputs_of)
             watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
+            before = {name: _own(one) for name, one in model.named_buffers()}
             with torch.no_grad(), watch:
                 try:
                     outputs = model(*args, **kwargs)
@@ -127,14 +141,85 @@ class TorchSide:
                     seen.stop(error)
                     return run, seen.trace, tensors
                 seen.remove()
-                run.outputs = [(place, _own(one)) for place, one in _leaves(_unpacked(outputs, model))]
+                run.outputs = [(place, _own(one)) for place, one in outputs_in(outputs, model)]
                 casts = len(run.casts)
                 for _ in range(steps - 1):
-                    model(*args, **kwargs)
+                    outputs = model(*args, **kwargs)
+                if steps > 1:
+                    run.last = [(place, _own(one)) for place, one in outputs_in(outputs, model)]
             del run.casts[casts:]
-            kept = model.state_dict()
-            run.statistics = {name: _own(kept[name]) for name, _ in model.named_buffers() if name in kept}
+            run.statistics = {name: _own(one) for name, one in model.named_buffers()}
+            run.changed = frozenset(
+                name for name, one in run.statistics.items() if name in before and not same_bits(before[name], one)
+            ) | (run.statistics.keys() - before.keys())
             return run, seen.trace, tensors
+
+    def varies(self, given: Arguments, outputs: Sequence[Array], *, double: bool) -> list[bool]:
+        """Whether each output changes when the inputs do.
+
+        Args:
+            given: the inputs that are compared.
+            outputs: for these inputs.
+            double: they come from a run in float64.
+        """
+        import torch
+
+        def run(inputs: Arguments) -> list[Array] | None:
+            with undisturbed(self.model), torch.no_grad():
+                model = self._copy(double=double)
+                (args, kwargs), _ = self._tensors(model, *(Inputs.widened(inputs) if double else inputs))
+                try:
+                    return [_own(one) for _, one in outputs_in(model(*args, **kwargs), model)]
+                except Exception:  # noqa: BLE001 not every model takes any numbers
+                    return None
+
+        return changes(outputs, run, given)
+
+    def sensitivity(
+        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], *, lift: bool = False
+    ) -> dict[str, float]:
+        """How much the run in float64 changes when what each layer gives is off by a few roundoffs.
+
+        Args:
+            arguments: numpy arrays by position.
+            keywords: numpy arrays by name.
+            lift: keep float64 where the model casts to less.
+
+        Returns:
+            By path, the largest rms change of what a module gave, relative to its rms.
+        """
+        import torch
+
+        generator = torch.Generator().manual_seed(0)
+
+        def noisy(value: Any) -> Any:
+            if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device)
+                return value * (1 + limits.NOISE * noise)
+            if type(value) in (tuple, list):
+                return type(value)(noisy(one) for one in value)
+            return value
+
+        def run(*, disturbed: bool) -> list[Call]:
+            with undisturbed(self.model), torch.no_grad():
+                model = self._copy(double=True)
+                (args, kwargs), _ = self._tensors(model, arguments, keywords)
+                if disturbed:
+                    args, kwargs = tuple(map(noisy, args)), {name: noisy(one) for name, one in kwargs.items()}
+                    for module in model.modules():
+                        if not any(True for _ in module.children()):
+                            module.register_forward_hook(lambda module, args, output: noisy(output))
+                seen = _Recorder(model, frozenset())
+                with torch_watch(seen.here, [], lift=True) if lift else contextlib.nullcontext():
+                    model(*args, **kwargs)
+                return seen.run.calls
+
+        grown: dict[str, float] = {}
+        for exact, other in zip(run(disturbed=False), run(disturbed=True), strict=False):
+            for one, two in zip(exact.arrays, other.arrays, strict=False):
+                if exact.path == other.path and one.shape == two.shape and not is_exact(one) and (size := rms(one)):
+                    grown[exact.path] = max(grown.get(exact.path, 0.0), rms(wide(two) - wide(one)) / size)
+        return grown
 
     def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
         """Call modules one by one with given inputs.
@@ -149,7 +234,7 @@ class TorchSide:
         import torch
 
         found: dict[tuple[str, int], Any] = {}
-        with _undisturbed(self.model), torch.no_grad():
+        with undisturbed(self.model), torch.no_grad():
             model = self._copy(double=double)
             modules = dict(model.named_modules(remove_duplicate=False))
             for key, nest in nests.items():
@@ -159,7 +244,7 @@ class TorchSide:
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
                     found[key] = error
                 else:
-                    found[key] = [_own(one) for _, one in _leaves(_unpacked(output, modules[key[0]]))]
+                    found[key] = [_own(one) for _, one in outputs_in(output, modules[key[0]], inner=True)]
         return found
 
     def gradients(
@@ -180,16 +265,16 @@ class TorchSide:
 
         # cuDNN has no backward pass of recurrent layers in evaluation mode.
         watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
-        with _undisturbed(self.model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), watch:
+        with undisturbed(self.model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), watch:
             model = self._copy(double=True).requires_grad_()
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             inputs = {place: one.requires_grad_() for place, one in tensors if one.is_floating_point()}
-            outputs = _leaves(_unpacked(model(*args, **kwargs), model))
+            outputs = outputs_in(model(*args, **kwargs), model)
             total = torch.zeros((), dtype=torch.float64)
             for n, (_, output) in enumerate(outputs):
-                if output.is_floating_point():
-                    weights = to_tensor(random_numbers(f"projection {n}", output.shape, seed), output.device)
-                    total = total.to(output.device) + (weights * output).sum()
+                for part, real in _real_parts(output):
+                    weights = to_tensor(random_numbers(f"projection {n}{part}", real.shape, seed), real.device)
+                    total = total.to(real.device) + (weights * real).sum()
             parameters = dict(model.named_parameters())
             wanted = [*parameters.values(), *inputs.values()]
             if total.requires_grad:
@@ -207,16 +292,11 @@ class TorchSide:
         )
 
     def _copy(self, *, double: bool) -> Any:
-        import torch
-
-        model = copy.deepcopy(self.model).train(self.training)
+        model = _copy_of(self.model).train(self.training)
         if self.training:
             for module in model.modules():
-                if isinstance(module, torch.nn.modules.dropout._DropoutNd):  # noqa: SLF001 no public base
-                    module.p = 0.0
-                elif isinstance(getattr(module, "dropout", None), float):
-                    module.dropout = 0.0
-        return model.double() if double else model
+                stop_torch(module)
+        return _widened(model) if double else model
 
     @staticmethod
     def _tensors(
@@ -283,12 +363,13 @@ class _Recorder:
             self._running.pop()
         _, place, inputs, nest = self._running.pop()
         parent = self._running[-1][1] if self._running else None
-        outputs = [one for _, one in _leaves(_unpacked(output, module))]
+        leaves = outputs_in(output, module, inner=True)
+        outputs = [one for _, one in leaves]
         # A copy: a later module may work in place.
-        arrays = tuple(_own(one) for one in outputs)
+        arrays, places = tuple(_own(one) for one in outputs), tuple(place for place, _ in leaves)
         for path in self._paths[id(module)]:
             index = self._counts[path] = self._counts.get(path, -1) + 1
-            self.run.calls.append(Call(path, index, arrays))
+            self.run.calls.append(Call(path, index, arrays, places))
             if nest is not None:
                 self.run.inputs[path, index] = nest
             first = inputs[0] if inputs else None
@@ -330,13 +411,72 @@ def _leaves(value: Any) -> Sequence[tuple[str, Any]]:
     return flatten(value, lambda one: isinstance(one, torch.Tensor))
 
 
+def _copy_of(model: Any) -> Any:
+    """A copy; tensors that were computed, as by the old `weight_norm`, are copied without their history."""
+    import torch
+
+    memo = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(model, memo)
+
+
+def _widened(model: Any) -> Any:
+    """In float64; PyTorch's own `double` leaves complex numbers as they are."""
+    import torch
+
+    def widen(tensor: Any) -> Any:
+        if tensor.is_complex():
+            return tensor.to(torch.complex128)
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    return model._apply(widen)  # noqa: SLF001 what `double` itself calls
+
+
+def outputs_in(value: Any, module: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
+    """The tensors and numbers that a module gave; what cannot be looked into is an error of the network alone."""
+    import torch
+
+    unpacked = _unpacked(value, module)
+    try:
+        leaves = outputs_of(unpacked, lambda one: isinstance(one, torch.Tensor), side="PyTorch's model")
+    except ParityError:
+        if not inner:
+            raise
+        return list(_leaves(unpacked))
+    return [(place, torch.from_numpy(one.copy()) if isinstance(one, np.ndarray) else one) for place, one in leaves]
+
+
+def _real_parts(output: Any) -> list[tuple[str, Any]]:
+    """What of an output has a slope, in real numbers."""
+    if output.is_complex():
+        return [("", output.real), (" imaginary", output.imag)]
+    return [("", output)] if output.is_floating_point() else []
+
+
 def _own(tensor: Any) -> Array:
-    array = to_numpy(tensor)
-    return array.astype(np.float64) if dtype_kind(array.dtype) == "complex" else array.copy()
+    import torch
+
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return to_numpy(tensor).copy()
+
+
+def _dtype_of(model: Any) -> Any:
+    """The dtype of the first floating-point parameter or buffer."""
+    import torch
+
+    tensors = (*model.parameters(), *model.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
 @contextlib.contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
+def undisturbed(model: Any) -> Iterator[None]:
     """Full precision on every device; the random streams are afterwards as they were."""
     import torch
 
@@ -346,6 +486,7 @@ def _undisturbed(model: Any) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         try:
-            yield
+            with without_dropout(_dtype_of(model)):
+                yield
         finally:
             matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,179 @@
+"""Rounding that a network magnifies: excused with full evidence only, and no further than it was seen to be magnified.
+
+Every call of every module over the limit is run on PyTorch's inputs, with the modules over the limit inside of it
+replaced by what PyTorch's gave; so the code between modules is run too. What cannot be run is not excused. And however
+right all are by themselves, a difference far above what rounding was seen to do to PyTorch's own run is no rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.parity.causes.case import Case
+from einops_arch.parity.causes.stub_outputs import Answers, replaced
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.text import Row
+from einops_arch.parity.report.verdicts import Array, Verdict
+from einops_arch.parity.runs.axes import plain
+from einops_arch.parity.runs.inputs import Arguments, Inputs
+from einops_arch.parity.runs.values import in_order
+from einops_arch.parity.teacher import in_flax_form
+
+__all__ = ["magnified"]
+
+
+def magnified(
+    recorded: Any, ours: Any, given: Inputs, report: Report, say: Callable[[str], None] = lambda text: None
+) -> Report | None:
+    """The report with rounding excused; None where anything over the limit may be something else.
+
+    Args:
+        recorded: PyTorch's run with the inputs of the modules over the limit, as `search` takes it.
+        ours: PyTorch's side.
+        given: the inputs of both.
+        report: what was found.
+        say: told what is being done.
+    """
+    over = [row for row in (*report.rows, *report.outputs) if row.verdict is Verdict.SEMANTIC]
+    wrong = {row.path for row in report.rows if row.verdict is Verdict.SEMANTIC}
+    others = (*report.gradients, *report.statistics, *report.rates)
+    if not wrong or any(not row.verdict.passed for row in others) or not hasattr(ours, "sensitivity"):
+        return None
+    say("how much PyTorch's own run magnifies rounding")
+    grown = ours.sensitivity(*Inputs.widened(given.torch), lift=recorded.lifted)
+    bounds = {path: limits.MAGNIFIED * change for path, change in grown.items()}
+    if any((row.difference or 0.0) > bounds.get(row.path if row in report.rows else "", 0.0) for row in over):
+        return None
+    if not _Evidence(recorded, wrong, say).is_full():
+        return None
+    most = max(over, key=lambda row: row.difference or 0.0)
+    note = (
+        f"{len(wrong)} modules are over the limit in float64, by up to {most.difference or 0:.1e}, and none is wrong: "
+        f"with PyTorch's inputs each gives the same in every call, and so does the code between them; noise of "
+        f"{limits.NOISE:.1e} after each layer changes PyTorch's own run by up to {max(grown.values()):.1e}, so it is "
+        "rounding that the network magnifies"
+    )
+    return dataclasses.replace(
+        report,
+        rows=_excused(report.rows),
+        outputs=_excused(report.outputs),
+        maps=None,
+        notes=(*report.notes, note),
+    )
+
+
+def _excused(rows: Sequence[Row]) -> tuple[Row, ...]:
+    def is_rounded_alike(row: Row) -> bool:
+        return row.ratio is None or 1 / limits.RATIO <= row.ratio <= limits.RATIO
+
+    return tuple(
+        dataclasses.replace(
+            row,
+            verdict=Verdict.SAME_FUNCTION if is_rounded_alike(row) else Verdict.ROUNDING,
+            detail="rounding, magnified",
+        )
+        if row.verdict is Verdict.SEMANTIC
+        else row
+        for row in rows
+    )
+
+
+class _Evidence:
+    """Runs every call of every module over the limit, the innermost first."""
+
+    def __init__(self, recorded: Any, wrong: set[str], say: Callable[[str], None]) -> None:
+        self.recorded, self.wrong, self.say = recorded, wrong, say
+        self._forms: dict[str, tuple[Any, list[str]]] = {}
+
+    def is_full(self) -> bool:
+        """All of them were run, and gave what PyTorch's gave."""
+        from einops_arch.parity.runs.flax_run import precise
+
+        with precise(double=True):
+            return all(self._matches(path) for path in sorted(self.wrong, key=_depth, reverse=True))
+
+    def _matches(self, path: str) -> bool:
+        self.say(f"each call of {path or 'the network'} with PyTorch's inputs")
+        indices = [call.index for call in self.recorded.run.calls if call.path == path]
+        return bool(indices) and all(self._is_same(path, index) for index in indices)
+
+    def _is_same(self, path: str, index: int) -> bool:
+        case = self._case(path, index)
+        if case is None:
+            return False
+        try:
+            if case.before > limits.FLOAT64:
+                return False
+        except Exception:  # noqa: BLE001 the module is any code at all; what cannot be run is not excused
+            return False
+        self._forms[path] = case.form, case.output_places
+        return all(len(answer.given) == len(answer.arrays) for answer in case.answers)
+
+    def _case(self, path: str, index: int) -> Case | None:
+        nest, target = self._inputs(path, index), self._outputs(path, index)
+        if nest is None or target is None:
+            return None
+        answers = [self._answers(child, path, index) for child in self._children(path)]
+        module, inside = self.recorded.theirs.copy_of(path), self.recorded.theirs.paths_inside(path)
+        kept: list[Answers] = []
+        for answer in answers:
+            if answer is None:
+                return None
+            if answer.arrays:
+                if not replaced(module, inside.get(answer.path, ""), answer):
+                    return None
+                kept.append(answer)
+        target += [array for answer in kept for array in answer.wanted]
+        torch_module = self.recorded.ours[path]
+        return Case(path, torch_module, module, nest, target, self.recorded.lifted, index, kept)
+
+    def _children(self, path: str) -> list[str]:
+        start = f"{path}." if path else ""
+        within = [one for one in self.wrong if one != path and one.startswith(start)]
+        return [one for one in within if not any(one.startswith(f"{other}.") for other in within)]
+
+    def _answers(self, path: str, outer: str, index: int) -> Answers | None:
+        """What a module has to give and to be given in one call of the module around it."""
+        form, places = self._forms[path]
+        calls, now = [], 0
+        for call in self.recorded.run.calls:
+            if call.path == outer:
+                now += 1
+            elif call.path == path and now == index:
+                calls.append(call.index)
+        nests, outputs = [self._inputs(path, n) for n in calls], [self._outputs(path, n) for n in calls]
+        if any(one is None for one in (*nests, *outputs)):
+            return None
+        arrays = [dict(zip(places, one or [], strict=True)) for one in outputs]
+        return Answers(
+            path, self.recorded.theirs.modules[path], form, arrays, [in_order(one, _is_array) for one in nests]
+        )
+
+    def _inputs(self, path: str, index: int) -> Arguments | None:
+        nest, form = self.recorded.run.inputs.get((path, index)), self.recorded.forms.get((path, index))
+        if nest is None or form is None:
+            return None
+        moved = in_flax_form(nest, form, self.recorded.input_layouts.get((path, index), []))
+        return None if isinstance(moved, str) else moved
+
+    def _outputs(self, path: str, index: int) -> list[Array] | None:
+        call = next((one for one in self.recorded.run.calls if (one.path, one.index) == (path, index)), None)
+        if call is None:
+            return None
+        layouts = self.recorded.layouts
+        return [
+            array.transpose(layouts.get((path, index, n), plain(array.ndim))) for n, array in enumerate(call.arrays)
+        ]
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + bool(path)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)

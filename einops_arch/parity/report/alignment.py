@@ -1,0 +1,162 @@
+"""Bring arrays of both sides together: by place, by axes whose order was guessed only, and by axes that are merged."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from einops_arch.parity.report import limits
+from einops_arch.parity.report.verdicts import Array, is_exact, rms, wide
+from einops_arch.parity.runs.axes import Layout, channels_last, plain
+from einops_arch.parity.runs.torch_run import Call, Run
+from einops_arch.parity.runs.values import matched
+
+__all__ = ["merged", "pairs_of_call", "refined", "reordered"]
+
+_LOOK = 512
+"""So many numbers tell whether a guess fits."""
+_RANK = 5
+
+
+def reordered(run: Run, like: Run) -> Run:
+    """A run of Flax with its outputs in the order of PyTorch's, by their places."""
+    order = matched([place for place, _ in like.outputs], [place for place, _ in run.outputs])
+    if order is None:
+        return run
+    last = [run.last[n] for n in order] if len(run.last) == len(order) else run.last
+    return dataclasses.replace(run, outputs=[run.outputs[n] for n in order], last=last, order=tuple(order))
+
+
+def pairs_of_call(ours: Call, theirs: Call, layouts: Mapping[tuple[str, int, int], Layout]) -> list[tuple[int, int]]:
+    """Which output of a module belongs to which of its twin: by place or number; where they are not as many, by fit."""
+    places = [list(one.places) or [str(n) for n in range(len(one.arrays))] for one in (ours, theirs)]
+    order = matched(*places)
+    if order is not None:
+        return list(enumerate(order))
+    pairs: list[tuple[int, int]] = []
+    free = list(range(len(ours.arrays)))
+    for m, array in enumerate(theirs.arrays):
+        fits = [n for n in free if _moved(ours.arrays[n], layouts[ours.path, ours.index, n]).shape == array.shape]
+        if fits:
+            best = min(fits, key=lambda n: _gap(_moved(ours.arrays[n], layouts[ours.path, ours.index, n]), array))
+            pairs.append((best, m))
+            free.remove(best)
+    return pairs
+
+
+def refined(
+    ours: Run, theirs: Run, layouts: Mapping[tuple[str, int, int], Layout], guesses: frozenset[tuple[str, int, int]]
+) -> dict[tuple[str, int, int], Layout]:
+    """The layouts, where a guess does not bring equal values together but another order of axes does.
+
+    A permutation under which two results agree to the float64 limit is no chance. Of the network's own output only
+    the channels may stand elsewhere than was guessed: any other order would be part of what it computes.
+
+    Args:
+        ours: PyTorch's run.
+        theirs: Flax's.
+        layouts: as they were resolved.
+        guesses: of them, those that nothing tells for certain.
+    """
+    others = {(call.path, call.index): call for call in theirs.calls}
+    better: dict[tuple[str, int, int], Layout] = {}
+    for call in ours.calls:
+        twin = others.get((call.path, call.index))
+        if twin is None:
+            continue
+        for n, m in _by_number(call, twin):
+            key = (call.path, call.index, n)
+            if key not in guesses or _agree(call.arrays[n], twin.arrays[m], layouts[key]):
+                continue
+            for layout in _other_layouts(call.arrays[n], twin.arrays[m], layouts[key], root=not call.path):
+                if _agree(call.arrays[n], twin.arrays[m], layout):
+                    better[key] = layout
+                    break
+    return {**layouts, **better}
+
+
+def merged(torch: Array, flax: Array, layout: Layout) -> Array | None:
+    """PyTorch's numbers in the shape of Flax's, where one side has several axes as one, such as heads; or None.
+
+    >>> merged(np.arange(6.0).reshape(1, 6), np.arange(6.0).reshape(1, 2, 3), (0, 1)).shape
+    (1, 2, 3)
+    """
+    if torch.size != flax.size or torch.shape == flax.shape or not torch.size:
+        return None
+    for moved in (torch.transpose(layout), torch):
+        whole, parts = sorted((moved.shape, flax.shape), key=len)
+        if _splits(whole, parts) and _gap(candidate := moved.reshape(flax.shape), flax) <= limits.FLOAT64:
+            return candidate
+        for order in itertools.permutations(range(flax.ndim)) if flax.ndim <= _RANK else ():
+            shape = tuple(flax.shape[axis] for axis in order)
+            if not _splits(*sorted((moved.shape, shape), key=len)):
+                continue
+            candidate = moved.reshape(shape).transpose(np.argsort(order))
+            if _gap(candidate, flax) <= limits.FLOAT64:
+                return candidate
+    if torch.ndim == flax.ndim <= _RANK:
+        for order in itertools.permutations(range(torch.ndim)):
+            if (candidate := torch.transpose(order)).shape == flax.shape and _gap(candidate, flax) <= limits.FLOAT64:
+                return candidate
+    return None
+
+
+def _splits(whole: Sequence[int], parts: Sequence[int]) -> bool:
+    """Each axis of the first is one or several neighbours of the second."""
+    rest = list(parts)
+    for size in whole:
+        product = 1
+        while rest and product < size:
+            product *= rest.pop(0)
+        if product != size:
+            return False
+    return math.prod(rest) == 1
+
+
+def _by_number(ours: Call, theirs: Call) -> Iterator[tuple[int, int]]:
+    places = [list(one.places) or [str(n) for n in range(len(one.arrays))] for one in (ours, theirs)]
+    order = matched(*places)
+    if order is None:
+        order = list(range(min(len(ours.arrays), len(theirs.arrays))))
+    yield from enumerate(order)
+
+
+def _other_layouts(torch: Array, flax: Array, guess: Layout, *, root: bool) -> Iterator[Layout]:
+    rank = torch.ndim
+    if flax.ndim != rank or rank > _RANK:
+        return
+    near = [plain(rank), *(channels_last(rank, axis) for axis in range(rank))]
+    every: list[Layout] = [*near, *itertools.permutations(range(rank))]
+    if root:
+        every = [plain(rank), channels_last(rank, 1)]
+    for layout in dict.fromkeys(every):
+        if layout != guess and torch.transpose(layout).shape == flax.shape:
+            yield layout
+
+
+def _agree(torch: Array, flax: Array, layout: Layout) -> bool:
+    moved = _moved(torch, layout)
+    if moved.shape != flax.shape:
+        return False
+    step = max(1, moved.size // _LOOK)
+    one, two = moved.reshape(-1)[::step], flax.reshape(-1)[::step]
+    return _gap(one, two) <= limits.FLOAT64 and (step == 1 or _gap(moved, flax) <= limits.FLOAT64)
+
+
+def _moved(array: Array, layout: Layout) -> Array:
+    return array.transpose(layout) if len(layout) == array.ndim else array
+
+
+def _gap(torch: Array, flax: Array) -> float:
+    if is_exact(torch) or is_exact(flax):
+        return float(not np.array_equal(torch, flax))
+    ours, theirs = wide(torch), wide(flax)
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    if not np.array_equal(np.isfinite(ours), np.isfinite(theirs)) or not finite.any():
+        return math.inf
+    gap, size = rms(ours[finite] - theirs[finite]), rms(ours[finite])
+    return gap / size if size else (math.inf if gap else 0.0)

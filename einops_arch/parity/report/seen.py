@@ -1,0 +1,50 @@
+"""The account of a comparison: what was compared, and what was not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+__all__ = ["NO_EVIDENCE", "Seen"]
+
+NO_EVIDENCE = (
+    "no output has numbers that change when the inputs change, so nothing is proved; likely fix: "
+    "einops_arch.parity.randomize(torch_model) before the weights are carried, or other inputs"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a verdict rests on.
+
+    Args:
+        outputs: how many arrays of the network's outputs were paired and compared.
+        evidence: the names of those that have numbers and change when the inputs do.
+        numbers: how many numbers of outputs were compared.
+        modules: how many modules have values that were compared.
+        calls: how many of their calls.
+        buffers: how many buffers and statistics were compared.
+        gradients: how many gradients were compared.
+        not_seen: what could not be compared, with the reason; it speaks neither for the models nor against them.
+    """
+
+    outputs: int = 0
+    evidence: tuple[str, ...] = ()
+    numbers: int = 0
+    modules: int = 0
+    calls: int = 0
+    buffers: int = 0
+    gradients: int = 0
+    not_seen: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        """In sentences."""
+        counts = [
+            (self.outputs, "output", f" ({len(self.evidence)} change with the inputs; {self.numbers} numbers)"),
+            (self.modules, "module", f" in {self.calls} calls"),
+            (self.buffers, "buffer", ""),
+            (self.gradients, "gradient", ""),
+        ]
+        shown = [f"{count} {word}{'s' * (count != 1)}{more}" for count, word, more in counts if count or not more]
+        yield "compared: " + (", ".join(one for one in shown if not one.startswith("0 ")) or "nothing")
+        yield from (f"not seen: {one}" for one in self.not_seen)

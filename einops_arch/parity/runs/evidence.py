@@ -1,0 +1,93 @@
+"""Which outputs are evidence: those that change when the inputs do. A constant proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.parity.report.verdicts import Array, is_exact, unit_roundoff, wide
+from einops_arch.parity.runs.inputs import Arguments
+from einops_arch.parity.runs.values import flatten, rebuild
+
+__all__ = ["changes", "other_inputs"]
+
+_KINDS = (("floating-point", "complex"), ("integer",), ("boolean",))
+_ROUNDING = 16
+"""A change of so many roundoffs may be no more than rounding."""
+_SHRINK = 0.875
+"""Keeps the numbers of a second draw in the range of the first."""
+
+
+def changes(first: Sequence[Array], run: Callable[[Arguments], Sequence[Array] | None], given: Arguments) -> list[bool]:
+    """Whether each output changes with the inputs.
+
+    Args:
+        first: the outputs for the inputs that are compared.
+        run: gives the outputs for others; None where the model cannot be run with them.
+        given: the inputs that are compared.
+    """
+    varies = [False] * len(first)
+    for inputs in other_inputs(given):
+        second = run(inputs)
+        if second is not None and len(second) == len(first):
+            varies = [seen or _differ(*pair) for seen, *pair in zip(varies, first, second, strict=True)]
+        elif second is not None:
+            varies = [True] * len(first)
+        if all(varies):
+            break
+    return varies
+
+
+def other_inputs(given: Arguments) -> Iterator[Arguments]:
+    """Further draws: of the numbers, then of the integers, then of the masks, and of all together."""
+    leaves = [array for part in given for _, array in flatten(part, _is_array)]
+    present: list[tuple[str, ...]] = [
+        kinds for kinds in _KINDS if any(dtype_kind(array.dtype) in kinds for array in leaves)
+    ]
+    if len(present) > 1:
+        present.append(tuple(kind for kinds in _KINDS for kind in kinds))
+    for kinds in present:
+        generator = np.random.default_rng(0)
+
+        def change(place: str, array: Array, kinds: Any = kinds, generator: Any = generator) -> Array:
+            del place
+            return _redrawn(array, generator) if dtype_kind(array.dtype) in kinds else array
+
+        args, keywords = given
+        yield rebuild(args, change, _is_array), rebuild(keywords, change, _is_array)
+
+
+def _redrawn(array: Array, generator: np.random.Generator) -> Array:
+    """Numbers of the same kind and range in another order; integers stay among those that are there."""
+    if not array.size:
+        return array
+    drawn = generator.permutation(array.reshape(-1)).reshape(array.shape)
+    kind = dtype_kind(array.dtype)
+    if kind == "boolean":
+        return drawn if not np.array_equal(drawn, array) else ~array
+    if kind == "integer":
+        low, high = int(array.min()), int(array.max())
+        return generator.integers(min(low, 0), max(high, 1) + 1, array.shape).astype(array.dtype)
+    if not np.any(drawn):
+        drawn = np.ones(array.shape)
+    return (wide(drawn) * generator.uniform(_SHRINK, 1.0, array.shape)).astype(array.dtype)
+
+
+def _differ(one: Array, other: Array) -> bool:
+    if one.shape != other.shape:
+        return True
+    if is_exact(one) or is_exact(other):
+        return not np.array_equal(one, other)
+    ours, theirs = wide(one), wide(other)
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    ours, theirs = ours[finite], theirs[finite]
+    # By number: large constants, such as a mask's, are no reason to overlook the rest.
+    sizes = np.maximum(np.abs(ours), np.abs(theirs))
+    return bool(np.any(np.abs(ours - theirs) > _ROUNDING * unit_roundoff(one.dtype) * sizes))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)

@@ -1,0 +1,93 @@
+"""Dropout and its kin: stopped in copies without another path being taken, and their rates read on both sides."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["rate_of", "stop_flax", "stop_torch", "without_dropout"]
+
+_TINY = 1e-300
+"""A rate that is not zero, so that the same code runs, and drops nothing: 1 - 1e-300 is 1."""
+_CLASSES = re.compile(r"drop|stochastic_?depth|shake", re.IGNORECASE)
+_NAMES = re.compile(r"drop|stochastic_?depth", re.IGNORECASE)
+_OF_CLASS = ("p", "rate", "prob", "drop_prob", "drop_rate", "dropout_p", "dropout_rate", "survival_prob")
+_RMS_NORM = 4
+"""The arguments of PyTorch's rms_norm, of which the last is eps."""
+_FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
+
+
+def rate_of(module: Any) -> float | None:
+    """The rate at which a module drops values; None where none can be read.
+
+    >>> import torch
+    >>> rate_of(torch.nn.Dropout(0.25)), rate_of(torch.nn.Linear(2, 3))
+    (0.25, None)
+    """
+    rates = [value for name, value in _rates(module) if "survival" not in name]
+    return max(rates, default=None)
+
+
+def stop_torch(module: Any) -> None:
+    """Set the rates of a copy of a PyTorch module to zero."""
+    for name, _ in _rates(module):
+        setattr(module, name, 1.0 if "survival" in name else 0.0)
+
+
+def stop_flax(module: Any) -> None:
+    """Set the rates of a copy of a Flax module to next to nothing, so that the same code runs as in training."""
+    for name, value in _rates(module):
+        if value > 0:
+            setattr(module, name, 1.0 if "survival" in name else _TINY)
+
+
+@contextlib.contextmanager
+def without_dropout(dtype: Any) -> Iterator[None]:
+    """A context in which PyTorch's functions for dropout give what they are given.
+
+    Where an eps is left to the dtype, it is that of the model's own dtype, in float64 too.
+
+    Args:
+        dtype: the model's own.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    names = {*_FUNCTIONS, *(f"{name}_" for name in _FUNCTIONS)}
+
+    class Stop(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            del types
+            kwargs = dict(kwargs or {})
+            name = getattr(func, "__name__", "")
+            if name in names and (args or "input" in kwargs):
+                return args[0] if args else kwargs["input"]
+            if name == "scaled_dot_product_attention":
+                args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
+                kwargs |= {"dropout_p": 0.0} if "dropout_p" in kwargs else {}
+            if name == "rms_norm" and (len(args) < _RMS_NORM or args[3] is None) and kwargs.get("eps") is None:
+                value = args[0] if args else kwargs["input"]
+                own = dtype if value.dtype is torch.float64 else value.dtype
+                args, kwargs = args[:3], kwargs | {"eps": torch.finfo(own).eps}
+            return func(*args, **kwargs)
+
+    with Stop():
+        yield
+
+
+def _rates(module: Any) -> list[tuple[str, float]]:
+    """The attributes of one module that are rates, with their values."""
+    of_class = any(_CLASSES.search(base.__name__) for base in type(module).__mro__)
+    attributes: Mapping[str, Any] = getattr(module, "__dict__", {})
+    return [
+        (name, float(value))
+        for name, value in attributes.items()
+        if not isinstance(value, bool)
+        and (
+            (isinstance(value, float | int) and of_class and name in _OF_CLASS)
+            or (isinstance(value, float) and _NAMES.search(name) and not name.startswith("_"))
+        )
+        and 0 <= value <= 1
+    ]
