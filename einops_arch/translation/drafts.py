@@ -12,7 +12,7 @@ from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.body import finish
 from einops_arch.translation.constants import constant_code, variable_code
 from einops_arch.translation.layout import Array, channels_last_order, from_value
-from einops_arch.translation.leaves import Layer, layer_of
+from einops_arch.translation.leaves import Layer, is_sequence, layer_of
 from einops_arch.translation.ops import write_operation
 from einops_arch.translation.refusals import Refusal, UnknownOperationError
 from einops_arch.translation.writer import Statement, Writer
@@ -87,6 +87,7 @@ class Drafts:
         self.seen: dict[tuple[str, str], int] = {}
         self.arrays: dict[str, Any] = {}
         self.moves = 0
+        self.partial = False
         self.guards: list[tuple[int, int, int]] = []
         self._in_train = False
         self._spatial: dict[int, bool] = {}
@@ -109,7 +110,8 @@ class Drafts:
             not any(True for _ in module.children())
             and not any(True for _ in module.parameters(recurse=False))
             and not any(True for _ in module.buffers(recurse=False))
-            and type(module).__name__ not in ("ModuleList", "ModuleDict", "Sequential", "ParameterList")
+            and not is_sequence(module)
+            and type(module).__name__ not in ("ModuleList", "ModuleDict", "ParameterList")
         )
 
     def is_spatial(self, module: Any) -> bool:
@@ -164,14 +166,20 @@ class Drafts:
         try:
             result, orders, names = _result(writer, scope.output)
         except UnknownOperationError as error:
-            owner.refuse(Refusal(scope.path, "its return", "return", error.reason, error.fix))
-            return Body([], [], [], scope.output)
+            if not draft.refused:
+                owner.refuse(Refusal(scope.path, "its return", "return", error.reason, error.fix))
+            return Body(self._stub(draft), [], [], scope.output)
         if draft.refused:
-            return Body([], orders, names, scope.output)
+            return Body(self._stub(draft), orders, names, scope.output)
         lines = finish(writer.statements, result, draft.arguments, _return_source(scope))
         self.moves += sum(line.count("rearrange(") + line.count("repeat(") for line in lines)
         draft.imports |= writer.imports
         return Body(lines, orders, names, scope.output)
+
+    def _stub(self, draft: Draft) -> list[str]:
+        """What a class does that could not be written."""
+        reasons = [str(item) for item in self.refusals if item.module == draft.path] or ["it could not be translated"]
+        return [f"raise NotImplementedError({reasons[0]!r})"]
 
     def same_body(self, draft: Draft, scope: Scope) -> bool:
         """Whether another call of the module computes the same as the first."""
@@ -217,7 +225,7 @@ class Drafts:
         if id(module) in self.drafts:
             return f"__draft_{self.drafts[id(module)].number}__(rngs=rngs)"
         container = self._container(module, path, draft)
-        if container is not None or type(module).__name__ in ("Sequential", "ModuleList", "ModuleDict"):
+        if container is not None or is_sequence(module) or type(module).__name__ in ("ModuleList", "ModuleDict"):
             return container
         if not module.state_dict():
             return None
@@ -238,7 +246,7 @@ class Drafts:
                     draft.imports.add("from einops_arch.flax.layers import Identity")
                 items.append(code or "Identity()")
             return f"nnx.List([{', '.join(items)}])"
-        if kind == "Sequential":
+        if is_sequence(module):
             named = self.sequence(module, path, draft)
             if not named:
                 return None
@@ -272,7 +280,7 @@ class Drafts:
             kind = type(at).__name__
             if kind in ("ModuleList", "ParameterList"):
                 code += f"[{name}]"
-            elif kind == "Sequential" and name.isdigit():
+            elif is_sequence(at) and name.isdigit():
                 kept = [key for key, child in at.named_children() if not self.vanishes(child)]
                 code += f"[{kept.index(name) if name in kept else name}]"
             elif kind == "ModuleDict":
@@ -447,7 +455,7 @@ class _Owner:
             known.names = [array.names for array in arrays]
             self.drafts.drafts[id(scope.module)] = known
             draft = self.drafts.draft(scope, orders)
-        if draft.refused:
+        if draft.refused and not self.drafts.partial:
             self.draft.refused = True
         by_id = {id(value): array.code for value, array in zip(outer, arrays, strict=True)}
         arguments = [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Layer", "layer_of"]
+__all__ = ["Layer", "is_sequence", "layer_of"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,13 @@ def layer_of(module: Any, own: dict[type, Any] | None = None) -> Layer | None:
             return None
         return row(module)
     return None
+
+
+def is_sequence(module: Any) -> bool:
+    """Whether a module is `torch.nn.Sequential` or a subclass, whose children are reached by their number."""
+    return any(
+        f"{base.__module__}.{base.__name__}" == "torch.nn.modules.container.Sequential" for base in type(module).__mro__
+    )
 
 
 def _quantized_or_patched(module: Any) -> bool:

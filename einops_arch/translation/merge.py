@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from einops_arch.translation.drafts import Draft, Drafts
+from einops_arch.translation.leaves import is_sequence
 
 __all__ = ["FlaxClass", "merge"]
 
@@ -176,7 +177,7 @@ class _Merger:
         for mode, body in lines.items():
             others = [loops(draft.bodies[mode].lines, draft, self.drafts) for draft in members]
             bodies[mode] = [merged.unify([other[n] for other in others], "", inside=True) for n in range(len(body))]
-        base = "Sequential" if type(first.module).__name__ == "Sequential" else "nnx.Module"
+        base = "Sequential" if is_sequence(first.module) else "nnx.Module"
         flax_class = FlaxClass(
             name,
             first.original,
@@ -416,7 +417,7 @@ def _compact(code: str) -> str:
 def _plain_sequential(draft: Draft, drafts: Drafts) -> str | None:
     """The constructor call of a Sequential that only calls its children in turn."""
     module = draft.module
-    if type(module).__name__ != "Sequential" or draft.refused or not draft.bodies:
+    if not is_sequence(module) or draft.refused or not draft.bodies:
         return None
     names = [name for name, child in module.named_children() if not drafts.vanishes(child)]
     expected = [f"self[{n}]" if name.isdigit() else f"self.{name}" for n, name in enumerate(names)]

@@ -204,12 +204,13 @@ class _Translator:
             raise TranslationError(refusals)
         drafts = Drafts(self.model, recordings["train"], self.leaves)
         drafts.guards = self._guards()
+        drafts.partial = partial
         orders = [input_order(names, len(names)) for names in self.arguments.axes]
         self.say("writing")
         root = drafts.draft(recordings["eval"], orders)
         root.names = [_letters(names) for names in self.arguments.axes]
         refusals += [item for item in drafts.refusals if item not in refusals]
-        if refusals:
+        if refusals and not partial:
             raise TranslationError(refusals)
         class_name = name or type(self.model).__name__
         classes = merge(drafts, root, self.built, class_name)
@@ -230,6 +231,7 @@ class _Translator:
             None,
             None,
             None,
+            refusals=tuple(refusals),
             outputs=tuple(
                 " ".join(names[n] for n in order)
                 for order, names in zip(body.orders, body.names, strict=True)
@@ -252,7 +254,7 @@ class _Translator:
 
         result.model = make()
         load_state_dict(result.model, self.model.state_dict())
-        if prove:
+        if prove and not refusals:
             from einops_arch.translation.prove import prove as run_proof
 
             runs = {"first size": self.arguments, "second size": second}

@@ -88,6 +88,8 @@ def attention(
 ) -> Array:
     """softmax(q k^T scale + mask) v."""
     q, k, v = (writer.ordered(tensor) for tensor in (query, key, value))
+    if not dropout_p:
+        return _without_dropout(writer, node, (q, k, v), attn_mask, is_causal=is_causal, scale=scale, shares=enable_gqa)
     k_code, v_code = k.code, v.code
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         groups = query.shape[-3] // key.shape[-3]
@@ -114,3 +116,23 @@ def attention(
         attribute = writer.owner.layer("attention_dropout", f"Dropout({dropout_p!r}, rngs=rngs)")
         weights = writer.bind(f"self.{attribute}({weights})")
     return writer.make(f"({weights} @ {v_code})", node.outputs, names=_product_names(q, v, node.outputs))
+
+
+def _without_dropout(
+    writer: Writer,
+    node: Node,
+    arrays: tuple[Array, Array, Array],
+    mask: Any,
+    *,
+    is_causal: bool,
+    scale: Any,
+    shares: bool,
+) -> Array:
+    q, k, v = arrays
+    extra = "" if mask is None else f", {writer.ordered(mask).code}"
+    extra += ", is_causal=True" if is_causal else ""
+    extra += f", scale={writer.number(scale)}" if scale is not None else ""
+    extra += ", enable_gqa=True" if shares else ""
+    writer.imports.add("from einops_arch.flax.functional import scaled_dot_product_attention")
+    code = f"scaled_dot_product_attention({q.code}, {k.code}, {v.code}{extra})"
+    return writer.make(code, node.outputs, names=_product_names(q, v, node.outputs))

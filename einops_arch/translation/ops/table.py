@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -146,7 +147,17 @@ def broadcast_to_order(writer: Writer, array: Array, order: Sequence[int], besid
     # Unit axes in front broadcast by themselves.
     while target and len(target) > 1 and not wide.logical[target[0]] and not _starts_with_unit(wide, target):
         target.pop(0)
-    return writer.ordered(wide, target) if target else array
+    if not target:
+        return array
+    kept = sorted(target)
+    wide.logical = [wide.logical[n] for n in kept]
+    sizes = tuple(
+        (math.prod(axis.sizes[0] for axis in group), math.prod(axis.sizes[1] for axis in group))
+        for group in wide.logical
+    )
+    value = array.value
+    wide.value = Value(tuple(size[0] for size in sizes), value.dtype, sizes=sizes, follows=value.follows)
+    return writer.ordered(wide, [kept.index(n) for n in target])
 
 
 def _starts_with_unit(array: Array, target: Sequence[int]) -> bool:

@@ -1,0 +1,223 @@
+"""The command `translate`: from a PyTorch model to its Flax twin as source."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from einops_arch._frameworks import require
+from einops_arch.cli.output import print_json, progress
+from einops_arch.cli.targets import loaded
+from einops_arch.errors import ConfigError, DestinationError
+
+__all__ = ["TranslateOptions", "translate_target"]
+
+_INPUT = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)\s*:\s*)?(?P<axes>[^=@:]+)=(?P<shape>[0-9, ]+?)"
+    r"(?:\s*@(?P<dtype>\w+)|\s+int\s*<\s*(?P<high>\d+))?\s*"
+)
+
+
+@dataclass(frozen=True)
+class TranslateOptions:
+    """What the command line says beside the model and the file."""
+
+    inputs: Sequence[str]
+    state: Path | None = None
+    weights: Path | None = None
+    test: Path | None = None
+    leaves: Sequence[str] = ()
+    also: Sequence[str] = ()
+    partial: bool = False
+    force: bool = False
+    as_json: bool = False
+
+
+def translate_target(target: str, output: Path, options: TranslateOptions) -> bool:
+    """Translate a model, write the file and say what was found.
+
+    Returns:
+        Whether everything was written and proved.
+
+    Raises:
+        ConfigError: the target cannot be imported, or an input has another form.
+        DestinationError: a file is there already.
+    """
+    require("torch", "jax", "flax", extra="all", by="translate")
+    from einops_arch.translation import TranslationError, translate
+
+    for path in (output, options.weights, options.test):
+        if path is not None and path.exists() and not options.force:
+            raise DestinationError(f"{path}: there is a file of this name; likely fix: --force, which replaces it")
+    inputs, axes = _inputs(options.inputs)
+    make = _factory(target, options.state)
+    with progress(f"translating {target}", quiet=options.as_json) as say:
+        try:
+            result = translate(
+                make,
+                inputs,
+                axes=axes,
+                also=[_sizes(text) for text in options.also],
+                leaves=dict(_leaf(text) for text in options.leaves),
+                partial=options.partial,
+                progress=say,
+            )
+        except TranslationError as error:
+            _print_refusals(target, error.refusals, as_json=options.as_json)
+            return False
+    written = result.passed or options.partial
+    if written:
+        result.save(output, weights=options.weights, test=options.test)
+    _print_result(target, output, result, as_json=options.as_json, written=written)
+    return bool(result.passed)
+
+
+def _factory(target: str, state: Path | None) -> Any:
+    """The module, or the function that makes it, so that construction is seen; with the weights of a checkpoint."""
+    name, _, attribute = target.partition(":")
+    if attribute.endswith("()"):
+        if os.getcwd() not in sys.path:  # noqa: PTH109 the entry is a string
+            sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        try:
+            made: Any = importlib.import_module(name)
+            for part in attribute.removesuffix("()").split("."):
+                made = getattr(made, part)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{target}: cannot be imported: {error}") from error
+        make: Callable[[], Any] = made
+    else:
+        module = loaded(target)
+
+        def make() -> Any:
+            return module
+
+    if state is None:
+        return make
+
+    def with_state() -> Any:
+        import torch
+
+        from einops_arch.checkpoints import read_checkpoint
+
+        model = make()
+        arrays = read_checkpoint(state).tensors
+        model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+        return model
+
+    return with_state
+
+
+def _inputs(texts: Sequence[str]) -> tuple[Any, Any]:
+    """Arrays and axes: by position, or by name where the inputs have names."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    axes: dict[str, str] = {}
+    names = set()
+    for n, text in enumerate(texts):
+        match = _INPUT.fullmatch(text.strip())
+        shape = tuple(int(size) for size in match["shape"].split(",") if size.strip()) if match else ()
+        if match is None or len(shape) != len(match["axes"].split()):
+            raise ConfigError(
+                "--input: expected axes and as many sizes, such as 'b c h w=2,3,64,64' or "
+                f"'input_ids: b t=2,7 int<50', received {text!r}"
+            )
+        name = match["name"] or str(n)
+        names.add(bool(match["name"]))
+        dtype = match["dtype"] or ("int64" if match["high"] else "float32")
+        if "int" in dtype:
+            arrays[name] = random.integers(0, int(match["high"] or 2), shape).astype(dtype)
+        elif dtype == "bool":
+            arrays[name] = random.random(shape) < 0.7
+        else:
+            arrays[name] = random.standard_normal(shape).astype(dtype)
+        axes[name] = match["axes"].strip()
+    if len(names) > 1:
+        raise ConfigError("--input: expected a name for each input or for none")
+    if names == {True}:
+        return arrays, axes
+    return tuple(arrays.values()), list(axes.values())
+
+
+def _sizes(text: str) -> dict[str, int]:
+    """`h=96,w=128` as sizes."""
+    try:
+        return {name.strip(): int(size) for name, _, size in (part.partition("=") for part in text.split(","))}
+    except ValueError as error:
+        raise ConfigError(f"--also: expected sizes by letter, such as 'h=96,w=128', received {text!r}") from error
+
+
+def _leaf(text: str) -> tuple[Any, Any]:
+    """`my.module:Layer=my_flax.module:Layer` as a pair of classes."""
+    classes = []
+    for path in text.split("=", 1):
+        module, _, name = path.rpartition(":" if ":" in path else ".")
+        try:
+            classes.append(getattr(importlib.import_module(module), name))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"--leaf: expected my.Module=my_flax.Module, received {text!r}: {error}") from error
+    if len(classes) != 2:
+        raise ConfigError(f"--leaf: expected my.Module=my_flax.Module, received {text!r}")
+    return classes[0], classes[1]
+
+
+def _print_refusals(target: str, refusals: Sequence[Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"target": target, "verdict": "refused", "refusals": [vars(item) for item in refusals]})
+        return
+    typer.echo(f"refused    {target}: nothing was written")
+    for item in refusals:
+        typer.echo(f"  {item}")
+
+
+def _print_result(target: str, output: Path, result: Any, *, as_json: bool, written: bool) -> None:
+    verdict = result.report.verdict if result.report is not None else "partial"
+    lines = len(result.source.splitlines())
+    parameters = sum(int(np.asarray(value).size) for value in _state_of(result).values())
+    if as_json:
+        print_json(
+            {
+                "target": target,
+                "verdict": verdict,
+                "file": str(output) if written else None,
+                "lines": lines,
+                "classes": dict(result.classes),
+                "moves": result.moves,
+                "modules": result.modules,
+                "operations": result.operations,
+                "numbers": parameters,
+                "fixed": dict(result.fixed),
+                "outputs": list(result.outputs),
+                "comparisons": {name: item.verdict for name, item in result.report.reports.items()}
+                if result.report is not None
+                else {},
+                "problems": list(result.report.problems) if result.report is not None else [],
+                "refusals": [vars(item) for item in result.refusals],
+            }
+        )
+        return
+    typer.echo(f"recorded   {result.modules} modules, {result.operations:,} operations, eval and train, 2 sizes")
+    for letter, reason in result.fixed.items():
+        typer.echo(f"           axis {letter} is fixed: {reason}")
+    if written:
+        typer.echo(f"wrote      {output}: {len(result.classes)} classes, {lines} lines; {result.moves} patterns")
+    typer.echo(f"ported     {parameters:,} numbers, bit for bit")
+    typer.echo(f"proved     {verdict}")
+    for item in result.refusals:
+        typer.echo(f"  {item}")
+    if result.report is not None and not result.report.passed:
+        typer.echo(str(result.report))
+
+
+def _state_of(result: Any) -> dict[str, Any]:
+    from einops_arch.flax.state import state_dict
+
+    return state_dict(result.model)
