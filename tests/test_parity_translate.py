@@ -326,3 +326,36 @@ def test_saving_gives_a_file_its_weights_and_a_test(tmp_path) -> None:
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
     compile((tmp_path / "twin.py").read_text(), "twin.py", "exec")
     compile((tmp_path / "test_twin.py").read_text(), "test_twin.py", "exec")
+
+
+class _Permute(torch.nn.Module):
+    def __init__(self, *dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.dims)
+
+
+class _ConvNextBlock(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = torch.nn.Sequential(
+            torch.nn.Conv2d(6, 6, 3, padding=1, groups=6),
+            _Permute(0, 2, 3, 1),
+            torch.nn.LayerNorm(6),
+            torch.nn.Linear(6, 8),
+            torch.nn.GELU(),
+            torch.nn.Linear(8, 6),
+            _Permute(0, 3, 1, 2),
+        )
+        self.scale = torch.nn.Parameter(torch.ones(6, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.block(x)
+
+
+def test_permutes_of_a_block_that_is_channels_last_inside_vanish() -> None:
+    translation = translate(_ConvNextBlock(), torch.randn(2, 6, 8, 10), axes="b c h w")
+    assert translation.passed, translation.report
+    assert translation.source.count("rearrange(") == 1  # of the parameter

@@ -88,6 +88,7 @@ class Drafts:
         self.arrays: dict[str, Any] = {}
         self.moves = 0
         self.partial = False
+        self.layouts: dict[str, Order] = {}
         self.guards: list[tuple[int, int, int]] = []
         self._in_train = False
         self._spatial: dict[int, bool] = {}
@@ -390,6 +391,10 @@ class _Owner:
             _splice(writer, node, scope)
         else:
             self._draft_call(writer, node, scope)
+        if isinstance(node.outputs, Value) and len(node.outputs.shape) >= 3:
+            order = writer.arrays[id(node.outputs)].order
+            if order is not None:
+                self.drafts.layouts[scope.path] = order
 
     def _reach(self, scope: Scope) -> str:
         path = self.drafts.paths.get(id(scope.module), scope.path)

@@ -383,14 +383,18 @@ def _letters(names: Sequence[str]) -> list[str]:
 
 def _layouts(drafts: Any) -> dict[str, str]:
     """How the outputs of each module lie, for parity."""
-    layouts = {}
+    layouts = {path: _layout(order) for path, order in drafts.layouts.items()}
     for draft in drafts.drafts.values():
         body = draft.bodies.get("eval") or draft.bodies.get("train")
         orders = [order for order in body.orders if order is not None] if body else []
         if orders and len(orders[0]) >= 3 and len({len(order) for order in orders}) == 1:
-            letters = [f"a{n}" for n in range(len(orders[0]))]
-            layouts[draft.path] = f"{' '.join(letters)} -> {' '.join(letters[n] for n in orders[0])}"
+            layouts[draft.path] = _layout(orders[0])
     return layouts
+
+
+def _layout(order: Sequence[int]) -> str:
+    letters = [f"a{n}" for n in range(len(order))]
+    return f"{' '.join(letters)} -> {' '.join(letters[n] for n in order)}"
 
 
 def _made(model: Any, built: dict[int, dict[str, Any]]) -> Any:

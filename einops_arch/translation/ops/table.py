@@ -149,15 +149,15 @@ def broadcast_to_order(writer: Writer, array: Array, order: Sequence[int], besid
         target.pop(0)
     if not target:
         return array
-    kept = sorted(target)
-    wide.logical = [wide.logical[n] for n in kept]
+    places = sorted(target)
+    wide.logical = [wide.logical[n] for n in places]
     sizes = tuple(
         (math.prod(axis.sizes[0] for axis in group), math.prod(axis.sizes[1] for axis in group))
         for group in wide.logical
     )
     value = array.value
     wide.value = Value(tuple(size[0] for size in sizes), value.dtype, sizes=sizes, follows=value.follows)
-    return writer.ordered(wide, [kept.index(n) for n in target])
+    return writer.ordered(wide, [places.index(n) for n in target])
 
 
 def _starts_with_unit(array: Array, target: Sequence[int]) -> bool:
