@@ -98,8 +98,8 @@ def test_a_live_flax_model_and_a_capture_are_enough_for_the_cause(pair, tmp_path
     theirs.norm.epsilon = 1e-3
     theirs.conv.padding = ((0, 2), (1, 1))
     expected = (
-        "conv: explained by padding=((1, 1), (1, 1)), the Flax module has ((0, 2), (1, 1))",
-        "norm: explained by epsilon=1e-5, the Flax module has 0.001",
+        "conv: would be explained by padding=((1, 1), (1, 1)), the Flax module has ((0, 2), (1, 1))",
+        "norm: would be explained by epsilon=1e-5, the Flax module has 0.001",
     )
     assert compare(ours, theirs, IMAGES, axes="b c h w").causes == expected
     capture(ours, IMAGES, tmp_path / "torch", axes="b c h w")
@@ -118,7 +118,7 @@ def test_the_cause_of_a_statistic_is_found_with_a_capture(tmp_path):
     transfer(ours, theirs)
     capture(ours, IMAGES, tmp_path / "torch", axes="b c h w", mode="train", steps=2)
     assert compare(tmp_path / "torch", theirs).cause == (
-        "the network: explained by momentum=0.1 as the weight of the new batch, the Flax module moves by 0.2"
+        "the network: would be explained by momentum=0.1 as the weight of the new batch, the Flax module moves by 0.2"
         " and the variance divided by n - 1, the Flax module divides by n (n=105)"
     )
 

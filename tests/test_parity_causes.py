@@ -86,7 +86,7 @@ def test_the_sentence_of_the_first_example():
     models[1].blocks[2]["norm1"].epsilon = 1e-6
     report = compare(*models, ROWS, axes="b t c")
     assert report.first_divergence.path == "blocks.2.norm1"
-    assert report.cause == "blocks.2.norm1: explained by epsilon=1e-5, the Flax module has 1e-6"
+    assert report.cause == "blocks.2.norm1: would be explained by epsilon=1e-5, the Flax module has 1e-6"
     assert report.cause in str(report)
     assert report.to_dict()["cause"] == report.cause
 
@@ -95,7 +95,7 @@ def gelu_by_hand(x):
     return 0.5 * x * (1 + jnp.tanh(jnp.sqrt(2 / jnp.pi) * (x + 0.044715 * x**3)))
 
 
-GELU = "the network: explained by the exact form of GELU, the Flax module has the {} form"
+GELU = "the network: would be explained by the exact form of GELU, the Flax module has the {} form"
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,11 @@ def test_gelu_of_any_author(function, form):
 
 def test_gelu_the_other_way_round():
     said = cause(NN.GELU(approximate="tanh"), ours.GELU())
-    assert said == "the network: explained by approximate=True, the Flax module has False"
+    assert said == "the network: would be explained by approximate=True, the Flax module has False"
     said = cause(module(lambda x: x * torch.sigmoid(1.702 * x)), flax_module(jax.nn.gelu))
-    assert said == "the network: explained by the quick (sigmoid) form of GELU, the Flax module has the tanh form"
+    assert (
+        said == "the network: would be explained by the quick (sigmoid) form of GELU, the Flax module has the tanh form"
+    )
 
 
 def norm(x, eps, xp):
@@ -125,7 +127,7 @@ def norm(x, eps, xp):
 def test_eps_of_a_norm_written_by_hand():
     said = cause(module(lambda x: norm(x, 1e-12, torch)), flax_module(lambda x: norm(x, 1e-6, jnp)))
     assert said.startswith(
-        "the network: explained by epsilon=1e-12, the Flax module has 1e-6 (at test_parity_causes.py:"
+        "the network: would be explained by epsilon=1e-12, the Flax module has 1e-6 (at test_parity_causes.py:"
     )
 
 
@@ -138,7 +140,7 @@ def test_a_biased_variance():
 
     said = cause(module(unbiased), flax_module(biased))
     assert said.startswith(
-        "the network: explained by the variance divided by n - 1, the Flax module divides by n (n=12)"
+        "the network: would be explained by the variance divided by n - 1, the Flax module divides by n (n=12)"
     )
 
 
@@ -155,7 +157,7 @@ def test_a_biased_variance():
 )
 def test_padding(layer, words):
     said = cause(NN.Conv2d(6, 4, 3, stride=2, padding=1), layer(), IMAGE, axes="b c h w")
-    assert said.startswith(f"the network: explained by {words}")
+    assert said.startswith(f"the network: would be explained by {words}")
 
 
 def test_padding_by_hand():
@@ -172,7 +174,9 @@ def test_padding_by_hand():
     ones = torch.ones(6, 1, 3, 3, dtype=torch.float64)
     torch_side = module(lambda x: F.conv2d(F.pad(x, (1, 0, 1, 0)), ones.to(x.dtype), stride=2, groups=6))
     said = cause(torch_side, flax_module(pad), IMAGE, axes="b c h w", layouts={"": "b c h w -> b h w c"})
-    assert said.startswith("the network: explained by padding=((0, 0), (1, 0), (1, 0), (0, 0)), the Flax module has")
+    assert said.startswith(
+        "the network: would be explained by padding=((0, 0), (1, 0), (1, 0), (0, 0)), the Flax module has"
+    )
 
 
 def test_a_flipped_kernel():
@@ -184,7 +188,9 @@ def test_a_flipped_kernel():
         layer.kernel[...] = layer.kernel[...][::-1, ::-1]
 
     said = cause(torch_layer, layer, IMAGE, axes="b c h w", spoil=spoil)
-    assert said == ("the network: explained by PyTorch's weights: weight is flipped along its spatial axes in Flax")
+    assert said == (
+        "the network: would be explained by PyTorch's weights: weight is flipped along its spatial axes in Flax"
+    )
 
 
 def test_a_kernel_that_is_flipped_by_hand():
@@ -197,7 +203,7 @@ def test_a_kernel_that_is_flipped_by_hand():
     torch_side = module(lambda x: F.conv2d(x, torch.from_numpy(KERNEL).to(x.dtype).flip(2, 3)))
     layouts = {"": "b c h w -> b h w c"}
     said = cause(torch_side, flax_module(convolve), IMAGE, axes="b c h w", layouts=layouts)
-    assert said.startswith("the network: explained by a kernel that is flipped along its spatial axes")
+    assert said.startswith("the network: would be explained by a kernel that is flipped along its spatial axes")
 
 
 class TorchHeads(NN.Module):
@@ -233,7 +239,7 @@ def test_the_order_of_heads():
     assert report.first_divergence.detail == "between its modules, before out"
     assert [row.path for row in report.rows if row.verdict.passed] == ["qkv"]
     assert report.cause.startswith(
-        "the network: explained by '(b a c)', where the Flax module has '(a b c)', with a=3, b=3, c=4"
+        "the network: would be explained by '(b a c)', where the Flax module has '(a b c)', with a=3, b=3, c=4"
     )
 
 
@@ -243,7 +249,9 @@ def test_the_order_in_which_heads_are_merged():
         FlaxHeads("b n (three heads k) -> three b heads n k", "b heads n k -> b n (k heads)"),
         axes="b n c",
     )
-    assert said.startswith("the network: explained by '(b a)', where the Flax module has '(a b)', with a=4, b=3")
+    assert said.startswith(
+        "the network: would be explained by '(b a)', where the Flax module has '(a b)', with a=4, b=3"
+    )
 
 
 def test_mask_polarity():
@@ -257,8 +265,8 @@ def test_mask_polarity():
     keep[:, 0], keep[1, 3] = False, False
     keep[1, 0] = True
     said = cause(module(attend), flax_module(flax_attend), (ROWS, keep), axes=("b n c", None))
-    assert said == (
-        "the network: explained by the mask in argument 0.1 the other way round: what is True here is False in PyTorch"
+    assert said.startswith(
+        "the network: would be explained by the mask in argument 0.1 the other way round: what is True here is False"
     )
 
 
@@ -276,14 +284,14 @@ def test_rules_of_resizing(torch_mode, flax_method, words):
     torch_side = module(lambda x: F.interpolate(x, size=(3, 5), **torch_mode))
     flax_side = flax_module(lambda x: jax.image.resize(x, (2, 3, 5, 6), flax_method))
     said = cause(torch_side, flax_side, IMAGE, axes="b c h w", layouts={"": "b c h w -> b h w c"})
-    assert said.startswith(f"the network: explained by {words}, the Flax module calls jax.image.resize")
+    assert said.startswith(f"the network: would be explained by {words}, the Flax module calls jax.image.resize")
 
 
 def test_the_order_of_depth_to_space():
     torch_side = NN.Sequential(NN.Conv2d(6, 12, 1), DepthToSpace(2))
     flax_side = ours.Sequential(ours.Conv(6, 12, (1, 1), rngs=RNGS), ours.DepthToSpace(2, order="DCR"))
     said = cause(torch_side, flax_side, IMAGE, axes="b c h w")
-    assert said == "1: explained by order='CRD', the Flax module has 'DCR'"
+    assert said == "1: would be explained by order='CRD', the Flax module has 'DCR'"
 
 
 def test_the_order_of_depth_to_space_by_hand():
@@ -293,16 +301,18 @@ def test_the_order_of_depth_to_space_by_hand():
     image = random_numbers("image", (2, 12, 3, 5))
     said = cause(NN.PixelShuffle(2), flax_module(shuffle), image, axes="b c h w")
     assert said.startswith(
-        "the network: explained by '(c a b)', where the Flax module has '(a b c)', with a=2, b=2, c=3"
+        "the network: would be explained by '(c a b)', where the Flax module has '(a b c)', with a=2, b=2, c=3"
     )
 
 
 def test_a_permutation_of_channels():
     order = [3, 1, 0, 2, 5, 4, *range(6, 12)]
     said = cause(NN.Identity(), flax_module(lambda x: x[..., np.array(order)]))
-    assert said.startswith("the network: explained by axis 2 of the output in another order: no pattern of axes")
+    assert said.startswith(
+        "the network: would be explained by axis 2 of the output in another order: no pattern of axes"
+    )
     said = cause(NN.Identity(), flax_module(lambda x: rearrange(x, "b t (g k) -> b t (k g)", g=3)))
-    assert said.endswith("another order: Flax has '(a b)' where PyTorch has '(b a)', with a=4, b=3")
+    assert "another order: Flax has '(a b)' where PyTorch has '(b a)', with a=4, b=3" in said
 
 
 def test_matching_survives_noise():
@@ -324,7 +334,7 @@ def spoil_gates(layer):
 def test_the_order_of_gates():
     said = cause(NN.LSTM(12, 4), ours.LSTM(12, 4, rngs=RNGS), spoil=spoil_gates)
     assert said.startswith(
-        "the network: explained by PyTorch's weights: weight_ih_l0 has its gates in the order i g f o, not i f g o"
+        "the network: would be explained by PyTorch's weights: weight_ih_l0 has its gates in the order i g f o"
     )
 
 
@@ -354,12 +364,14 @@ STATE = random_numbers("h", (3, 4)), random_numbers("c", (3, 4))
 
 def test_the_order_of_gates_in_a_cell_by_hand():
     said = cause(NN.LSTMCell(12, 4), FlaxCell(order=(0, 2, 1, 3)), (ROWS[:, 0], STATE))
-    assert said == ("the network: explained by gates in the order i f g o, the Flax module takes them as i g f o")
+    assert said == (
+        "the network: would be explained by gates in the order i f g o, the Flax module takes them as i g f o"
+    )
 
 
 def test_one_of_two_biases():
     said = cause(NN.LSTMCell(12, 4), FlaxCell(biases=1), (ROWS[:, 0], STATE))
-    assert said == "the network: explained by bias_ih + bias_hh, the Flax module lacks the second"
+    assert said == "the network: would be explained by bias_ih + bias_hh, the Flax module lacks the second"
 
 
 def test_a_bias_that_is_lost():
@@ -367,7 +379,7 @@ def test_a_bias_that_is_lost():
         layer.bias_hh_l0.set_value(jnp.zeros(12, jnp.float32))
 
     said = cause(NN.GRU(12, 4), ours.GRU(12, 4, rngs=RNGS), spoil=lose)
-    assert said == "the network: explained by PyTorch's weights: bias_hh_l0 is zero in Flax"
+    assert said == "the network: would be explained by PyTorch's weights: bias_hh_l0 is zero in Flax"
 
 
 @pytest.mark.parametrize(
@@ -392,10 +404,44 @@ def test_statistics(layer, leaf, words):
     transfer(torch_side, flax_side)
     report = compare(torch_side, flax_side, IMAGE, axes="b c h w", mode="train", steps=2)
     assert report.first_divergence.path == leaf
-    assert report.cause == f"the network: explained by {words}"
+    assert report.cause == f"the network: would be explained by {words}"
 
 
 def test_when_nothing_explains_it_that_is_said():
-    said = cause(NN.Tanh(), flax_module(lambda x: jnp.tanh(x) + 1e-3 * jnp.sin(x)))
+    said = cause(module(lambda x: torch.tanh(x) + 1e-3 * torch.sin(x)), flax_module(jnp.tanh))
     assert said.startswith("the network: not explained by any of the ")
     assert cause(NN.Tanh(), flax_module(lambda x: jnp.tanh(x) + 1e-3 * x), causes=False) == ""
+
+
+def test_a_padding_that_changes_a_traced_shape_explains_nothing():
+    """With another padding the resized image is the same by chance: the convolution before it is not."""
+
+    class Torch(NN.Module):
+        def __init__(self):
+            super().__init__()
+            self.point = NN.Conv2d(6, 4, 1)
+
+        def forward(self, x):
+            return F.interpolate(self.point(x), size=(3, 5), mode="nearest")
+
+    class Flax(nnx.Module):
+        def __init__(self):
+            self.point = nnx.Conv(6, 4, (1, 1), rngs=RNGS)
+
+        def __call__(self, x):
+            return jax.image.resize(self.point(x), (2, 3, 5, 4), "nearest")
+
+    said = cause(Torch(), Flax(), IMAGE, axes="b c h w")
+    assert "nearest, rounded down" in said
+    assert "padding=" not in said
+
+
+def test_nothing_is_said_of_a_count_of_batches_that_flax_does_not_have():
+    flax_side = nnx.BatchNorm(6, epsilon=1e-5, rngs=RNGS, use_fast_variance=False)
+    said = cause(NN.BatchNorm2d(6), flax_side, IMAGE, axes="b c h w", spoil=_scale)
+    assert "num_batches_tracked" not in said
+    assert "weight has other values" in said
+
+
+def _scale(layer):
+    layer.scale[...] = 2 * layer.scale[...]

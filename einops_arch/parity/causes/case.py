@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.causes.graph import Graph
 from einops_arch.parity.causes.stub_outputs import Answers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, Pair, Verdict, measure
-from einops_arch.parity.runs.jaxprs import Rule, evaluate, lifted
+from einops_arch.parity.runs.jaxprs import LIFT, Rule, evaluate, lifted, operations
 from einops_arch.parity.runs.values import flatten, rebuild
 
 __all__ = ["Case", "Hypothesis", "number"]
@@ -37,7 +39,7 @@ class Case:
         index: which call of the module it is.
         answers: of the modules inside that were replaced by what PyTorch's give.
         say: told what is being tried.
-        patience: seconds after which no further cause is tried.
+        patience: seconds of CPU time after which no further cause is tried.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Case:
         self.form: Any = None
         self.output_places: list[str] = []
         self._program: Any = None
+        self.deadline = math.inf
 
     @property
     def name(self) -> str:
@@ -122,12 +125,78 @@ class Case:
 
         if self._program is None:
             values = [_array(one) for one in self.inputs]
-            self._program = jax.make_jaxpr(lambda *given: self.call(self.clone(), given))(*values)
+            self._program = jax.make_jaxpr(self._scoped)(*values)
         return self._program
 
+    def run_changed(self, module: Any) -> list[Any]:
+        """The outputs of a module with another setting.
+
+        Raises:
+            ValueError: it fits, but what it computes on the way has other shapes, so that it fits by chance.
+        """
+        import jax
+
+        outputs = self.run(module)
+        if self.difference(outputs) <= limits.FLOAT64:
+            values = [_array(value) for value in self.inputs]
+            program = jax.make_jaxpr(lambda *inputs: self.call(self.clone_of(module), inputs))(*values)
+            if _shapes(program) != _shapes(self.program):
+                raise ValueError("a setting that changes the shapes of what is computed explains nothing")
+        return outputs
+
+    def _scoped(self, *inputs: Any) -> list[Any]:
+        """A call in which every operation knows the module that it stands in."""
+        from einops_arch.flax.state import named_modules
+        from einops_arch.parity.runs.flax_hooks import recording
+
+        module = self.clone()
+        with recording(module, named_modules, frozenset()):
+            return self.call(module, inputs)
+
+    @functools.cached_property
+    def right_inside(self) -> frozenset[str]:
+        """The modules inside that PyTorch has too: what is wrong of them has been replaced."""
+        return frozenset(name for name, _ in self.torch_module.named_modules(remove_duplicate=False) if name)
+
     def by_rule(self, rule: Rule) -> list[Any]:
-        """The outputs where a rule replaces some operations."""
-        return evaluate(self.program, [_array(one) for one in self.inputs], rule)
+        """The outputs where a rule replaces some operations, each by one of the same shape."""
+        values = [_array(value) for value in self.inputs]
+        replaced: list[Any] = []
+
+        def same_shape(operation: Any, inputs: Sequence[Any]) -> Sequence[Any] | None:
+            results = rule(operation, inputs)
+            if results is None:
+                return LIFT(operation, inputs) if self.lifted else None
+            replaced.append(operation)
+            traced = [tuple(variable.aval.shape) for variable in operation.outvars]
+            if [tuple(np.shape(result)) for result in results] != traced:
+                raise ValueError(f"expected {traced} in the place of {operation.primitive.name}")
+            return results
+
+        try:
+            graph = self.graph
+        except ValueError:
+            return evaluate(self.program, values, same_shape)
+        outputs = graph.by_rule(same_shape)
+        # A whole call, such as that of `jax.image.resize`, is no operation of the list, in which calls are opened.
+        return outputs if replaced else evaluate(self.program, values, same_shape)
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The same program as a list of operations, with all of its arrays."""
+        return Graph(
+            self.program, [_array(value) for value in self.inputs], lifted=self.lifted, right=self.right_inside
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the CPU time for this module is spent."""
+        return time.process_time() > self.deadline
+
+    @property
+    def numbers(self) -> int:
+        """How many there are in the target: a cause that is fitted to a few explains nothing."""
+        return sum(array.size for array in self.target)
 
     def given_wrongly(self) -> list[str]:
         """The replaced modules that are not given what PyTorch's are."""
@@ -149,6 +218,15 @@ class Case:
             return math.inf
         found = measure([Pair(*pair) for pair in zip(self.target, arrays, strict=True)])
         return math.inf if found.verdict in (Verdict.SHAPE, Verdict.NAN) else found.difference or 0.0
+
+
+def _shapes(program: Any) -> list[tuple[int, ...]]:
+    """Of what is multiplied and convolved, in order."""
+    return [
+        tuple(operation.outvars[0].aval.shape)
+        for operation, _ in operations(program)
+        if operation.primitive.name in ("conv_general_dilated", "dot_general")
+    ]
 
 
 def number(value: Any) -> str:

@@ -18,19 +18,23 @@ __all__ = ["channel_hypotheses", "matching", "pattern_of"]
 
 
 def channel_hypotheses(case: Case, outputs: Sequence[Any]) -> Iterator[Hypothesis]:
-    """The first output with one axis in another order."""
+    """One of the outputs with one axis in another order."""
     arrays = [to_numpy(one) for one in outputs]
-    if not arrays or arrays[0].shape != case.target[0].shape or len(arrays) != len(case.target):
+    if len(arrays) != len(case.target):
         return
-    for axis in reversed(range(arrays[0].ndim)):
-        order = matching(case.target[0], arrays[0], axis)
-        if order is not None:
-            words = f"axis {axis} of the output in another order: {pattern_of(order)}"
-            yield words, functools.partial(_taken, arrays, order, axis)
+    # What follows the outputs is what the replaced modules are given.
+    count = len(case.output_places)
+    for n, (target, array) in enumerate(zip(case.target[:count], arrays[:count], strict=True)):
+        for axis in reversed(range(array.ndim)) if target.shape == array.shape else ():
+            order = matching(target, array, axis)
+            if order is not None:
+                which = "the output" if count == 1 else f"output {n}"
+                words = f"axis {axis} of {which} in another order: {pattern_of(order)}"
+                yield words, functools.partial(_taken, arrays, n, order, axis)
 
 
-def _taken(arrays: Sequence[Array], order: Sequence[int], axis: int) -> list[Array]:
-    return [np.take(arrays[0], order, axis), *arrays[1:]]
+def _taken(arrays: Sequence[Array], place: int, order: Sequence[int], axis: int) -> list[Array]:
+    return [np.take(array, order, axis) if n == place else array for n, array in enumerate(arrays)]
 
 
 def matching(target: Array, found: Array, axis: int) -> list[int] | None:

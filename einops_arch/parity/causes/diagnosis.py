@@ -48,7 +48,12 @@ def diagnose(
         say: told what is being tried.
     """
     first = report.first_divergence
-    if first is None or first.verdict is not Verdict.SEMANTIC or two.torch.failure or two.flax.failure:
+    wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}
+    if first is None or two.torch.failure or two.flax.failure:
+        return report
+    # Behind a module of another shape, or a cast, there may be others that are wrong for other reasons.
+    leads = first.verdict is Verdict.SEMANTIC
+    if not leads and not wrong:
         return report
     if hasattr(theirs, "record") and theirs.live is None:
         words = "no cause was looked for: that takes a live Flax model, to be run with what went into PyTorch's modules"
@@ -56,13 +61,13 @@ def diagnose(
     theirs = getattr(theirs, "live", theirs)
     found: list[Found] = []
     if first in report.rows:
-        wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}
         recorded = _recorded(ours, theirs, given, two, frozenset(wrong), known)
         found, _ = search(recorded, wrong, say)
-        if not found and (excused := magnified(recorded, ours, given, report, say)) is not None:
-            return excused
-        report = _moved(report, first, found)
-        if not found:
+        if leads:
+            if not found and (excused := magnified(recorded, ours, given, report, say)) is not None:
+                return excused
+            report = _moved(report, first, found)
+        if not found and leads:
             words = "not explained: it cannot be run by itself with PyTorch's inputs"
             found = [Found(first.path, f"{first.path or 'the network'}: {words}")]
     causes = [*_sentences(found), *_of_statistics(ours, theirs, two, report, steps, alone=not found)]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from einops_arch.parity.causes.case import Case, Hypothesis, number
+from einops_arch.parity.causes.graph import inner_path
 from einops_arch.parity.causes.settings import EPSILONS
 from einops_arch.parity.runs.casts import line_of
 from einops_arch.parity.runs.jaxprs import Rule, operations
 
-__all__ = ["operation_hypotheses"]
+__all__ = ["composed", "operation_hypotheses", "reordered"]
 
 _LARGEST_EPS = 2e-2
 _MANY = 4000
@@ -23,7 +24,7 @@ _MANY = 4000
 
 def operation_hypotheses(case: Case) -> Iterator[Hypothesis]:
     """Each kind of operation that is often not the same in the two frameworks."""
-    every = [one for one, _ in operations(case.program)]
+    every = [one for one, scopes in operations(case.program) if inner_path(scopes) not in case.right_inside]
     if len(every) > _MANY:
         return
     for make in (_epsilons, _gelus, _paddings, _flips, _variances, _selections, _comparisons, _resizes, _axes):
@@ -323,18 +324,18 @@ def _axes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
         if one.primitive.name != "reshape":
             continue
         given, wanted = one.invars[0].aval.shape, one.outvars[0].aval.shape
-        for splits, (outer, start, inner) in ((True, _composed(given, wanted)), (False, _composed(wanted, given))):
+        for splits, (outer, start, inner) in ((True, composed(given, wanted)), (False, composed(wanted, given))):
             if not 2 <= len(inner) <= 4:
                 continue
             names = "abcd"[: len(inner)]
             for order in list(itertools.permutations(range(len(inner))))[1:]:
-                rule = _instead(one, functools.partial(_reordered, splits, wanted, (start, outer, inner), order))
+                rule = _instead(one, functools.partial(reordered, splits, wanted, (start, outer, inner), order))
                 lengths = ", ".join(f"{name}={length}" for name, length in zip(names, inner, strict=True))
                 theirs = " ".join(names[n] for n in order)
                 yield f"'({theirs})', where the Flax module has '({' '.join(names)})', with {lengths}{_at(one)}", rule
 
 
-def _composed(whole: Sequence[int], parts: Sequence[int]) -> tuple[int, int, tuple[int, ...]]:
+def composed(whole: Sequence[int], parts: Sequence[int]) -> tuple[int, int, tuple[int, ...]]:
     """The one axis of a shape that is several axes in the other: which, where they begin, and their sizes."""
     start = 0
     while start < min(len(whole), len(parts)) and whole[start] == parts[start]:
@@ -348,7 +349,8 @@ def _composed(whole: Sequence[int], parts: Sequence[int]) -> tuple[int, int, tup
     return start, start, inner
 
 
-def _reordered(splits: bool, wanted: Sequence[int], place: Any, order: Sequence[int], values: Sequence[Any]) -> Any:
+def reordered(splits: bool, wanted: Sequence[int], place: Any, order: Sequence[int], values: Sequence[Any]) -> Any:
+    """An array reshaped with the parts of one axis in another order."""
     start, _, inner = place
     x = values[0]
     around = (x.shape[:start], x.shape[start + (1 if splits else len(inner)) :])

@@ -104,7 +104,7 @@ class _Seeker:
         self._right: dict[str, bool | None] = {}
         self._outputs: dict[str, tuple[Any, list[str]]] = {}
         self._cases: dict[str, Case] = {}
-        self._end = time.monotonic() + _PATIENCE
+        self._end = time.process_time() + _PATIENCE
         self._count = 0
 
     def inside(self, path: str) -> list[Found]:
@@ -140,7 +140,7 @@ class _Seeker:
         return [Found(path, explain(case), before)]
 
     def _is_over(self) -> bool:
-        if not self.given_up and self._count and (self._count >= _MOST or time.monotonic() > self._end):
+        if not self.given_up and self._count and (self._count >= _MOST or time.process_time() > self._end):
             self.given_up = f"after {self._count} causes no further ones were looked for"
         return bool(self.given_up)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from einops_arch.parity.causes.case import Case, Hypothesis, number
 
-__all__ = ["EPSILONS", "setting_hypotheses"]
+__all__ = ["EPSILONS", "setting_hypotheses", "twin_settings"]
 
 # The values that layers and models have by default, and the machine's own: float32's and float64's.
 EPSILONS = (1e-5, 1e-6, 1e-12, 1e-3, 1e-8, 1e-7, 1e-4, 2.0**-23, 2.0**-52, 0.0)
@@ -31,7 +31,48 @@ _TWIN_NAMES = {
     "rate": "p",
     "num_groups": "num_groups",
 }
+_MOST_TOGETHER = 6
 _COUNTS = ("groups", "num_groups", "feature_group_count", "heads", "num_heads")
+
+
+def twin_settings(case: Case) -> Iterator[Hypothesis]:
+    """Settings that can be read on both sides and are not the same: each by itself, then all of them."""
+    from einops_arch.flax.state import named_modules
+
+    twins = dict(case.torch_module.named_modules(remove_duplicate=False))
+    changes: list[tuple[str, str, Any, str]] = []
+    for path, module in named_modules(case.flax_module):
+        for name, value in list(vars(module).items()):
+            others = () if name.startswith("_") else _of_twin(name, value, twins.get(path), module)
+            for other in (one for one in others if not _equal(value, one)):
+                start = f"{path}." if path else ""
+                words = f"{start}{name}={number(other)}, the Flax module has {number(value)}"
+                changes.append((path, name, other, words))
+    for change in changes:
+        yield change[3], functools.partial(_all_changed, case, [change])
+    if 1 < len(changes) <= _MOST_TOGETHER:
+        yield " and ".join(words for *_, words in changes), functools.partial(_all_changed, case, changes)
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """The same setting, however it is written: 1, (1, 1) and ((1, 1), (1, 1))."""
+    if isinstance(value, int) and isinstance(other, tuple):
+        return all(_equal(value, part) for part in other)
+    if isinstance(other, int) and isinstance(value, tuple | list):
+        return all(_equal(part, other) for part in value)
+    if isinstance(value, tuple | list) and isinstance(other, tuple | list):
+        return len(value) == len(other) and all(map(_equal, value, other))
+    return bool(value == other)
+
+
+def _all_changed(case: Case, changes: Any) -> Any:
+    from einops_arch.flax.state import named_modules
+
+    module = case.clone()
+    inside = dict(named_modules(module))
+    for path, name, value, _ in changes:
+        setattr(inside[path], name, value)
+    return case.run_changed(module)
 
 
 def setting_hypotheses(case: Case) -> Iterator[Hypothesis]:
@@ -49,7 +90,7 @@ def setting_hypotheses(case: Case) -> Iterator[Hypothesis]:
 
 
 def _tried(case: Case, path: str, name: str, value: Any) -> Any:
-    return case.run(_changed(case, path, name, value))
+    return case.run_changed(_changed(case, path, name, value))
 
 
 def _changed(case: Case, path: str, name: str, value: Any) -> Any:

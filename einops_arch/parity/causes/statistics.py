@@ -61,7 +61,7 @@ def explain_statistic(ours: Any, theirs: Any, two: Two, name: str, steps: int) -
             causes.append(
                 f"the variance divided by {parts[0]}, the Flax module divides by {parts[1]} (n={round(count)})"
             )
-    return f"{path or 'the network'}: explained by {' and '.join(causes)}" if causes else said
+    return f"{path or 'the network'}: would be explained by {' and '.join(causes)}" if causes else said
 
 
 def _before(ours: Any, theirs: Any) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def loaded_weights(case: Case) -> Iterator[Hypothesis]:
     """PyTorch's weights in the place of Flax's, where the layout rules know them and they are not the same."""
     from einops_arch.flax.state import load_state_dict, state_dict
 
-    state = {name: to_numpy(one) for name, one in case.torch_module.state_dict().items()}
+    # Flax counts no batches, so there is nothing to be the same.
+    names = [name for name in case.torch_module.state_dict() if not name.endswith("num_batches_tracked")]
+    state = {name: to_numpy(case.torch_module.state_dict()[name]) for name in names}
     state = {name: one.astype(np.float64) if one.dtype.kind not in "biu" else one for name, one in state.items()}
     own = state_dict(case.flax_module)
     differ = [name for name, one in state.items() if name in own and not _same(one, own[name])]
@@ -47,9 +49,11 @@ def weight_hypotheses(case: Case) -> Iterator[Hypothesis]:
     graph, state = nnx.split(case.flax_module)
     flat = {path: leaf for path, leaf in nnx.to_flat_state(state) if hasattr(leaf.get_value(), "ndim")}
     values = {path: to_numpy(leaf.get_value()) for path, leaf in flat.items() if _is_float(leaf.get_value())}
-    compiled = jax.jit(
-        lambda state, inputs: case.call(nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state)), inputs)
-    )
+
+    def run_with(state: Any, inputs: Sequence[Any]) -> Any:
+        return case.run(nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state)), inputs)
+
+    compiled = jax.jit(run_with)
 
     def with_values(new: Mapping[Any, Array]) -> Callable[[], Sequence[Any]]:
         def run() -> Sequence[Any]:

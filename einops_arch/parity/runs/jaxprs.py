@@ -13,7 +13,7 @@ import numpy as np
 
 from einops_arch.parity.runs.constants import written
 
-__all__ = ["BODIES", "LIFT", "Rule", "evaluate", "lifted", "operations"]
+__all__ = ["BODIES", "CALLS", "LIFT", "Rule", "bodies", "evaluate", "lifted", "operations", "perform", "written_out"]
 
 # Given an operation and the values that go into it: the values that come out, or None to do as it says.
 Rule: TypeAlias = Callable[[Any, Sequence[Any]], Sequence[Any] | None]
@@ -31,7 +31,7 @@ def operations(program: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, 
     for one in getattr(program, "jaxpr", program).eqns:
         here = (*path, *(name for name in str(one.source_info.name_stack).split("/") if name))
         yield one, here
-        for body in _bodies(one):
+        for body in bodies(one):
             yield from operations(body, here)
 
 
@@ -58,7 +58,7 @@ def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa
     name = operation.primitive.name
     if name == "reduce_precision":
         return [values[0]]
-    if _bodies(operation) or not any(_is_float(one) for one in (*values, *(var.aval for var in operation.outvars))):
+    if bodies(operation) or not any(_is_float(one) for one in (*values, *(var.aval for var in operation.outvars))):
         return None
     parameters = {key: _wide_type(value) for key, value in operation.params.items()}
     return [_widened(one) for one in _bind(operation, [_widened(one) for one in values], parameters)]
@@ -69,15 +69,16 @@ def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule)
     for one in body.eqns:
         given = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in one.invars]
         if rule is LIFT:
-            given = [_written_out(value, var) for value, var in zip(given, one.invars, strict=True)]
+            given = [written_out(value, var) for value, var in zip(given, one.invars, strict=True)]
         found = rule(one, given)
         if found is None:
-            found = _do(one, given, rule)
+            found = perform(one, given, rule)
         values.update(zip(one.outvars, found, strict=True))
     return [out.val if hasattr(out, "val") else values[out] for out in body.outvars]
 
 
-def _do(operation: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
+def perform(operation: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
+    """Do one operation, and what is in its bodies by a rule."""
     import jax
 
     name, parameters = operation.primitive.name, operation.params
@@ -88,14 +89,14 @@ def _do(operation: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
     if name == "cond":
         branches = [lambda *args, body=body: _closed(body, args, rule) for body in parameters["branches"]]
         return jax.lax.switch(values[0], branches, *values[1:])
-    bodies = _bodies(operation)
-    if bodies and name in _CALLS:
-        return _closed(bodies[0], values, rule)
+    inner = bodies(operation)
+    if inner and name in CALLS:
+        return _closed(inner[0], values, rule)
     return _bind(operation, values, parameters)
 
 
 # Operations that do what their body does, and nothing else.
-_CALLS = (
+CALLS = (
     "jit",
     "pjit",
     "closed_call",
@@ -147,7 +148,7 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
     return jax.lax.while_loop(test, step, [jax.numpy.asarray(one) for one in values[of_test + of_body :]])
 
 
-def _written_out(value: Any, var: Any) -> Any:
+def written_out(value: Any, var: Any) -> Any:
     """A literal that was rounded when it was traced, as it was written down."""
     if not hasattr(var, "val") or not _is_float(value) or value.dtype == np.float64 or np.ndim(value):
         return value
@@ -160,7 +161,8 @@ def _bind(operation: Any, values: Sequence[Any], parameters: Any) -> Sequence[An
     return found if primitive.multiple_results else [found]
 
 
-def _bodies(operation: Any) -> list[Any]:
+def bodies(operation: Any) -> list[Any]:
+    """The programs inside of an operation: of a call, a loop or a choice."""
     named = [operation.params.get(name) for name in BODIES]
     return [one for one in named if hasattr(one, "eqns")] + list(operation.params.get("branches", ()))
 

@@ -1,0 +1,233 @@
+"""Causes that are one number: a factor that is another or is missing, or a number that is added or compared."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.causes.case import Case, Hypothesis, number
+from einops_arch.parity.causes.graph import Graph, Node, Read, Value
+from einops_arch.parity.report import limits
+
+__all__ = ["factor_hypotheses", "fitted", "named_number"]
+
+# A number that is fitted to fewer numbers says little.
+_LEAST_NUMBERS = 12
+_MOST_SITES = 60
+_STEPS = 14
+
+
+def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
+    """Every number that is written in the program, then factors of what is multiplied, looked up or pooled."""
+    if case.numbers < _LEAST_NUMBERS:
+        return
+    graph = case.graph
+    sizes = sorted({size for node in graph.nodes for value in node.outputs for size in value.shape if size > 1})
+    fits = 0
+    for node, value, current in list(_written(graph))[:_MOST_SITES]:
+        for hypothesis in _fit(case, _Number(graph, node, value, current), sizes):
+            fits += 1
+            yield hypothesis
+    # A factor that stands in the code says more than one that could be put anywhere before or after it.
+    if not fits:
+        for site in itertools.islice(_sites(graph), _MOST_SITES):
+            for hypothesis in _fit(case, site, sizes):
+                yield hypothesis
+                return
+
+
+def _sites(graph: Graph) -> Iterator[Any]:
+    """What may have a factor: products of two arrays, what is looked up, sums, and then what modules give."""
+    products = [node for node in graph.named("dot_general") if all(value.varies for value in node.inputs)]
+    nodes = [*products, *graph.named("gather"), *graph.named("add", "mul", "dot_general", "conv_general_dilated")]
+    values = [*(node.output for node in nodes), *graph.handed_on()]
+    for value in dict.fromkeys(values):
+        if value.varies and value.is_float and value.shape and value.node is not None:
+            yield _Factor(graph, value)
+    for argument in graph.arguments:
+        if argument.is_float and argument.shape:
+            yield _FactorOfArgument(graph, argument)
+
+
+class _Number:
+    """A number in an operation of two operands."""
+
+    def __init__(self, graph: Graph, node: Node, value: Value, current: float) -> None:
+        self.graph, self.node, self.value, self.written = graph, node, value, current
+        # Of a divisor the reciprocal is fitted, on which the result depends evenly.
+        self.divides = node.name == "div" and node.inputs[1] is value and bool(current)
+        self.current = 1 / current if self.divides else current
+
+    def number(self, fit: float) -> float:
+        return 1 / fit if self.divides else fit
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {self.node.output: functools.partial(self._done, self.number(new))}
+
+    def _done(self, new: float, read: Read) -> Any:
+        import jax.numpy as jnp
+
+        def look(value: Value) -> Any:
+            return jnp.full(value.shape, new, read(value).dtype) if value is self.value else read(value)
+
+        return self.graph.perform(self.node, look)[0]
+
+    def words(self, name: str) -> str:
+        verb = {"mul": "times", "div": "divided by", "add": "plus", "sub": "minus"}.get(self.node.name, self.node.name)
+        return f"{verb} {name}, the Flax module has {named_number(self.written, ())}{self.node.at}"
+
+
+class _Factor:
+    """A factor of what an operation gives."""
+
+    current = 1.0
+
+    def __init__(self, graph: Graph, value: Value) -> None:
+        self.graph, self.value = graph, value
+
+    def number(self, fit: float) -> float:
+        return fit
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {self.value: lambda read: self.graph.before(self.value, read) * new}
+
+    def words(self, name: str) -> str:
+        node = self.value.node
+        where = "" if node is None else f"{node.name} gives{node.at}"
+        return f"a factor {name} of what {where}, where the Flax module has none"
+
+
+class _FactorOfArgument:
+    """A factor of an argument."""
+
+    current = 1.0
+
+    def __init__(self, graph: Graph, argument: Value) -> None:
+        self.graph, self.argument = graph, argument
+
+    def number(self, fit: float) -> float:
+        return fit
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {self.argument: lambda read: read(self.argument) * new}
+
+    def words(self, name: str) -> str:
+        place = self.graph.arguments.index(self.argument)
+        return f"a factor {name} of argument {place}, the Flax module has none"
+
+
+def _written(graph: Graph) -> Iterator[tuple[Node, Value, float]]:
+    for node in graph.nodes:
+        if node.name not in ("mul", "div", "add", "sub", "max", "min", "pow") or not node.output.shape:
+            continue
+        for value in node.inputs:
+            current = graph.scalar(value)
+            if current is not None and math.isfinite(current) and abs(current) < 1e6:
+                yield node, value, current
+
+
+def _fit(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
+    """What fits, as one hypothesis; a site that no number helps gives none."""
+
+    def run(fit: float) -> list[Any]:
+        return case.graph.run(site.changes(fit))
+
+    starts = [site.current, *(other for other in _LARGE if abs(site.current) >= 100 and other != site.current)]
+    for start in starts:
+        fit = None if case.is_over else fitted(case, run, start)
+        # A factor of zero is a term that is not there, which other causes say.
+        if fit is not None and abs(fit) > 1e-9 and abs(fit - site.current) > 1e-9 * max(1e-9, abs(site.current)):
+            yield site.words(named_number(site.number(fit), sizes)), functools.partial(run, fit)
+            return
+
+
+# Bases of rotations and of sines.
+_LARGE = (1e4, 5e5, 1e6, 1e5, 1e3)
+
+
+def fitted(case: Case, run: Callable[[float], Sequence[Any]], start: float) -> float | None:
+    """The number for which the outputs are the target, by least squares; None where there is none.
+
+    Args:
+        case: has the target.
+        run: gives the outputs for a number.
+        start: the number that the module has.
+    """
+
+    def off(value: float) -> np.ndarray[Any, Any] | None:
+        arrays = [to_numpy(array) for array in run(value)]
+        if [array.shape for array in arrays] != [array.shape for array in case.target]:
+            return None
+        parts = [
+            ((array - target) / (np.sqrt(np.mean(np.square(target))) or 1.0)).ravel()
+            for array, target in zip(arrays, case.target, strict=True)
+            if target.dtype.kind == "f" and target.size
+        ]
+        return np.concatenate(parts) if parts else None
+
+    first = off(start)
+    if first is None or not np.all(np.isfinite(first)):
+        return None
+    least = float(np.sqrt(np.mean(first**2)))
+    if least <= limits.FLOAT64 / 4:
+        return start
+    value, best, here = start, start, first
+    for n in range(_STEPS):
+        step = 1e-5 * (abs(value) or 1e-2)
+        moved = off(value + step)
+        if moved is None or not np.all(np.isfinite(moved)):
+            break
+        slope = (moved - here) / step
+        length = float(slope @ slope)
+        if length <= 1e-24:
+            break
+        jump = -float(slope @ here) / length
+        value = value + float(np.clip(jump, -10 * (abs(value) + 0.1), 10 * (abs(value) + 0.1)))
+        there = off(value)
+        if there is None or not np.all(np.isfinite(there)):
+            break
+        here = there
+        size = float(np.sqrt(np.mean(here**2)))
+        if size < least:
+            least, best = size, value
+        if size <= limits.FLOAT64 / 4:
+            return _rounded(value, off)
+        if n >= 4 and least > 0.3 * float(np.sqrt(np.mean(first**2))):
+            break
+    return _rounded(best, off) if least <= limits.FLOAT64 * 10 else None
+
+
+def _rounded(value: float, off: Callable[[float], Any]) -> float:
+    """The shortest decimal near it that does as well."""
+    for digits in range(1, 10):
+        short = float(f"{value:.{digits}g}")
+        if abs(short - value) <= 1e-9 * abs(value):
+            rest = off(short)
+            if rest is not None and float(np.sqrt(np.mean(rest**2))) <= limits.FLOAT64:
+                return short
+    return value
+
+
+def named_number(value: float, sizes: Sequence[int]) -> str:
+    """A number in the words of the sizes that it may come from.
+
+    >>> named_number(8**0.5, [8, 5]), named_number(0.2, [8, 5]), named_number(3.0, [8])
+    ('sqrt(8)', '1/5', '3')
+    """
+    if math.isfinite(value) and value == round(value) and abs(value) < 1e9:
+        return str(round(value))
+    for size in sizes:
+        for number_of, text in (
+            (math.sqrt(size), f"sqrt({size})"),
+            (1 / math.sqrt(size), f"1/sqrt({size})"),
+            (1 / size, f"1/{size}"),
+        ):
+            if abs(value - number_of) <= 1e-9 * number_of:
+                return text
+    return number(float(f"{value:.9g}"))
