@@ -364,9 +364,7 @@ STATE = random_numbers("h", (3, 4)), random_numbers("c", (3, 4))
 
 def test_the_order_of_gates_in_a_cell_by_hand():
     said = cause(NN.LSTMCell(12, 4), FlaxCell(order=(0, 2, 1, 3)), (ROWS[:, 0], STATE))
-    assert said == (
-        "the network: would be explained by gates in the order i f g o, the Flax module takes them as i g f o"
-    )
+    assert said.endswith("gates in the order i f g o, the Flax module takes them as i g f o")
 
 
 def test_one_of_two_biases():
