@@ -199,7 +199,7 @@ class _Translator:
             differs = differs or bool(differences)
             notes += [*first.notes, *differences]
             recordings[mode] = first.root
-        refusals = refusals_of(notes)
+        refusals = [*_tied(self.model), *refusals_of(notes)]
         if differs:
             raise TranslationError(refusals)
         drafts = Drafts(self.model, recordings["train"], self.leaves)
@@ -379,6 +379,18 @@ def _letters(names: Sequence[str]) -> list[str]:
 
     plain = default_names(len(names))
     return [plain[n] if name.isdigit() else name for n, name in enumerate(names)]
+
+
+def _tied(model: Any) -> list[Refusal]:
+    """One tensor under two names would train as two in the twin."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    return [
+        Refusal(group[0].rpartition(".")[0], "the model", "tied", f"{' and '.join(group)} are one tensor")
+        for group in names.values()
+        if len(group) > 1
+    ]
 
 
 def _layouts(drafts: Any) -> dict[str, str]:
