@@ -37,13 +37,14 @@ def test_a_state_with_room_gives_what_one_without_gives(model):
 
     @nnx.jit
     def roomy(model, first, second):
-        _, state = model.transformer(first, model.init_state(2, 9), jnp.asarray(0))
-        x, state = model.transformer(second, state, jnp.asarray(3))
-        return model.lm_head(x), state
+        _, carry = model.advance(first, model.begin(2, 9))
+        logits, (state, position) = model.advance(second, carry)
+        return logits, state, position
 
     first, second = jnp.asarray(TOKENS[:, :3]), jnp.asarray(TOKENS[:, 3:])
-    logits, state = roomy(model, first, second)
-    np.testing.assert_allclose(logits, growing(model, first, second), rtol=1e-5, atol=1e-6)
+    logits, state, position = roomy(model, first, second)
+    np.testing.assert_allclose(logits, growing(model, first, second)[:, -1], rtol=1e-5, atol=1e-6)
+    assert position == 4
     assert state[0][0].shape == (2, 2, 9, 5)
     assert not state[0][0][:, :, 4:].any()
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from einops_arch.architectures import GPT2Config, ViTConfig, get
 from einops_arch.cli.app import run
-from einops_arch.errors import CheckpointError
+from einops_arch.errors import CheckpointError, ShapeError
 from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import gpt2 as flax_side
 from einops_arch.flax import state_dict
@@ -64,6 +64,25 @@ def test_both_write_the_same_tokens_from_the_same_numbers(settings):
     words = flax_side.generate(twin, jnp.asarray(prompt), 11, uniform=jnp.asarray(uniform), **settings)
     np.testing.assert_array_equal(words, expected)
     assert len(np.unique(words)) > 3, "one word for ever shows nothing"
+
+
+def test_a_text_is_continued_from_a_state_with_the_same_tokens():
+    model = _model(GPT2Config.tiny(), spread=2.0).double()
+    twin = to_flax(model)
+    prompt = np.random.default_rng(4).integers(0, 17, (3, 6))
+    expected = torch_side.generate(model, torch.from_numpy(prompt), 8)
+    _, state = model.extend(torch.from_numpy(prompt[:, :4]))
+    _, flax_state = twin.extend(jnp.asarray(prompt[:, :4]))
+    rest = torch.from_numpy(prompt[:, 4:])
+    np.testing.assert_array_equal(torch_side.generate(model, rest, 8, state=state), expected)
+    np.testing.assert_array_equal(flax_side.generate(twin, jnp.asarray(rest), 8, state=flax_state), expected)
+    # Thirteen positions hold the 14 tokens of this text, whose last is not read; those of one more they do not.
+    for generate, network, tokens, before in (
+        (torch_side.generate, model, rest, state),
+        (flax_side.generate, twin, jnp.asarray(rest), flax_state),
+    ):
+        with pytest.raises(ShapeError, match="t=6 and 8 steps - 1 more"):
+            generate(network, tokens, 9, state=before)
 
 
 def test_both_have_the_same_state():

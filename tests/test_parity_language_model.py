@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import torch
 from flax import nnx
 
 from einops_arch.architectures import LanguageModelConfig
+from einops_arch.checkpoints import save_pretrained
+from einops_arch.cli.app import run
 from einops_arch.errors import EinopsArchError
 from einops_arch.flax import language_model as flax_side
 from einops_arch.flax.state import load_state_dict, state_dict
@@ -43,6 +47,61 @@ def test_both_write_the_same_words(preset):
     np.testing.assert_array_equal(words, expected)
     assert words.dtype == prompt.dtype
     assert len(np.unique(words)) > 1, "one word for ever shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [("tiny", {"top_k": 5}), ("tiny_gru", {"top_p": 0.8}), ("tiny_rnn", {"top_k": 9, "top_p": 0.9})],
+)
+def test_both_draw_the_same_words_with_the_same_numbers(preset, settings):
+    torch_model, flax_model = _twins(preset)
+    rng = np.random.default_rng(4)
+    prompt = rng.integers(0, torch_model.config.vocabulary, (3, 5))
+    uniform = rng.random((20, 5))
+    settings = {**settings, "temperature": 1.7}
+
+    def draw(first, numbers):
+        words = torch_side.generate(
+            torch_model, torch.from_numpy(first), len(numbers), uniform=torch.from_numpy(numbers), **settings
+        )
+        twins = flax_side.generate(
+            flax_model, jnp.asarray(first), len(numbers), uniform=jnp.asarray(numbers), **settings
+        )
+        np.testing.assert_array_equal(twins, words)
+        return words.numpy()
+
+    words = draw(prompt, uniform)
+    assert words.shape == (20, 5)
+    # Each text is drawn with its own column of the numbers.
+    np.testing.assert_array_equal(draw(prompt[:, ::-1].copy(), uniform[:, ::-1].copy()), words[:, ::-1])
+    assert (draw(prompt, 1 - uniform) != words).any()
+
+
+def test_a_text_is_continued_from_a_state_with_the_same_words():
+    torch_model, flax_model = _twins("tiny")
+    prompt = np.random.default_rng(4).integers(0, torch_model.config.vocabulary, (6, 5))
+    expected = torch_side.generate(torch_model, torch.from_numpy(prompt), 8)
+    _, state = torch_model.extend(torch.from_numpy(prompt[:4]))
+    words = torch_side.generate(torch_model, torch.from_numpy(prompt[4:]), 8, state=state)
+    np.testing.assert_array_equal(words, expected)
+    _, state = flax_model.extend(jnp.asarray(prompt[:4]))
+    words = flax_side.generate(flax_model, jnp.asarray(prompt[4:]), 8, state=state)
+    np.testing.assert_array_equal(words, expected)
+
+
+def test_the_command_continues_a_saved_model_in_both_frameworks(tmp_path, capsys):
+    torch_model, _ = _twins("tiny_gru")
+    save_pretrained(torch_model.float(), tmp_path / "saved")
+    arguments = ["generate", "--checkpoint", str(tmp_path / "saved"), "--prompt-tokens", "5 1 3", "--steps", "9"]
+    answers = []
+    for framework in ("torch", "flax"):
+        assert run([*arguments, "--temperature", "1.3", "--seed", "2", "--framework", framework]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert len(answers[0].split()) == 9
+    assert run([*arguments, "--json"]) == 0
+    greedy = torch_side.generate(torch_model, torch.tensor([[5], [1], [3]]), 9)[:, 0].tolist()
+    assert json.loads(capsys.readouterr().out)["tokens"] == greedy
 
 
 @pytest.mark.parametrize("preset", ["tiny", "tiny_gru"])

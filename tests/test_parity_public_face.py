@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -134,6 +135,27 @@ def test_flax_takes_its_random_streams_by_keyword_only():
         einops_arch.flax.create_model("resnet_tiny", nnx.Rngs(0))
     draws = [create("flax", "convnet_tiny").conv1.kernel.get_value() for _ in range(2)]
     np.testing.assert_array_equal(*draws)
+
+
+def test_one_generate_per_side_with_one_signature():
+    """Where the numbers come from is the framework's own: a generator here, a key there."""
+    signatures = {side: list(inspect.signature(module.generate).parameters.values()) for side, module in SIDES.items()}
+    names = {side: [parameter.name for parameter in parameters] for side, parameters in signatures.items()}
+    assert names["torch"] == [{"key": "generator"}.get(name, name) for name in names["flax"]]
+    for here, there in zip(*signatures.values(), strict=True):
+        assert (here.kind, here.default) == (there.kind, there.default)
+    for side, module in SIDES.items():
+        for network in ("gpt2", "language_model"):
+            assert importlib.import_module(f"einops_arch.{side}.{network}").generate is module.generate
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_generate_refuses_networks_that_read_no_text(side):
+    prompt = np.array([[1, 2]])
+    with pytest.raises(ConfigError, match=r"GPT2 or LanguageModel, received ResNet"):
+        SIDES[side].generate(create(side, "resnet_tiny"), prompt, 2)
+    with pytest.raises(ConfigError, match="received SentimentRNN"):
+        SIDES[side].generate(create(side, "sentiment_rnn_tiny"), prompt, 2)
 
 
 def test_without_values_takes_no_memory_on_either_side():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from einops_arch.architectures._generation import check_generation
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ShapeError
@@ -145,17 +144,15 @@ class GPT2Config(Config):
                     Axes(f"{name} of layer {layer}", "b heads n k", sizes).check(array)
         self._check_length(before, t)
 
-    def check_generation(
-        self, shape: tuple[int, ...], steps: Any, temperature: object, top_k: object, top_p: object
-    ) -> None:
-        """Raise one clear error if a prompt of that shape cannot be continued with these settings.
+    def check_prompt(self, prompt: Any, state: Any, steps: int, *, values: bool) -> None:
+        """Raise one clear error if a prompt cannot be continued by so many tokens, as `check_tokens` does.
 
         Raises:
-            ConfigError: a setting is out of range.
             ShapeError: prompt and continuation are longer than the positions; the last token is not read again.
         """
-        check_generation(self.vocabulary, steps, temperature, top_k, top_p)
-        self._check_length(shape[1], steps - 1, "steps - 1 more")
+        self.check_tokens(prompt, state, values=values)
+        before = 0 if state is None else state[0][0].shape[2]
+        self._check_length(before + prompt.shape[1], steps - 1, "steps - 1 more")
 
     def _check_length(self, before: Any, more: Any, what: str = "more") -> None:
         if isinstance(before + more, int) and before + more > self.positions:

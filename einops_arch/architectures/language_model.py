@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from einops_arch.architectures._generation import check_generation
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError, ShapeError
@@ -133,10 +132,14 @@ class LanguageModelConfig(Config):
         for axes, array in zip(expected, parts, strict=True):
             Axes(axes.name, axes.axes, {**axes.sizes, "b": batch}).check(array)
 
-    def check_generation(self, steps: object, temperature: object, top_k: object) -> None:
-        """Raise one clear error if text cannot be generated with these settings.
+    def check_prompt(self, prompt: Any, state: Any, steps: int, *, values: bool) -> None:
+        """Raise one clear error if a prompt cannot be read after what a state holds; a text has no longest length.
 
         Raises:
-            ConfigError: a setting is out of range.
+            ShapeError: the rank differs, there is no token, or the state does not fit.
+            DtypeError: the tokens are no integers.
+            IndexRangeError: a token is not in the vocabulary.
         """
-        check_generation(self.vocabulary, steps, temperature, top_k)
+        self.check_inputs(prompt, values=values)
+        if state is not None:
+            self.check_state(state, batch=prompt.shape[1])

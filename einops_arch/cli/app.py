@@ -421,7 +421,12 @@ def translate(
 @app.command()
 def generate(
     checkpoint: Annotated[
-        Path, typer.Option("--checkpoint", metavar="FOLDER", help="Weights of GPT-2, as the Hugging Face hub has them.")
+        Path,
+        typer.Option(
+            "--checkpoint",
+            metavar="FOLDER",
+            help="Weights of GPT-2 as the hub has them, or what save_pretrained wrote.",
+        ),
     ],
     prompt: Annotated[str | None, typer.Option("--prompt", help="The beginning; needs the folder's tokenizer.")] = None,
     prompt_tokens: Annotated[

@@ -5,17 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
-from einops import rearrange
 from flax import nnx
 from jax import Array
 
-from einops_arch.architectures._tokens import check_tokens
 from einops_arch.architectures.language_model import LanguageModelConfig
-from einops_arch.errors import ConfigError
 from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax._hub import Pretrained
+from einops_arch.flax.generation import generate
 from einops_arch.flax.layers import GRU, LSTM, RNN, Dropout, Embed, Linear
 from einops_arch.flax.layers.tied import TiedLinear
 from einops_arch.functional import flatten_sequence, unflatten_sequence
@@ -80,96 +77,21 @@ class LanguageModel(Pretrained, nnx.Module):
         output = flatten_sequence(self.drop(output))
         return unflatten_sequence(self.decoder(output), t=t, b=b), state
 
+    def extend(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
+        """Read tokens `t b` after those that a state holds: the call, by the name that it has in `GPT2`."""
+        return self(tokens, state)
+
     def init_state(self, batch: int) -> State:
         """The state before the first token: zeros, with the dtype of the weights."""
         shape = (self.config.layers, batch, self.config.hidden)
         zeros = tuple(jnp.zeros(shape, self.encoder.embedding.dtype) for _ in self.config.state())
         return zeros if len(zeros) > 1 else zeros[0]
 
+    def begin(self, batch: int, more: int, state: State | None = None) -> State:
+        """What `advance` carries: the state, which is as large after any number of tokens more."""
+        return self.init_state(batch) if state is None else state
 
-def generate(
-    model: LanguageModel,
-    prompt: Array,
-    steps: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    key: Array | None = None,
-    state: State | None = None,
-) -> Array:
-    """Continue a text word by word, each chosen from what the model gives after all words before it.
-
-    Dropout is off, whatever the model's mode is, and the mode is as before afterwards. All steps are one compiled
-    loop, compiled anew for another number of steps and another shape of prompt.
-
-    Args:
-        model: the language model.
-        prompt: the beginning `t b` of each text, one word at least.
-        steps: number of words to add.
-        temperature: 0 takes the likeliest word; 1 draws from the model's distribution, less from a sharper.
-        top_k: draw from this many likeliest words only; None draws from all.
-        key: where the random numbers come from; needed where the temperature is not 0.
-        state: the state before the prompt; zeros if left out.
-
-    Returns:
-        The words that were added, `t b` with `t` equal to `steps`.
-
-    Raises:
-        ConfigError: a setting is out of range, or words are to be drawn and there is no key.
-        EinopsArchError: the prompt or the state does not fit, as in a call of the model.
-
-    >>> model = LanguageModel(LanguageModelConfig.tiny(), rngs=nnx.Rngs(0))
-    >>> generate(model, jnp.array([[1, 2], [3, 4]]), steps=5).shape
-    (5, 2)
-    """
-    model.config.check_generation(steps, temperature, top_k)
-    (axes,) = model.config.inputs()
-    check_tokens(axes, prompt, values=is_concrete(prompt))
-    if temperature == 0:
-        keys = None
-    elif key is None:
-        raise ConfigError(
-            f"generate: expected a key for temperature={temperature}, received None; likely fix: key=jax.random.key(0)"
-        )
-    else:
-        keys = jax.random.split(key, steps)
-    # A view has the same variables, and leaves the mode of the model itself alone.
-    evaluating = nnx.view(model, deterministic=True)
-    return _generate(evaluating, prompt, state, keys, temperature, steps, top_k)
-
-
-@partial(nnx.jit, static_argnums=(5, 6))
-def _generate(
-    model: LanguageModel,
-    prompt: Array,
-    state: State | None,
-    keys: Array | None,
-    temperature: float,
-    steps: int,
-    top_k: int | None,
-) -> Array:
-    def choose(logits: Array, key: Array | None) -> Array:
-        word = jnp.argmax(logits, axis=-1) if key is None else _draw(logits, key, temperature, top_k)
-        return word.astype(prompt.dtype)
-
-    def step(carry: tuple[Array, State], key: Array | None) -> tuple[tuple[Array, State], Array]:
-        word, state = carry
-        logits, state = model(rearrange(word, "b -> 1 b"), state)
-        word = choose(logits[-1], key)
-        return (word, state), word
-
-    first, rest = (None, None) if keys is None else (keys[0], keys[1:])
-    logits, state = model(prompt, state)
-    word = choose(logits[-1], first)
-    _, words = jax.lax.scan(step, (word, state), rest, length=steps - 1)
-    return jnp.concatenate([rearrange(word, "b -> 1 b"), words])
-
-
-def _draw(logits: Array, key: Array, temperature: Array, top_k: int | None) -> Array:
-    """One word `b` from logits `b token`."""
-    if top_k is not None:
-        least = jax.lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits < least, -jnp.inf, logits)
-    # The largest becomes 0 first, so that a small temperature cannot overflow.
-    logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
-    return jax.random.categorical(key, logits)
+    def advance(self, tokens: Array, carry: State) -> tuple[Array, State]:
+        """Read the next tokens `t b`: the logits `b token` after the last, and what is carried on."""
+        logits, state = self(tokens, carry)
+        return logits[-1], state

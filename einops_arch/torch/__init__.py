@@ -38,8 +38,8 @@ from einops_arch.torch.layers import (
 if TYPE_CHECKING:
     # The networks, for type checkers and completion; when the program runs, `__getattr__` imports those that are used.
     from einops_arch.torch.convnet import ConvNet as ConvNet
+    from einops_arch.torch.generation import generate as generate
     from einops_arch.torch.gpt2 import GPT2 as GPT2
-    from einops_arch.torch.gpt2 import generate as generate
     from einops_arch.torch.language_model import LanguageModel as LanguageModel
     from einops_arch.torch.resnet import ResNet as ResNet
     from einops_arch.torch.sentiment_rnn import SentimentRNN as SentimentRNN
@@ -94,7 +94,7 @@ if not TYPE_CHECKING:
         if name in _NETWORKS:
             return architectures.get(_NETWORKS[name]).torch_class()
         if name == "generate":
-            return importlib.import_module(f"{__name__}.gpt2").generate
+            return importlib.import_module(f"{__name__}.generation").generate
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

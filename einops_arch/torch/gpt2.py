@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from einops_arch.architectures.gpt2 import GPT2Config
-from einops_arch.errors import ConfigError
-from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.functional import leaf
+from einops_arch.torch.generation import choose, generate
 from einops_arch.torch.layers import MergeHeads, Rearrange
 from einops_arch.torch.layers.concrete import is_concrete
 from einops_arch.torch.layers.sequential import Sequential
@@ -160,96 +158,3 @@ class Attention(nn.Module):
             k, v = (torch.cat([old, new], dim=2) for old, new in zip(past, (k, v), strict=True))
         x = self.merge(self.attend(q, k, v))
         return self.resid_dropout(self.c_proj(x)), (k, v)
-
-
-@torch.no_grad()
-def generate(
-    model: GPT2,
-    prompt: Tensor,
-    steps: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    uniform: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Continue a text token by token, each chosen from what the model gives after all tokens before it.
-
-    Dropout is off, whatever the model's mode is, and the mode is as before afterwards.
-
-    Args:
-        model: the language model.
-        prompt: the beginning `b t` of each text, one token at least.
-        steps: number of tokens to add.
-        temperature: 0 takes the likeliest token; 1 draws from the model's distribution, less from a sharper.
-        top_k: draw from this many likeliest tokens only; None draws from all.
-        top_p: draw from the fewest likeliest tokens that have this probability together; None draws from all.
-        uniform: a number in [0, 1) for each draw, `b t` with `t` equal to `steps`: with the same numbers the Flax twin
-            writes the same text. Left out, they are drawn.
-        generator: where they are drawn from; PyTorch's default one if left out.
-
-    Returns:
-        The tokens that were added, `b t` with `t` equal to `steps`.
-
-    Raises:
-        ConfigError: a setting is out of range.
-        EinopsArchError: the prompt does not fit, as in a call of the model.
-
-    >>> model = GPT2(GPT2Config.tiny())
-    >>> generate(model, torch.tensor([[1, 2], [3, 4]]), steps=5).shape
-    torch.Size([2, 5])
-    """
-    model.config.check_tokens(prompt, values=is_concrete(prompt))
-    model.config.check_generation(prompt.shape, steps, temperature, top_k, top_p)
-    shape = (len(prompt), steps)
-    if uniform is None and temperature > 0:
-        uniform = torch.rand(shape, generator=generator, device=prompt.device)
-    elif uniform is not None and uniform.shape != shape:
-        raise ConfigError(f"generate: expected uniform of shape {shape}, received {tuple(uniform.shape)}")
-    words: list[Tensor] = []
-    with evaluating(model):
-        tokens, state = prompt, None
-        for step in range(steps):
-            logits, state = model.extend(tokens, state)
-            number = None if temperature == 0 or uniform is None else uniform[:, step]
-            chosen = choose(logits[:, -1], number, temperature=temperature, top_k=top_k, top_p=top_p)
-            tokens = rearrange(chosen.to(prompt.dtype), "b -> b 1")
-            words.append(tokens)
-    return torch.cat(words, dim=1)
-
-
-def choose(
-    logits: Tensor,
-    uniform: Tensor | None,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> Tensor:
-    """One token `b` from logits `b token`: the one at a fraction of the distribution, the likeliest token first.
-
-    Args:
-        logits: scores of the tokens.
-        uniform: the fraction `b`, in [0, 1); None takes the likeliest token.
-        temperature: what the logits are divided by.
-        top_k: draw from this many likeliest tokens only.
-        top_p: draw from the fewest likeliest tokens that have this probability together.
-
-    >>> choose(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([0.9]))
-    tensor([2])
-    """
-    if uniform is None:
-        return logits.argmax(dim=-1)
-    logits, order = logits.sort(dim=-1, descending=True, stable=True)
-    if top_k is not None:
-        logits = logits.masked_fill(logits < logits[:, top_k - 1 : top_k], -torch.inf)
-    # The largest becomes 0 first, so that a small temperature cannot overflow.
-    likely = ((logits - logits[:, :1]) / temperature).softmax(dim=-1)
-    if top_p is not None:
-        likely = likely.masked_fill(likely.cumsum(dim=-1) - likely >= top_p, 0)
-    reached = likely.cumsum(dim=-1)
-    rank = (reached <= rearrange(uniform, "b -> b 1") * reached[:, -1:]).sum(dim=-1)
-    # Where rounding lets a fraction below 1 reach the end.
-    rank = torch.minimum(rank, (likely > 0).sum(dim=-1) - 1)
-    return rearrange(order.gather(1, rearrange(rank, "b -> b 1")), "b 1 -> b")

@@ -5,14 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, TypeAlias
 
-import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from einops_arch.architectures.language_model import LanguageModelConfig
-from einops_arch.torch._evaluating import evaluating
 from einops_arch.torch._hub import Pretrained
 from einops_arch.torch.functional import flatten_sequence, unflatten_sequence
+from einops_arch.torch.generation import generate
 from einops_arch.torch.layers.concrete import is_concrete
 
 __all__ = ["LanguageModel", "generate"]
@@ -74,68 +72,12 @@ class LanguageModel(Pretrained, nn.Module):
         output = flatten_sequence(self.drop(output))
         return unflatten_sequence(self.decoder(output), t=t, b=b), state
 
+    def extend(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read tokens `t b` after those that a state holds: the call, by the name that it has in `GPT2`."""
+        return self(tokens, state)
+
     def init_state(self, batch: int) -> State:
         """The state before the first token: zeros, with the dtype and the device of the weights."""
         shape = (self.config.layers, batch, self.config.hidden)
         zeros = tuple(self.encoder.weight.new_zeros(shape) for _ in self.config.state())
         return zeros if len(zeros) > 1 else zeros[0]
-
-
-@torch.no_grad()
-def generate(
-    model: LanguageModel,
-    prompt: Tensor,
-    steps: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    generator: torch.Generator | None = None,
-    state: State | None = None,
-) -> Tensor:
-    """Continue a text word by word, each chosen from what the model gives after all words before it.
-
-    Dropout is off, whatever the model's mode is, and the mode is as before afterwards.
-
-    Args:
-        model: the language model.
-        prompt: the beginning `t b` of each text, one word at least.
-        steps: number of words to add.
-        temperature: 0 takes the likeliest word; 1 draws from the model's distribution, less from a sharper.
-        top_k: draw from this many likeliest words only; None draws from all.
-        generator: where the random numbers come from; PyTorch's default one if left out.
-        state: the state before the prompt; zeros if left out.
-
-    Returns:
-        The words that were added, `t b` with `t` equal to `steps`.
-
-    Raises:
-        ConfigError: a setting is out of range.
-        EinopsArchError: the prompt or the state does not fit, as in a call of the model.
-
-    >>> model = LanguageModel(LanguageModelConfig.tiny())
-    >>> generate(model, torch.tensor([[1, 2], [3, 4]]), steps=5).shape
-    torch.Size([5, 2])
-    """
-    model.config.check_generation(steps, temperature, top_k)
-    words = []
-    with evaluating(model):
-        tokens = prompt
-        for _ in range(steps):
-            logits, state = model(tokens, state)
-            tokens = _choose(logits[-1], temperature, top_k, generator).to(prompt.dtype)
-            tokens = rearrange(tokens, "b -> 1 b")
-            words.append(tokens)
-    return torch.cat(words)
-
-
-def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """One word `b` from logits `b token`."""
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    if top_k is not None:
-        least = logits.topk(top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    # The largest becomes 0 first, so that a small temperature cannot overflow.
-    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
-    drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
-    return rearrange(drawn, "b 1 -> b")

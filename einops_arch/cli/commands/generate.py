@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 
+from einops_arch import architectures
+from einops_arch.architectures._generation import continues_texts
 from einops_arch.cli.models import framework_module, installed
 from einops_arch.cli.output import echo, print_json, progress
 from einops_arch.errors import ConfigError
@@ -56,8 +59,9 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
     framework = options.framework or ("torch" if installed("torch") else "flax")
     with open_pretrained(folder) as reader:
         architecture = reader.facts["architecture"]
-    if architecture != "gpt2":
-        raise ConfigError(f"{folder}: expected a network that continues texts (gpt2), received {architecture}")
+    if not continues_texts(architectures.get(architecture).config):
+        known = ", ".join(name for name in architectures.names() if continues_texts(architectures.get(name).config))
+        raise ConfigError(f"{folder}: expected a network that continues texts ({known}), received {architecture}")
     with progress(f"Reading {folder}"):
         model = framework_module(framework).from_pretrained(folder)
     with progress(f"Writing {options.steps} tokens"):
@@ -71,23 +75,23 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
 
 
 def _continued(model: Any, prompt: list[int], framework: str, options: GenerateOptions) -> list[int]:
-    module = importlib.import_module("einops_arch.torch.gpt2" if framework == "torch" else "einops_arch.flax.gpt2")
     array = (
         importlib.import_module("torch").from_numpy
         if framework == "torch"
         else importlib.import_module("jax.numpy").asarray
     )
     uniform = np.random.default_rng(options.seed).random((1, max(options.steps, 1)), np.float32)
-    chosen = module.generate(
+    axes = model.config.inputs()[0].axes
+    chosen = framework_module(framework).generate(
         model,
-        array(np.array([prompt])),
+        array(rearrange(np.array([prompt]), f"b t -> {axes}")),
         options.steps,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
-        uniform=array(uniform),
+        uniform=array(rearrange(uniform, f"b t -> {axes}")),
     )
-    tokens: list[int] = np.asarray(chosen)[0].tolist()
+    tokens: list[int] = rearrange(np.asarray(chosen), f"{axes} -> b t")[0].tolist()
     return tokens
 
 
