@@ -87,7 +87,7 @@ WRONG_SETTINGS = [
     ),
     (
         lambda: Linear(0, 4, rngs=rngs()),
-        "Linear: expected in_features as a positive integer, received 0",
+        "Linear: in_features needs a whole number of at least 1, received 0",
     ),
     (
         lambda: Embed(10, 4, padding_idx=10, rngs=rngs()),

@@ -208,7 +208,7 @@ def test_metadata_that_does_not_fit(tmp_path):
     with pytest.raises(UnknownArchitectureError, match="'convnt': did you mean 'convnet'"):
         read_checkpoint(path)
     save_file(tensors, path, {"architecture": "convnet", "config": '{"hidden": 0}'})
-    with pytest.raises(ConfigError, match="expected hidden to be a positive integer, received 0"):
+    with pytest.raises(ConfigError, match="hidden needs a whole number of at least 1, received 0"):
         read_checkpoint(path)
 
 

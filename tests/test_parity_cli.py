@@ -273,7 +273,7 @@ def test_config_errors(tmp_path):
     )
     unknown.write_text('{"kernel_size": 0}')
     assert refused("show", "convnet", "--config", unknown) == (
-        f"error: {unknown}: ConvNetConfig: expected kernel_size to be a positive integer, received 0"
+        f"error: {unknown}: ConvNetConfig: kernel_size needs a whole number of at least 1, received 0"
     )
 
 

@@ -222,7 +222,7 @@ def test_tokens_that_are_not_in_the_vocabulary():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "generate: expected steps to be a positive integer, received 0"),
+        ({"steps": 0}, "generate: steps needs a whole number of at least 1, received 0"),
         ({"top_k": 18}, "generate: expected top_k to be None or an integer from 1 to 17, received 18"),
         ({"top_p": 0.0}, "generate: expected top_p to be None or a number in (0, 1], received 0.0"),
         ({"uniform": torch.zeros(2, 5)}, "generate: expected uniform of shape (2, 2), received (2, 5)"),

@@ -119,7 +119,7 @@ def test_gradients_pass_what_is_done_in_place():
     [
         (
             lambda: ResNetConfig(block="dense"),
-            "ResNetConfig: expected block to be one of 'basic', 'bottleneck', received 'dense'",
+            "ResNetConfig: block needs 'basic' or 'bottleneck', received 'dense'",
         ),
         (
             lambda: ResNetConfig(depths=(1, 2)),

@@ -229,9 +229,12 @@ def test_the_sharpest_draw_is_the_greedy_word(settings):
     [
         (
             {"cell": "LSTM"},
-            "LanguageModelConfig: expected cell to be one of 'lstm', 'gru', 'rnn_tanh', 'rnn_relu', received 'LSTM'",
+            (
+                "LanguageModelConfig: cell needs 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu', received 'LSTM'; "
+                "likely fix: cell='lstm'"
+            ),
         ),
-        ({"layers": 0}, "LanguageModelConfig: expected layers to be a positive integer, received 0"),
+        ({"layers": 0}, "LanguageModelConfig: layers needs a whole number of at least 1, received 0"),
         ({"dropout": 1.0}, "LanguageModelConfig: expected dropout to be a number in [0, 1), received 1.0"),
         ({"tied": 1}, "LanguageModelConfig: expected tied to be True or False, received 1"),
         (
@@ -333,7 +336,7 @@ def test_states_that_do_not_fit(preset, state, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "generate: expected steps to be a positive integer, received 0"),
+        ({"steps": 0}, "generate: steps needs a whole number of at least 1, received 0"),
         ({"temperature": -1.0}, "generate: expected temperature to be a number of at least 0, received -1.0"),
         ({"temperature": float("nan")}, "generate: expected temperature to be a number of at least 0, received nan"),
         ({"top_k": 18}, "generate: expected top_k to be None or an integer from 1 to 17, received 18"),

@@ -144,7 +144,7 @@ def test_the_published_size():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"hidden": 0}, "SentimentRNNConfig: expected hidden to be a positive integer, received 0"),
+        ({"hidden": 0}, "SentimentRNNConfig: hidden needs a whole number of at least 1, received 0"),
         ({"bidirectional": 2}, "SentimentRNNConfig: expected bidirectional to be True or False, received 2"),
         (
             {"vocabulary": 13, "padding_index": 13},

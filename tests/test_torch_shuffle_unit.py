@@ -147,7 +147,7 @@ def test_the_input_is_left_as_it_was(combine: str) -> None:
 ERRORS = [
     (
         {"combine": "sum"},
-        "ShuffleUnitConfig: expected combine to be one of 'add', 'concat', received 'sum'",
+        "ShuffleUnitConfig: combine needs 'add' or 'concat', received 'sum'",
     ),
     (
         {"in_channels": 240, "out_channels": 240, "combine": "concat"},
@@ -188,7 +188,7 @@ ERRORS = [
         {"in_channels": 3, "out_channels": 3},
         "ShuffleUnitConfig: expected out_channels to be at least 4, for a bottleneck of a quarter, received 3",
     ),
-    ({"groups": 0}, "ShuffleUnitConfig: expected groups to be a positive integer, received 0"),
+    ({"groups": 0}, "ShuffleUnitConfig: groups needs a whole number of at least 1, received 0"),
 ]
 
 

@@ -128,8 +128,8 @@ def test_the_smallest_image_of_a_large_kernel_is_painted():
     [
         ({"kernel_size": 8}, "expected kernel_size to be odd, received 8"),
         ({"hidden": (32, 64)}, "expected hidden to be three numbers of channels, received (32, 64)"),
-        ({"residual_blocks": 0}, "expected residual_blocks to be a positive integer, received 0"),
-        ({"channels": True}, "expected channels to be a positive integer, received True"),
+        ({"residual_blocks": 0}, "residual_blocks needs a whole number of at least 1, received 0"),
+        ({"channels": True}, "channels needs a whole number of at least 1, received True"),
     ],
 )
 def test_a_config_that_is_wrong(fields, message):

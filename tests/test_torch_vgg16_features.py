@@ -95,7 +95,7 @@ KNOWN = (
             f"expected layers to be some of {KNOWN}, in this order, received ('relu2_1', 'relu1_1')",
         ),
         ({"widths": (1, 2, 3, 4)}, "expected widths to be five numbers of channels, received (1, 2, 3, 4)"),
-        ({"channels": 0}, "expected channels to be a positive integer, received 0"),
+        ({"channels": 0}, "channels needs a whole number of at least 1, received 0"),
     ],
 )
 def test_a_config_that_is_wrong(fields, message):

@@ -7,6 +7,7 @@ from typing import Any
 
 from einops_arch.architectures._tokens import is_whole
 from einops_arch.errors import ConfigError
+from einops_arch.functional._checks import whole_error
 
 __all__ = ["check_generation", "check_settings", "continues_texts"]
 
@@ -88,7 +89,8 @@ def check_settings(vocabulary: int, steps: object, temperature: object, top_k: o
         if not holds:
             raise ConfigError(f"generate: expected {name} to be {expected}, received {received!r}")
 
-    require("steps", "a positive integer", steps, holds=is_whole(steps) and steps > 0)
+    if not is_whole(steps) or steps < 1:
+        raise whole_error("generate", "steps", steps)
     holds = isinstance(temperature, int | float) and not isinstance(temperature, bool) and 0 <= temperature < math.inf
     require("temperature", "a number of at least 0", temperature, holds=holds)
     holds = top_k is None or (is_whole(top_k) and 0 < top_k <= vocabulary)

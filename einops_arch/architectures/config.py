@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from einops_arch.architectures._tokens import check_values
+from einops_arch.architectures._tokens import check_values, is_whole
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.images import ImagePreprocessing
 from einops_arch.errors import ConfigError, suggestion
+from einops_arch.functional._checks import check_choice, whole_error
 
 __all__ = ["Axes", "Config"]
 
@@ -117,10 +118,10 @@ class Config:
     def _require_positive(self, *fields: str) -> None:
         for field in fields:
             value = getattr(self, field)
-            values = value if isinstance(value, tuple) else (value,)
-            holds = bool(values) and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
-            kind = "a tuple of positive integers" if isinstance(value, tuple) else "a positive integer"
-            self._require(holds, field, kind)
+            if isinstance(value, tuple):
+                self._require(bool(value) and all(map(_positive, value)), field, "whole numbers of at least 1")
+            elif not _positive(value):
+                raise whole_error(type(self).__name__, field, value)
 
     def _require_probability(self, *fields: str) -> None:
         for field in fields:
@@ -128,12 +129,17 @@ class Config:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             self._require(number and 0 <= value < 1, field, "a number in [0, 1)")
 
-    def _require_choice(self, field: str, choices: Collection[Any]) -> None:
-        self._require(getattr(self, field) in choices, field, f"one of {', '.join(map(repr, choices))}")
+    def _require_choice(self, field: str, choices: Sequence[str]) -> None:
+        check_choice(type(self).__name__, field, getattr(self, field), choices)
 
     def _require_bool(self, *fields: str) -> None:
         for field in fields:
             self._require(isinstance(getattr(self, field), bool), field, "True or False")
+
+
+def _positive(value: object) -> bool:
+    # Python's own numbers only: JSON holds no others.
+    return is_whole(value) and value > 0
 
 
 def _tuples(value: Any) -> Any:

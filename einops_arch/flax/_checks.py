@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.functional._checks import whole_error
 
 __all__ = [
     "check_channels",
@@ -47,10 +48,10 @@ def per_axis(layer: str, name: str, value: Any, axes: int, minimum: int) -> tupl
 
 
 def check_sizes(layer: str, **sizes: Any) -> None:
-    """Every named size is a positive integer."""
+    """Every named size is a whole number of at least 1."""
     for name, value in sizes.items():
         if not _whole(value, 1):
-            raise ConfigError(f"{layer}: expected {name} as a positive integer, received {value!r}")
+            raise whole_error(layer, name, value)
 
 
 def check_groups(layer: str, groups: int, **features: int) -> None:

@@ -55,7 +55,12 @@ def check_data_format(core: str, data_format: str) -> None:
 def check_whole(core: str, name: str, value: Any, least: int = 1) -> None:
     """Refuse all but whole numbers of at least `least`: no bool, no float, no -1 to be guessed."""
     if not _is_whole(value) or value < least:
-        raise ConfigError(f"{core}: {name} needs a whole number of at least {least}, received {value!r}")
+        raise whole_error(core, name, value, least)
+
+
+def whole_error(core: str, name: str, value: Any, least: int = 1) -> ConfigError:
+    """The error for a number that is not whole or too small, in the one wording of cores, layers and configs."""
+    return ConfigError(f"{core}: {name} needs a whole number of at least {least}, received {value!r}")
 
 
 def _is_whole(value: Any) -> bool:
