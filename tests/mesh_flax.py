@@ -22,11 +22,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from einops_arch.architectures import ConvNetConfig, GPT2Config
 from einops_arch.checkpoints import Checkpoint, load, open_checkpoint, save_pretrained, write_checkpoint
+from einops_arch.checkpoints.disk import read_box
 from einops_arch.checkpoints.formats import safetensors_file, torch_file
 from einops_arch.errors import CheckpointError, EinopsArchError
 from einops_arch.flax import ConvNet, state_dict, without_values
 from einops_arch.flax.state import to_leaves
-from einops_arch.layouts import boxes
 
 CONFIG = ConvNetConfig(in_channels=8, image_size=(18, 18), channels=(16, 24), kernel_size=3, hidden=32, classes=8)
 GPT2_CONFIG = GPT2Config(vocabulary=16, positions=8, embedding=8, layers=1, heads=2, hidden=12)
@@ -37,8 +37,8 @@ class Reads:
     """Every piece that is read, where our readers ask the system for it; it can be made to fail."""
 
     def __init__(self):
-        self.sizes, self.broken, self._read = [], False, boxes.read_at
-        for module in (boxes, safetensors_file, torch_file):
+        self.sizes, self.broken, self._read = [], False, read_box.read_at
+        for module in (read_box, safetensors_file, torch_file):
             module.read_at = self
 
     def __call__(self, file, start, into):
@@ -92,7 +92,7 @@ def on_a_mesh(folder, expected, reads):
     outputs |= {f"{name}.bias": 0 for name in ("conv1", "conv2", "fc1", "fc2")}
     inputs = {"conv1.kernel": 2, "conv2.kernel": 2, "fc1.kernel": 0, "fc2.kernel": 0}
     total = sum(value.nbytes for value in expected.values())
-    boxes._SHORT = 0
+    read_box._SHORT = 0
     for place in PLACES:
         model = without_values(CONFIG)
         reads.sizes = []
@@ -110,7 +110,7 @@ def on_a_mesh(folder, expected, reads):
         yield f"{place}: the inputs are split", lie(model, inputs) and same(model, expected)
         if place != "orbax":
             yield f"{place}: every byte is read once again", sum(reads.sizes) == total
-    boxes._SHORT = 512
+    read_box._SHORT = 512
     square = jax.make_mesh((2, 4), ("rows", "columns"))
     model = without_values(CONFIG)
     load(folder / "x.safetensors", model, mesh=square, shardings={"o": "columns", "i": "rows"})
@@ -125,7 +125,7 @@ def in_place(folder, expected, reads):
     model.fc1.kernel.set_value(jax.device_put(model.fc1.kernel[...], place))
     before = state_dict(model)
     reads.sizes, reads.broken = [], True
-    yield "a disk that fails", message(load, folder / "x.safetensors", model)
+    yield "a disk that fails", message(load, folder / "x.safetensors", model).replace(f"{folder}/", "")
     reads.broken = False
     yield "nothing was changed", same(model, before)
     load(folder / "x.safetensors", model)

@@ -22,9 +22,9 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from einops_arch.architectures import GPT2Config, ResNetConfig
 from einops_arch.checkpoints import load, save_pretrained
+from einops_arch.checkpoints.disk import read_box
 from einops_arch.checkpoints.formats import safetensors_file
 from einops_arch.errors import CheckpointError, EinopsArchError
-from einops_arch.layouts import boxes
 from einops_arch.torch import GPT2, ResNet
 
 PROCESSES = 4
@@ -59,8 +59,8 @@ class Reads:
     """What is read, counted where our readers ask the system for it; it can be made to fail."""
 
     def __init__(self):
-        self.bytes, self.broken, self._read = 0, False, boxes.read_at
-        boxes.read_at = safetensors_file.read_at = self
+        self.bytes, self.broken, self._read = 0, False, read_box.read_at
+        read_box.read_at = safetensors_file.read_at = self
 
     def __call__(self, file, start, into):
         self.bytes += into.nbytes
@@ -120,11 +120,11 @@ def on_a_mesh(folder, expected, reads):
         yield f"{place}: nothing else is read", reads.bytes <= local_bytes(model) + 200
         yield f"{place}: the values are those of the file", same(model, expected)
         model = meta()
-        reads.bytes, boxes._SHORT = 0, 0
+        reads.bytes, read_box._SHORT = 0, 0
         load(folder / place, model, mesh=mesh, shardings={"i": "model"})
         yield f"{place}: the inputs are split", lie(model, expected, inputs)
         yield f"{place}: nothing between the pieces is read", reads.bytes <= local_bytes(model) + 200
-        boxes._SHORT = 512
+        read_box._SHORT = 512
     model = meta()
     load(folder / "x.pt", model, mesh=mesh, shardings={"o": "model"}, dtype="bfloat16")
     half = {name: value.bfloat16() if value.is_floating_point() else value for name, value in expected.items()}
@@ -166,7 +166,7 @@ def on_fsdp(folder, expected, reads):
         for value in model.state_dict().values():
             value.zero_()
     reads.bytes, reads.broken = 0, dist.get_rank() == 2
-    yield "a disk that fails in one process", message(load, folder / "x.safetensors", model)
+    yield "a disk that fails in one process", message(load, folder / "x.safetensors", model).replace(f"{folder}/", "")
     reads.broken = False
     place = "nowhere.pt" if dist.get_rank() == 1 else "x.pt"
     yield "a file that one process has not", message(load, folder / place, model).replace(str(folder), "")

@@ -21,7 +21,7 @@ from einops_arch.flax import ConvNet, state_dict, without_values
 
 SCRIPT = Path(__file__).with_name("mesh_flax.py")
 MESSAGES = {
-    "a disk that fails": "CheckpointError: the disk fails",
+    "a disk that fails": "CheckpointError: x.safetensors: the disk fails",
     "an axis that the mesh has not": (
         "ConfigError: shardings: 'o' goes to 'modle', which the mesh has not: did you mean 'model'?"
     ),

@@ -26,7 +26,7 @@ MESSAGES = {
     "FSDP: a mesh twice": (
         "ConfigError: load: the model is on a mesh already; likely fix: leave out mesh= and shardings="
     ),
-    "a disk that fails in one process": "CheckpointError: process 2: the disk fails",
+    "a disk that fails in one process": "CheckpointError: process 2: x.safetensors: the disk fails",
     "a file that one process has not": "CheckpointError: process 1: /nowhere.pt: no such file or folder",
     "an axis that the mesh has not": (
         "ConfigError: shardings: 'o' goes to 'modle', which the mesh has not: did you mean 'model'?"
