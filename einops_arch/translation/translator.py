@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -246,8 +245,6 @@ class _Translator:
             name=class_name,
         )
         self.say("building")
-        if dump := os.environ.get("EINOPS_ARCH_TRANSLATE_DUMP"):
-            Path(dump).write_text(source, encoding="utf-8")
         result.module = _imported(source, stem, drafts.arrays)
         make = _maker(getattr(result.module, class_name))
         from einops_arch.flax.state import load_state_dict
@@ -258,6 +255,8 @@ class _Translator:
             from einops_arch.translation.prove import prove as run_proof
 
             runs = {"first size": self.arguments, "second size": second}
+            if third := self._untraced_sizes(sizes):
+                runs["a size that was not recorded"] = resized(self.arguments, third, seed=len(also) + 2)
             for number, extra in enumerate(also):
                 runs[f"also {number + 1}"] = resized(self.arguments, {**sizes, **extra}, seed=number + 2)
             result.report = run_proof(self.model, make, runs, _layouts(drafts), self.say)
@@ -323,6 +322,20 @@ class _Translator:
             else:
                 kept[letter] = size
         return kept or sizes
+
+    def _untraced_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """A third size of each free axis, a batch of one among them, as far as the original runs at it.
+
+        What depends on a size, but came out alike in both recordings, shows at another one.
+        """
+        third = {letter: 1 if letter == "b" else another_size(letter, size) for letter, size in sizes.items()}
+        if self._runs(third) is None:
+            return third
+        kept: dict[str, int] = {}
+        for letter, size in third.items():
+            if self._runs({**sizes, **kept, letter: size}) is None:
+                kept[letter] = size
+        return {**sizes, **kept} if kept else {}
 
     def _differences(self, sizes: Mapping[str, int]) -> list[Any]:
         from einops_arch.translation.agree import agree
