@@ -7,6 +7,7 @@ import pickle
 import resource
 import signal
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ class Outcome:
 def run(function, *arguments, seconds=SECONDS, memory=MEMORY):
     """Call a function in a child of this process, with limits; what it returns comes back pickled."""
     reader, writer = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # jax, where a test beside this one has loaded it, warns of its threads; the child only reads a file.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+        child = os.fork()
     if not child:
         os.close(reader)
         _limit(seconds, memory)

@@ -25,6 +25,9 @@ INSIDE = {
     ("flax/layers/weights.py", "NotImplementedError"): "a subclass has to define it",
     ("translation/ops/table.py", "ValueError"): "two rows of one operation, a mistake of this package",
     ("translation/merge.py", "ValueError"): "a mistake of this package, of no user",
+    ("parity/causes/reductions.py", "ValueError"): "a hypothesis that cannot be tried, caught by the search",
+    ("parity/causes/case.py", "ValueError"): "a hypothesis that fits by chance, caught by the search",
+    ("parity/causes/graph.py", "ValueError"): "a substitute of another shape, caught by the search",
     ("parity/report/rows.py", "TypeError"): "a mistake of this package, of no user",
 }
 

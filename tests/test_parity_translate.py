@@ -79,9 +79,10 @@ def test_the_proof_covers_two_sizes_train_mode_gradients_and_the_own_weights() -
     translation = einops_arch.translate(own.make, own.inputs(), axes=own.axes)
     assert translation.passed, translation.report
     names = list(translation.report.reports)
-    assert len(names) == 4
+    assert len(names) == 5
     assert any("train" in name for name in names)
     assert any("second size" in name for name in names)
+    assert any("not recorded" in name for name in names)
 
 
 def test_a_twin_that_differs_does_not_pass() -> None:
