@@ -127,6 +127,7 @@ def translate(
     built: dict[int, dict[str, Any]] = {}
     model = _made(model, built)
     _check_model(model)
+    _check_hooks(model)
     arguments = arguments_of(inputs, axes)
     return _Translator(model, arguments, dict(leaves or {}), built, say).run(
         also=also or (), partial=partial, name=name, prove=prove
@@ -188,11 +189,11 @@ class _Translator:
         self.say("recording")
         sizes = self._agreeing_sizes(self._free_sizes())
         second = resized(self.arguments, sizes)
-        recordings = {}
-        notes = []
+        recordings, notes = {}, []
         differs = False
         for mode in ("eval", "train"):
             first = self._record(self.arguments, mode, double=False)
+            notes += self._kept(mode)
             other = self._record(second, mode, double=True)
             differences = agree(first.root, other.root)
             differs = differs or bool(differences)
@@ -262,12 +263,25 @@ class _Translator:
             result.report = run_proof(self.model, make, runs, _layouts(drafts), self.say)
         return result
 
+    def _is_leaf(self, module: Any) -> bool:
+        from einops_arch.translation.leaves import layer_of
+
+        layer = layer_of(module, self.leaves)
+        return layer is not None and layer.name != "Identity"
+
+    def _kept(self, mode: str) -> list[Any]:
+        """What one call leaves behind for the next: two calls of one copy, and all that it holds before and after."""
+        from einops_arch.translation.calls import notes_of_calls
+
+        return notes_of_calls(
+            copy.deepcopy(self.model).train(mode == "train"), self.arguments, self._is_leaf, training=mode == "train"
+        )
+
     def _record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
         import torch
 
         from einops_arch.discovery.tracing.torch_program import record_program
         from einops_arch.translation.drafts import all_scopes
-        from einops_arch.translation.leaves import layer_of
 
         model = copy.deepcopy(self.model).train(mode == "train")
         args, kwargs = arguments.args, arguments.kwargs
@@ -280,11 +294,7 @@ class _Translator:
             args = tuple(widened(item) for item in args)
             kwargs = {name: widened(item) for name, item in kwargs.items()}
 
-        def is_leaf(module: Any) -> bool:
-            layer = layer_of(module, self.leaves)
-            return layer is not None and layer.name != "Identity"
-
-        recording = record_program(model, args, kwargs, is_leaf)
+        recording = record_program(model, args, kwargs, self._is_leaf)
         modules = dict(self.model.named_modules())
         for scope in all_scopes(recording.root):
             scope.module = modules[scope.path]
@@ -384,7 +394,18 @@ class _Translator:
             f" ({package}{version}).\n\n"
             f"Recorded at {shapes}, and at {others or 'no other size'}. The weights of the PyTorch model load with\n"
             f"`einops_arch.flax.load_state_dict`. This file derives from its source, whose license applies to it.\n"
+            f"{self._frozen()}"
         )
+
+    def _frozen(self) -> str:
+        """Parameters that PyTorch does not train; the twin has them as any other."""
+        names = [name for name, item in self.model.named_parameters() if not item.requires_grad]
+        if not names:
+            return ""
+        import textwrap
+
+        text = f"PyTorch does not train {', '.join(names)} (requires_grad=False); leave them out of the optimizer here."
+        return "\n" + textwrap.fill(text, 118) + "\n"
 
 
 def _letters(names: Sequence[str]) -> list[str]:
@@ -474,6 +495,14 @@ def _check_model(model: Any) -> None:
             break
     if problems:
         raise TranslationError(Refusal("", "the model", type(model).__name__, *problem) for problem in problems)
+
+
+def _check_hooks(model: Any) -> None:
+    from einops_arch.discovery.tracing.torch_state import hook_notes
+
+    refusals = refusals_of(hook_notes(model))
+    if refusals:
+        raise TranslationError(refusals)
 
 
 def _imported(source: str, stem: str, constants: Mapping[str, Any]) -> Any:

@@ -97,6 +97,7 @@ class Scope:
     values: dict[int, Value] = field(default_factory=dict)
     stale: dict[int, int] = field(default_factory=dict)
     watched: list[tuple[Any, int]] = field(default_factory=list)
+    training: bool = False
 
 
 def map_tree(tree: Any, function: Callable[[Any], Any]) -> Any:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from einops_arch.discovery.tracing.program import Node, Note, Scope, Source, Value, map_tree
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, listening
+from einops_arch.discovery.tracing.torch_state import held_tensors
 
 __all__ = ["Recording", "record_program"]
 
@@ -65,6 +66,12 @@ _REFUSED = {
     "bincount": "the shape of the result depends on values",
     "backward": "gradients are computed inside of the model",
     "is_nonzero": "the program takes another way for other values",
+    "__format__": "a value is written as text",
+    "__repr__": "a value is written as text",
+    "__str__": "a value is written as text",
+    "register_hook": "a hook changes gradients on their way back",
+    "register_post_accumulate_grad_hook": "a hook changes gradients on their way back",
+    "retain_grad": "gradients are kept inside of the model",
 }
 _BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
 _SHAPES = frozenset(["size", "shape"])
@@ -89,18 +96,29 @@ def record_program(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     is_leaf: Callable[[torch.nn.Module], bool],
+    *,
+    gradients: bool = True,
 ) -> Recording:
-    """Run a module once, without gradients, and record it.
+    """Run a module once and record it.
 
     Args:
         module: the module; its buffers may change as in any run, so give a copy.
         args: by position.
         kwargs: by name.
         is_leaf: whether a module's inside is left unrecorded.
+        gradients: whether it runs with gradients, so that parts that have none are seen.
     """
-    recorder = _Recorder(module)
+    recorder = _Recorder(module, gradients=gradients)
     _TURNS.clear()
-    with _watched(module, recorder, is_leaf), torch.no_grad(), recorder, listening(recorder.compared):
+    with (
+        _watched(module, recorder, is_leaf),
+        _custom_functions(recorder),
+        torch.set_grad_enabled(gradients),
+        recorder,
+        listening(recorder.compared),
+    ):
+        if gradients:
+            args, kwargs = map_tree((tuple(args), dict(kwargs)), _with_gradient)
         module(*args, **dict(kwargs))
     if recorder.root is None:
         raise RuntimeError("the module returned without having been called")
@@ -109,9 +127,11 @@ def record_program(
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, *, gradients: bool) -> None:
         super().__init__()
         self.module = module
+        self.gradients = gradients
+        self.held = {memory for tensor in held_tensors(module) if (memory := _memory(tensor)) is not None}
         self.stack: list[Scope] = []
         self.root: Scope | None = None
         self.notes: list[Note] = []
@@ -192,7 +212,7 @@ class _Recorder(TorchFunctionMode):
         if self.busy or not self.stack or self.stack[-1].leaf:
             return func(*args, **kwargs)
         name = _name(func)
-        if name in _INSPECTIONS or name.startswith("_set") or func is torch.Tensor.__format__:
+        if name in _INSPECTIONS or name.startswith("_set"):
             return func(*args, **kwargs)
         tensors = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         self.busy += 1
@@ -225,6 +245,10 @@ class _Recorder(TorchFunctionMode):
         if changed:
             target = changed[0]
             node.writes = self.stack[-1].values[id(target)]
+            if node.writes.origin not in ("state", "constant"):
+                self.check_write(target, source, name)
+            if self.without_gradient(tensors):
+                self.note(source, name, "a tensor with a gradient is overwritten under torch.no_grad()")
             self.changed(target)
             node.outputs = self.fresh(target)
             if node.writes.origin == "state":
@@ -235,7 +259,31 @@ class _Recorder(TorchFunctionMode):
         node.outputs = map_tree(
             _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
         )
+        if self.without_gradient(tensors):
+            self.detach(output, source)
         return output
+
+    def without_gradient(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether the program stops gradients here that there would have been."""
+        return self.gradients and not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+    def detach(self, output: Any, source: Source) -> None:
+        """Say of what was made under `torch.no_grad()` that it has no gradient."""
+        for leaf in _leaves(output):
+            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+                node = Node("operation", "detach", (self.stack[-1].values[id(leaf)],), {}, None, source)
+                self.stack[-1].nodes.append(node)
+                node.outputs = self.fresh(leaf)
+
+    def check_write(self, tensor: torch.Tensor, source: Source, name: str) -> None:
+        """Memory of the model that is overwritten is state, through whatever tensor it is reached."""
+        if _memory(tensor) in self.held:
+            self.note(
+                source,
+                name,
+                "a buffer, parameter or other tensor of the model is overwritten in forward",
+                "give it as an argument of forward and return it",
+            )
 
     def _sizes(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = args[0] if args else kwargs["input"]
@@ -309,7 +357,7 @@ class _Recorder(TorchFunctionMode):
             inner = self.values_of((args, kwargs), source, type(module).__name__)
             node = Node("call", path, inner[0], inner[1], None, source)
             self.stack[-1].nodes.append(node)
-        scope = Scope(module, path, leaf)
+        scope = Scope(module, path, leaf, training=module.training)
         if node is not None:
             node.scope = scope
         else:
@@ -331,6 +379,7 @@ class _Recorder(TorchFunctionMode):
         if scope.leaf:
             for tensor, mark in scope.watched:
                 if tensor._version != mark:
+                    self.check_write(tensor, source, type(scope.module).__name__)
                     self.changed(tensor)
                     self.versions[id(tensor)] = tensor._version
                     scope.values.pop(id(tensor), None)
@@ -346,6 +395,10 @@ class _Recorder(TorchFunctionMode):
             node.outputs = map_tree(
                 _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
             )
+            if scope.leaf and self.without_gradient(
+                [*(tensor for tensor, _ in scope.watched), *scope.module.parameters()]
+            ):
+                self.detach(output, node.source)
         return output
 
     def check_attributes(self) -> None:
@@ -378,6 +431,35 @@ def _watched(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def _custom_functions(recorder: _Recorder) -> Iterator[None]:
+    """Functions with a gradient of their own are seen here alone: torch does not tell a mode about them."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(function: Any, *args: Any, **kwargs: Any) -> Any:
+        if recorder.stack and not recorder.stack[-1].leaf and not recorder.busy:
+            recorder.note(
+                _source(again=True),
+                function.__qualname__,
+                "a torch.autograd.Function has a gradient of its own",
+                "write its forward in plain torch, or give a Flax class with leaves=",
+            )
+        return original.__get__(None, function)(*args, **kwargs)
+
+    torch.autograd.Function.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = original
+
+
+def _with_gradient(item: Any) -> Any:
+    """A tensor that has a gradient, and may be overwritten."""
+    if isinstance(item, torch.Tensor) and item.is_floating_point():
+        return item.detach().requires_grad_().clone()
+    return item
 
 
 def _opened(tree: Any) -> Any:

@@ -1,0 +1,198 @@
+"""What a PyTorch model keeps from call to call: its state before and after a run, held together."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+
+from einops_arch.discovery.tracing.program import Note, Scope, Source, Value
+from einops_arch.discovery.tracing.sizes import Comparison, Size, SizeFloat
+
+__all__ = ["Snapshot", "first_difference", "held_tensors", "hook_notes", "place_of_forward", "random_state"]
+
+# Written by torch.nn.Module itself; parameters, buffers and hooks are looked at on their own.
+_OWN = frozenset(vars(torch.nn.Module())) - {"training"}
+
+
+class Snapshot:
+    """The state of all modules of a model: numbers, containers, tensors by identity and by content.
+
+    Args:
+        module: the model; what it holds stays alive as long as this does.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.alive: list[Any] = []
+        self.marks = {
+            f"{path}.{name}" if path else name: self._mark(item, set())
+            for path, child in module.named_modules()
+            for name, item in _held(child).items()
+        }
+
+    def changes(self, module: torch.nn.Module, modelled: Mapping[str, Any]) -> Iterator[Note]:
+        """What a run changed in the model.
+
+        Args:
+            module: the same model after the run.
+            modelled: buffers that layers of the twin update themselves, by path.
+        """
+        after, modules = Snapshot(module), dict(module.named_modules())
+        for path in sorted({*self.marks, *after.marks}):
+            before_mark, after_mark = self.marks.get(path), after.marks.get(path)
+            if before_mark == after_mark or path in modelled:
+                continue
+            owner = max((item for item in modules if path.startswith(f"{item}.") or not item), key=len)
+            name = path[len(owner) :].lstrip(".")
+            if name == "training":
+                reason, fix = "forward changes the mode of a module", "call train() and eval() outside of forward"
+            else:
+                reason = f"forward changes {path}, so the next call does something else"
+                fix = "give it as an argument of forward and return it"
+            yield Note(owner, place_of_forward(modules[owner]), "forward", reason, fix)
+
+    def _mark(self, item: Any, open_items: set[int]) -> Any:
+        """Something that is equal if the item is the same and has the same content."""
+        if item is None or isinstance(item, (bool, int, str, bytes, complex)):
+            return item
+        if isinstance(item, float):
+            return repr(item)
+        self.alive.append(item)
+        content = next((mark(item) for kind, mark in _CONTENTS if isinstance(item, kind)), None)
+        if content is not None or id(item) in open_items:
+            return (id(item), content)
+        inside = open_items | {id(item)}
+        if isinstance(item, Mapping):
+            return (id(item), [(repr(key), self._mark(part, inside)) for key, part in item.items()])
+        if isinstance(item, (tuple, list, deque)):
+            return (type(item).__name__, [self._mark(part, inside) for part in item])
+        return (id(item), [(name, self._mark(part, inside)) for name, part in _attributes(item)])
+
+
+def place_of_forward(module: torch.nn.Module) -> Source:
+    """Where a module's forward begins."""
+    code = getattr(getattr(module.forward, "__func__", module.forward), "__code__", None)
+    return Source(code.co_filename, code.co_firstlineno) if code is not None else Source()
+
+
+def _held(module: torch.nn.Module) -> dict[str, Any]:
+    plain = {name: item for name, item in vars(module).items() if name not in _OWN}
+    return {**plain, **module._buffers, **module._parameters}
+
+
+def _attributes(item: Any) -> list[tuple[str, Any]]:
+    slots = [name for base in type(item).__mro__ for name in getattr(base, "__slots__", ()) if hasattr(item, name)]
+    return [*getattr(item, "__dict__", {}).items(), *((name, getattr(item, name)) for name in slots)]
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
+        return ""
+    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha1(plain.tobytes(), usedforsecurity=False).hexdigest()
+
+
+_CONTENTS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (torch.Tensor, lambda item: (item._version, tuple(item.shape), str(item.dtype), _digest(item))),
+    (np.ndarray, lambda item: (item.shape, hashlib.sha1(item.tobytes(), usedforsecurity=False).hexdigest())),
+    ((torch.nn.Module, type, FunctionType, BuiltinFunctionType, MethodType), lambda item: True),
+    (torch.Generator, lambda item: _digest(item.get_state())),
+    (random.Random, lambda item: item.getstate()),
+    (np.random.Generator, lambda item: repr(item.bit_generator.state)),
+    ((set, frozenset), lambda item: sorted(map(repr, item))),
+    (itertools.count, repr),
+)
+
+
+def held_tensors(module: torch.nn.Module) -> list[torch.Tensor]:
+    """All tensors that modules hold: parameters, buffers, attributes, and what stands in containers."""
+    return [item for item in Snapshot(module).alive if isinstance(item, torch.Tensor)]
+
+
+def random_state() -> Any:
+    """The state of Python's and numpy's own random numbers."""
+    return random.getstate(), repr(np.random.get_state())  # noqa: NPY002 it is what models use
+
+
+def hook_notes(module: torch.nn.Module) -> Iterator[Note]:
+    """Hooks that a recording cannot hold: those that run around the whole model, and those of gradients."""
+    fix = "remove it, and do in forward what it does"
+    for names, place in ((("_forward_pre_hooks",), "forward pre-hook"),):
+        for name in names:
+            for hook in getattr(module, name).values():
+                yield Note("", Source(), _hook_name(hook), f"the whole model has a {place}", fix)
+    for path, child in module.named_modules():
+        for name in ("_backward_hooks", "_backward_pre_hooks"):
+            for hook in getattr(child, name).values():
+                yield Note(path, Source(), _hook_name(hook), "a hook changes gradients on their way back", fix)
+    for path, tensor in module.named_parameters():
+        hooks = [*(tensor._backward_hooks or {}).values()]
+        hooks += [*(getattr(tensor, "_post_accumulate_grad_hooks", None) or {}).values()]
+        for hook in hooks:
+            reason = f"the parameter {path} has a hook on its gradient"
+            yield Note(path.rpartition(".")[0], Source(), _hook_name(hook), reason, fix)
+
+
+def _hook_name(hook: Any) -> str:
+    return str(getattr(hook, "__qualname__", type(hook).__name__))
+
+
+def first_difference(first: Scope, second: Scope) -> tuple[Scope, Source, str] | None:
+    """Where two runs of one model at the same sizes part: the module call, the place, and the operation."""
+    steps, others = list(_steps(first, {})), list(_steps(second, {}))
+    for step, other in zip(steps, others, strict=False):
+        if step[1] != other[1]:
+            return step[0]
+    if len(steps) != len(others):
+        longer = steps if len(steps) > len(others) else others
+        return longer[min(len(steps), len(others))][0]
+    return None
+
+
+def _steps(scope: Scope, numbers: dict[int, int]) -> Iterator[tuple[tuple[Scope, Source, str], Any]]:
+    for node in scope.nodes:
+        place = (scope, node.source, node.name)
+        if node.name == "detach" and node.function is None and isinstance(node.outputs, Value):
+            # Put there for torch.no_grad(): whether there are gradients is not what is asked here.
+            numbers[id(node.outputs)] = _number(node.args[0], numbers)
+            continue
+        yield place, (node.kind, node.name, _seen(node.args, numbers), _seen(node.kwargs, numbers))
+        if node.scope is not None:
+            yield from _steps(node.scope, numbers)
+        yield place, _seen(node.outputs, numbers)
+    source = scope.nodes[-1].source if scope.nodes else Source()
+    yield (scope, source, "return"), _seen(scope.output, numbers)
+
+
+def _number(value: Value, numbers: dict[int, int]) -> int:
+    # Key 0 counts: a value that stands for another has its number.
+    if id(value) not in numbers:
+        numbers[id(value)] = numbers[0] = numbers.get(0, 0) + 1
+    return numbers[id(value)]
+
+
+def _seen(tree: Any, numbers: dict[int, int]) -> Any:
+    """What can be compared of the arguments or results of a step."""
+    if isinstance(tree, Value):
+        content = _digest(tree.data) if tree.origin == "constant" and tree.data is not None else ""
+        return (_number(tree, numbers), tree.shape, tree.dtype, tree.origin, tree.path, content)
+    if isinstance(tree, Comparison):
+        return (tree.sign, tree.answer)
+    if isinstance(tree, slice):
+        return tuple(_seen(part, numbers) for part in (tree.start, tree.stop, tree.step))
+    if isinstance(tree, Mapping):
+        return [(repr(key), _seen(item, numbers)) for key, item in tree.items()]
+    if isinstance(tree, (tuple, list)):
+        return [_seen(item, numbers) for item in tree]
+    if isinstance(tree, Size):
+        return int.__int__(tree)
+    if isinstance(tree, (float, SizeFloat)):
+        return repr(float.__float__(tree))
+    return tree if isinstance(tree, (int, str, bool, torch.dtype, type(None))) else type(tree).__name__

@@ -1,0 +1,89 @@
+"""Whether calls of a model stand for themselves: nothing kept, no mode of one's own, no random numbers beside torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from einops_arch.discovery.tracing.program import Note, Scope
+from einops_arch.translation.inputs import Arguments
+
+__all__ = ["notes_of_calls"]
+
+# Layers of PyTorch that do the same in both modes.
+_WITHOUT_MODE = (
+    *("Linear", "NonDynamicallyQuantizableLinear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "Conv1D"),
+    *("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "LayerNorm", "RMSNorm", "GroupNorm"),
+    *("ReLU", "Tanh", "Sigmoid", "GELU", "SiLU"),
+    *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
+    *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "Identity"),
+)
+
+
+def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], *, training: bool) -> list[Note]:
+    """Call a model twice with the same inputs, and say what is not a function of its inputs and state alone.
+
+    Args:
+        model: a copy in the mode of the run.
+        arguments: what it is called with.
+        is_leaf: which modules the twin has as layers; these keep their own statistics.
+        training: the mode; outside of training the second call runs without gradients.
+    """
+    from einops_arch.discovery.tracing.torch_program import record_program
+    from einops_arch.discovery.tracing.torch_state import Snapshot, first_difference, place_of_forward, random_state
+
+    modelled = {
+        f"{path}.{name}" if path else name: tensor
+        for path, module in model.named_modules()
+        if is_leaf(module) and module is not model
+        for name, tensor in module.named_buffers(recurse=False)
+    }
+    draws = random.getstate(), np.random.get_state()  # noqa: NPY002 it is what models use
+    before, moved_from = Snapshot(model), random_state()
+    try:
+        first = record_program(model, arguments.args, arguments.kwargs, is_leaf)
+        moved = random_state() != moved_from
+        changes = list(before.changes(model, modelled))
+        second = record_program(model, arguments.args, arguments.kwargs, is_leaf, gradients=training)
+    finally:
+        random.setstate(draws[0])
+        np.random.set_state(draws[1])  # noqa: NPY002 as above
+    notes = [note for note in changes if not _is_told(note, first.notes)]
+    if moved:
+        reason = "forward draws random numbers of Python or numpy, which the twin would draw once"
+        notes.append(Note("", place_of_forward(model), "forward", reason, "give them as an argument of forward"))
+    notes += _mode_notes(first.root, training=training)
+    difference = first_difference(first.root, second.root)
+    if difference is not None and not notes and not first.notes:
+        scope, source, operation = difference
+        reason = "a second call with the same inputs does something else"
+        if not training:
+            reason += ", or the same call without gradients does"
+        notes.append(Note(scope.path, source, operation, reason, "give what it depends on as an argument of forward"))
+    return notes
+
+
+def _is_told(note: Note, known: tuple[Note, ...]) -> bool:
+    """Whether the recorder gave a reason for it with a place."""
+    return any(
+        other.module == note.module and ("overwritten" in other.reason or "keeps a tensor" in other.reason)
+        for other in known
+    )
+
+
+def _mode_notes(scope: Scope, *, training: bool) -> list[Note]:
+    notes = []
+    for node in scope.nodes:
+        inner = node.scope
+        if inner is None:
+            continue
+        if inner.leaf and inner.training != training and type(inner.module).__name__ not in _WITHOUT_MODE:
+            mode, other = ("training", "evaluation") if training else ("evaluation", "training")
+            reason = f"{type(inner.module).__name__} runs in {other} mode while the model is in {mode} mode"
+            fix = "let it follow train() and eval() of the model"
+            notes.append(Note(inner.path, node.source, type(inner.module).__name__, reason, fix))
+        notes += _mode_notes(inner, training=training)
+    return notes
