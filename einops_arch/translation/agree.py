@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from einops_arch.discovery.tracing.sizes import (
     expression_of,
 )
 
-__all__ = ["FreeSize", "RunDtype", "SmallestNumber", "agree"]
+__all__ = ["FreeSize", "RunDtype", "SmallestNumber", "agree", "is_guarded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,27 +56,43 @@ def agree(first: Scope, second: Scope) -> list[Note]:
     return _Agreement().scopes(first, second)
 
 
+def is_guarded(notes: Sequence[Note]) -> bool:
+    """Whether recordings differ in nothing but the answer to a question about sizes, which the twin asks as well."""
+    return bool(notes) and all(note.operation in _QUESTIONS for note in notes)
+
+
+_QUESTIONS = ("==", "!=", "<", "<=", ">", ">=")
+
+
 class _Agreement:
     def __init__(self) -> None:
         self.notes: list[Note] = []
+        self.parted = False
         self.twins: dict[int, Value] = {}
 
     def scopes(self, first: Scope, second: Scope) -> list[Note]:
         first.args = self._tree(first.args, second.args, first, Source(), "arguments")
         first.kwargs = self._tree(first.kwargs, second.kwargs, first, Source(), "arguments")
-        if not self._same_steps(first, second):
-            return self.notes
-        for node, twin in zip(first.nodes, second.nodes, strict=True):
+        for node, twin in zip(first.nodes, second.nodes, strict=False):
+            if (node.kind, node.name) != (twin.kind, twin.name):
+                break
             if node.kind == "comparison":
                 self._comparison(node, twin, first)
+                if self.parted:
+                    return self.notes
                 continue
             node.args = self._tree(node.args, twin.args, first, node.source, node.name)
             node.kwargs = self._tree(node.kwargs, twin.kwargs, first, node.source, node.name)
             if node.scope is not None and twin.scope is not None:
                 self.scopes(node.scope, twin.scope)
+                if self.parted:
+                    return self.notes
             node.outputs = self._tree(node.outputs, twin.outputs, first, node.source, node.name)
             if node.writes is not None and twin.writes is not None:
                 self._value(node.writes, twin.writes)
+        if not self._same_steps(first, second):
+            self.parted = True
+            return self.notes
         first.output = self._tree(first.output, second.output, first, Source(), "return")
         return self.notes
 
@@ -105,13 +121,17 @@ class _Agreement:
         asked, other = node.args[0], twin.args[0]
         if asked.answer != other.answer:
             self._note(scope, node.source, node.name, "the program takes another way at another size")
+            self.parted = True
             return
         sides = []
         for side, counterpart in ((asked.left, other.left), (asked.right, other.right)):
             try:
                 sides.append(self._number(side, counterpart, None))
             except _Disagreement as error:
-                self._note(scope, node.source, node.name, str(error))
+                # The number that the twin holds is the first one, so the twin asks what has another answer here.
+                asked_there = asked.sign == "==" and asked.answer and other.answer
+                self._note(scope, node.source, node.name if asked_there else "a number", str(error))
+                self.parted = True
                 return
         node.args = (Comparison(asked.sign, sides[0], sides[1], asked.answer),)
 

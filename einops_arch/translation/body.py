@@ -29,6 +29,7 @@ class _Line:
     source: Source
     call: bool
     guard: bool = False
+    reason: str = ""
 
 
 def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], source: Source) -> list[str]:
@@ -47,6 +48,7 @@ def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], 
             statement.source,
             statement.call,
             guard=not statement.target,
+            reason=statement.reason,
         )
         for statement in statements
     ]
@@ -190,8 +192,9 @@ def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str])
         code = _Replace({name: ast.Name(new, ast.Load()) for name, new in names.items()}).visit(line.code)
         written = ast.unparse(code)
         if line.guard:
-            if (check := f"if {_opposite(code)}:\n    raise ShapeError({_expected(written)!r})") not in text:
-                text.append(check)
+            question = f"if {_opposite(code)}:\n"
+            if not any(earlier.startswith(question) for earlier in text):
+                text.append(f"{question}    raise ShapeError({_expected(written, line.reason)!r})")
             continue
         if line.targets == ["return"]:
             text.append(f"return {written}")
@@ -231,8 +234,9 @@ def _opposite(code: ast.expr) -> str:
     return f"not ({ast.unparse(code)})"
 
 
-def _expected(condition: str) -> str:
-    return f"expected {condition}, as at the sizes that this was translated at"
+def _expected(condition: str, reason: str) -> str:
+    text = f"expected {condition}, as at the sizes that this was translated at"
+    return f"{text}: {reason}" if reason else text
 
 
 def _hints(line: _Line, names: dict[str, str], places: dict[tuple[str, tuple[int, int], int], int]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Scope, Source, Value
@@ -89,7 +90,7 @@ class Drafts:
         self.moves = 0
         self.partial = False
         self.layouts: dict[str, Order] = {}
-        self.guards: list[tuple[int, int, int]] = []
+        self.guards: list[tuple[int, int, str, int, str]] = []
         self._in_train = False
         self._spatial: dict[int, bool] = {}
         for scope in all_scopes(train) if train is not None else ():
@@ -159,10 +160,11 @@ class Drafts:
         if scope.module is self.model and self.guards:
             writer.imports.add("from einops_arch.errors import ShapeError")
             inputs = list(_argument_values(scope))
-            for number, axis, size in self.guards:
+            for number, axis, sign, size, reason in self.guards:
                 array = writer.array(inputs[number])
                 place = (array.order or ()).index(axis)
-                writer.statements.append(Statement("", f"{array.code}.shape[{place}] == {size}", Source()))
+                question = f"{array.code}.shape[{place}] {sign} {size}"
+                writer.statements.append(Statement("", question, Source(), reason=reason))
         run_nodes(writer, scope.nodes)
         try:
             result, orders, names = _result(writer, scope.output)
@@ -329,7 +331,8 @@ def _guard(writer: Writer, node: Node) -> None:
         opposite = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}[comparison.sign]
         question = f"{sides[0]} {opposite} {sides[1]}"
     writer.imports.add("from einops_arch.errors import ShapeError")
-    writer.statements.append(Statement("", question, node.source))
+    place = f"{Path(node.source.file).name}:{node.source.line}" if node.source.file else ""
+    writer.statements.append(Statement("", question, node.source, reason=place))
 
 
 class _Owner:

@@ -11,7 +11,7 @@ import numpy as np
 
 from einops_arch.errors import ShapeError
 
-__all__ = ["Arguments", "arguments_of", "resized"]
+__all__ = ["Arguments", "another_size", "arguments_of", "far_size", "input_order", "resized"]
 
 
 @dataclass
@@ -120,6 +120,18 @@ def another_size(letter: str, size: int) -> int:
     step = next((step for step in (64, 32, 16, 8, 4, 2) if size % step == 0 and size > step), None)
     step = step or (32 if size == 32 else 2)
     return size + step * (1 if step < 16 else max(1, 32 // step))
+
+
+def far_size(size: int, *, odd: bool = True) -> int:
+    """A size far from the two that were recorded, odd or a multiple: what came out alike by chance differs there.
+
+    >>> far_size(4), far_size(4, odd=False), far_size(64)
+    (17, 16, 101)
+    """
+    if size > 32:
+        return size + (37 if odd else 64)
+    times = 4 if size <= 8 else 3
+    return times * size + (1 - size * times % 2 if odd else 0)
 
 
 def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Arguments:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from einops_arch.errors import ConfigError
-from einops_arch.translation.inputs import Arguments, another_size, arguments_of, input_order, resized
+from einops_arch.translation.agree import is_guarded
+from einops_arch.translation.inputs import Arguments, another_size, arguments_of, far_size, input_order, resized
 from einops_arch.translation.refusals import Refusal, TranslationError, refusals_of
 
 __all__ = ["Translation", "register_op", "translate"]
@@ -179,6 +180,8 @@ class _Translator:
         self.built = built
         self.say = say
         self.fixed: dict[str, str] = {}
+        self.not_one: dict[str, str] = {}
+        self.third: dict[str, int] = {}
 
     def run(self, *, also: Sequence[Mapping[str, int]], partial: bool, name: str | None, prove: bool) -> Translation:
         from einops_arch.translation import emit
@@ -187,7 +190,7 @@ class _Translator:
         from einops_arch.translation.merge import merge
 
         self.say("recording")
-        sizes = self._agreeing_sizes(self._free_sizes())
+        sizes = self._told_sizes(self._agreeing_sizes(self._free_sizes()))
         second = resized(self.arguments, sizes)
         recordings, notes = {}, []
         differs = False
@@ -256,8 +259,8 @@ class _Translator:
             from einops_arch.translation.prove import prove as run_proof
 
             runs = {"first size": self.arguments, "second size": second}
-            if third := self._untraced_sizes(sizes):
-                runs["a size that was not recorded"] = resized(self.arguments, third, seed=len(also) + 2)
+            if self.third:
+                runs["a size that was not recorded"] = resized(self.arguments, self.third, seed=len(also) + 2)
             for number, extra in enumerate(also):
                 runs[f"also {number + 1}"] = resized(self.arguments, {**sizes, **extra}, seed=number + 2)
             result.report = run_proof(self.model, make, runs, _layouts(drafts), self.say)
@@ -322,45 +325,110 @@ class _Translator:
 
     def _agreeing_sizes(self, sizes: dict[str, int]) -> dict[str, int]:
         """Those free axes at which the original does the same; the others are fixed, and said."""
-        if not self._differences(sizes) or len(sizes) < 2:
+        if not sizes or not self._differences(sizes)[0]:
             return sizes
         kept: dict[str, int] = {}
         for letter, size in sizes.items():
-            notes = self._differences({letter: size})
+            notes, _ = self._differences({**kept, letter: size})
             if notes:
-                self.fixed[letter] = f"{notes[0].reason} ({notes[0].source})"
+                self.fixed[letter] = _told(notes[0])
             else:
                 kept[letter] = size
-        return kept or sizes
+        return kept
 
-    def _untraced_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """A third size of each free axis, a batch of one among them, as far as the original runs at it.
+    def _told_sizes(self, sizes: dict[str, int]) -> dict[str, int]:
+        """Second sizes at which everything differs that depends on them; letters where there are none are fixed.
 
-        What depends on a size, but came out alike in both recordings, shows at another one.
+        The original is recorded at further sizes: odd and far away, and at one. What differs there must be a question
+        that the twin asks as well, or the letter cannot be free; an axis whose size differs there must differ between
+        both recordings, or it would pass for a fixed one.
         """
-        third = {letter: 1 if letter == "b" else another_size(letter, size) for letter, size in sizes.items()}
-        if self._runs(third) is None:
-            return third
-        kept: dict[str, int] = {}
-        for letter, size in third.items():
-            if self._runs({**sizes, **kept, letter: size}) is None:
-                kept[letter] = size
-        return {**sizes, **kept} if kept else {}
+        while sizes:
+            notes, varied = self._differences(sizes)
+            if notes:
+                return sizes
+            clean: list[tuple[dict[str, int], frozenset[Any]]] = [(sizes, varied)]
+            bad: dict[str, str] = {}
+            for probe in self._probes(sizes):
+                notes, other = self._differences(probe)
+                changed = [letter for letter in probe if letter in sizes and probe[letter] != self._size(letter)]
+                if not notes:
+                    clean.append((probe, other))
+                elif all(probe[letter] == 1 for letter in changed):
+                    self.not_one.update(dict.fromkeys(changed, _told(notes[0])))
+                elif not is_guarded(notes):
+                    alone = {next(iter(item)) for item, _ in clean if len(item) == 1}
+                    if not bad.keys() & changed:
+                        blamed = [letter for letter in changed if letter not in alone] or changed
+                        bad.update(dict.fromkeys(blamed, _told(notes[0])))
+            everything = frozenset().union(*(seen for _, seen in clean))
+            whole = [item for item in clean if set(item[0]) == set(sizes)]
+            best, seen = max(whole, key=lambda item: len(item[1]))
+            if not bad and everything - seen:
+                bad = self._hidden(sizes, clean, everything - seen)
+            if not bad:
+                far = [probe for probe, _ in clean if probe is not best]
+                self.third = max(far, key=lambda probe: sum(probe.values()), default={})
+                if self.third and "b" in sizes and self._clean_batch_of_one():
+                    self.third = {**self.third, "b": 1}
+                return best
+            self.fixed.update(bad)
+            sizes = {letter: size for letter, size in sizes.items() if letter not in bad}
+        return sizes
 
-    def _differences(self, sizes: Mapping[str, int]) -> list[Any]:
+    def _hidden(
+        self, sizes: Mapping[str, int], clean: Sequence[tuple[dict[str, int], frozenset[Any]]], hidden: frozenset[Any]
+    ) -> dict[str, str]:
+        """The letters on which an axis depends that has one size in both recordings."""
+        reason = "an axis that depends on it has the same size in both recordings"
+        singles = {next(iter(probe)): seen for probe, seen in clean if len(probe) == 1}
+        letters = [letter for letter, seen in singles.items() if seen & hidden]
+        return dict.fromkeys(letters or sizes, reason)
+
+    def _size(self, letter: str) -> int:
+        return self.arguments.letters[letter]
+
+    def _clean_batch_of_one(self) -> bool:
+        return "b" not in self.not_one and self._runs({**self.third, "b": 1}) is None
+
+    def _probes(self, sizes: Mapping[str, int]) -> list[dict[str, int]]:
+        """Further sizes at which the original runs: all letters at once and one by one, far away and at one."""
+        far: dict[str, int] = {}
+        for letter in sizes:
+            for odd in (True, False):
+                size = far_size(self._size(letter), odd=odd)
+                if self._runs({letter: size}) is None:
+                    far[letter] = size
+                    break
+        probes = [{letter: size} for letter, size in far.items()]
+        joint = [{letter: far_size(self._size(letter), odd=odd) for letter in sizes} for odd in (True, False)]
+        together = {**sizes, **far}
+        runs = next((probe for probe in (together, *joint) if self._runs(probe) is None), None)
+        if runs is not None and (len(sizes) > 1 or not far):
+            probes.append(runs)
+        probes += [{letter: 1} for letter in sizes if self._size(letter) > 1 and self._runs({letter: 1}) is None]
+        return probes
+
+    def _differences(self, sizes: Mapping[str, int]) -> tuple[list[Any], frozenset[Any]]:
+        """What differs between the first sizes and others, and the axes whose size does."""
         from einops_arch.translation.agree import agree
 
         first = self._record(self.arguments, "eval", double=False)
-        return agree(first.root, self._record(resized(self.arguments, sizes), "eval", double=True).root)
+        notes = agree(first.root, self._record(resized(self.arguments, sizes), "eval", double=True).root)
+        return notes, frozenset() if notes else frozenset(_varied(first.root))
 
-    def _guards(self) -> list[tuple[int, int, int]]:
-        """Which axis of which input has to have which size."""
-        return [
-            (number, axis, size)
-            for number, (names, tensor) in enumerate(zip(self.arguments.axes, self.arguments.tensors, strict=True))
-            for axis, (name, size) in enumerate(zip(names, tensor.shape, strict=True))
-            if name in self.fixed
-        ]
+    def _guards(self) -> list[tuple[int, int, str, int, str]]:
+        """Which axis of which input has to have which size, and why: whatever was not varied."""
+        guards = []
+        for number, (names, tensor) in enumerate(zip(self.arguments.axes, self.arguments.tensors, strict=True)):
+            for axis, (name, size) in enumerate(zip(names, tensor.shape, strict=True)):
+                if name in self.fixed:
+                    guards.append((number, axis, "==", size, f"axis {name!r} is fixed: {self.fixed[name]}"))
+                elif name.isdigit() or name == "c":
+                    guards.append((number, axis, "==", size, f"axis {name!r} was not varied"))
+                elif name in self.not_one:
+                    guards.append((number, axis, "!=", 1, f"axis {name!r} of one: {self.not_one[name]}"))
+        return guards
 
     def _runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch
@@ -406,6 +474,25 @@ class _Translator:
 
         text = f"PyTorch does not train {', '.join(names)} (requires_grad=False); leave them out of the optimizer here."
         return "\n" + textwrap.fill(text, 118) + "\n"
+
+
+def _told(note: Any) -> str:
+    """Why an axis cannot be free, and in which line."""
+    place = f"{Path(note.source.file).name}:{note.source.line}" if note.source.file else note.module or "the model"
+    return f"{note.reason} ({place})"
+
+
+def _varied(root: Any) -> Iterator[tuple[int, int]]:
+    """The axes that have two sizes: the number of the value in the order of the recording, and the place."""
+    from einops_arch.discovery.tracing.program import values_in
+    from einops_arch.translation.drafts import all_scopes
+
+    number = 0
+    for scope in all_scopes(root):
+        for tree in [scope.args, scope.kwargs, *(node.outputs for node in scope.nodes)]:
+            for value in values_in(tree):
+                yield from ((number, axis) for axis, (one, two) in enumerate(value.sizes) if one != two)
+                number += 1
 
 
 def _letters(names: Sequence[str]) -> list[str]:

@@ -25,12 +25,16 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 @dataclass
 class Statement:
-    """`target = code`, and the statement of the original that it came from; a call may change state."""
+    """`target = code`, and the statement of the original that it came from; a call may change state.
+
+    Without a target the code is a question whose answer has to be yes, for a reason.
+    """
 
     target: str
     code: str
     source: Source
     call: bool = False
+    reason: str = ""
 
 
 class Owner(Protocol):
@@ -168,8 +172,10 @@ class Writer:
             if expression.sign in ("ceil", "floor"):
                 self.imports.add("import math")
                 return f"math.{expression.sign}({operands[0]})"
+            if expression.sign in ("int", "round", "abs"):
+                return f"{expression.sign}({operands[0]})"
             if len(operands) == 1:
-                return f"(-{operands[0]})"
+                return f"({expression.sign}{operands[0]})"
             return f"({operands[0]} {expression.sign} {operands[1]})"
         return self.number(expression)
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import operator
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-__all__ = ["Axis", "Comparison", "Expression", "Operation", "Size", "SizeFloat", "atoms", "expression_of", "listening"]
+__all__ = [
+    "Axis",
+    "Comparison",
+    "Expression",
+    "Operation",
+    "Size",
+    "SizeFloat",
+    "atoms",
+    "expression_of",
+    "leaves_as_plain",
+    "listening",
+    "watched_functions",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +78,11 @@ def expression_of(number: Any) -> Expression:
     return float(number) if isinstance(number, float) else int(number)
 
 
+def leaves_as_plain(number: Any) -> Any:
+    """Tell that a program goes on with a size as a plain number; gives that number."""
+    return _escaped(number, _plain(number)) if isinstance(number, (Size, SizeFloat)) else number
+
+
 def atoms(expression: Expression) -> Iterator[Axis]:
     """The axes that an expression is made of."""
     if isinstance(expression, Axis):
@@ -87,9 +108,38 @@ def _plain(number: Any) -> Any:
 def _binary(sign: str, function: Callable[[Any, Any], Any], *, swapped: bool = False) -> Any:
     def method(self: Any, other: Any) -> Any:
         if not _is_number(other):
+            if sign == "*" and isinstance(other, (list, tuple, str)):
+                _escaped(self, _plain(self))
             return NotImplemented
         left, right = (other, self) if swapped else (self, other)
         return _make(function(_plain(left), _plain(right)), sign, left, right)
+
+    return method
+
+
+def _escaped(number: Any, value: Any) -> Any:
+    """A number leaves as a plain one: what was made of it holds as long as it is the same."""
+    for listener in _LISTENERS:
+        listener(Comparison("==", expression_of(number), value, answer=True))
+    return value
+
+
+def _as_text(function: Callable[..., str]) -> Any:
+    """A method that writes a size into a text, which may be a message or a key."""
+
+    def written(self: Any, *rest: Any) -> str:
+        _escaped(self, _plain(self))
+        return function(_plain(self), *rest)
+
+    return written
+
+
+def _leaving(function: Callable[..., Any]) -> Any:
+    """A method after which nothing is known of where the number came from."""
+
+    def method(self: Any, *rest: Any) -> Any:
+        _escaped(self, _plain(self))
+        return function(_plain(self), *rest)
 
     return method
 
@@ -113,7 +163,7 @@ def _compared(sign: str, function: Callable[[Any, Any], bool]) -> Any:
     return method
 
 
-class _Arithmetic:  # noqa: PLW1641 the number types below have their own hashes
+class _Arithmetic:
     __slots__ = ()
     __add__ = _binary("+", operator.add)
     __radd__ = _binary("+", operator.add, swapped=True)
@@ -130,12 +180,42 @@ class _Arithmetic:  # noqa: PLW1641 the number types below have their own hashes
     __pow__ = _binary("**", operator.pow)
     __rpow__ = _binary("**", operator.pow, swapped=True)
     __neg__ = _unary("-", operator.neg)
+    __abs__ = _unary("abs", operator.abs)
     __eq__ = _compared("==", operator.eq)
     __ne__ = _compared("!=", operator.ne)
     __lt__ = _compared("<", operator.lt)
     __le__ = _compared("<=", operator.le)
     __gt__ = _compared(">", operator.gt)
     __ge__ = _compared(">=", operator.ge)
+    __format__ = _as_text(format)
+    __repr__ = _as_text(repr)
+    __str__ = _as_text(str)
+    __hash__ = _leaving(hash)
+    __float__ = _leaving(float)
+
+    def __bool__(self) -> bool:
+        return bool(self != 0)
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+
+def _whole(sign: str, function: Callable[..., int], *, plain: bool = False) -> Any:
+    """A method that makes a whole number, which is a plain one where Python wants that."""
+
+    def method(self: Any, *digits: int | None) -> Any:
+        if any(count is not None for count in digits):
+            return function(_escaped(self, _plain(self)), *digits)
+        number = _make(function(_plain(self)), sign, self)
+        return _escaped(number, _plain(number)) if plain else number
+
+    return method
 
 
 class Size(_Arithmetic, int):
@@ -154,11 +234,21 @@ class Size(_Arithmetic, int):
         size.expression = expression
         return size
 
-    def __hash__(self) -> int:
-        return int.__hash__(self)
-
-    def __bool__(self) -> bool:
-        return bool(self != 0)
+    __and__ = _binary("&", operator.and_)
+    __rand__ = _binary("&", operator.and_, swapped=True)
+    __or__ = _binary("|", operator.or_)
+    __ror__ = _binary("|", operator.or_, swapped=True)
+    __xor__ = _binary("^", operator.xor)
+    __rxor__ = _binary("^", operator.xor, swapped=True)
+    __lshift__ = _binary("<<", operator.lshift)
+    __rlshift__ = _binary("<<", operator.lshift, swapped=True)
+    __rshift__ = _binary(">>", operator.rshift)
+    __rrshift__ = _binary(">>", operator.rshift, swapped=True)
+    __int__ = _leaving(int)
+    __trunc__ = _whole("int", int)
+    __round__ = _whole("round", round)
+    __invert__ = _unary("~", operator.invert)
+    bit_length = _leaving(int.bit_length)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return int, (int.__int__(self),)
@@ -177,8 +267,10 @@ class SizeFloat(_Arithmetic, float):
         value.expression = expression
         return value
 
-    def __hash__(self) -> int:
-        return float.__hash__(self)
+    __int__ = _whole("int", int, plain=True)
+    __trunc__ = _whole("int", int)
+    __round__ = _whole("round", round)
+    is_integer = _leaving(float.is_integer)
 
     def __ceil__(self) -> Size:
         return Size(float.__ceil__(self), Operation("ceil", (self.expression,)))
@@ -188,3 +280,75 @@ class SizeFloat(_Arithmetic, float):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return float, (float.__float__(self),)
+
+
+class _RangeMeta(type):
+    def __instancecheck__(cls, item: Any) -> bool:
+        return isinstance(item, _RANGE)
+
+
+_RANGE = range
+
+
+class _Range(metaclass=_RangeMeta):
+    """`range`, which tells how many turns it makes where that depends on sizes."""
+
+    def __new__(cls, *ends: Any) -> Any:
+        if not any(isinstance(end, Size) for end in ends):
+            return _RANGE(*ends)
+        start, stop, step = (0, ends[0], 1) if len(ends) == 1 else (*ends, 1)[:3]
+        start, step = leaves_as_plain(start), leaves_as_plain(step)
+        numbers = _RANGE(start, _plain(stop), step)
+        if isinstance(stop, Size):
+            _escaped_turns(start, stop, step, len(numbers))
+        return numbers
+
+
+def _escaped_turns(start: int, stop: Size, step: int, count: int) -> None:
+    if (start, step) == (0, 1):
+        turns: Any = stop
+    elif step > 0:
+        turns = (stop - start + step - 1) // step
+    else:
+        turns = (start - stop - step - 1) // -step
+    if count:
+        _escaped(turns, count)
+    else:
+        _ = turns <= 0
+
+
+@contextlib.contextmanager
+def watched_functions(modules: Iterable[Any]) -> Iterator[None]:
+    """While this is open, functions that take ints as they are tell that a size was given.
+
+    Python asks nothing of an int in `range`, `math` and `operator.index`.
+
+    Args:
+        modules: Python modules that may hold such functions under names of their own.
+    """
+    import builtins
+
+    watched: dict[int, Any] = {id(_RANGE): _Range}
+    for home, names in ((math, set(dir(math)) - {"ceil", "floor", "trunc"}), (operator, {"index"})):
+        for name in names:
+            if callable(function := getattr(home, name)) and not name.startswith("_"):
+                watched[id(function)] = _told(function)
+    replaced: list[tuple[Any, str, Any]] = []
+    for home in (builtins, math, operator, *modules):
+        for name, item in list(vars(home).items()):
+            if id(item) in watched and home is not sys.modules[__name__]:
+                replaced.append((home, name, item))
+                setattr(home, name, watched[id(item)])
+    try:
+        yield
+    finally:
+        for home, name, item in reversed(replaced):
+            setattr(home, name, item)
+
+
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(leaves_as_plain, args), **kwargs)
+
+    return called

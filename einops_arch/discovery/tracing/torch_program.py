@@ -17,7 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from einops_arch.discovery.tracing.program import Node, Note, Scope, Source, Value, map_tree
-from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, listening
+from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening, watched_functions
 from einops_arch.discovery.tracing.torch_state import held_tensors
 
 __all__ = ["Recording", "record_program"]
@@ -110,12 +110,15 @@ def record_program(
     """
     recorder = _Recorder(module, gradients=gradients)
     _TURNS.clear()
+    homes = {sys.modules.get(type(child).__module__) for child in module.modules()}
+    homes = {home for home in homes if home is not None and not home.__name__.startswith("torch.")}
     with (
         _watched(module, recorder, is_leaf),
         _custom_functions(recorder),
         torch.set_grad_enabled(gradients),
         recorder,
         listening(recorder.compared),
+        watched_functions(homes),
     ):
         if gradients:
             args, kwargs = map_tree((tuple(args), dict(kwargs)), _with_gradient)
@@ -212,6 +215,8 @@ class _Recorder(TorchFunctionMode):
         if self.busy or not self.stack or self.stack[-1].leaf:
             return func(*args, **kwargs)
         name = _name(func)
+        if name in ("__len__", "is_same_size") and args:
+            self.asked(name, args)
         if name in _INSPECTIONS or name.startswith("_set"):
             return func(*args, **kwargs)
         tensors = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -324,8 +329,17 @@ class _Recorder(TorchFunctionMode):
                 self.versions[key] = -1
         self.versions = {key: version for key, version in self.versions.items() if version >= 0}
 
+    def asked(self, name: str, tensors: Sequence[Any]) -> None:
+        """`len` gives a plain number, `is_same_size` an answer: both hold for these sizes."""
+        shapes = [self._sizes(torch.Tensor.size, "size", (tensor,), {}) for tensor in tensors[:2]]
+        if name == "__len__":
+            leaves_as_plain(shapes[0][0])
+        elif len(shapes[0]) == len(shapes[1]):
+            for left, right in zip(*shapes, strict=True):
+                _ = left == right
+
     def compared(self, comparison: Comparison) -> None:
-        if self.busy or not self.stack or self.stack[-1].leaf:
+        if self.busy or not self.stack or self.stack[-1].leaf or _is_message():
             return
         self.stack[-1].nodes.append(Node("comparison", comparison.sign, (comparison,), {}, None, _source(again=True)))
 
@@ -576,6 +590,42 @@ def _source(*, again: bool = False) -> Source:
             return source if again else _turned(source, frame)
         frame = frame.f_back
     return Source()
+
+
+def _is_message() -> bool:
+    """Whether a size is only written into the text of `_assert` or of an error."""
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename in _SKIPPED:
+        if frame.f_code.co_name == "written":
+            line = _outer(frame)
+            return line is not None and _only_told(line.f_code.co_filename, line.f_lineno)
+        frame = frame.f_back
+    return False
+
+
+def _outer(frame: Any) -> Any:
+    while frame is not None and frame.f_code.co_filename in _SKIPPED:
+        frame = frame.f_back
+    return frame
+
+
+@functools.cache
+def _only_told(file: str, line: int) -> bool:
+    """Whether a line is inside of a call of `_assert`, of a print or a log, of `assert` or `raise`."""
+    told = ("_assert", "print", "warn", "warning", "info", "debug", "warn_once", "warning_once")
+    for node in _messages(file):
+        if node.lineno <= line <= (node.end_lineno or node.lineno):
+            if isinstance(node, (ast.Raise, ast.Assert)):
+                return True
+            function = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+            if isinstance(function, (ast.Name, ast.Attribute)):
+                return (function.id if isinstance(function, ast.Name) else function.attr) in told
+    return False
+
+
+@functools.cache
+def _messages(file: str) -> tuple[ast.stmt, ...]:
+    return tuple(item for item in _statements(file) if isinstance(item, (ast.Raise, ast.Assert, ast.Expr)))
 
 
 @functools.cache
