@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.errors import ShapeError
+from einops_arch.translation.refusals import Refusal, TranslationError
 
 __all__ = ["Arguments", "another_size", "arguments_of", "far_size", "input_order", "resized"]
 
@@ -70,6 +71,10 @@ def arguments_of(inputs: Any, axes: Any) -> Arguments:
     Args:
         inputs: a tensor or array, a tuple, or a dict by name.
         axes: a pattern, or one for each input; guessed from the number of axes if left out.
+
+    Raises:
+        ShapeError: a pattern has another number of axes than its input.
+        TranslationError: an input is a number, a list or a dict.
     """
     if isinstance(inputs, Mapping):
         args: tuple[Any, ...] = ()
@@ -77,6 +82,7 @@ def arguments_of(inputs: Any, axes: Any) -> Arguments:
     else:
         items = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
         args, kwargs = tuple(_tensor(item) for item in items), {}
+    _check_arguments({**{str(number): item for number, item in enumerate(args)}, **kwargs})
     result = Arguments(args, kwargs, [])
     tensors = result.tensors
     if isinstance(axes, Mapping):
@@ -91,6 +97,24 @@ def arguments_of(inputs: Any, axes: Any) -> Arguments:
             raise ShapeError(f"translate: axes {pattern!r} do not fit an input of shape {tuple(tensor.shape)}")
         result.axes.append(names)
     return result
+
+
+def _check_arguments(items: Mapping[str, Any]) -> None:
+    """Numbers would become part of the twin, and what a list holds has no axes."""
+    import torch
+
+    problems = []
+    for name, item in items.items():
+        if isinstance(item, torch.Tensor) or item is None or isinstance(item, (bool, str)):
+            continue
+        reason = (
+            f"it is {item!r}, and would be written into the twin as it is"
+            if isinstance(item, (int, float))
+            else f"it is a {type(item).__name__}, of which no axes are known"
+        )
+        problems.append(Refusal("", f"input {name}", "argument", reason, "a module that takes tensors only"))
+    if problems:
+        raise TranslationError(problems)
 
 
 def _tensor(item: Any) -> Any:

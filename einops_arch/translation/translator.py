@@ -297,7 +297,8 @@ class _Translator:
             args = tuple(widened(item) for item in args)
             kwargs = {name: widened(item) for name, item in kwargs.items()}
 
-        recording = record_program(model, args, kwargs, self._is_leaf)
+        with _default_dtype(torch.float64 if double else torch.get_default_dtype()):
+            recording = record_program(model, args, kwargs, self._is_leaf)
         modules = dict(self.model.named_modules())
         for scope in all_scopes(recording.root):
             scope.module = modules[scope.path]
@@ -348,28 +349,30 @@ class _Translator:
             if notes:
                 return sizes
             clean: list[tuple[dict[str, int], frozenset[Any]]] = [(sizes, varied)]
+            asked: list[tuple[dict[str, int], frozenset[Any]]] = []
             bad: dict[str, str] = {}
             for probe in self._probes(sizes):
                 notes, other = self._differences(probe)
                 changed = [letter for letter in probe if letter in sizes and probe[letter] != self._size(letter)]
                 if not notes:
                     clean.append((probe, other))
+                elif is_guarded(notes):
+                    asked.append((probe, other))
                 elif all(probe[letter] == 1 for letter in changed):
                     self.not_one.update(dict.fromkeys(changed, _told(notes[0])))
-                elif not is_guarded(notes):
+                elif not bad.keys() & changed:
                     alone = {next(iter(item)) for item, _ in clean if len(item) == 1}
-                    if not bad.keys() & changed:
-                        blamed = [letter for letter in changed if letter not in alone] or changed
-                        bad.update(dict.fromkeys(blamed, _told(notes[0])))
-            everything = frozenset().union(*(seen for _, seen in clean))
+                    blamed = [letter for letter in changed if letter not in alone] or changed
+                    bad.update(dict.fromkeys(blamed, _told(notes[0])))
+            everything = frozenset().union(*(seen for _, seen in [*clean, *asked]))
             whole = [item for item in clean if set(item[0]) == set(sizes)]
             best, seen = max(whole, key=lambda item: len(item[1]))
             if not bad and everything - seen:
-                bad = self._hidden(sizes, clean, everything - seen)
+                bad = self._hidden(sizes, [*clean, *asked], everything - seen)
             if not bad:
                 far = [probe for probe, _ in clean if probe is not best]
                 self.third = max(far, key=lambda probe: sum(probe.values()), default={})
-                if self.third and "b" in sizes and self._clean_batch_of_one():
+                if self.third and {"b": 1} in far and self._runs({**self.third, "b": 1}) is None:
                     self.third = {**self.third, "b": 1}
                 return best
             self.fixed.update(bad)
@@ -387,9 +390,6 @@ class _Translator:
 
     def _size(self, letter: str) -> int:
         return self.arguments.letters[letter]
-
-    def _clean_batch_of_one(self) -> bool:
-        return "b" not in self.not_one and self._runs({**self.third, "b": 1}) is None
 
     def _probes(self, sizes: Mapping[str, int]) -> list[dict[str, int]]:
         """Further sizes at which the original runs: all letters at once and one by one, far away and at one."""
@@ -410,12 +410,12 @@ class _Translator:
         return probes
 
     def _differences(self, sizes: Mapping[str, int]) -> tuple[list[Any], frozenset[Any]]:
-        """What differs between the first sizes and others, and the axes whose size does."""
+        """What differs between the first sizes and others, and the axes whose size does, as far as they go together."""
         from einops_arch.translation.agree import agree
 
         first = self._record(self.arguments, "eval", double=False)
         notes = agree(first.root, self._record(resized(self.arguments, sizes), "eval", double=True).root)
-        return notes, frozenset() if notes else frozenset(_varied(first.root))
+        return notes, frozenset(_varied(first.root))
 
     def _guards(self) -> list[tuple[int, int, str, int, str]]:
         """Which axis of which input has to have which size, and why: whatever was not varied."""
@@ -474,6 +474,19 @@ class _Translator:
 
         text = f"PyTorch does not train {', '.join(names)} (requires_grad=False); leave them out of the optimizer here."
         return "\n" + textwrap.fill(text, 118) + "\n"
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: Any) -> Iterator[None]:
+    """What the model makes by itself has this dtype, as what goes in."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _told(note: Any) -> str:

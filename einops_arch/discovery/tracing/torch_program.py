@@ -215,8 +215,8 @@ class _Recorder(TorchFunctionMode):
         if self.busy or not self.stack or self.stack[-1].leaf:
             return func(*args, **kwargs)
         name = _name(func)
-        if name in ("__len__", "is_same_size") and args:
-            self.asked(name, args)
+        if name in ("__len__", "is_same_size", "squeeze", "squeeze_") and args:
+            self.asked(name, args, kwargs)
         if name in _INSPECTIONS or name.startswith("_set"):
             return func(*args, **kwargs)
         tensors = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -329,8 +329,14 @@ class _Recorder(TorchFunctionMode):
                 self.versions[key] = -1
         self.versions = {key: version for key, version in self.versions.items() if version >= 0}
 
-    def asked(self, name: str, tensors: Sequence[Any]) -> None:
-        """`len` gives a plain number, `is_same_size` an answer: both hold for these sizes."""
+    def asked(self, name: str, tensors: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """`len` gives a number, `is_same_size` an answer, `squeeze` takes axes of one: they hold for these sizes."""
+        if name.startswith("squeeze"):
+            sizes = self._sizes(torch.Tensor.size, "size", (tensors[0],), {})
+            dims = kwargs.get("dim", tensors[1] if len(tensors) > 1 else range(len(sizes)))
+            for dim in [dims] if isinstance(dims, int) else dims:
+                _ = isinstance(dim, int) and sizes[dim] == 1
+            return
         shapes = [self._sizes(torch.Tensor.size, "size", (tensor,), {}) for tensor in tensors[:2]]
         if name == "__len__":
             leaves_as_plain(shapes[0][0])

@@ -1,0 +1,165 @@
+"""Translations at sizes that were not recorded: the twin gives what PyTorch gives, or says which size it needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from einops_arch.errors import ShapeError
+from einops_arch.flax import load_state_dict
+from einops_arch.translation import TranslationError, translate
+
+TABLE = [1.0, 2.0, 3.0, 4.0]
+
+
+class _Net(torch.nn.Module):
+    """A layer, and what a function makes of it and the input."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3, 3)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.fc(x), x)
+
+
+def _steps(y: Tensor, count: int) -> Tensor:
+    for _ in range(count):
+        y = y + torch.tanh(y)
+    return y
+
+
+# Each takes a number from a size in a way that says nothing of it afterwards, alike at 4 and at the second size or not.
+TAKEN = {
+    "int of a share": (lambda y, x: y[:, : max(1, int(x.shape[1] * 0.25))].mean(1), 12),
+    "turns of a loop": (lambda y, x: _steps(y, x.shape[1] // 8), 8),
+    "steps of a loop": (lambda y, x: torch.cat([y[:, a : a + 8].softmax(1) for a in range(0, x.shape[1], 8)], 1), 12),
+    "a dict": (lambda y, x: y * {64: 2.0, 10: 3.0}.get(x.shape[1], 1.0), 10),
+    "a set": (lambda y, x: y * (2 if x.shape[1] in {12, 24} else 1), 12),
+    "a list": (lambda y, x: y * TABLE[x.shape[1] // 8], 10),
+    "a root": (lambda y, x: y * int(math.sqrt(x.shape[1])), 9),
+    "a logarithm": (lambda y, x: _steps(y, int(math.log2(x.shape[1]))), 8),
+    "a bit": (lambda y, x: y.flip(1) if x.shape[1] & 1 else y, 5),
+    "shifted bits": (lambda y, x: y * (1 + (x.shape[1] >> 3)), 9),
+    "a division with rest": (lambda y, x: y * (1 + divmod(x.shape[1], 8)[0]), 9),
+    "a rounded number": (lambda y, x: y * round(x.shape[1] / 8 + 0.6), 12),
+    "a text": (lambda y, x: y * (2 if f"{x.shape[1]:02d}".startswith("1") else 1), 12),
+    "a repeated list": (lambda y, x: y * len([0] * (1 + x.shape[1] // 8)), 12),
+    "whether sizes are alike": (lambda y, x: y * 2 if torch.is_same_size(x[:, :8], x) else y * 1, 12),
+    "the number of parts": (lambda y, x: torch.stack([part.mean(1) for part in y.split(8, 1)]).sum(0), 12),
+    "a view by groups": (lambda y, x: y.view(len(x), (x.shape[1] + 7) // 8, -1, 3).mean(2).amax(1), 16),
+    "a strided pool": (lambda y, x: F.max_pool1d(y.mT, 4).sum(2) / F.max_pool1d(y.mT, 4).shape[2], 9),
+    "an axis of one": (lambda y, x: y.squeeze(1) * 2, 1),
+    "a pooled axis of one": (lambda y, x: F.max_pool1d(y.mT, 4).squeeze(), 12),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN))
+def test_a_size_taken_as_a_plain_number_is_written_or_asked_for(name: str) -> None:
+    function, size = TAKEN[name]
+    model = _Net(function)
+    _agrees_or_says(model, torch.randn(2, 4, 3), "b t 3", torch.randn(2, size, 3))
+
+
+def _agrees_or_says(model: torch.nn.Module, x: Tensor, axes: str | None, other: Tensor) -> None:
+    try:
+        translation = translate(model, x, axes=axes, prove=False)
+    except TranslationError as error:
+        assert "size" in str(error)  # noqa: PT017 a refusal is as good as an answer, if it says why
+        return
+    load_state_dict(translation.model, model.state_dict())
+    translation.model.eval()
+    for tensor, must in ((x, True), (other, False)):
+        try:
+            received = np.asarray(translation.model(jnp.asarray(tensor.numpy())))
+        except ShapeError as error:
+            assert not must, error  # noqa: PT017
+            assert ".shape[" in str(error)  # noqa: PT017
+            continue
+        np.testing.assert_allclose(received, model.eval()(tensor).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_number_of_a_loops_turns_is_a_question_with_its_line() -> None:
+    twin = translate(_Net(TAKEN["turns of a loop"][0]), torch.randn(2, 4, 3), axes="b t 3", prove=False)
+    assert not twin.fixed
+    assert twin.model(jnp.ones((5, 7, 3))).shape == (5, 7, 3)
+    with pytest.raises(ShapeError, match=r"x.shape\[1\] // 8 <= 0.*test_parity_translate_sizes.py:\d+"):
+        twin.model(jnp.ones((2, 8, 3)))
+
+
+def test_the_length_of_a_batch_fixes_it_and_says_so() -> None:
+    twin = translate(_Net(lambda y, x: y * (2.0 if len(x) // 4 else 1.0)), torch.randn(2, 3), axes="b 3", prove=False)
+    assert set(twin.fixed) == {"b"}
+    with pytest.raises(ShapeError, match=r"x.shape\[0\] == 2.*axis 'b' is fixed"):
+        twin.model(jnp.ones((4, 3)))
+
+
+@pytest.mark.parametrize(("shape", "axes", "other"), [((2, 3, 4), None, (2, 3, 8)), ((2, 5), "b 5", (2, 7))])
+def test_an_axis_that_was_not_varied_is_asked_for(
+    shape: tuple[int, ...], axes: str | None, other: tuple[int, ...]
+) -> None:
+    class Mean(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(-1) / x.shape[-1]
+
+    twin = translate(Mean(), torch.randn(shape), axes=axes, prove=False)
+    with pytest.raises(ShapeError, match="was not varied"):
+        twin.model(jnp.ones(other))
+
+
+def test_channels_that_were_not_varied_are_asked_for() -> None:
+    class Mean(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(1) / x.shape[1]
+
+    twin = translate(Mean(), torch.randn(2, 3, 4, 4), axes="b c h w", prove=False)
+    np.testing.assert_allclose(np.asarray(twin.model(jnp.ones((1, 6, 5, 3)))), np.ones((1, 6, 5)), rtol=1e-6)
+    with pytest.raises(ShapeError, match=r"x.shape\[3\] == 3.*'c' was not varied"):
+        twin.model(jnp.ones((2, 4, 4, 5)))
+
+
+def test_an_axis_that_a_stride_made_equal_by_chance_stays_free() -> None:
+    class Strided(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv1d(3, 4, 3, stride=4, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return y.sum(2) / y.shape[2]
+
+    model = Strided()
+    twin = translate(model, torch.randn(2, 3, 5), axes="b c t", prove=False)
+    load_state_dict(twin.model, model.state_dict())
+    for length in (9, 13, 30):
+        x = torch.randn(1, 3, length)
+        received = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, 2)))
+        np.testing.assert_allclose(np.asarray(received), model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_third_size_of_a_proof_is_odd_and_far_away() -> None:
+    twin = translate(_Net(lambda y, x: y), torch.randn(2, 4, 3), axes="b t 3")
+    assert twin.passed, twin.report
+    report = next(item for name, item in twin.report.reports.items() if "not recorded" in name)
+    assert "1 17 3" in str(report)
+
+
+def test_tensors_that_a_model_makes_by_itself_are_recorded_in_both_dtypes() -> None:
+    def function(y: Tensor, x: Tensor) -> Tensor:
+        return F.prelu(torch.zeros(2, 3).scatter(1, torch.tensor([[0], [2]]), y[:2]), torch.tensor([0.3]))
+
+    _agrees_or_says(_Net(function), torch.randn(2, 3), "b 3", torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("inputs", [([torch.ones(2, 3)],), (torch.ones(2, 3), 2), {"x": {"a": torch.ones(2, 3)}}])
+def test_inputs_that_have_no_axes_are_refused_by_name(inputs: object) -> None:
+    with pytest.raises(TranslationError, match=r"input \w+.*(list|it is 2|dict)"):
+        translate(_Net(lambda y, x: y), inputs)
