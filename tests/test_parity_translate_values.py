@@ -6,11 +6,17 @@ import itertools
 import random
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from flax import nnx
 from torch import Tensor, nn
 
 from einops_arch.translation import TranslationError, translate
+from einops_arch.translation.inputs import arguments_of, resized
 
 
 class _Net(nn.Module):
@@ -202,3 +208,139 @@ def test_a_part_without_gradients_has_none_in_the_twin() -> None:
     translation = translate(model, torch.randn(2, 3), axes="b 3")
     assert translation.passed, translation.report
     assert "stop_gradient" in translation.source
+
+
+INFINITY = float("inf")
+
+
+def _normalized(x: Tensor) -> Tensor:
+    return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
+
+
+# What is called, and values at which its gradient, or its value, is PyTorch's own choice.
+KINKS = {
+    "norm": (lambda x: x.norm(dim=-1), [[0.0, 0.0, 0.0], [1.0, -2.0, 3.0]]),
+    "norm of order 1": (lambda x: torch.linalg.vector_norm(x, 1, -1), [[0.0, 0.0, 2.0], [1.0, -2.0, 3.0]]),
+    "normalize": (lambda x: F.normalize(x, dim=-1), [[0.0, 0.0, 0.0], [1.0, -2.0, 3.0]]),
+    "cosine": (lambda x: F.cosine_similarity(x, x.flip(-1) + 0.25, -1), [[0.0, 0.0, 0.0], [1.0, -2.0, 3.0]]),
+    "cosine of nothing": (lambda x: F.cosine_similarity(x, x * 0, -1), [[0.0, 0.0, 0.0], [1e-9, 0.0, 0.0]]),
+    "std": (_normalized, [[2.0, 2.0, 2.0], [1.0, -2.0, 3.0]]),
+    "std and mean": (lambda x: torch.std_mean(x, dim=-1)[0], [[2.0, 2.0, 2.0], [1.0, -2.0, 3.0]]),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.1), [[0.0, -0.0, 1.0]]),
+    "clamp": (lambda x: x.clamp(0, 1), [[0.0, 1.0, 0.5]]),
+    "clamp below": (lambda x: x.clamp(min=1), [[0.0, 1.0, 2.0]]),
+    "clamp_max": (lambda x: x.clamp_max(max=1), [[0.0, 1.0, 2.0]]),
+    "clamp of crossed bounds": (lambda x: x.clamp(2, 1), [[0.0, 1.5, 3.0]]),
+    "hardtanh": (F.hardtanh, [[-1.0, 1.0, 0.5]]),
+    "relu6": (F.relu6, [[0.0, 6.0, 3.0]]),
+    "hardswish": (F.hardswish, [[-3.0, 3.0, 0.0]]),
+    "hardsigmoid": (F.hardsigmoid, [[-3.0, 3.0, 0.0]]),
+    "abs": (torch.abs, [[0.0, -0.0, -1.0]]),
+    "atan2": (lambda x: torch.atan2(x, x * 2), [[0.0, 1.0, -1.0]]),
+    "elu": (lambda x: F.elu(x, 0.5), [[0.0, -1.0, 1.0]]),
+    "selu": (F.selu, [[0.0, -1.0, 1.0]]),
+    "celu": (lambda x: F.celu(x, 0.5), [[0.0, -1.0, 1.0]]),
+    "prelu": (lambda x: F.prelu(x, torch.full((1,), 0.25, dtype=x.dtype)), [[0.0, -1.0, 1.0]]),
+    "softplus": (lambda x: F.softplus(x, 2, 1.0), [[0.0, 0.5, 90.0]]),
+    "glu": (lambda x: F.glu(torch.cat([x, x * 2], -1)), [[0.0, -1.0, 1.0]]),
+}
+
+
+class _Calls(nn.Module):
+    """One network for all functions, so that one translation and one proof do."""
+
+    def __init__(self, functions) -> None:
+        super().__init__()
+        self.functions = functions
+
+    def forward(self, x: Tensor):
+        return tuple(function(x) for function in self.functions)
+
+
+@pytest.fixture(scope="module")
+def kinks():
+    """The outputs of the twin at the rows of all functions, and its backward pass."""
+    translation = translate(_Calls([function for function, _ in KINKS.values()]), torch.randn(2, 3), axes="b 3")
+    assert translation.passed, translation.report
+    rows = jnp.asarray([row for _, rows in KINKS.values() for row in rows])
+    return jax.vjp(translation.model, rows)
+
+
+@pytest.mark.parametrize("name", list(KINKS))
+def test_gradients_at_kinks_are_those_of_pytorch(kinks, name: str) -> None:
+    function, rows = KINKS[name]
+    x = torch.tensor(rows, requires_grad=True)
+    value = function(x)
+    weights = torch.cos(torch.arange(value.numel(), dtype=torch.float32)).reshape(value.shape)
+    (value * weights).sum().backward()
+    outputs, backward = kinks
+    place = list(KINKS).index(name)
+    start = sum(len(rows) for _, rows in list(KINKS.values())[:place])
+    own = slice(start, start + len(rows))
+    np.testing.assert_allclose(np.asarray(outputs[place][own]), value.detach().numpy(), rtol=2e-5, atol=1e-6)
+    ahead = [jnp.zeros_like(output) for output in outputs]
+    ahead[place] = ahead[place].at[own].set(weights.numpy())
+    gradient, expected = np.asarray(backward(tuple(ahead))[0][own]), x.grad.numpy()
+    np.testing.assert_allclose(gradient, expected, rtol=2e-5, atol=2e-5 * max(1.0, float(np.abs(expected).max())))
+
+
+def test_a_padding_row_has_no_gradient() -> None:
+    model = _Net(lambda net, i: F.embedding(i, net.table, padding_idx=-6), table=None)
+    model.table = nn.Parameter(torch.randn(6, 3))
+    del model.fc
+    translation = translate(model, torch.randint(1, 6, (2, 4)), axes="b t")
+    assert translation.passed, translation.report
+    twin = translation.model
+    gradient = nnx.grad(lambda net: net(jnp.asarray([[0, 1], [2, 0]])).sum())(twin)
+    assert np.asarray(gradient["table"][...]).sum(-1).tolist() == [0, 3, 3, 0, 0, 0]
+
+
+def _integers(net: nn.Module, x: Tensor):
+    return x.cumsum(1), x.sum(1), x.prod(1), x.cumprod(1), torch.logical_not(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
+def test_sums_of_small_integers_are_wide(dtype: torch.dtype) -> None:
+    model = _Net(_integers)
+    del model.fc
+    translation = translate(model, torch.randint(0, 9, (2, 4), dtype=dtype), axes="b t")
+    assert translation.passed, translation.report
+    x = torch.tensor([[100, 90, 120, 3, 0], [0, 1, 0, 2, 99]], dtype=dtype)
+    for expected, received in zip(model(x), translation.model(jnp.asarray(x.numpy())), strict=True):
+        np.testing.assert_allclose(np.asarray(received), expected.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_a_query_that_a_mask_hides_from_all_keys_gives_zeros(dropout: float) -> None:
+    def attend(net: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+        q = net.fc(x)
+        return F.scaled_dot_product_attention(q, q, x, mask, dropout_p=dropout if net.training else 0.0)
+
+    model = _Net(attend)
+    translation = translate(model, (torch.randn(2, 4, 3), torch.zeros(2, 4, 4)), axes=["b t 3", "b t t"])
+    assert translation.passed, translation.report
+    mask = torch.zeros(2, 4, 4)
+    mask[0, 1] = -INFINITY
+    x = torch.randn(2, 4, 3)
+    twin = translation.model
+    twin.eval()
+    received = np.asarray(twin(jnp.asarray(x.numpy()), jnp.asarray(mask.numpy())))
+    np.testing.assert_allclose(received, model.eval()(x, mask).detach().numpy(), rtol=1e-5, atol=1e-6)
+    twin.train()
+    assert np.isfinite(np.asarray(twin(jnp.asarray(x.numpy()), jnp.asarray(mask.numpy())))).all()
+
+
+def test_a_single_number_has_no_say_in_the_dtype() -> None:
+    model = _Net(lambda net, x: (x * torch.tensor(0.3), x.masked_fill(x > 0, torch.tensor(2.5)), x + x.new_ones(3)))
+    del model.fc
+    translation = translate(model, torch.randn(2, 3), axes="b 3")
+    assert translation.passed, translation.report
+    assert {item.dtype for item in translation.model(jnp.ones((2, 3), jnp.bfloat16))} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_integer_masks_of_a_proof_hold_both_values() -> None:
+    """All ones as given: what a zero does has to be compared too."""
+    ones = arguments_of((torch.ones(2, 4, dtype=torch.long),), ["b t"])
+    assert set(resized(ones, {"b": 3}).args[0].flatten().tolist()) == {0, 1}
+    tokens = arguments_of((torch.full((2, 4), 7),), ["b t"])
+    assert len(set(resized(tokens, {"b": 3}).args[0].flatten().tolist())) > 1

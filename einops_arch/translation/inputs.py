@@ -180,14 +180,29 @@ def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Ar
             return torch.from_numpy(random.standard_normal(shape)).to(item.dtype)
         if item.dtype == torch.bool:
             return torch.from_numpy(random.random(shape) < 0.7)
-        low, high = int(item.min()), int(item.max())
-        return torch.from_numpy(random.integers(low, high + 1, shape)).to(item.dtype)
+        return torch.from_numpy(_integers(item, shape, random)).to(item.dtype)
 
     return Arguments(
         tuple(other(item) for item in arguments.args),
         {name: other(item) for name, item in arguments.kwargs.items()},
         arguments.axes,
     )
+
+
+def _integers(like: Any, shape: tuple[int, ...], random: np.random.Generator) -> Any:
+    """Integers of the same range, two different ones at the least; a mask of 0 and 1 keeps a 1 in each row."""
+    low, high = (int(like.min()), int(like.max())) if like.numel() else (0, 0)
+    if low >= 0 and high <= 1:
+        drawn = random.integers(0, 2, shape)
+        if drawn.ndim and drawn.shape[-1] > 1:
+            drawn[..., 0], drawn[..., -1] = 1, 0
+        return drawn
+    low = low - 1 if low == high and low > 0 else low
+    high = high + 1 if low == high else high
+    drawn = random.integers(low, high + 1, shape)
+    if drawn.size > 1:
+        drawn.flat[0], drawn.flat[-1] = low, high
+    return drawn
 
 
 def input_order(names: Sequence[str], rank: int) -> tuple[int, ...]:

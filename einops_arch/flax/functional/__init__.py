@@ -26,7 +26,12 @@ from einops_arch.flax.functional.activation import (
     tanhshrink,
     threshold,
 )
-from einops_arch.flax.functional.attention import scaled_dot_product_attention
+from einops_arch.flax.functional.attention import (
+    attention_scores,
+    causal_mask,
+    safe_softmax,
+    scaled_dot_product_attention,
+)
 from einops_arch.flax.functional.fold import fold, roll, unfold, window_partition, window_reverse
 from einops_arch.flax.functional.grid import affine_grid, grid_sample
 from einops_arch.flax.functional.losses import (
@@ -42,6 +47,7 @@ from einops_arch.flax.functional.losses import (
     smooth_l1_loss,
 )
 from einops_arch.flax.functional.pad import pad
+from einops_arch.flax.functional.pointwise import absolute, at_least, atan2, clamp
 from einops_arch.flax.functional.pool import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -51,9 +57,12 @@ from einops_arch.flax.functional.pool import (
     max_unpool,
 )
 from einops_arch.flax.functional.resize import interpolate
-from einops_arch.flax.functional.vector import cdist, gumbel_softmax, normalize, one_hot
+from einops_arch.flax.functional.vector import cdist, gumbel_softmax, norm, normalize, one_hot, std
 
 __all__ = [
+    "attention_scores",
+    "causal_mask",
+    "safe_softmax",
     "scaled_dot_product_attention",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -101,8 +110,14 @@ __all__ = [
     "max_pool",
     "max_unpool",
     "interpolate",
+    "absolute",
+    "at_least",
+    "atan2",
+    "clamp",
     "cdist",
     "gumbel_softmax",
+    "norm",
     "normalize",
     "one_hot",
+    "std",
 ]

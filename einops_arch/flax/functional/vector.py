@@ -12,7 +12,7 @@ from einops_arch.errors import ConfigError, DtypeError, IndexRangeError, ShapeEr
 from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax.functional._dtypes import check_floating, widened
 
-__all__ = ["cdist", "gumbel_softmax", "normalize", "one_hot"]
+__all__ = ["cdist", "gumbel_softmax", "norm", "normalize", "one_hot", "std"]
 
 
 def normalize(x: jax.Array, p: float = 2.0, axis: int | tuple[int, ...] = -1, epsilon: float = 1e-12) -> jax.Array:
@@ -37,6 +37,55 @@ def normalize(x: jax.Array, p: float = 2.0, axis: int | tuple[int, ...] = -1, ep
     norm = _norm(wide, p, axis)
     # Written out: where the norm is epsilon its gradient counts, as in PyTorch.
     return (wide / jnp.where(norm < epsilon, jnp.asarray(epsilon, wide.dtype), norm)).astype(x.dtype)
+
+
+def norm(
+    x: jax.Array, p: float = 2.0, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
+) -> jax.Array:
+    """`... c -> ...`: the p-norm of vectors: `torch.linalg.vector_norm`, whose gradient at a zero vector is 0.
+
+    Args:
+        x: floating point.
+        p: of the norm, from 0 (how many entries differ from 0) to infinity; minus infinity is the smallest.
+        axis: along which the vectors lie; all if left out.
+        keepdims: whether axes of one stay.
+
+    Raises:
+        ConfigError: p is negative and finite.
+        DtypeError: x has integers.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html
+
+    >>> norm(jnp.asarray([[3.0, 4.0], [0.0, 0.0]]), axis=-1).tolist()
+    [5.0, 0.0]
+    """
+    check_floating("norm", x)
+    if p < 0 and not math.isinf(p):
+        raise ConfigError(f"norm: expected p of at least 0, or an infinity, received {p!r}")
+    axes = tuple(range(x.ndim)) if axis is None else axis
+    result = _norm(widened(x), p, axes).astype(x.dtype)
+    return result if keepdims else jnp.squeeze(result, axes)
+
+
+def std(
+    x: jax.Array, axis: int | tuple[int, ...] | None = None, *, ddof: int = 0, keepdims: bool = False
+) -> jax.Array:
+    """`... c -> ...`: the standard deviation: `torch.std`, whose gradient is 0 where all values are the same.
+
+    Args:
+        x: floating point.
+        axis: along which; all if left out.
+        ddof: PyTorch's `correction`, which is 1 there if left out.
+        keepdims: whether axes of one stay.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.std.html
+
+    >>> std(jnp.asarray([[1.0, 3.0], [2.0, 2.0]]), axis=-1).tolist()
+    [1.0, 0.0]
+    """
+    variance = jnp.var(x, axis, ddof=ddof, keepdims=keepdims)
+    same = variance == 0
+    return jnp.where(same, jnp.zeros((), x.dtype), jnp.sqrt(jnp.where(same, 1.0, variance)).astype(x.dtype))
 
 
 def cdist(x: jax.Array, y: jax.Array, p: float = 2.0) -> jax.Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array
-from einops_arch.translation.ops.table import ROWS, elementwise, operation, promoted, renamed
+from einops_arch.translation.ops.table import ROWS, elementwise, functional, operation, promoted, renamed
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer, is_floating
 
@@ -33,11 +33,9 @@ _BINARY = {
     ("logical_and",): "jnp.logical_and({}, {})",
     ("logical_or",): "jnp.logical_or({}, {})",
     ("logical_xor",): "jnp.logical_xor({}, {})",
-    ("atan2", "arctan2"): "jnp.arctan2({}, {})",
 }
 _UNARY = {
     ("neg", "__neg__", "negative"): "(-{})",
-    ("abs", "__abs__", "absolute"): "jnp.abs({})",
     ("exp",): "jnp.exp({})",
     ("log",): "jnp.log({})",
     ("log1p",): "jnp.log1p({})",
@@ -67,23 +65,25 @@ _UNARY = {
     ("isnan",): "jnp.isnan({})",
     ("isinf",): "jnp.isinf({})",
     ("isfinite",): "jnp.isfinite({})",
-    ("logical_not", "__invert__", "bitwise_not"): "(~{})",
+    ("logical_not",): "jnp.logical_not({})",
+    ("__invert__", "bitwise_not"): "(~{})",
     ("detach", "data"): "jax.lax.stop_gradient({})",
-    ("selu",): "jax.nn.selu({})",
-    ("logsigmoid",): "jax.nn.log_sigmoid({})",
-    ("softsign",): "jax.nn.soft_sign({})",
-    ("tanhshrink",): "({0} - jnp.tanh({0}))",
     ("real",): "jnp.real({})",
     ("imag",): "jnp.imag({})",
 }
 # With the flag `inplace` of torch.nn.functional.
 _ACTIVATIONS = {
     ("relu",): "jax.nn.relu({})",
-    ("relu6",): "jax.nn.relu6({})",
-    ("silu",): "jax.nn.silu({})",
-    ("mish",): "jax.nn.mish({})",
-    ("hardswish",): "jax.nn.hard_swish({})",
-    ("hardsigmoid",): "jax.nn.hard_sigmoid({})",
+    ("relu6",): "functional.relu6({})",
+    ("silu",): "functional.silu({})",
+    ("mish",): "functional.mish({})",
+    ("hardswish",): "functional.hardswish({})",
+    ("hardsigmoid",): "functional.hardsigmoid({})",
+    ("selu",): "functional.selu({})",
+    ("logsigmoid",): "functional.logsigmoid({})",
+    ("softsign",): "functional.softsign({})",
+    ("tanhshrink",): "functional.tanhshrink({})",
+    ("abs", "__abs__", "absolute"): "functional.absolute({})",
 }
 
 
@@ -107,6 +107,8 @@ def _unary(template: str) -> Callable[..., Array]:
 
 def _activation(template: str) -> Callable[..., Array]:
     def row(writer: Writer, node: Node, input: Any, inplace: bool = False) -> Array:
+        if template.startswith("functional."):
+            writer.imports.add("from einops_arch.flax import functional")
         return elementwise(writer, node.outputs, template, input)
 
     return row
@@ -180,14 +182,18 @@ def lerp(writer: Writer, node: Node, input: Any, end: Any, weight: Any) -> Array
 
 @operation("clamp", "clip", "clamp_min", "clamp_max")
 def clamp(writer: Writer, node: Node, input: Any, min: Any = None, max: Any = None) -> Array:
-    """Bounds on both sides or one."""
-    if node.name == "clamp_max":
+    """Bounds on both sides or one; the gradient at a bound is that of the input."""
+    if node.name == "clamp_max" and max is None:
         min, max = None, min  # noqa: A001
-    if max is None:
-        return elementwise(writer, node.outputs, "jnp.maximum({}, {})", input, min)
-    if min is None:
-        return elementwise(writer, node.outputs, "jnp.minimum({}, {})", input, max)
-    return elementwise(writer, node.outputs, "jnp.clip({}, {}, {})", input, min, max)
+    input, min, max = (promoted(writer, node.outputs, item) for item in (input, min, max))  # noqa: A001
+    return elementwise(writer, node.outputs, functional(writer, "clamp({}, {}, {})"), input, min, max)
+
+
+@operation("atan2", "arctan2")
+def atan2(writer: Writer, node: Node, input: Any, other: Any) -> Array:
+    """The angle of a point; its gradient at the origin is 0."""
+    operands = (promoted(writer, node.outputs, item) for item in (input, other))
+    return elementwise(writer, node.outputs, functional(writer, "atan2({}, {})"), *operands)
 
 
 @operation("hardtanh")
@@ -200,7 +206,7 @@ def hardtanh(
     inplace: bool = False,
 ) -> Array:
     """Bounds on both sides."""
-    return elementwise(writer, node.outputs, "jnp.clip({}, {}, {})", input, min_val, max_val)
+    return elementwise(writer, node.outputs, functional(writer, "hardtanh({}, {}, {})"), input, min_val, max_val)
 
 
 @operation("gelu")
@@ -212,19 +218,19 @@ def gelu(writer: Writer, node: Node, input: Any, approximate: str = "none") -> A
 @operation("leaky_relu")
 def leaky_relu(writer: Writer, node: Node, input: Any, negative_slope: Any = 0.01, inplace: bool = False) -> Array:
     """A slope below 0."""
-    return elementwise(writer, node.outputs, "jax.nn.leaky_relu({}, {})", input, negative_slope)
+    return elementwise(writer, node.outputs, functional(writer, "leaky_relu({}, {})"), input, negative_slope)
 
 
 @operation("elu")
 def elu(writer: Writer, node: Node, input: Any, alpha: Any = 1.0, inplace: bool = False) -> Array:
     """An exponential below 0."""
-    return elementwise(writer, node.outputs, "jax.nn.elu({}, {})", input, alpha)
+    return elementwise(writer, node.outputs, functional(writer, "elu({}, {})"), input, alpha)
 
 
 @operation("celu")
 def celu(writer: Writer, node: Node, input: Any, alpha: Any = 1.0, inplace: bool = False) -> Array:
     """An exponential below 0."""
-    return elementwise(writer, node.outputs, "jax.nn.celu({}, {})", input, alpha)
+    return elementwise(writer, node.outputs, functional(writer, "celu({}, {})"), input, alpha)
 
 
 @operation("prelu")
@@ -239,22 +245,13 @@ def prelu(writer: Writer, node: Node, input: Any, weight: Any) -> Array:
             weight.dtype,
             sizes=(weight.sizes[0], *((1, 1) for _ in input.shape[2:])),
         )
-    return elementwise(writer, node.outputs, "jnp.where({0} >= 0, {0}, {1} * {0})", input, slope)
+    return elementwise(writer, node.outputs, "jnp.where({0} > 0, {0}, {1} * {0})", input, slope)
 
 
 @operation("softplus")
 def softplus(writer: Writer, node: Node, input: Any, beta: Any = 1, threshold: Any = 20) -> Array:
     """The linear part begins where PyTorch's does."""
-    if beta == 1:
-        return elementwise(writer, node.outputs, "jnp.where({0} > {1}, {0}, jax.nn.softplus({0}))", input, threshold)
-    return elementwise(
-        writer,
-        node.outputs,
-        "jnp.where({0} * {2} > {1}, {0}, jax.nn.softplus({0} * {2}) / {2})",
-        input,
-        threshold,
-        beta,
-    )
+    return elementwise(writer, node.outputs, functional(writer, "softplus({}, {}, {})"), input, beta, threshold)
 
 
 @operation("where")
@@ -275,7 +272,9 @@ def where(writer: Writer, node: Node, condition: Any, input: Any = None, other: 
 @operation("masked_fill")
 def masked_fill(writer: Writer, node: Node, input: Any, mask: Any, value: Any) -> Array:
     """A number where the mask is."""
-    return elementwise(writer, node.outputs, "jnp.where({}, {}, {})", mask, value, input)
+    return elementwise(
+        writer, node.outputs, "jnp.where({}, {}, {})", mask, promoted(writer, node.outputs, value), input
+    )
 
 
 @operation("nan_to_num")

@@ -7,7 +7,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array, from_value
-from einops_arch.translation.ops.table import operation
+from einops_arch.translation.ops.table import functional, operation
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer
 
@@ -90,31 +90,21 @@ def attention(
     q, k, v = (writer.ordered(tensor) for tensor in (query, key, value))
     if not dropout_p:
         return _without_dropout(writer, node, (q, k, v), attn_mask, is_causal=is_causal, scale=scale, shares=enable_gqa)
+    if not writer.training:
+        raise UnknownOperationError("dropout outside of training", "dropout_p=p if self.training else 0.0")
     k_code, v_code = k.code, v.code
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         groups = query.shape[-3] // key.shape[-3]
         k_code, v_code = (writer.bind(f"jnp.repeat({code}, {groups}, axis=-3)") for code in (k_code, v_code))
-    factor = writer.number(scale) if scale is not None else f"{query.shape[-1]} ** -0.5"
-    scores = writer.bind(f"({q.code} * {factor}) @ jnp.swapaxes({k_code}, -1, -2)")
+    mask = "" if attn_mask is None else f", {writer.ordered(attn_mask).code}"
     if is_causal:
-        seen = f"jnp.tril(jnp.ones({scores}.shape[-2:], bool))"
-        scores = writer.bind(f"jnp.where({seen}, {scores}, -jnp.inf)")
-    if attn_mask is not None:
-        mask = writer.ordered(attn_mask)
-        if attn_mask.dtype == "bool":
-            scores = writer.bind(f"jnp.where({mask.code}, {scores}, -jnp.inf)")
-        else:
-            scores = writer.bind(f"{scores} + {mask.code}")
-    weights = writer.bind(f"jax.nn.softmax({scores}, axis=-1)")
-    if attn_mask is not None and attn_mask.dtype == "bool":
-        # PyTorch gives zeros for a query that sees nothing.
-        weights = writer.bind(f"jnp.nan_to_num({weights})")
-    if dropout_p:
-        if not writer.training:
-            raise UnknownOperationError("dropout outside of training")
-        writer.imports.add("from einops_arch.flax.layers import Dropout")
-        attribute = writer.owner.layer("attention_dropout", f"Dropout({dropout_p!r}, rngs=rngs)")
-        weights = writer.bind(f"self.{attribute}({weights})")
+        mask = f", {functional(writer, f'causal_mask({q.code}.shape[-2], {k_code}.shape[-2])')}"
+    factor = f", scale={writer.number(scale)}" if scale is not None else ""
+    scores = functional(writer, f"attention_scores({q.code}, {k_code}{mask}{factor})")
+    weights = writer.bind(f"{functional(writer, f'safe_softmax({scores})')}.astype({v_code}.dtype)")
+    writer.imports.add("from einops_arch.flax.layers import Dropout")
+    attribute = writer.owner.layer("attention_dropout", f"Dropout({dropout_p!r}, rngs=rngs)")
+    weights = writer.bind(f"self.{attribute}({weights})")
     return writer.make(f"({weights} @ {v_code})", node.outputs, names=_product_names(q, v, node.outputs))
 
 

@@ -8,7 +8,7 @@ from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.ops.reductions import reduced
-from einops_arch.translation.ops.table import elementwise, operation, renamed
+from einops_arch.translation.ops.table import elementwise, functional, operation, renamed
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer
 
@@ -47,7 +47,12 @@ def embedding(
     """Rows of a table."""
     if max_norm is not None or scale_grad_by_freq:
         raise UnknownOperationError("an embedding with max_norm or scale_grad_by_freq")
-    return from_value(writer.bind(f"{writer.ordered(weight).code}[{writer.ordered(input).code}]"), node.outputs)
+    places = writer.ordered(input).code
+    rows = writer.bind(f"{writer.ordered(weight).code}[{places}]")
+    if padding_idx is not None:
+        still = f"({places} == {padding_idx % weight.shape[0]})[..., None]"
+        rows = writer.bind(f"jnp.where({still}, jax.lax.stop_gradient({rows}), {rows})")
+    return from_value(rows, node.outputs)
 
 
 def per_axis(number: Any, axes: int) -> tuple[int, ...]:
@@ -311,7 +316,7 @@ def glu(writer: Writer, node: Node, input: Any, dim: int = -1) -> Array:
     array = writer.whole(input)
     order = array.order or ()
     axis = order.index(dim % len(order))
-    text = f"jax.nn.glu({array.code}, axis={-1 if axis == len(order) - 1 else axis})"
+    text = functional(writer, f"glu({array.code}, axis={-1 if axis == len(order) - 1 else axis})")
     return writer.make(text, node.outputs, order, array.names)
 
 
@@ -358,10 +363,10 @@ def cosine(writer: Writer, node: Node, x1: Any, x2: Any, dim: int = 1, eps: floa
     product = elementwise(writer, _like(x1), "({} * {})", x1, x2)
     top = reduced(writer, node.outputs, product, dim, "jnp.sum({x}{axes})", keepdim=False)
     lengths = [
-        reduced(writer, node.outputs, x, dim, "jnp.sqrt(jnp.sum(jnp.square({x}){axes}))", keepdim=False)
-        for x in (x1, x2)
+        reduced(writer, node.outputs, x, dim, functional(writer, "norm({x}{axes})"), keepdim=False) for x in (x1, x2)
     ]
-    template = f"({{}} / (jnp.maximum({{}}, {eps!r}) * jnp.maximum({{}}, {eps!r})))"
+    at_least = functional(writer, f"at_least({{}}, {eps!r})")
+    template = f"({{}} / ({at_least} * {at_least}))"
     return elementwise(writer, node.outputs, template, top, *lengths)
 
 

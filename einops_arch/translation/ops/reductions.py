@@ -7,7 +7,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array, from_value
-from einops_arch.translation.ops.table import ROWS, input_dims, operation, renamed
+from einops_arch.translation.ops.table import ROWS, functional, input_dims, operation, renamed
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer, is_floating
 
@@ -76,7 +76,8 @@ def _reduction(template: str) -> Callable[..., Array]:
     ) -> Array:
         output = node.outputs
         target = ""
-        if dtype is not None or (is_floating(output) and not is_floating(input)):
+        totals = node.name in ("sum", "prod") and output.dtype != input.dtype
+        if dtype is not None or totals or (is_floating(output) and not is_floating(input)):
             target = writer.dtype_of(output)
         dims = dim if axis is None else axis
         return reduced(writer, output, input, dims, template, keepdim=keepdim or keepdims, dtype=target)
@@ -142,7 +143,11 @@ def spread(
         dim, unbiased = None, dim
     ddof = correction if correction is not None else 0 if unbiased is False else 1
     extra = f", ddof={ddof}" if ddof else ""
-    return reduced(writer, node.outputs, input, dim, f"jnp.{node.name}({{x}}{{axes}}{extra})", keepdim=keepdim)
+    return reduced(writer, node.outputs, input, dim, _spread(writer, node.name, extra), keepdim=keepdim)
+
+
+def _spread(writer: Writer, name: str, extra: str) -> str:
+    return f"jnp.var({{x}}{{axes}}{extra})" if name == "var" else functional(writer, f"std({{x}}{{axes}}{extra})")
 
 
 @operation("var_mean", "std_mean")
@@ -162,7 +167,7 @@ def spread_and_mean(
     name = node.name.partition("_")[0]
     first, second = node.outputs
     return (
-        reduced(writer, first, input, dim, f"jnp.{name}({{x}}{{axes}}{extra})", keepdim=keepdim),
+        reduced(writer, first, input, dim, _spread(writer, name, extra), keepdim=keepdim),
         reduced(writer, second, input, dim, "jnp.mean({x}{axes})", keepdim=keepdim),
     )
 
@@ -180,24 +185,27 @@ def norm(
     dtype: Any = None,
 ) -> Array:
     """The root of the sum of squares, or the sum of absolute values."""
-    p = p if ord is None else ord
-    if dtype is not None or p not in (2, 1, "fro", 2.0, 1.0):
-        raise UnknownOperationError(f"a norm of order {p}")
-    template = "jnp.sum(jnp.abs({x}){axes})" if p == 1 else "jnp.sqrt(jnp.sum(jnp.square({x}){axes}))"
-    return reduced(writer, node.outputs, input, dim, template, keepdim=keepdim)
+    asked = p if ord is None else ord
+    p = 2 if asked in ("fro", None) else asked
+    of_matrix = node.name == "linalg_norm" and (len(node.args) > 1 or ord is not None) and asked not in ("fro", None)
+    if of_matrix and (len(input.shape) == 2 if dim is None else isinstance(dim, (tuple, list)) and len(dim) == 2):
+        raise UnknownOperationError("a norm of matrices", "torch.linalg.vector_norm, if that is meant")
+    if dtype is not None or not isinstance(p, (int, float)) or (p < 0 and p != float("-inf")):
+        raise UnknownOperationError(f"a norm of order {p}", "an order of at least 0")
+    order = "" if p == 2 else f", p={writer.number(p)}"
+    return reduced(writer, node.outputs, input, dim, functional(writer, f"norm({{x}}{{axes}}{order})"), keepdim=keepdim)
 
 
 @operation("normalize")
 def normalize(writer: Writer, node: Node, input: Any, p: Any = 2.0, dim: int = 1, eps: float = 1e-12) -> Array:
     """Divided by its length along an axis."""
-    if p != 2:
-        raise UnknownOperationError(f"a norm of order {p}")
+    if not isinstance(p, (int, float)) or p < 0:
+        raise UnknownOperationError(f"a norm of order {p}", "an order of at least 0")
     array = writer.whole(input)
     order = array.order or ()
-    axis = order.index(dim % len(order))
-    text = f"axis={-1 if axis == len(order) - 1 else axis}, keepdims=True"
-    length = writer.bind(f"jnp.sqrt(jnp.sum(jnp.square({array.code}), {text}))")
-    return writer.make(f"{array.code} / jnp.maximum({length}, {eps!r})", node.outputs, order, array.names)
+    axes = _axes(sorted(order.index(n) for n in input_dims(dim, len(order))), len(order))
+    settings = f"p={p!r}, axis={axes}, epsilon={eps!r}"
+    return writer.make(functional(writer, f"normalize({array.code}, {settings})"), node.outputs, order, array.names)
 
 
 @operation("softmax", "log_softmax", "softmin")
@@ -227,7 +235,8 @@ def cumulative(writer: Writer, node: Node, input: Any, dim: int, dtype: Any = No
     """Sums of all before."""
     array = writer.whole(input)
     order = array.order or ()
-    extra = f", dtype={writer.dtype_of(node.outputs)}" if dtype is not None or input.dtype == "bool" else ""
+    wider = dtype is not None or input.dtype != node.outputs.dtype
+    extra = f", dtype={writer.dtype_of(node.outputs)}" if wider else ""
     text = f"jnp.{node.name}({array.code}, axis={order.index(dim % len(order))}{extra})"
     return renamed(array, writer.bind(text), node.outputs)
 

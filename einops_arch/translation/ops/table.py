@@ -12,7 +12,7 @@ from einops_arch.translation.layout import Array, from_value
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer, is_floating
 
-__all__ = ["ROWS", "elementwise", "input_dims", "operation", "renamed", "write_operation"]
+__all__ = ["ROWS", "elementwise", "functional", "input_dims", "operation", "renamed", "write_operation"]
 
 Row = Callable[..., Any]
 ROWS: dict[str, Row] = {}
@@ -48,7 +48,7 @@ def write_operation(writer: Writer, node: Node) -> None:
             "there is no row for it in the table of operations", "einops_arch.translation.register_op"
         )
     try:
-        result = row(writer, node, *node.args, **node.kwargs)
+        result = row(writer, node, *node.args, **{k: v for k, v in node.kwargs.items() if (k, v) != ("out", None)})
     except TypeError as error:
         if row.__name__ in str(error) and "argument" in str(error):
             raise UnknownOperationError(f"an argument is not known: {error}") from error
@@ -175,9 +175,18 @@ def _has(arrays: Sequence[Array], array: Array, place: int, missing: int, rank: 
     return False
 
 
+def functional(writer: Writer, call: str) -> str:
+    """A call of a function of einops_arch that has PyTorch's values, and its gradients where there is a kink."""
+    writer.imports.add("from einops_arch.flax import functional")
+    return f"functional.{call}"
+
+
 def promoted(writer: Writer, output: Value, operand: Any) -> Any:
-    """An integer tensor that takes part in a floating-point result, in the dtype that PyTorch gives it."""
-    if is_floating(output) and isinstance(operand, Value) and not is_floating(operand):
+    """A tensor that takes part in a floating-point result without a say in its dtype: integers, and single numbers."""
+    if not is_floating(output) or not isinstance(operand, Value):
+        return operand
+    single = not operand.shape and output.shape and (operand.dtype, operand.follows) != (output.dtype, output.follows)
+    if single or not is_floating(operand):
         array = writer.array(operand)
         return renamed(array, writer.bind(f"{array.code}.astype({writer.dtype_of(output)})"), operand)
     return operand
