@@ -67,9 +67,7 @@ def norm(
     return result if keepdims else jnp.squeeze(result, axes)
 
 
-def std(
-    x: jax.Array, axis: int | tuple[int, ...] | None = None, *, ddof: int = 0, keepdims: bool = False
-) -> jax.Array:
+def std(x: jax.Array, axis: int | tuple[int, ...] | None = None, *, ddof: int = 0, keepdims: bool = False) -> jax.Array:
     """`... c -> ...`: the standard deviation: `torch.std`, whose gradient is 0 where all values are the same.
 
     Args:
