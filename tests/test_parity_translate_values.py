@@ -153,6 +153,14 @@ REFUSED = {
     "a function with its own gradient": (lambda: _Net(lambda net, x: _Clipped.apply(net.fc(x))), "_Clipped"),
     "a hook on a tensor": (lambda: _Net(_hooked), "register_hook"),
     "a question about gradients": (lambda: _Net(_asks_for_gradients), "without gradients"),
+    "another way in bfloat16": (
+        lambda: _Net(lambda net, x: net.fc(x) * 2 if x.dtype == torch.bfloat16 else net.fc(x)),
+        "bfloat16",
+    ),
+    "integers of more than 32 bits": (
+        lambda: _Net(lambda net, x: net.fc(x)[((x > 9).long() + 3) * 40503 * 7919 % 2]),
+        "32 bits",
+    ),
     "a value as text": (
         lambda: _Net(lambda net, x: -net.fc(x) if f"{x.abs().mean():.2f}" == "0.00" else net.fc(x)),
         "text",

@@ -57,6 +57,8 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         notes.append(Note("", place_of_forward(model), "forward", reason, "give them as an argument of forward"))
     notes += _mode_notes(first.root, training=training)
     difference = first_difference(first.root, second.root)
+    if not training and not notes and not first.notes:
+        notes += notes_of_half(model, arguments, is_leaf, first.root)
     if difference is not None and not notes and not first.notes:
         scope, source, operation = difference
         reason = "a second call with the same inputs does something else"
@@ -64,6 +66,44 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
             reason += ", or the same call without gradients does"
         notes.append(Note(scope.path, source, operation, reason, "give what it depends on as an argument of forward"))
     return notes
+
+
+def notes_of_half(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], first: Scope) -> list[Note]:
+    """Say where a model does something else in half precision, if it runs there at all.
+
+    Args:
+        model: in evaluation mode.
+        arguments: what it is called with, in float32.
+        is_leaf: which modules the twin has as layers.
+        first: the recording in float32.
+    """
+    import copy
+
+    import torch
+
+    from einops_arch.discovery.tracing.torch_program import record_program
+    from einops_arch.discovery.tracing.torch_state import names_of_steps
+
+    for dtype in (torch.bfloat16, torch.float16):
+
+        def narrow(item: Any, dtype: Any = dtype) -> Any:
+            return item.to(dtype) if isinstance(item, torch.Tensor) and item.is_floating_point() else item
+
+        args = tuple(narrow(item) for item in arguments.args)
+        kwargs = {name: narrow(item) for name, item in arguments.kwargs.items()}
+        try:
+            half = record_program(copy.deepcopy(model).to(dtype), args, kwargs, is_leaf).root
+        except Exception:  # noqa: BLE001, S112 what does not run in half precision has no twin there either
+            continue
+        steps, others = list(names_of_steps(first)), list(names_of_steps(half))
+        if [name for _, name in steps] == [name for _, name in others]:
+            continue
+        longer = max(steps, others, key=len)
+        parts = (n for n, (left, right) in enumerate(zip(steps, others, strict=False)) if left[1] != right[1])
+        scope, source, operation = longer[next(parts, min(len(steps), len(others)))][0]
+        reason = f"the program does something else in {str(dtype).removeprefix('torch.')}"
+        return [Note(scope.path, source, operation, reason, "the same operations in every floating-point dtype")]
+    return []
 
 
 def _is_told(note: Note, known: tuple[Note, ...]) -> bool:

@@ -297,8 +297,14 @@ class _Translator:
             args = tuple(widened(item) for item in args)
             kwargs = {name: widened(item) for name, item in kwargs.items()}
 
-        with _default_dtype(torch.float64 if double else torch.get_default_dtype()):
-            recording = record_program(model, args, kwargs, self._is_leaf)
+        try:
+            recording = record_program(copy.deepcopy(model), args, kwargs, self._is_leaf)
+        except RuntimeError:
+            if not double:
+                raise
+            # What the model makes by itself does not go together with float64; as a rule it has a dtype of its own.
+            with _default_dtype(torch.float64):
+                recording = record_program(model, args, kwargs, self._is_leaf)
         modules = dict(self.model.named_modules())
         for scope in all_scopes(recording.root):
             scope.module = modules[scope.path]

@@ -74,6 +74,7 @@ _REFUSED = {
     "retain_grad": "gradients are kept inside of the model",
 }
 _BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
+_LARGE = 2**24
 _SHAPES = frozenset(["size", "shape"])
 _COUNTS = frozenset(["numel", "nelement"])
 
@@ -266,7 +267,21 @@ class _Recorder(TorchFunctionMode):
         )
         if self.without_gradient(tensors):
             self.detach(output, source)
+        self.check_range(name, output, source)
         return output
+
+    def check_range(self, name: str, output: Any, source: Source) -> None:
+        """JAX has integers of 32 bits unless it is told otherwise; other inputs may give larger ones than these."""
+        for leaf in _leaves(output):
+            if not isinstance(leaf, torch.Tensor) or leaf.dtype != torch.int64 or not leaf.numel():
+                continue
+            if max(-int(leaf.min()), int(leaf.max())) >= _LARGE:
+                self.note(
+                    source,
+                    name,
+                    f"it gives integers of {_LARGE} and more, which may not fit into the 32 bits that JAX has",
+                    "smaller numbers, or floating point",
+                )
 
     def without_gradient(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether the program stops gradients here that there would have been."""

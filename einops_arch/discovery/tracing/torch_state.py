@@ -16,7 +16,15 @@ import torch
 from einops_arch.discovery.tracing.program import Note, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import Comparison, Size, SizeFloat
 
-__all__ = ["Snapshot", "first_difference", "held_tensors", "hook_notes", "place_of_forward", "random_state"]
+__all__ = [
+    "Snapshot",
+    "first_difference",
+    "held_tensors",
+    "hook_notes",
+    "names_of_steps",
+    "place_of_forward",
+    "random_state",
+]
 
 # Written by torch.nn.Module itself; parameters, buffers and hooks are looked at on their own.
 _OWN = frozenset(vars(torch.nn.Module())) - {"training"}
@@ -154,6 +162,18 @@ def first_difference(first: Scope, second: Scope) -> tuple[Scope, Source, str] |
         longer = steps if len(steps) > len(others) else others
         return longer[min(len(steps), len(others))][0]
     return None
+
+
+def names_of_steps(scope: Scope) -> Iterator[tuple[tuple[Scope, Source, str], str]]:
+    """The operations of a run by name, without casts, each with its place."""
+    for node in scope.nodes:
+        if node.name not in _CASTS and node.kind != "comparison":
+            yield (scope, node.source, node.name), node.name
+        if node.scope is not None:
+            yield from names_of_steps(node.scope)
+
+
+_CASTS = frozenset(("to", "float", "double", "half", "bfloat16", "type", "type_as", "detach", "contiguous"))
 
 
 def _steps(scope: Scope, numbers: dict[int, int]) -> Iterator[tuple[tuple[Scope, Source, str], Any]]:
