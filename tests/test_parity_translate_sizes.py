@@ -58,6 +58,10 @@ TAKEN = {
     "a view by groups": (lambda y, x: y.view(len(x), (x.shape[1] + 7) // 8, -1, 3).mean(2).amax(1), 16),
     "a strided pool": (lambda y, x: F.max_pool1d(y.mT, 4).sum(2) / F.max_pool1d(y.mT, 4).shape[2], 9),
     "an axis of one": (lambda y, x: y.squeeze(1) * 2, 1),
+    "a list that far sizes leave": (lambda y, x: y * TABLE[x.shape[1] // 20], 25),
+    "a part of a list": (lambda y, x: y * sum(TABLE[: 1 + x.shape[1] // 20]), 25),
+    "the number of wide parts": (lambda y, x: torch.stack([part.mean(1) for part in y.split(20, 1)]).sum(0), 25),
+    "a wide step": (lambda y, x: y.mean(1) * torch.arange(0, x.shape[1], 20).numel(), 25),
     "a pooled axis of one": (lambda y, x: F.max_pool1d(y.mT, 4).squeeze(), 12),
 }
 

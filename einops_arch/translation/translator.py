@@ -182,6 +182,7 @@ class _Translator:
         self.fixed: dict[str, str] = {}
         self.not_one: dict[str, str] = {}
         self.third: dict[str, int] = {}
+        self.looked_up: dict[str, str] = {}
 
     def run(self, *, also: Sequence[Mapping[str, int]], partial: bool, name: str | None, prove: bool) -> Translation:
         from einops_arch.translation import emit
@@ -357,7 +358,9 @@ class _Translator:
             clean: list[tuple[dict[str, int], frozenset[Any]]] = [(sizes, varied)]
             asked: list[tuple[dict[str, int], frozenset[Any]]] = []
             bad: dict[str, str] = {}
-            for probe in self._probes(sizes):
+            probes = self._probes(sizes)
+            bad.update({letter: problem for letter, problem in self.looked_up.items() if letter in sizes})
+            for probe in probes:
                 notes, other = self._differences(probe)
                 changed = [letter for letter in probe if letter in sizes and probe[letter] != self._size(letter)]
                 if not notes:
@@ -371,13 +374,17 @@ class _Translator:
                     blamed = [letter for letter in changed if letter not in alone] or changed
                     bad.update(dict.fromkeys(blamed, _told(notes[0])))
             everything = frozenset().union(*(seen for _, seen in [*clean, *asked]))
-            whole = [item for item in clean if set(item[0]) == set(sizes)]
+            whole = [
+                (probe, seen) for probe, seen in clean if set(probe) == set(sizes) and not self._is_farthest(probe)
+            ]
+            whole = whole or [clean[0]]
             best, seen = max(whole, key=lambda item: len(item[1]))
             if not bad and everything - seen:
                 bad = self._hidden(sizes, [*clean, *asked], everything - seen)
             if not bad:
-                far = [probe for probe, _ in clean if probe is not best]
-                self.third = max(far, key=lambda probe: sum(probe.values()), default={})
+                # The farthest are for recording only: a comparison there would take long.
+                far = [item for item, _ in clean if item is not best and not self._is_farthest(item)]
+                self.third = max(far, key=lambda probe: (len(probe), sum(probe.values())), default={})
                 if self.third and {"b": 1} in far and self._runs({**self.third, "b": 1}) is None:
                     self.third = {**self.third, "b": 1}
                 return best
@@ -394,6 +401,9 @@ class _Translator:
         letters = [letter for letter, seen in singles.items() if seen & hidden]
         return dict.fromkeys(letters or sizes, reason)
 
+    def _is_farthest(self, probe: Mapping[str, int]) -> bool:
+        return any(size > 3 * max(self._size(letter), 32) for letter, size in probe.items())
+
     def _size(self, letter: str) -> int:
         return self.arguments.letters[letter]
 
@@ -407,6 +417,15 @@ class _Translator:
                     far[letter] = size
                     break
         probes = [{letter: size} for letter, size in far.items()]
+        for letter in sizes:
+            # Tables and windows that all smaller sizes stay within.
+            size = 129
+            if letter not in ("b", "d", "h", "w") and self._size(letter) <= 32:
+                problem = self._runs({letter: size})
+                if problem is None:
+                    probes.append({letter: size})
+                elif problem.startswith(("IndexError: list", "IndexError: tuple", "IndexError: string", "KeyError")):
+                    self.looked_up[letter] = f"at {size} the original raises {problem}"
         joint = [{letter: far_size(self._size(letter), odd=odd) for letter in sizes} for odd in (True, False)]
         together = {**sizes, **far}
         runs = next((probe for probe in (together, *joint) if self._runs(probe) is None), None)

@@ -216,7 +216,7 @@ class _Recorder(TorchFunctionMode):
         if self.busy or not self.stack or self.stack[-1].leaf:
             return func(*args, **kwargs)
         name = _name(func)
-        if name in ("__len__", "is_same_size", "squeeze", "squeeze_") and args:
+        if name in ("__len__", "is_same_size", "squeeze", "squeeze_", "split") and args:
             self.asked(name, args, kwargs)
         if name in _INSPECTIONS or name.startswith("_set"):
             return func(*args, **kwargs)
@@ -351,6 +351,13 @@ class _Recorder(TorchFunctionMode):
             dims = kwargs.get("dim", tensors[1] if len(tensors) > 1 else range(len(sizes)))
             for dim in [dims] if isinstance(dims, int) else dims:
                 _ = isinstance(dim, int) and sizes[dim] == 1
+            return
+        if name == "split":
+            width = kwargs.get("split_size", kwargs.get("split_size_or_sections", next(iter(tensors[1:2]), None)))
+            if isinstance(width, int) and width > 0:
+                dim = int(kwargs.get("dim", tensors[2] if len(tensors) > 2 else 0))
+                size = self._sizes(torch.Tensor.size, "size", (tensors[0],), {})[dim]
+                leaves_as_plain((size + width - 1) // width)
             return
         shapes = [self._sizes(torch.Tensor.size, "size", (tensor,), {}) for tensor in tensors[:2]]
         if name == "__len__":
