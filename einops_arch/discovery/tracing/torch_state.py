@@ -168,7 +168,9 @@ def names_of_steps(scope: Scope) -> Iterator[tuple[tuple[Scope, Source, str], st
     """The operations of a run by name, without casts, each with its place."""
     for node in scope.nodes:
         if node.name not in _CASTS and node.kind != "comparison":
-            yield (scope, node.source, node.name), node.name
+            # The smallest number of a dtype, which masks are filled with, is another one in each.
+            numbers = [item for item in node.args if isinstance(item, (int, float)) and abs(item) < 6e4]
+            yield (scope, node.source, node.name), f"{node.name} {[float(item) for item in numbers]}"
         if node.scope is not None:
             yield from names_of_steps(node.scope)
 
