@@ -502,6 +502,15 @@ FAULTS += (
 )
 
 
+# Where the Flax twin of each network begins in the file of networks, and where it ends.
+TWINS = {
+    C: ("class Convolutional(", "class TorchRecurrent("),
+    R: ("class Recurrent(", "class TorchRMSNorm("),
+    T: ("class RMSNorm(", "class TorchDouble("),
+    U: ("class Double(", ""),
+}
+
+
 def corners(x, shape):
     """Bilinear, with the corners of both images on each other."""
     for axis, length in ((1, shape[1]), (2, shape[2])):
@@ -528,14 +537,14 @@ def right_module():
     return loaded("", "")
 
 
-def loaded(old, new):
-    """The networks, with one text in the place of another."""
+def loaded(old, new, network=""):
+    """The networks, with one text in the place of another in the twin of one of them."""
     text = SOURCE.read_text()
     if old:
-        # Only the twin is edited: it comes last of what has the text.
-        assert text.count(old) >= 1, old
-        start, _, end = text.rpartition(old)
-        text = start + new + end
+        begin, end = text.index(TWINS[network][0]), text.index(TWINS[network][1]) if TWINS[network][1] else len(text)
+        assert old in text[begin:end], (network, old)
+        before, _, after = text[begin:end].rpartition(old)
+        text = text[:begin] + before + new + after + text[end:]
     module = ModuleType("fault_networks")
     module.corners = corners
     exec(compile(text, "fault_networks.py", "exec"), module.__dict__)
@@ -561,17 +570,17 @@ def spoil(model, what):
             leaf[...] = jnp.concatenate([parts[n] for n in order], axis=-1)
 
 
-def outcome(fault):
+def outcome(fault, *, causes=True):
     """Put a fault in, and see what is said."""
     torch_model = getattr(right_module(), f"Torch{fault.network}")().eval()
     randomize(torch_model)
-    flax_model = getattr(loaded(fault.old, fault.new), fault.network)(nnx.Rngs(0))
+    flax_model = getattr(loaded(fault.old, fault.new, fault.network), fault.network)(nnx.Rngs(0))
     transfer(torch_model, flax_model)
     if fault.spoil:
         spoil(flax_model, fault.spoil)
     arguments, axes = inputs(fault.network)
     start = time.process_time()
-    report = compare(torch_model, flax_model, arguments, axes=axes, **dict(fault.settings))
+    report = compare(torch_model, flax_model, arguments, axes=axes, causes=causes, **dict(fault.settings))
     first = report.first_divergence
     return Outcome(
         fault,

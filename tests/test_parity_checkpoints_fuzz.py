@@ -86,7 +86,7 @@ def test_mutants(name, seeds):
     count = INPUTS if INPUTS > 1000 else int(INPUTS * SLOW.get(name, 1))
     outcomes = fuzz(name, seeds, count)
     assert outcomes.total() == count
-    assert outcomes["refused"] > count / 10
+    assert outcomes["refused"] >= count / 10
     # What is accepted was compared.
     assert name not in REFERENCES or outcomes["same"] > 0
     print(f"{name}: {dict(outcomes)}")  # noqa: T201 - `pytest -s` shows it

@@ -47,7 +47,7 @@ PICKLE_BYTES = 64 << 20
 """Bytes of a pickle, without the storages of its tensors."""
 PICKLE_STEPS = 6_000_000
 """Opcodes of a pickle; a tensor takes about 30."""
-PICKLE_WORK = 32
+PICKLE_WORK = 64
 """Bytes that are made in memory, hashed or copied for each byte of a pickle, as `_Machine.spend` counts them."""
 PICKLE_WORK_FREE = 1 << 20
 """Bytes of work that every pickle may cost, however small it is."""

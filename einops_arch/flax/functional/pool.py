@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.errors import ConfigError, IndexRangeError, ShapeError
 from einops_arch.flax._checks import per_axis
+from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax.functional._dtypes import check_floating, widened
 from einops_arch.flax.functional._select import Stretches, adaptive_stretches, largest, stretches_of
 from einops_arch.flax.functional._windows import PerAxis, Window, Windows, spatial_axes
@@ -252,6 +253,7 @@ def max_unpool(
     Raises:
         ConfigError: a setting is out of range.
         ShapeError: another rank, or indices of another shape than x.
+        IndexRangeError: known indices outside of the result.
 
     >>> x = jnp.asarray([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1)
     >>> max_unpool(*max_pool(x, 2, return_indices=True), 2).ravel().tolist()
@@ -266,6 +268,7 @@ def max_unpool(
     sizes = least if output_size is None else per_axis("max_unpool", "output_size", output_size, axes, 1)
     if any(abs(size - smallest) >= step for size, smallest, step in zip(sizes, least, s, strict=True)):
         raise ShapeError(f"max_unpool: expected output_size less than a stride {s} from {least}, received {sizes}")
+    _check_indices(indices, sizes)
     batch = x.shape[: x.ndim - axes - 1]
     rows = x.reshape((math.prod(batch), -1, x.shape[-1]))
     at = indices.reshape(rows.shape)
@@ -274,6 +277,17 @@ def max_unpool(
     # Windows that share their maximum write the same value; as in PyTorch each gets the whole gradient.
     y = blank.at[b[:, None], at, c[:, None]].set(rows, unique_indices=True)
     return y.reshape((*batch, *sizes, x.shape[-1]))
+
+
+def _check_indices(indices: jax.Array, sizes: Sequence[int]) -> None:
+    """Known indices lie in the result, as PyTorch asks of them; inside of a trace no value is known."""
+    if is_concrete(indices) and indices.size:
+        smallest, largest = int(indices.min()), int(indices.max())
+        if smallest < 0 or largest >= math.prod(sizes):
+            raise IndexRangeError(
+                f"max_unpool: expected indices from 0 to {math.prod(sizes) - 1} for output sizes {tuple(sizes)}, "
+                f"received {smallest} to {largest}; likely fix: output_size as it was before the pooling"
+            )
 
 
 def check_divisor(layer: str, divisor_override: int | None) -> None:
