@@ -21,9 +21,8 @@ class Rearrange(einops_layers.Rearrange):
 
     `forward` is einops' own where no symbol comes; TorchScript, which reads it, knows no `super`.
 
-    Args:
-        pattern: both sides, such as `"b c h w -> b (c h w)"`.
-        **axes_lengths: sizes of axes that cannot be told from the array.
+    It takes what einops' takes: the pattern, both sides, such as `"b c h w -> b (c h w)"`, and by name the sizes of
+    axes that cannot be told from the array.
 
     Source:
         https://einops.rocks/api/rearrange
@@ -49,10 +48,8 @@ class Rearrange(einops_layers.Rearrange):
 class Reduce(einops_layers.Reduce):
     """`einops.layers.torch.Reduce`, which `torch.fx` can trace.
 
-    Args:
-        pattern: both sides, such as `"b c h w -> b c"`.
-        reduction: `"mean"`, `"sum"`, `"max"`, `"min"`, `"prod"`, `"any"` or `"all"`.
-        **axes_lengths: sizes of axes that cannot be told from the array.
+    It takes what einops' takes: the pattern, both sides, such as `"b c h w -> b c"`; the reduction, `"mean"`, `"sum"`,
+    `"max"`, `"min"`, `"prod"`, `"any"` or `"all"`; and by name the sizes of axes that cannot be told from the array.
 
     Source:
         https://einops.rocks/api/reduce
@@ -78,11 +75,9 @@ class Reduce(einops_layers.Reduce):
 class EinMix(einops_layers.EinMix):
     """`einops.layers.torch.EinMix`, which `torch.fx` can trace.
 
-    Args:
-        pattern: both sides, such as `"b t i -> b t o"`.
-        weight_shape: the axes of the weight, such as `"i o"`.
-        bias_shape: those of the bias; none if left out.
-        **axes_lengths: sizes of the weight's axes.
+    It takes what einops' takes: the pattern, both sides, such as `"b t i -> b t o"`; `weight_shape`, the axes of the
+    weight, such as `"i o"`; `bias_shape`, those of the bias, none if left out; and by name the sizes of the weight's
+    axes.
 
     Source:
         https://einops.rocks/docs/3-einmix-layer
