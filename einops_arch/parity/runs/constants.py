@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -42,9 +43,8 @@ def own_constants(torch_dtype: np.dtype[Any], flax_dtype: np.dtype[Any]) -> Iter
 
 @contextlib.contextmanager
 def _torch_finfo(name: str) -> Iterator[None]:
-    try:
-        import torch
-    except ImportError:  # two captures need no framework
+    torch: Any = sys.modules.get("torch")
+    if torch is None:  # what is not loaded, no model uses: a capture of one framework does not load the other
         yield
         return
     original, own = torch.finfo, getattr(torch, name)
@@ -53,18 +53,17 @@ def _torch_finfo(name: str) -> Iterator[None]:
         asked = torch.get_default_dtype() if dtype is None else dtype
         return original(own if asked is torch.float64 else asked)
 
-    setattr(torch, "finfo", finfo)  # noqa: B010 mypy knows a class of that name
+    torch.finfo = finfo
     try:
         yield
     finally:
-        setattr(torch, "finfo", original)  # noqa: B010 as above
+        torch.finfo = original
 
 
 @contextlib.contextmanager
 def _flax_finfo(own: np.dtype[Any]) -> Iterator[None]:
-    try:
-        import jax.numpy as jnp
-    except ImportError:
+    jnp: Any = sys.modules.get("jax.numpy")
+    if jnp is None:
         yield
         return
     original = jnp.finfo
@@ -76,11 +75,11 @@ def _flax_finfo(own: np.dtype[Any]) -> Iterator[None]:
             is_wide = False
         return original(own if is_wide else dtype)
 
-    setattr(jnp, "finfo", finfo)  # noqa: B010 mypy knows a class of that name
+    jnp.finfo = finfo
     try:
         yield
     finally:
-        setattr(jnp, "finfo", original)  # noqa: B010 as above
+        jnp.finfo = original
 
 
 def written(value: Any) -> float:
