@@ -44,6 +44,7 @@ class LanguageModel(Pretrained, nn.Module):
     Source: the word language model of pytorch/examples, whose names these are. Its log-softmax is left to the
     loss, and the initial values are PyTorch's. The code that this replaces passed sizes by index to two `view`s.
 
+    >>> import torch
     >>> model = LanguageModel(LanguageModelConfig.tiny())
     >>> logits, (hidden, cell) = model(torch.tensor([[1, 2, 3], [4, 5, 6]]))
     >>> logits.shape, hidden.shape
