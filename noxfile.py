@@ -77,7 +77,7 @@ def tests_parity(session: nox.Session) -> None:
 
 @nox.session(name="tests-layers")
 def tests_layers(session: nox.Session) -> None:
-    """Layers and functions of Flax against torch.nn, 200 settings drawn of each (an hour; -- pytest arguments)."""
+    """Layers and functions of Flax against torch.nn, 200 settings drawn of each (long; -- pytest arguments)."""
     install(session, "parity-cpu", *group("test"))
     session.env["EINOPS_ARCH_LAYER_SETTINGS"] = "200"
     drawn = "tests/test_parity_layers_drawn.py"
