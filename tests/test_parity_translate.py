@@ -85,6 +85,12 @@ def test_the_proof_covers_two_sizes_train_mode_gradients_and_the_own_weights() -
     assert any("not recorded" in name for name in names)
 
 
+def test_a_bare_layer_is_a_model() -> None:
+    translation = einops_arch.translate(torch.nn.Linear(3, 5), torch.randn(2, 3), axes="b 3", name="Net")
+    assert translation.passed, translation.report
+    assert set(state_dict(translation.model)) == {"weight", "bias"}
+
+
 def test_a_twin_that_differs_does_not_pass() -> None:
     class Erfcx(torch.nn.Module):
         def __init__(self) -> None:

@@ -357,7 +357,8 @@ class _Owner:
         path = min(inside, key=len)
         holder, _, leaf = path.rpartition(".")
         code = self.drafts.expression(root, holder)
-        layer = self.drafts.layer(self.drafts.modules[holder])
+        # A module that is written as a class of its own keeps PyTorch's leaves, a bare layer as the whole model too.
+        layer = self.drafts.layer(self.drafts.modules[holder]) if holder != root else None
         if layer is not None and leaf in layer.parameters:
             attribute, order = layer.parameters[leaf]
             return from_value(f"{code}.{attribute}[...]", value, order)

@@ -117,8 +117,7 @@ def translate(
         MissingFrameworkError: torch, jax or flax is not installed.
 
     >>> import torch
-    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh())
-    >>> twin = translate(model, torch.ones(2, 3), axes="b 3", name="Net")
+    >>> twin = translate(torch.nn.Linear(3, 5), torch.ones(2, 3), axes="b 3", name="Net")
     >>> twin.passed
     True
     """
