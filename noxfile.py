@@ -104,6 +104,7 @@ def types(session: nox.Session) -> None:
     """Mypy, strict; no framework is installed, theirs count as Any."""
     session.install("-c", str(BACKENDS / "numpy" / "requirements.txt"), *group("types"), "-e", ".[cli]")
     session.run("mypy", *session.posargs)
+    session.run("python", "tests/typed_face.py", silent=True)
 
 
 @nox.session

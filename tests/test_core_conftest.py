@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import environments
 import pytest
+import selection
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = '{ test = "tests/test_core_a.py::test_known", reason = "a bug elsewhere", link = "https://a.b/1" }'
@@ -102,3 +106,47 @@ def test_all_is_the_union():
     assert set(union.frameworks) == {"numpy", "torch", "jax", "flax"}
     assert set(union.prefixes) == {"core", "torch", "flax", "parity"}
     assert union.variables["JAX_ENABLE_X64"] == "1"
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """The packages that a file imports, those inside functions as well."""
+    names = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                names |= {alias.name.partition(".")[0] for alias in aliases}
+            case ast.ImportFrom(module=str(module), level=0):
+                names.add(module.partition(".")[0])
+    return names
+
+
+def test_no_test_imports_what_its_environment_must_not_have():
+    absent = {
+        kind: set(tomllib.loads((ROOT / "backends" / folder / "env.toml").read_text(encoding="utf-8"))["absent"])
+        for kind, folder in [("core", "numpy"), ("torch", "torch-cpu"), ("flax", "jax-cpu"), ("parity", "parity-cpu")]
+    }
+    assert absent["parity"] >= {"torchvision", "timm", "transformers"}
+    wrong = {
+        path.name: sorted(imports(ast.parse(path.read_text(encoding="utf-8"))) & absent[kind])
+        for kind in absent
+        for path in sorted((ROOT / "tests").glob(f"test_{kind}_*.py"))
+    }
+    # Inside `if xp.name == "jax"`: the array backends that a test is run with are those of its environment.
+    assert wrong.pop("test_core_functional.py") == ["jax"]
+    assert not {name: packages for name, packages in wrong.items() if packages}
+
+
+def test_no_test_is_skipped_for_want_of_a_package():
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py")}
+    assert [name for name, text in texts.items() if "import" + "orskip(" in text] == []
+
+
+def test_doctests_of_the_ground_import_no_framework():
+    wrong = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "einops_arch").rglob("*.py"))
+        if selection.needs(path) == "core"
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s+(>>>|\.\.\.) (from|import) (einops_arch\.)?(torch|flax|jax|port|parity|discovery)\b", line)
+    ]
+    assert not wrong

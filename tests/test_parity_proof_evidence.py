@@ -107,22 +107,6 @@ def test_outputs_of_any_form_are_paired_and_compared(name):
     assert not report(torch_form, lambda y: flax_form(y * 2)).passed
 
 
-def test_the_output_of_transformers_is_walked():
-    outputs = pytest.importorskip("transformers.modeling_outputs")
-
-    def torch_form(y):
-        return outputs.BaseModelOutputWithPooling(last_hidden_state=y, pooler_output=2 * y)
-
-    def flax_form(y):
-        return {"pooler_output": 2 * y, "last_hidden_state": y}
-
-    assert report(torch_form, flax_form).passed
-    swapped = report(torch_form, lambda y: {"pooler_output": y, "last_hidden_state": 2 * y})
-    assert swapped.verdict is Verdict.SEMANTIC
-    # Against a tuple the order in which the fields are declared counts.
-    assert report(torch_form, lambda y: (y, 2 * y)).passed
-
-
 @pytest.mark.parametrize("opaque", [lambda y: {y.sum(), 1}, lambda y: iter([y]), lambda y: lambda: y])
 def test_what_cannot_be_walked_is_an_error_that_says_so(opaque):
     with pytest.raises(ParityError, match=r"output of PyTorch's model is of type .* no arrays can be found"):

@@ -10,7 +10,6 @@ import torch
 from flax import nnx
 
 from einops_arch.parity import Verdict, compare
-from einops_arch.parity.runs.randomness import rate_of
 from einops_arch.port import transfer
 
 NN = torch.nn
@@ -243,32 +242,6 @@ def test_rates_are_read_and_compared_and_randomness_is_stopped_in_every_form():
         assert (ours.drop.p, theirs.drop.rate) == (rate, other)
         if not passes:
             assert f"rate 0.1 in PyTorch, {other:g} in Flax" in str(found)
-
-
-def test_stochastic_depth_of_others_is_stopped():
-    import oracle_checks  # noqa: F401 it makes torchvision importable
-    import timm
-    import torchvision
-
-    class Flax(nnx.Module):
-        def __init__(self):
-            self.fc = nnx.Linear(6, 50, rngs=nnx.Rngs(0))
-
-        def __call__(self, x):
-            return x + 0
-
-    for layer in (torchvision.ops.StochasticDepth(0.4, "row"), timm.layers.DropPath(0.4)):
-        assert rate_of(layer) == 0.4
-
-        class Torch(NN.Module):
-            def __init__(self, layer=layer):
-                super().__init__()
-                self.fc, self.path = NN.Linear(6, 50), layer
-
-            def forward(self, x):
-                return self.path(x)
-
-        assert compare(Torch(), Flax(), ROWS, mode="train", causes=False).passed
 
 
 def test_attention_with_dropout_takes_the_path_of_training():
