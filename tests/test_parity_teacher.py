@@ -57,7 +57,7 @@ def test_without_float64_the_first_wrong_module_is_still_named():
     report = compare(*narrow(deep()), ROWS, axes="b t c")
     assert report.passed, str(report)
     assert report.notes[-1] == (
-        "float64 is not to be had (PyTorch: TypeError in 6: only float32 is implemented): modules were given the same "
+        "float64 is not available (PyTorch: TypeError in 6: only float32 is implemented): modules were given the same "
         "inputs in float32, and a difference below 16 roundoffs of a module cannot be seen"
     )
     report = compare(*narrow(deep(eps=1e-4)), ROWS, axes="b t c")

@@ -88,13 +88,13 @@ def compare(
     >>> import numpy, torch
     >>> from flax import nnx
     >>> from einops_arch.port import transfer
-    >>> ours, theirs = torch.nn.LayerNorm(5), nnx.LayerNorm(5, rngs=nnx.Rngs(0))
-    >>> transfer(ours, theirs)
+    >>> torch_model, flax_model = torch.nn.LayerNorm(5), nnx.LayerNorm(5, rngs=nnx.Rngs(0))
+    >>> transfer(torch_model, flax_model)
     >>> x = numpy.random.default_rng(0).normal(size=(3, 5))
-    >>> print(compare(ours, theirs, x).verdict)
+    >>> print(compare(torch_model, flax_model, x).verdict)
     semantic difference
-    >>> theirs.epsilon = 1e-5
-    >>> compare(ours, theirs, x).passed
+    >>> flax_model.epsilon = 1e-5
+    >>> compare(torch_model, flax_model, x).passed
     True
     """
     from einops_arch._frameworks import require
@@ -122,9 +122,9 @@ def compare(
     torch_model, flax_model = two_models(torch_model, flax_model, "compare")
     check_settings("compare", mode, steps, layouts)
     training = _training(mode, steps)
-    ours = TorchSide(torch_model, training=training)
-    names = torch_paths_of(paths, ours.modules, [path for path, _ in named_modules(flax_model)])
-    theirs = FlaxSide(flax_model, training=training, jit=jit, paths=names)
+    torch_side = TorchSide(torch_model, training=training)
+    names = torch_paths_of(paths, torch_side.modules, [path for path, _ in named_modules(flax_model)])
+    flax_side = FlaxSide(flax_model, training=training, jit=jit, paths=names)
     config = getattr(torch_model, "config", None)
     options = Options(
         config=config if isinstance(config, Config) else None,
@@ -138,9 +138,9 @@ def compare(
         causes=causes,
         say=progress or (lambda text: None),
     )
-    given = prepare(inputs, flax_inputs, axes, options.config, (ours.dtype, theirs.dtype))
-    report = compared(ours, theirs, given, options)
-    return probed(ours, theirs, given, options, report) if probes else report
+    both_inputs = prepare(inputs, flax_inputs, axes, options.config, (torch_side.dtype, flax_side.dtype))
+    report = compared(torch_side, flax_side, both_inputs, options)
+    return probed(torch_side, flax_side, both_inputs, options, report) if probes else report
 
 
 def _training(mode: str, steps: int) -> bool:

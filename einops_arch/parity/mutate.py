@@ -96,7 +96,7 @@ class Catch:
         return bool(self.caught_by)
 
     @property
-    def found(self) -> bool:
+    def is_located(self) -> bool:
         """It was located: at the module itself, in something of its, or in what it is part of without other parts."""
         return self.caught and (self.located == self.path or self.located.startswith(f"{self.path}."))
 
@@ -110,14 +110,16 @@ class Catches:
     @property
     def all_caught(self) -> bool:
         """None got away, and each was located."""
-        return all(one.found for one in self.catches)
+        return all(catch.is_located for catch in self.catches)
 
     def __str__(self) -> str:
         lines = [("fault", "in", "change", "caught by", "at", "float64")]
-        for one in self.catches:
-            gap = "" if one.difference is None else f"{one.difference:.1e}"
-            caught = one.caught_by or "NOTHING"
-            lines.append((one.fault, one.path or "(network)", one.detail, caught, one.located or "(network)", gap))
+        for catch in self.catches:
+            gap = "" if catch.difference is None else f"{catch.difference:.1e}"
+            caught = catch.caught_by or "NOTHING"
+            lines.append(
+                (catch.fault, catch.path or "(network)", catch.detail, caught, catch.located or "(network)", gap)
+            )
         widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
@@ -151,15 +153,15 @@ def catch_mutants(
     keywords = {"causes": False, "jit": False} | keywords
     if not single:
         torch_model, flax_model = _wide(torch_model, flax_model)
-    found = []
+    catches = []
     with precise(double=not single):
         mutants = list(mutate(flax_model, every=every, faults=faults))
     for mutant in mutants:
         progress(f"{mutant.fault} at {mutant.path or 'the network'}")
         steps = {"mode": "train", "steps": 2} if mutant.mode == "train" else {}
         report = compare(torch_model, mutant.model, inputs, **(keywords | steps))
-        found.append(_catch(mutant, report))
-    return Catches(tuple(found))
+        catches.append(_catch(mutant, report))
+    return Catches(tuple(catches))
 
 
 def _catch(mutant: Mutant, report: Report) -> Catch:

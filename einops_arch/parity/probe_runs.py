@@ -28,13 +28,13 @@ from einops_arch.parity.session import Options, compared
 __all__ = ["probed"]
 
 
-def probed(ours: Any, theirs: Any, given: Inputs, options: Options, report: Report) -> Report:
+def probed(torch_side: Any, flax_side: Any, given_inputs: Inputs, options: Options, report: Report) -> Report:
     """The report with one row for each probe.
 
     Args:
-        ours: PyTorch's side.
-        theirs: Flax's side.
-        given: the inputs that were compared.
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        given_inputs: the inputs that were compared.
         options: of the comparison.
         report: what was found so far; no probe is needed where the models differ already.
     """
@@ -43,19 +43,19 @@ def probed(ours: Any, theirs: Any, given: Inputs, options: Options, report: Repo
     plainly = dataclasses.replace(options, gradients=False, say=lambda text: None)
     rows: list[Row] = []
     notes = list(report.notes)
-    for name, inputs in _inputs(given, options):
+    for name, inputs in _inputs(given_inputs, options):
         options.say(f"probe: {name}")
         try:
-            rows.append(_row(name, compared(ours, theirs, inputs, plainly), len(rows)))
+            rows.append(_row(name, compared(torch_side, flax_side, inputs, plainly), len(rows)))
         except ParityError as error:
             notes.append(f"probe {name}: not possible: {str(error).splitlines()[1].strip()}")
     options.say("probe: random state")
     try:
-        sides = _random_state(ours, theirs)
+        sides = _random_state(torch_side, flax_side)
     except EinopsArchError as error:
         notes.append(f"probe random state: not possible: {str(error).splitlines()[0]}")
     else:
-        rows.append(_row("random state", compared(*sides, given, plainly), len(rows)))
+        rows.append(_row("random state", compared(*sides, given_inputs, plainly), len(rows)))
     return dataclasses.replace(report, probes=tuple(rows), notes=tuple(notes))
 
 
@@ -63,27 +63,27 @@ def _row(name: str, report: Report, order: int) -> Row:
     every = [row for rows in report.sections.values() for row in rows]
     first = report.first_divergence
     shown = first or max(every, key=lambda row: (row.difference or 0.0, row.ratio or 0.0))
-    said = "; ".join([describe(first), *report.causes[:1]]) if first is not None else ""
-    return dataclasses.replace(shown, path=name, torch_type="", flax_type="", order=order, detail=said)
+    words = "; ".join([describe(first), *report.causes[:1]]) if first is not None else ""
+    return dataclasses.replace(shown, path=name, torch_type="", flax_type="", order=order, detail=words)
 
 
-def _inputs(given: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
+def _inputs(inputs: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
     """The inputs of each probe that says something other than the inputs themselves."""
     for name, change in (
         ("low variance", lambda x: x * np.asarray(1e-3, x.dtype)),
         ("off-centre", lambda x: x + np.asarray(100 * (rms(x) or 1.0), x.dtype)),
         ("around 2.7", lambda x: np.copysign(2.7, x).astype(x.dtype) + x * np.asarray(0.1 / (rms(x) or 1.0), x.dtype)),
     ):
-        if any(dtype_kind(one.dtype) == "floating-point" for _, one in _leaves(given.torch)):
-            yield name, _each(given, functools.partial(_of_floats, change))
+        if any(dtype_kind(leaf.dtype) == "floating-point" for _, leaf in _leaves(inputs.torch)):
+            yield name, _each(inputs, functools.partial(_of_floats, change))
     for step, name in ((1, "one smaller"), (2, "two smaller")):
-        if (cut := _smaller(given, options, step)) is not None:
+        if (cut := _smaller(inputs, options, step)) is not None:
             yield f"sizes {name}", cut
-    if any(one.dtype == np.bool_ and one.ndim > 1 for _, one in _leaves(given.torch)):
-        yield "unequal lengths", _each(given, lambda _, x: _unequal(x) if x.dtype == np.bool_ and x.ndim > 1 else x)
-    lengths = [place for place, one in _leaves(given.torch) if place.endswith("lengths") and one.ndim == 1]
+    if any(leaf.dtype == np.bool_ and leaf.ndim > 1 for _, leaf in _leaves(inputs.torch)):
+        yield "unequal lengths", _each(inputs, lambda _, x: _unequal(x) if x.dtype == np.bool_ and x.ndim > 1 else x)
+    lengths = [place for place, leaf in _leaves(inputs.torch) if place.endswith("lengths") and leaf.ndim == 1]
     if lengths:
-        yield "unequal lengths", _each(given, lambda place, x: _shorter(x) if place in lengths else x)
+        yield "unequal lengths", _each(inputs, lambda place, x: _shorter(x) if place in lengths else x)
 
 
 def _of_floats(change: Callable[[Array], Array], place: str, x: Array) -> Array:
@@ -91,23 +91,23 @@ def _of_floats(change: Callable[[Array], Array], place: str, x: Array) -> Array:
     return change(x) if _is_float(x) else x
 
 
-def _each(given: Inputs, change: Callable[[str, Array], Array]) -> Inputs:
+def _each(inputs: Inputs, change: Callable[[str, Array], Array]) -> Inputs:
     sides = [
-        tuple(rebuild(part, change, lambda one: isinstance(one, np.ndarray)) for part in side)
-        for side in (given.torch, given.flax)
+        tuple(rebuild(part, change, lambda leaf: isinstance(leaf, np.ndarray)) for part in side)
+        for side in (inputs.torch, inputs.flax)
     ]
-    return Inputs(sides[0], sides[1], given.layouts, given.names)
+    return Inputs(sides[0], sides[1], inputs.layouts, inputs.names)
 
 
-def _smaller(given: Inputs, options: Options, step: int) -> Inputs | None:
+def _smaller(inputs: Inputs, options: Options, step: int) -> Inputs | None:
     """Every axis of space or time that may have any size, cut at its end."""
     fixed = {name for axes in options.config.inputs() for name in axes.sizes} if options.config else set()
     cut = False
 
     def change(place: str, array: Array, *, flax: bool) -> Array:
         nonlocal cut
-        axes = given.names.get(place, "").split()
-        layout = given.layouts.get(place, plain(array.ndim)) if flax else plain(array.ndim)
+        axes = inputs.names.get(place, "").split()
+        layout = inputs.layouts.get(place, plain(array.ndim)) if flax else plain(array.ndim)
         for axis, source in enumerate(layout):
             name = axes[source] if len(axes) == array.ndim else ""
             if name and name not in ("b", "c") and name not in fixed and array.shape[axis] > step + 1:
@@ -115,14 +115,14 @@ def _smaller(given: Inputs, options: Options, step: int) -> Inputs | None:
                 cut = True
         return array
 
-    def is_array(one: Any) -> bool:
-        return isinstance(one, np.ndarray)
+    def is_array(value: Any) -> bool:
+        return isinstance(value, np.ndarray)
 
     sides = [
         tuple(rebuild(part, functools.partial(change, flax=flax), is_array) for part in side)
-        for side, flax in ((given.torch, False), (given.flax, True))
+        for side, flax in ((inputs.torch, False), (inputs.flax, True))
     ]
-    return Inputs(sides[0], sides[1], given.layouts, given.names) if cut else None
+    return Inputs(sides[0], sides[1], inputs.layouts, inputs.names) if cut else None
 
 
 def _unequal(mask: Array) -> Array:
@@ -137,7 +137,7 @@ def _shorter(lengths: Array) -> Array:
     return np.maximum(1, lengths.max() - np.arange(lengths.size)).astype(lengths.dtype)
 
 
-def _random_state(ours: Any, theirs: Any) -> tuple[Any, Any]:
+def _random_state(torch_side: Any, flax_side: Any) -> tuple[Any, Any]:
     """Sides whose models have weights, biases and statistics in which a mistake shows."""
     import jax
     from flax import nnx
@@ -145,19 +145,19 @@ def _random_state(ours: Any, theirs: Any) -> tuple[Any, Any]:
     from einops_arch.port import transfer
     from einops_arch.port.transfer import model_state
 
-    torch_model = copy.deepcopy(ours.model)
+    torch_model = copy.deepcopy(torch_side.model)
     randomize(torch_model)
-    graph, state = nnx.split(theirs.model)
+    graph, state = nnx.split(flax_side.model)
     flax_model = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
-    own = {other: path for path, other in theirs.paths.items()}
+    own = {other: path for path, other in flax_side.paths.items()}
     if own:
         from einops_arch.parity.runs.paths import rename
 
-        transfer({rename(name, own): one for name, one in model_state(torch_model).items()}, flax_model)
+        transfer({rename(name, own): value for name, value in model_state(torch_model).items()}, flax_model)
     else:
         transfer(torch_model, flax_model)
-    first = type(ours)(torch_model, training=ours.training)
-    return first, type(theirs)(flax_model, training=theirs.training, jit=theirs.jit, paths=theirs.paths)
+    first = type(torch_side)(torch_model, training=torch_side.training)
+    return first, type(flax_side)(flax_model, training=flax_side.training, jit=flax_side.jit, paths=flax_side.paths)
 
 
 def _is_float(array: Array) -> bool:
@@ -165,4 +165,4 @@ def _is_float(array: Array) -> bool:
 
 
 def _leaves(arguments: Any) -> list[tuple[str, Array]]:
-    return [pair for part in arguments for pair in flatten(part, lambda one: isinstance(one, np.ndarray))]
+    return [pair for part in arguments for pair in flatten(part, lambda leaf: isinstance(leaf, np.ndarray))]

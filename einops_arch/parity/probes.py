@@ -141,8 +141,8 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _free_sizes(inputs: Sequence[Axes], given: Mapping[str, int]) -> dict[str, int]:
-    sizes = {name: size for axes in inputs for name, size in axes.example.items()} | dict(given)
+def _free_sizes(inputs: Sequence[Axes], stated: Mapping[str, int]) -> dict[str, int]:
+    sizes = {name: size for axes in inputs for name, size in axes.example.items()} | dict(stated)
     for axes in inputs:
         sizes |= axes.sizes
     for axes in inputs:

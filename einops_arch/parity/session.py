@@ -1,4 +1,4 @@
-"""One comparison from the first run to the report."""
+"""The pipeline behind `compare`: run both models, align what they gave, report."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from einops_arch.parity.causes.diagnosis import diagnose
 from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import Two, gradient_rows, module_rows, output_rows, rate_rows, statistic_rows
+from einops_arch.parity.report.rows import RunPair, gradient_rows, module_rows, output_rows, rate_rows, statistic_rows
 from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, guessed, resolve
 from einops_arch.parity.runs.casts import Cast, same_casts
 from einops_arch.parity.runs.constants import own_constants
-from einops_arch.parity.runs.free_memory import give_back
+from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.torch_run import Failure, Run
 from einops_arch.parity.teacher import teacher_report
@@ -51,62 +51,62 @@ class Options:
         return "train" if self.training else "eval"
 
 
-def compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
+def compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) -> Report:
     """Run both sides, with the constants that each has in its own dtype, and say what was found; see `_compared`."""
-    with own_constants(ours.dtype, theirs.dtype):
-        return _compared(ours, theirs, given, options)
+    with own_constants(torch_side.dtype, flax_side.dtype):
+        return _compared(torch_side, flax_side, inputs, options)
 
 
-def _compared(ours: Any, theirs: Any, given: Inputs, options: Options) -> Report:
+def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) -> Report:
     """Run both sides and say what was found.
 
     Args:
-        ours: PyTorch's side.
-        theirs: Flax's side.
-        given: the inputs of both.
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        inputs: the inputs of both.
         options: what to compare.
 
     Raises:
         ParityError: neither model can be run with these inputs.
     """
     if options.teacher:
-        return _teacher(ours, theirs, given, options, "")
+        return _teacher(torch_side, flax_side, inputs, options, "")
     lift = options.lift_casts is True
-    two = _run(ours, theirs, given, options, lift=lift)
+    two = _run(torch_side, flax_side, inputs, options, lift=lift)
     own: tuple[Run | None, ...] = (two.torch_own, two.flax_own)
-    if (why := _cannot_be_wide(two)) is not None and all(one is not None and one.failure is None for one in own):
-        return _teacher(ours, theirs, given, options, why)
+    if (why := _cannot_be_wide(two)) is not None and all(run is not None and run.failure is None for run in own):
+        return _teacher(torch_side, flax_side, inputs, options, why)
     if two.torch.failure is not None and two.flax.failure is not None:
         raise ParityError(
             "compare: expected a model that runs with these inputs, received two that do not:\n"
             f"  PyTorch: {two.torch.failure}\n  Flax: {two.flax.failure}"
         ) from two.torch.failure.error
-    report = _report(ours, theirs, given, two, options, lift=lift)
+    report = _report(torch_side, flax_side, inputs, two, options, lift=lift)
     casts = two.torch.casts + two.flax.casts
     if casts and options.lift_casts is None and not (two.torch.failure or two.flax.failure):
-        if same_casts(_narrow(two.torch, ours), _narrow(two.flax, theirs)):
-            two, report = _look_under(ours, theirs, given, two, options)
+        if same_casts(_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)):
+            two, report = _look_under(torch_side, flax_side, inputs, two, options)
         elif not report.passed:
-            _, under = _look_under(ours, theirs, given, two, options)
-            report = _hidden_casts(report, under, two, (_narrow(two.torch, ours), _narrow(two.flax, theirs)))
+            _, under = _look_under(torch_side, flax_side, inputs, two, options)
+            report = _hidden_casts(report, under, two, (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)))
     report = dataclasses.replace(report, casts=_said(two.torch.casts, "PyTorch") + _said(two.flax.casts, "Flax"))
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
-    report = _with_evidence(ours, given, two, report)
+    report = _with_evidence(torch_side, inputs, two, report)
     if not options.causes or report.first_divergence is None:
         return report
     two = _slim(two)
-    give_back(ours)
+    trim_memory(torch_side)
     options.say("looking for the cause")
 
     def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
-        return known_tensors(trace, tensors, given, options)
+        return known_tensors(trace, tensors, inputs, options)
 
-    return diagnose(ours, theirs, given, two, report, known, options.steps, options.say)
+    return diagnose(torch_side, flax_side, inputs, two, report, known, options.steps, options.say)
 
 
 def _narrow(run: Run, side: Any) -> list[Cast]:
     """The casts to less than the model's own dtype; one to that or to a wider one loses nothing that a user has."""
-    return [one for one in run.casts if unit_roundoff(np.dtype(_known_dtype(one.dtype))) > unit_roundoff(side.dtype)]
+    return [cast for cast in run.casts if unit_roundoff(np.dtype(_known_dtype(cast.dtype))) > unit_roundoff(side.dtype)]
 
 
 def _known_dtype(name: str) -> Any:
@@ -115,13 +115,13 @@ def _known_dtype(name: str) -> Any:
     return getattr(ml_dtypes, name, name)
 
 
-def _with_evidence(ours: Any, given: Inputs, two: Two, report: Report) -> Report:
+def _with_evidence(torch_side: Any, inputs: Inputs, two: RunPair, report: Report) -> Report:
     """The report with the names of the outputs that change with the inputs; those that do not were not seen."""
     seen = report.seen
     if seen is None or not report.outputs or two.torch.failure or two.flax.failure:
         return report
     run = two.torch_own or two.torch
-    varies = ours.varies(given.torch, [array for _, array in run.outputs], double=two.torch_own is None)
+    varies = torch_side.varies(inputs.torch, [array for _, array in run.outputs], double=two.torch_own is None)
     names = [row.path for row in report.outputs][: len(two.torch.outputs)]
     evidence = tuple(name for name, changes in zip(names, varies, strict=False) if changes)
     constant = [name for name in names if name not in evidence]
@@ -131,53 +131,53 @@ def _with_evidence(ours: Any, given: Inputs, two: Two, report: Report) -> Report
     )
 
 
-def _slim(two: Two) -> Two:
+def _slim(two: RunPair) -> RunPair:
     """Without the values of the modules, which the diagnosis does not need."""
 
     def kept(run: Run) -> Run:
-        return dataclasses.replace(run, calls=[dataclasses.replace(one, arrays=()) for one in run.calls])
+        return dataclasses.replace(run, calls=[dataclasses.replace(call, arrays=()) for call in run.calls])
 
     return dataclasses.replace(two, torch=kept(two.torch), flax=kept(two.flax), torch_own=None, flax_own=None)
 
 
-def _run(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool) -> Two:
-    two = _run_wide(ours, theirs, given, options, lift=lift)
-    if {ours.dtype, theirs.dtype} == {np.dtype(np.float64)}:
+def _run(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, *, lift: bool) -> RunPair:
+    two = _run_wide(torch_side, flax_side, inputs, options, lift=lift)
+    if {torch_side.dtype, flax_side.dtype} == {np.dtype(np.float64)}:
         return two
-    options.say(f"PyTorch in {ours.dtype}")
-    own = ours.run(*given.torch, options.steps, double=False)[0]
-    give_back(ours)
-    options.say(f"Flax in {theirs.dtype}")
-    other = theirs.run(*given.flax, options.steps, double=False, statistics=_has_statistics(two))
+    options.say(f"PyTorch in {torch_side.dtype}")
+    own = torch_side.run(*inputs.torch, options.steps, double=False)[0]
+    trim_memory(torch_side)
+    options.say(f"Flax in {flax_side.dtype}")
+    other = flax_side.run(*inputs.flax, options.steps, double=False, statistics=_has_statistics(two))
     return dataclasses.replace(two, torch_own=own, flax_own=reordered(other, two.torch))
 
 
-def _run_wide(ours: Any, theirs: Any, given: Inputs, options: Options, *, lift: bool) -> Two:
-    wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
-    said = " with casts lifted" if lift else ""
-    options.say(f"PyTorch in float64{said}")
-    run, trace, tensors = ours.run(*wide_torch, options.steps, double=True, lift=lift)
-    stated = known_tensors(trace, tensors, given, options)
-    known, guesses = resolve(trace, theirs.modules, stated), guessed(trace, theirs.modules, stated)
+def _run_wide(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, *, lift: bool) -> RunPair:
+    wide_torch, wide_flax = Inputs.widened(inputs.torch), Inputs.widened(inputs.flax)
+    how = " with casts lifted" if lift else ""
+    options.say(f"PyTorch in float64{how}")
+    run, trace, tensors = torch_side.run(*wide_torch, options.steps, double=True, lift=lift)
+    stated = known_tensors(trace, tensors, inputs, options)
+    known, guesses = resolve(trace, flax_side.modules, stated), guessed(trace, flax_side.modules, stated)
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors, stated
-    give_back(ours)
+    trim_memory(torch_side)
     statistics = options.training and bool(run.statistics)
-    options.say(f"Flax in float64{said}")
-    other = theirs.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
-    give_back(ours)
+    options.say(f"Flax in float64{how}")
+    other = flax_side.run(*wide_flax, options.steps, double=True, statistics=statistics, lift=lift)
+    trim_memory(torch_side)
     other = reordered(other, run)
     known = refined(run, other, known, guesses)
-    roundoff = min(unit_roundoff(side.dtype) for side in (ours, theirs))
-    return Two(ours.modules, theirs.modules, run, other, None, None, known, lift, roundoff)
+    roundoff = min(unit_roundoff(side.dtype) for side in (torch_side, flax_side))
+    return RunPair(torch_side.modules, flax_side.modules, run, other, None, None, known, lift, roundoff)
 
 
-def _has_statistics(two: Two) -> bool:
+def _has_statistics(two: RunPair) -> bool:
     return bool(two.flax.statistics)
 
 
-def _report(ours: Any, theirs: Any, given: Inputs, two: Two, options: Options, *, lift: bool) -> Report:
-    failures = [one.failure for one in (two.torch, two.flax) if one.failure is not None]
+def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, options: Options, *, lift: bool) -> Report:
+    failures = [run.failure for run in (two.torch, two.flax) if run.failure is not None]
     for name in ("torch_own", "flax_own"):
         if (own := getattr(two, name)) is not None and own.failure is not None:
             failures += [] if failures else [own.failure]
@@ -185,7 +185,7 @@ def _report(ours: Any, theirs: Any, given: Inputs, two: Two, options: Options, *
     rows, unseen = module_rows(two)
     if failures:
         return Report(_marked(rows, two), _failed(failures), mode=options.mode, notes=unseen)
-    names = [one.name for one in options.config.outputs()] if options.config else []
+    names = [output.name for output in options.config.outputs()] if options.config else []
     outputs = output_rows(two, names, options.steps)
     if all(row.verdict.passed for row in outputs):
         # The outputs agree, so an array of another form inside is the affair of that module.
@@ -196,7 +196,7 @@ def _report(ours: Any, theirs: Any, given: Inputs, two: Two, options: Options, *
     if not options.training:
         changed = two.torch.changed | two.flax.changed
         statistics = tuple(row for row in statistics if row.path in changed)
-    gradients = _gradients(ours, theirs, two, given, options, lift=lift) if options.gradients else ()
+    gradients = _gradients(torch_side, flax_side, two, inputs, options, lift=lift) if options.gradients else ()
     rates, unread = rate_rows(two) if options.training else ((), ())
     unseen += unread
     return Report(
@@ -219,58 +219,62 @@ def _report(ours: Any, theirs: Any, given: Inputs, two: Two, options: Options, *
     )
 
 
-def _gradients(ours: Any, theirs: Any, two: Two, given: Inputs, options: Options, *, lift: bool) -> tuple[Row, ...]:
+def _gradients(
+    torch_side: Any, flax_side: Any, two: RunPair, inputs: Inputs, options: Options, *, lift: bool
+) -> tuple[Row, ...]:
     # A projection of outputs that do not fit means nothing; their rows say what is wrong.
     if not two.outputs_fit:
         return ()
-    wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
+    wide_torch, wide_flax = Inputs.widened(inputs.torch), Inputs.widened(inputs.flax)
     options.say("PyTorch's gradients")
-    parameters, slopes = ours.gradients(*wide_torch, options.seed, lift=lift)
+    parameters, slopes = torch_side.gradients(*wide_torch, options.seed, lift=lift)
     options.say("Flax's gradients")
     order = list(two.flax.order) or None
-    others, other_slopes = theirs.gradients(*wide_flax, options.seed, two.output_layouts, order=order, lift=lift)
-    return gradient_rows((parameters, others), (slopes, other_slopes), given.layouts)
+    others, other_slopes = flax_side.gradients(*wide_flax, options.seed, two.output_layouts, order=order, lift=lift)
+    return gradient_rows((parameters, others), (slopes, other_slopes), inputs.layouts)
 
 
-def _look_under(ours: Any, theirs: Any, given: Inputs, two: Two, options: Options) -> tuple[Two, Report]:
+def _look_under(
+    torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, options: Options
+) -> tuple[RunPair, Report]:
     """The same with every cast lifted in the float64 run."""
-    under = _run_wide(ours, theirs, given, options, lift=True)
+    under = _run_wide(torch_side, flax_side, inputs, options, lift=True)
     under = dataclasses.replace(under, torch_own=two.torch_own, flax_own=two.flax_own)
-    report = _report(ours, theirs, given, under, options, lift=True)
-    note = "; ".join(_lifted_casts(two, ours, theirs))
+    report = _report(torch_side, flax_side, inputs, under, options, lift=True)
+    note = "; ".join(_lifted_casts(two, torch_side, flax_side))
     return under, dataclasses.replace(report, notes=(*report.notes, note), lifted=True)
 
 
-def _lifted_casts(two: Two, ours: Any, theirs: Any) -> Iterator[str]:
+def _lifted_casts(two: RunPair, torch_side: Any, flax_side: Any) -> Iterator[str]:
     """What was lifted, in words."""
     if same_casts(two.torch.casts, two.flax.casts):
-        paths = ", ".join(dict.fromkeys(one.path or "the network" for one in two.torch.casts))
+        paths = ", ".join(dict.fromkeys(cast.path or "the network" for cast in two.torch.casts))
         yield f"both models cast to a narrower type in {paths}; the float64 run was made with these casts lifted"
         return
-    for name, run, side in (("PyTorch", two.torch, ours), ("Flax", two.flax, theirs)):
+    for name, run, side in (("PyTorch", two.torch, torch_side), ("Flax", two.flax, flax_side)):
         if run.casts:
-            kinds = ", ".join(dict.fromkeys(one.dtype for one in run.casts))
-            paths = ", ".join(dict.fromkeys(one.path or "the network" for one in run.casts))
+            kinds = ", ".join(dict.fromkeys(cast.dtype for cast in run.casts))
+            paths = ", ".join(dict.fromkeys(cast.path or "the network" for cast in run.casts))
             less = "both models have the narrowing ones" if _narrow(run, side) else f"no less than its own {side.dtype}"
             yield f"{name} casts to {kinds} in {paths} ({less}); the float64 run was made with these casts lifted"
 
 
-def _hidden_casts(report: Report, under: Report, two: Two, narrow: tuple[Sequence[Cast], Sequence[Cast]]) -> Report:
+def _hidden_casts(report: Report, under: Report, two: RunPair, narrow: tuple[Sequence[Cast], Sequence[Cast]]) -> Report:
     """Rows that are over the limit, and are not when all casts are lifted, have a hidden cast."""
-    casts = [("PyTorch", one) for one in narrow[0]] + [("Flax", one) for one in narrow[1]]
-    both = {(one.path, one.dtype) for one in two.torch.casts} & {(one.path, one.dtype) for one in two.flax.casts}
-    casts = [(side, one) for side, one in casts if (one.path, one.dtype) not in both] or casts
+    casts = [("PyTorch", cast) for cast in narrow[0]] + [("Flax", cast) for cast in narrow[1]]
+    both = {(cast.path, cast.dtype) for cast in two.torch.casts} & {(cast.path, cast.dtype) for cast in two.flax.casts}
+    casts = [(side, cast) for side, cast in casts if (cast.path, cast.dtype) not in both] or casts
 
     def renamed(rows: Sequence[Row], beneath: Sequence[Row]) -> tuple[Row, ...]:
         fine = {row.path for row in beneath if row.verdict is not Verdict.SEMANTIC}
-        found = []
+        changed = []
         for row in rows:
             if row.verdict is Verdict.SEMANTIC and row.path in fine:
-                side, cast = next(((side, one) for side, one in casts if _is_at(one.path, row.path)), casts[0])
+                side, cast = next(((side, cast) for side, cast in casts if _is_at(cast.path, row.path)), casts[0])
                 words = f"{side}: {cast}; likely fix: the same cast in both, or lift_casts=True to look under it"
                 row = dataclasses.replace(row, verdict=Verdict.HIDDEN_CAST, detail=words)  # noqa: PLW2901
-            found.append(row)
-        return tuple(found)
+            changed.append(row)
+        return tuple(changed)
 
     return dataclasses.replace(
         report,
@@ -285,49 +289,58 @@ def _is_at(path: str, module: str) -> bool:
     return path == module or path.startswith(f"{module}.")
 
 
-def _teacher(ours: Any, theirs: Any, given: Inputs, options: Options, why: str) -> Report:
+def _teacher(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, why: str) -> Report:
     options.say("each module with PyTorch's inputs")
-    run, trace, tensors = ours.run(*given.torch, 1, double=False, inputs_of=None)
+    run, trace, tensors = torch_side.run(*inputs.torch, 1, double=False, inputs_of=None)
     return teacher_report(
-        ours, theirs, given, run, trace, known_tensors(trace, tensors, given, options), why, mode=options.mode
+        torch_side,
+        flax_side,
+        inputs,
+        run,
+        trace,
+        known_tensors(trace, tensors, inputs, options),
+        why,
+        mode=options.mode,
     )
 
 
-def _cannot_be_wide(two: Two) -> str | None:
+def _cannot_be_wide(two: RunPair) -> str | None:
     failures = [f"{side}: {run.failure}" for side, run in (("PyTorch", two.torch), ("Flax", two.flax)) if run.failure]
     return "; ".join(failures) or None
 
 
 def _failed(failures: Sequence[Failure]) -> tuple[Row, ...]:
-    said = "; ".join(map(str, failures))
-    return (Row("outputs", "", "", (), None, None, None, None, Verdict.MISSING, detail=said),)
+    words = "; ".join(map(str, failures))
+    return (Row("outputs", "", "", (), None, None, None, None, Verdict.MISSING, detail=words),)
 
 
-def _marked(rows: Sequence[Row], two: Two) -> tuple[Row, ...]:
+def _marked(rows: Sequence[Row], two: RunPair) -> tuple[Row, ...]:
     """The module that failed says why."""
-    found = list(rows)
+    marked = list(rows)
     for side, run in (("PyTorch", two.torch), ("Flax", two.flax)):
         if run.failure is None:
             continue
-        said = f"{side} stopped here: {run.failure}"
-        for n, row in enumerate(found):
+        words = f"{side} stopped here: {run.failure}"
+        for n, row in enumerate(marked):
             if row.path == run.failure.path:
-                found[n] = dataclasses.replace(row, verdict=Verdict.MISSING, detail=said)
+                marked[n] = dataclasses.replace(row, verdict=Verdict.MISSING, detail=words)
                 break
         else:
             path = run.failure.path
             sides = (two.torch_modules, two.flax_modules)
-            ours, theirs = (type(one[path]).__name__ if path in one else "" for one in sides)
-            found.append(Row(path, ours, theirs, (), None, None, None, None, Verdict.MISSING, len(found), 0, said))
-    return tuple(found)
+            torch_type, flax_type = (type(side[path]).__name__ if path in side else "" for side in sides)
+            marked.append(
+                Row(path, torch_type, flax_type, (), None, None, None, None, Verdict.MISSING, len(marked), 0, words)
+            )
+    return tuple(marked)
 
 
 def _said(casts: Sequence[Cast], side: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f"{side}: {one}" for one in casts))
+    return tuple(dict.fromkeys(f"{side}: {cast}" for cast in casts))
 
 
 def known_tensors(
-    trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]], given: Inputs, options: Options
+    trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]], inputs: Inputs, options: Options
 ) -> list[tuple[Any, Layout]]:
     """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts."""
     known: list[tuple[Any, Layout]] = []
@@ -342,10 +355,10 @@ def known_tensors(
     if unknown := sorted(set(options.layouts) - used):
         raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
     outputs = next((call.outputs for call in trace if call.path == ""), ())
-    stated = [from_axes(one.axes) for one in options.config.outputs()] if options.config else []
+    stated = [from_axes(output.axes) for output in options.config.outputs()] if options.config else []
     if len(stated) == len(outputs):
         known += [pair for pair in zip(outputs, stated, strict=True) if pair[0].ndim == len(pair[1])]
-    known += [(tensor, given.layouts[place]) for place, tensor in tensors if place in given.layouts]
+    known += [(tensor, inputs.layouts[place]) for place, tensor in tensors if place in inputs.layouts]
     # What was said first counts.
     return known[::-1]
 

@@ -67,10 +67,10 @@ def _kind(model: Any) -> str:
     if model is None:
         return "None"
     kind = type(model)
-    base = next((one.__module__.partition(".")[0] for one in kind.__mro__ if _is_known(one.__module__)), "")
+    base = next((base.__module__.partition(".")[0] for base in kind.__mro__ if _is_known(base.__module__)), "")
     if base == "equinox":
         return f"an Equinox module ({kind.__name__})"
-    if any(one.__module__.startswith("flax.linen") for one in kind.__mro__):
+    if any(base.__module__.startswith("flax.linen") for base in kind.__mro__):
         return f"a Linen module ({kind.__name__})"
     if isinstance(model, type):
         return f"the class {model.__name__} and no model"

@@ -1,6 +1,6 @@
 """Teacher forcing: every module of both sides is given the same recorded inputs, so that errors do not pile up.
 
-The first module that is wrong is named even where float64 is not to be had: with equal inputs, what two right modules
+The first module that is wrong is named even where float64 is not available: with equal inputs, what two right modules
 give differs by their own rounding alone. Without float64 that is all there is to see: a difference below
 `limits.TEACHER` roundoffs stays unseen, and a module that holds others is allowed as much for each of them.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import Two, module_rows
+from einops_arch.parity.report.rows import RunPair, module_rows
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, resolve, resolve_inputs
 from einops_arch.parity.runs.inputs import Inputs
@@ -26,9 +26,9 @@ __all__ = ["in_flax_form", "teacher_report"]
 
 
 def teacher_report(
-    ours: Any,
-    theirs: Any,
-    given: Inputs,
+    torch_side: Any,
+    flax_side: Any,
+    inputs: Inputs,
     run: Run,
     trace: Sequence[TraceCall],
     known: Sequence[tuple[Any, Layout]],
@@ -39,45 +39,45 @@ def teacher_report(
     """Give each Flax module the inputs that PyTorch's had, in PyTorch's own dtype and in float64.
 
     Args:
-        ours: PyTorch's side.
-        theirs: Flax's side.
-        given: the inputs of both.
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        inputs: the inputs of both.
         run: PyTorch's, in its own dtype, with the inputs of every module.
         trace: of that run.
         known: the tensors whose layouts are said.
         why: why there is no float64; empty if there is.
         mode: of the report.
     """
-    layouts = resolve(trace, theirs.modules, known)
-    input_layouts = resolve_inputs(trace, theirs.modules, known)
-    forms = theirs.run(*given.flax, 1, double=False, inputs_of=None).inputs
+    layouts = resolve(trace, flax_side.modules, known)
+    input_layouts = resolve_inputs(trace, flax_side.modules, known)
+    forms = flax_side.run(*inputs.flax, 1, double=False, inputs_of=None).inputs
     notes: list[str] = []
     nests: dict[tuple[str, int], Any] = {}
     for key, nest in run.inputs.items():
         if key in forms:
-            found = in_flax_form(nest, forms[key], input_layouts[key])
-            if isinstance(found, str):
-                notes.append(f"{key[0] or '(network)'}: not given PyTorch's inputs: {found}")
+            moved = in_flax_form(nest, forms[key], input_layouts[key])
+            if isinstance(moved, str):
+                notes.append(f"{key[0] or '(network)'}: not given PyTorch's inputs: {moved}")
             else:
-                nests[key] = found
-    other = _forced(theirs.forced(nests, double=False), run, notes)
+                nests[key] = moved
+    other = _forced(flax_side.forced(nests, double=False), run, notes)
     wide = wide_other = None
     if not why:
-        wide = ours.forced({key: run.inputs[key] for key in nests}, double=True)
-        wide_other = theirs.forced(nests, double=True)
-        failed = [str(one) for one in (*wide.values(), *wide_other.values()) if isinstance(one, Exception)]
+        wide = torch_side.forced({key: run.inputs[key] for key in nests}, double=True)
+        wide_other = flax_side.forced(nests, double=True)
+        failed = [str(value) for value in (*wide.values(), *wide_other.values()) if isinstance(value, Exception)]
         why = failed[0].splitlines()[0] if failed else ""
     recorded = Run([call for call in run.calls if (call.path, call.index) in nests])
     if why or wide is None or wide_other is None:
-        two = Two(ours.modules, theirs.modules, recorded, other, None, None, layouts)
+        two = RunPair(torch_side.modules, flax_side.modules, recorded, other, None, None, layouts)
         notes.append(
-            f"float64 is not to be had ({why}): modules were given the same inputs in {ours.dtype}, and a difference "
-            f"below {limits.TEACHER:g} roundoffs of a module cannot be seen"
+            f"float64 is not available ({why}): modules were given the same inputs in {torch_side.dtype}, and a "
+            f"difference below {limits.TEACHER:g} roundoffs of a module cannot be seen"
         )
-        rows, more = module_rows(two, limit=_limits(two, ours.dtype))
+        rows, more = module_rows(two, limit=_limits(two, torch_side.dtype))
     else:
-        first, second = (_forced(one, run, notes) for one in (wide, wide_other))
-        two = Two(ours.modules, theirs.modules, first, second, recorded, other, layouts)
+        first, second = (_forced(results, run, notes) for results in (wide, wide_other))
+        two = RunPair(torch_side.modules, flax_side.modules, first, second, recorded, other, layouts)
         notes.append("each module was given the inputs that PyTorch's had")
         rows, more = module_rows(two)
     return Report(rows=rows, outputs=(), mode=mode, notes=(*more, *notes))
@@ -103,11 +103,11 @@ def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
     )
 
 
-def _forced(found: Mapping[tuple[str, int], Any], run: Run, notes: list[str]) -> Run:
+def _forced(results: Mapping[tuple[str, int], Any], run: Run, notes: list[str]) -> Run:
     """Calls in the order of the run that was recorded."""
     calls = []
     for call in run.calls:
-        arrays = found.get((call.path, call.index))
+        arrays = results.get((call.path, call.index))
         if isinstance(arrays, Exception):
             notes.append(f"{call.path or '(network)'}: {type(arrays).__name__}: {arrays}")
         elif arrays is not None:
@@ -115,7 +115,7 @@ def _forced(found: Mapping[tuple[str, int], Any], run: Run, notes: list[str]) ->
     return Run(calls)
 
 
-def _limits(two: Two, dtype: np.dtype[Any]) -> Any:
+def _limits(two: RunPair, dtype: np.dtype[Any]) -> Any:
     """By path: so many roundoffs for each module inside that does something itself."""
     import ml_dtypes
 
@@ -124,8 +124,8 @@ def _limits(two: Two, dtype: np.dtype[Any]) -> Any:
 
     def limit(path: str) -> float:
         start = f"{path}." if path else ""
-        inside = [one for one in paths if one.startswith(start) and one != path]
-        leaves = [one for one in inside if not any(other.startswith(f"{one}.") for other in inside)]
+        inside = [inner for inner in paths if inner.startswith(start) and inner != path]
+        leaves = [path for path in inside if not any(other.startswith(f"{path}.") for other in inside)]
         return unit * max(1, len(leaves))
 
     return limit

@@ -93,13 +93,13 @@ def compare_training(
     >>> import numpy, optax, torch
     >>> from flax import nnx
     >>> from einops_arch.port import optimizers, transfer
-    >>> ours, theirs = torch.nn.Linear(3, 2), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
-    >>> transfer(ours, theirs)
+    >>> torch_model, flax_model = torch.nn.Linear(3, 2), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    >>> transfer(torch_model, flax_model)
     >>> x = numpy.random.default_rng(0).normal(size=(5, 3))
-    >>> compare_training(ours, theirs, x, optimizers.AdamW(lr=1e-3)).passed
+    >>> compare_training(torch_model, flax_model, x, optimizers.AdamW(lr=1e-3)).passed
     True
     >>> stock = (lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3), optax.adamw(1e-3))
-    >>> print(compare_training(ours, theirs, x, stock).first_divergence.path)
+    >>> print(compare_training(torch_model, flax_model, x, stock).first_divergence.path)
     loss
     """
     from einops_arch._frameworks import require
@@ -131,40 +131,42 @@ def compare_training(
     )
     say = progress or (lambda text: None)
     training = mode == "train"
-    ours = TorchSide(torch_model, training=training)
-    names = torch_paths_of(paths, ours.modules, [path for path, _ in named_modules(flax_model)])
-    theirs = FlaxSide(flax_model, training=training, jit=jit, paths=names)
+    torch_side = TorchSide(torch_model, training=training)
+    names = torch_paths_of(paths, torch_side.modules, [path for path, _ in named_modules(flax_model)])
+    flax_side = FlaxSide(flax_model, training=training, jit=jit, paths=names)
     config = getattr(torch_model, "config", None)
     options = Options(config=config if isinstance(config, Config) else None, layouts=layouts or {}, training=training)
-    given = prepare(inputs, flax_inputs, axes, options.config, (ours.dtype, theirs.dtype))
-    targets = _targets(ours, theirs, given, options, seed)
+    both_inputs = prepare(inputs, flax_inputs, axes, options.config, (torch_side.dtype, flax_side.dtype))
+    targets = _targets(torch_side, flax_side, both_inputs, options, seed)
     say("steps of both optimisers")
-    with own_constants(ours.dtype, theirs.dtype):
-        losses, state = _train_torch(ours, Inputs.widened(given.torch), targets, optimizer, steps, lift=before.lifted)
+    with own_constants(torch_side.dtype, flax_side.dtype):
+        losses, state = _train_torch(
+            torch_side, Inputs.widened(both_inputs.torch), targets, optimizer, steps, lift=before.lifted
+        )
         other_losses, others = _train_flax(
-            theirs, Inputs.widened(given.flax), targets, optimizer, steps, lift=before.lifted
+            flax_side, Inputs.widened(both_inputs.flax), targets, optimizer, steps, lift=before.lifted
         )
     others = {rename(name, names): value for name, value in others.items()}
     missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in Flax")
-    found = {"loss": (losses, measure([Pair(losses, other_losses)]))} | {
+    measures = {"loss": (losses, measure([Pair(losses, other_losses)]))} | {
         name: (array, measure([Pair(array, others[name])], scale=averaged(state, name)) if name in others else missing)
         for name, array in state.items()
     }
     rows = tuple(
-        Row(name, "", "", array.shape, one.difference, None, None, None, one.verdict, order, detail=one.detail)
-        for order, (name, (array, one)) in enumerate(found.items())
+        Row(name, "", "", array.shape, gap.difference, None, None, None, gap.verdict, order, detail=gap.detail)
+        for order, (name, (array, gap)) in enumerate(measures.items())
     )
-    said = optimizer if isinstance(optimizer, Optimizer) else "the optimisers that were given"
-    note = f"{steps} steps of {said}, in float64"
+    optimizers = optimizer if isinstance(optimizer, Optimizer) else "the optimisers that were given"
+    note = f"{steps} steps of {optimizers}, in float64"
     return dataclasses.replace(before, training=rows, notes=(*before.notes, note))
 
 
-def _targets(ours: Any, theirs: Any, given: Inputs, options: Options, seed: int) -> list[_Target]:
+def _targets(torch_side: Any, flax_side: Any, both_inputs: Inputs, options: Options, seed: int) -> list[_Target]:
     """A target for each output, in PyTorch's layout, with the layout of that output."""
-    run, trace, tensors = ours.run(*Inputs.widened(given.torch), 1, double=True)
+    run, trace, tensors = torch_side.run(*Inputs.widened(both_inputs.torch), 1, double=True)
     if run.failure is not None:
         raise ShapeError(f"compare_training: PyTorch's model does not run: {run.failure}") from run.failure.error
-    known = resolve(trace, theirs.modules, known_tensors(trace, tensors, given, options))
+    known = resolve(trace, flax_side.modules, known_tensors(trace, tensors, both_inputs, options))
     return [
         (place, random_numbers(f"target {n}", array.shape, seed), known.get(("", 0, n), plain(array.ndim)))
         for n, (place, array) in enumerate(run.outputs)
@@ -172,7 +174,7 @@ def _targets(ours: Any, theirs: Any, given: Inputs, options: Options, seed: int)
 
 
 def _train_torch(
-    ours: Any, arguments: Any, targets: Sequence[_Target], optimizer: _Both, steps: int, *, lift: bool
+    torch_side: Any, arguments: Any, targets: Sequence[_Target], optimizer: _Both, steps: int, *, lift: bool
 ) -> tuple[Array, dict[str, Array]]:
     import torch
 
@@ -181,11 +183,11 @@ def _train_torch(
     from einops_arch.port.transfer import model_state
 
     watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
-    with undisturbed(ours.model), torch.enable_grad(), watch:
-        model = ours._copy(double=True)  # noqa: SLF001 the same package
-        device = next((one.device for one in model.parameters()), None)
+    with undisturbed(torch_side.model), torch.enable_grad(), watch:
+        model = torch_side._copy(double=True)  # noqa: SLF001 the same package
+        device = next((parameter.device for parameter in model.parameters()), None)
         args, kwargs = (
-            rebuild(nest, lambda _, one: torch.as_tensor(one, device=device), _is_numpy) for nest in arguments
+            rebuild(nest, lambda _, array: torch.as_tensor(array, device=device), _is_numpy) for nest in arguments
         )
         description = optimizer if isinstance(optimizer, Optimizer) else None
         steppers = [description.torch(model) if description else optimizer[0](model)]  # type: ignore[index]
@@ -204,10 +206,12 @@ def _train_torch(
             loss = torch.stack(terms).sum()
             loss.backward()
             losses.append(float(loss.detach()))
-            gradients = [one.grad for one in parameters if one.grad is not None]
-            least = limits.FLOAT64 * torch.sqrt(torch.cat([one.reshape(-1) for one in gradients]).square().mean())
-            for one in gradients:
-                one[one.abs() <= least] = 0
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            least = limits.FLOAT64 * torch.sqrt(
+                torch.cat([gradient.reshape(-1) for gradient in gradients]).square().mean()
+            )
+            for gradient in gradients:
+                gradient[gradient.abs() <= least] = 0
             for stepper in steppers:
                 stepper.step()
         state = {name: np.array(to_numpy(value)) for name, value in model_state(model).items()}
@@ -215,7 +219,7 @@ def _train_torch(
 
 
 def _train_flax(
-    theirs: Any, arguments: Any, targets: Sequence[_Target], optimizer: _Both, steps: int, *, lift: bool
+    flax_side: Any, arguments: Any, targets: Sequence[_Target], optimizer: _Both, steps: int, *, lift: bool
 ) -> tuple[Array, dict[str, Array]]:
     import jax
     import jax.numpy as jnp
@@ -226,8 +230,8 @@ def _train_flax(
     from einops_arch.parity.runs.flax_run import outputs as flax_outputs
 
     with precise(double=True):
-        model = theirs.copies(double=True)[""]
-        args, kwargs = (rebuild(nest, lambda _, one: jnp.asarray(one), _is_numpy) for nest in arguments)
+        model = flax_side.copies(double=True)[""]
+        args, kwargs = (rebuild(nest, lambda _, array: jnp.asarray(array), _is_numpy) for nest in arguments)
         moved = [jnp.asarray(np.ascontiguousarray(target.transpose(layout))) for _, target, layout in targets]
         places = [(place, None) for place, *_ in targets]
         transformation = optimizer.optax(model) if isinstance(optimizer, Optimizer) else optimizer[1]
@@ -265,9 +269,11 @@ def _train_flax(
         @nnx.jit
         def step(model: Any, stepper: Any, args: Any, kwargs: Any, moved: Any) -> Any:
             value, gradients = nnx.value_and_grad(lifted_loss if lift else loss)(model, args, kwargs, moved)
-            every = jnp.concatenate([one.reshape(-1) for one in jax.tree.leaves(gradients)])
+            every = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradients)])
             least = limits.FLOAT64 * jnp.sqrt(jnp.mean(every**2))
-            stepper.update(model, jax.tree.map(lambda one: jnp.where(abs(one) <= least, 0, one), gradients))
+            stepper.update(
+                model, jax.tree.map(lambda gradient: jnp.where(abs(gradient) <= least, 0, gradient), gradients)
+            )
             return value
 
         losses = [float(step(model, stepper, args, kwargs, moved)) for _ in range(steps)]

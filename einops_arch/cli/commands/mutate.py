@@ -34,11 +34,11 @@ def mutate_twin(name: str, preset: str | None, file: Path | None, *, every: bool
         caught_mutants = catch_mutants(model, to_flax(model), example_inputs(config), every=every, progress=say)
     if as_json:
         catches = [
-            dataclasses.asdict(catch) | {"caught": catch.caught, "found": catch.found}
+            dataclasses.asdict(catch) | {"caught": catch.caught, "found": catch.is_located}
             for catch in caught_mutants.catches
         ]
         print_json({"architecture": name, "all_caught": caught_mutants.all_caught, "mutants": catches})
     else:
-        caught = sum(catch.found for catch in caught_mutants.catches)
+        caught = sum(catch.is_located for catch in caught_mutants.catches)
         echo(f"{caught_mutants}\n\n{caught} of {len(caught_mutants.catches)} faults were caught and located")
     return caught_mutants.all_caught

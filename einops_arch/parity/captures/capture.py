@@ -13,7 +13,7 @@ import numpy as np
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError, DestinationExistsError, ParityError, PatternError
 from einops_arch.parity.captures.files import is_capture_file, read_capture, write_capture
-from einops_arch.parity.captures.record import Capture, FakeTensor, RecordedTorch, digest, facts_of, variant
+from einops_arch.parity.captures.record import Capture, FakeTensor, RecordedTorch, digest, metadata_of, variant
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, plain, resolve
 from einops_arch.parity.runs.constants import own_constants
@@ -78,7 +78,7 @@ def capture(
             raise DestinationExistsError(
                 f"{file}: there is a file of that name; likely fix: force=True, which replaces it"
             )
-    found = captured(
+    record = captured(
         model,
         inputs,
         axes=axes,
@@ -89,8 +89,8 @@ def capture(
         seed=seed,
         jit=jit,
     )
-    write_capture(path, found)
-    return found
+    write_capture(path, record)
+    return record
 
 
 def captured(
@@ -112,16 +112,16 @@ def captured(
     config = config if isinstance(config, Config) else None
     options = Options(config=config, training=mode == "train", steps=steps, seed=seed)
     if source is not None:
-        given = _given_by(source, (side.dtype, side.dtype), () if framework == "torch" else flax_inputs)
+        arguments = _given_by(source, (side.dtype, side.dtype), () if framework == "torch" else flax_inputs)
     elif framework == "torch":
         # PyTorch takes the inputs as they are; their axes are for the other side, where they must be known.
         own = prepare(inputs, (), axes, config, (side.dtype, side.dtype))
-        given = Inputs(own.torch, own.torch, own.layouts)
+        arguments = Inputs(own.torch, own.torch, own.layouts)
     else:
-        given = prepare(inputs, flax_inputs, axes, config, (side.dtype, side.dtype))
-    found = _Torch(side, given, options) if framework == "torch" else _Flax(side, given, options)
+        arguments = prepare(inputs, flax_inputs, axes, config, (side.dtype, side.dtype))
+    recorder = _Torch(side, arguments, options) if framework == "torch" else _Flax(side, arguments, options)
     with own_constants(side.dtype, side.dtype):
-        runs = found.runs()
+        runs = recorder.runs()
     if (failure := runs["float64"].failure) is not None:
         raise ParityError(f"capture: expected a model that runs with these inputs in float64: {failure}") from (
             failure.error
@@ -137,29 +137,29 @@ def captured(
         seed=seed,
         versions=_versions(framework),
         architecture=None if config is None else _named(config),
-        inputs=given.torch,
-        flax_inputs=None if framework == "torch" else given.flax,
-        input_layouts=given.layouts,
+        inputs=arguments.torch,
+        flax_inputs=None if framework == "torch" else arguments.flax,
+        input_layouts=arguments.layouts,
         weights=_weights(model, framework),
-        modules={path: facts_of(module) for path, module in side.modules.items()},
+        modules={path: metadata_of(module) for path, module in side.modules.items()},
         runs=runs,
-        gradients={} if layouts is None else {variant(double=True, lift=n): found.slopes(layouts, n) for n in lifts},
+        gradients={} if layouts is None else {variant(double=True, lift=n): recorder.slopes(layouts, n) for n in lifts},
         output_layouts=() if layouts is None or framework == "torch" else layouts,
-        trace=found.trace,
-        input_tensors=found.tensors,
+        trace=recorder.trace,
+        input_tensors=recorder.tensors,
     )
 
 
 class _Torch:
     """The runs of a PyTorch model, and its trace without the tensors."""
 
-    def __init__(self, side: Any, given: Inputs, options: Options) -> None:
-        self.side, self.given, self.options = side, given, options
+    def __init__(self, side: Any, inputs: Inputs, options: Options) -> None:
+        self.side, self.inputs, self.options = side, inputs, options
         self.trace: Sequence[TraceCall] = ()
         self.tensors: Sequence[tuple[str, FakeTensor]] = ()
 
     def runs(self) -> dict[str, Run]:
-        wide = Inputs.widened(self.given.torch)
+        wide = Inputs.widened(self.inputs.torch)
         run, trace, tensors = self.side.run(*wide, self.options.steps, double=True, inputs_of=None)
         numbers: dict[int, FakeTensor] = {}
 
@@ -171,25 +171,25 @@ class _Torch:
                 call,
                 module=None,
                 input=None if call.input is None else fake(call.input),
-                outputs=[fake(one) for one in call.outputs],
-                inputs=[fake(one) for one in call.inputs],
+                outputs=[fake(tensor) for tensor in call.outputs],
+                inputs=[fake(tensor) for tensor in call.inputs],
             )
             for call in trace
         ]
         self.tensors = [(place, fake(tensor)) for place, tensor in tensors]
         if run.failure is None:
-            run.varies = tuple(self.side.varies(self.given.torch, [array for _, array in run.outputs], double=True))
-        found = {"float64": run}
+            run.varies = tuple(self.side.varies(self.inputs.torch, [array for _, array in run.outputs], double=True))
+        runs = {"float64": run}
         if run.casts:
             lifted = self.side.run(*wide, self.options.steps, double=True, lift=True, inputs_of=None)[0]
-            found[variant(double=True, lift=True)] = lifted
+            runs[variant(double=True, lift=True)] = lifted
         if self.side.dtype != np.dtype(np.float64):
-            found["own dtype"] = self.side.run(*self.given.torch, self.options.steps, double=False)[0]
-        return found
+            runs["own dtype"] = self.side.run(*self.inputs.torch, self.options.steps, double=False)[0]
+        return runs
 
     def slopes(self, layouts: Sequence[Layout], lift: bool) -> Any:
         del layouts
-        return self.side.gradients(*Inputs.widened(self.given.torch), self.options.seed, lift=lift)
+        return self.side.gradients(*Inputs.widened(self.inputs.torch), self.options.seed, lift=lift)
 
 
 class _Flax:
@@ -198,22 +198,22 @@ class _Flax:
     trace: Sequence[TraceCall] = ()
     tensors: Sequence[tuple[str, FakeTensor]] = ()
 
-    def __init__(self, side: Any, given: Inputs, options: Options) -> None:
-        self.side, self.given, self.options = side, given, options
+    def __init__(self, side: Any, inputs: Inputs, options: Options) -> None:
+        self.side, self.inputs, self.options = side, inputs, options
 
     def runs(self) -> dict[str, Run]:
-        wide, kept = Inputs.widened(self.given.flax), {"statistics": self.options.training}
+        wide, kept = Inputs.widened(self.inputs.flax), {"statistics": self.options.training}
         run = self.side.run(*wide, self.options.steps, double=True, **kept)
-        found = {"float64": run}
+        runs = {"float64": run}
         if run.casts:
             lifted = self.side.run(*wide, self.options.steps, double=True, lift=True, **kept)
-            found[variant(double=True, lift=True)] = lifted
+            runs[variant(double=True, lift=True)] = lifted
         if self.side.dtype != np.dtype(np.float64):
-            found["own dtype"] = self.side.run(*self.given.flax, self.options.steps, double=False, **kept)
-        return found
+            runs["own dtype"] = self.side.run(*self.inputs.flax, self.options.steps, double=False, **kept)
+        return runs
 
     def slopes(self, layouts: Sequence[Layout], lift: bool) -> Any:
-        return self.side.gradients(*Inputs.widened(self.given.flax), self.options.seed, list(layouts), lift=lift)
+        return self.side.gradients(*Inputs.widened(self.inputs.flax), self.options.seed, list(layouts), lift=lift)
 
 
 def _side(model: Any, framework: str, mode: str, steps: int, *, jit: bool) -> Any:
@@ -250,15 +250,15 @@ def _output_layouts(framework: str, config: Config | None, source: Capture | Non
     if framework == "torch":
         return []
     if source is not None and source.framework == "torch":
-        ours = RecordedTorch(source)
-        run, trace, tensors = ours.run((), {}, 1, double=True)
-        given = Inputs(source.inputs or ((), {}), ((), {}), source.input_layouts)
+        torch_side = RecordedTorch(source)
+        run, trace, tensors = torch_side.run((), {}, 1, double=True)
+        arguments = Inputs(source.inputs or ((), {}), ((), {}), source.input_layouts)
         known = resolve(
-            with_modules(trace, ours.modules), side.modules, known_tensors(trace, tensors, given, Options())
+            with_modules(trace, torch_side.modules), side.modules, known_tensors(trace, tensors, arguments, Options())
         )
         return [known.get(("", 0, n), plain(array.ndim)) for n, (_, array) in enumerate(run.outputs)]
     if config is not None:
-        return [from_axes(one.axes) for one in config.outputs()]
+        return [from_axes(output.axes) for output in config.outputs()]
     raise PatternError(
         "capture: expected to know how PyTorch's outputs lie, for the gradients of a projection of them; likely fix: "
         "give the PyTorch capture as the inputs"
@@ -292,10 +292,10 @@ def _named(config: Config) -> tuple[str, Mapping[str, Any]]:
 
 
 def _versions(framework: str) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in ("einops-arch", "numpy", *(("torch",) if framework == "torch" else ("jax", "flax"))):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            versions[name] = "unknown"
+    return versions

@@ -61,18 +61,18 @@ def compare_captures(
     >>> from flax import nnx
     >>> from einops_arch.parity import capture
     >>> from einops_arch.port import transfer
-    >>> ours, theirs = torch.nn.Linear(3, 2), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
-    >>> transfer(ours, theirs)
+    >>> torch_model, flax_model = torch.nn.Linear(3, 2), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    >>> transfer(torch_model, flax_model)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = capture(ours, torch.ones(4, 3), f"{folder}/linear")
-    ...     compare_captures(f"{folder}/linear", theirs).passed
+    ...     _ = capture(torch_model, torch.ones(4, 3), f"{folder}/linear")
+    ...     compare_captures(f"{folder}/linear", flax_model).passed
     True
     """
-    sides = [read_capture(one) if isinstance(one, str | Path) else one for one in (torch, flax)]
-    records = [one if isinstance(one, Capture) else None for one in sides]
+    sides = [read_capture(side) if isinstance(side, str | Path) else side for side in (torch, flax)]
+    records = [side if isinstance(side, Capture) else None for side in sides]
     for n, framework in enumerate(("torch", "flax")):
-        one = records[n]
-        received = framework_of(sides[n]) if one is None else one.framework
+        record = records[n]
+        received = framework_of(sides[n]) if record is None else record.framework
         if received != framework:
             raise ParityError(
                 f"compare_captures: expected {framework}'s side first and flax's second, received {received}"
@@ -82,9 +82,9 @@ def compare_captures(
         raise ParityError("compare_captures: expected a capture, received two models; likely fix: compare")
     wanted = bool(source.gradients) if gradients is None else gradients
     say = progress or (lambda text: None)
-    for one in (one for one, record in zip(sides, records, strict=True) if record is None):
-        say(f"running {type(one).__name__}")
-    ours, theirs = (
+    for model in (side for side, record in zip(sides, records, strict=True) if record is None):
+        say(f"running {type(model).__name__}")
+    torch_record, flax_record = (
         captured(
             sides[n],
             source,
@@ -93,22 +93,24 @@ def compare_captures(
             seed=source.seed,
             gradients=wanted,
         )
-        if one is None
-        else one
-        for n, one in enumerate(records)
+        if record is None
+        else record
+        for n, record in enumerate(records)
     )
-    _check(ours, theirs)
+    _check(torch_record, flax_record)
     if gradients is None:
-        wanted = bool(ours.gradients and theirs.gradients)
-    names = torch_paths_of(paths, ours.modules, theirs.modules)
-    theirs = _renamed(theirs, names)
+        wanted = bool(torch_record.gradients and flax_record.gradients)
+    names = torch_paths_of(paths, torch_record.modules, flax_record.modules)
+    flax_record = _renamed(flax_record, names)
     options = Options(
-        config=None if ours.architecture is None else get(ours.architecture[0]).config.from_dict(ours.architecture[1]),
+        config=None
+        if torch_record.architecture is None
+        else get(torch_record.architecture[0]).config.from_dict(torch_record.architecture[1]),
         layouts=layouts or {},
-        training=ours.mode == "train",
+        training=torch_record.mode == "train",
         gradients=wanted,
-        steps=ours.steps,
-        seed=ours.seed,
+        steps=torch_record.steps,
+        seed=torch_record.seed,
         causes=causes,
         say=say,
     )
@@ -116,12 +118,12 @@ def compare_captures(
     if records[1] is None:
         from einops_arch.parity.runs.flax_run import FlaxSide
 
-        live = FlaxSide(sides[1], training=ours.mode == "train", paths=names)
-    left, right = RecordedTorch(dataclasses.replace(ours, trace=())), RecordedFlax(theirs, live)
-    left.record = dataclasses.replace(ours, trace=with_modules(ours.trace, left.modules))
-    given = Inputs(ours.inputs or ((), {}), theirs.flax_inputs or ((), {}), ours.input_layouts)
-    report = compared(left, right, given, options)
-    return dataclasses.replace(report, notes=(*report.notes, *_notes(ours, theirs)))
+        live = FlaxSide(sides[1], training=torch_record.mode == "train", paths=names)
+    left, right = RecordedTorch(dataclasses.replace(torch_record, trace=())), RecordedFlax(flax_record, live)
+    left.record = dataclasses.replace(torch_record, trace=with_modules(torch_record.trace, left.modules))
+    inputs = Inputs(torch_record.inputs or ((), {}), flax_record.flax_inputs or ((), {}), torch_record.input_layouts)
+    report = compared(left, right, inputs, options)
+    return dataclasses.replace(report, notes=(*report.notes, *_notes(torch_record, flax_record)))
 
 
 def is_capture(value: Any) -> bool:
@@ -129,22 +131,23 @@ def is_capture(value: Any) -> bool:
     return isinstance(value, str | Path | Capture)
 
 
-def _check(ours: Capture, theirs: Capture) -> None:
+def _check(torch_record: Capture, flax_record: Capture) -> None:
     for name in ("mode", "steps", "seed"):
-        one, other = getattr(ours, name), getattr(theirs, name)
-        if one != other:
+        torch_value, flax_value = getattr(torch_record, name), getattr(flax_record, name)
+        if torch_value != flax_value:
             raise ParityError(
-                f"compare_captures: expected the same {name}, received {one!r} of PyTorch and {other!r} of Flax"
+                f"compare_captures: expected the same {name}, received {torch_value!r} of PyTorch and "
+                f"{flax_value!r} of Flax"
             )
-    one, other = _arrays(ours.inputs), _arrays(theirs.inputs)
-    if theirs.inputs is None or ours.inputs is None:
+    torch_inputs, flax_inputs = _arrays(torch_record.inputs), _arrays(flax_record.inputs)
+    if flax_record.inputs is None or torch_record.inputs is None:
         return
-    for place in sorted(one.keys() | other.keys()):
-        pair = one.get(place), other.get(place)
+    for place in sorted(torch_inputs.keys() | flax_inputs.keys()):
+        pair = torch_inputs.get(place), flax_inputs.get(place)
         if pair[0] is None or pair[1] is None or not _same_numbers(pair[0], pair[1]):
-            said = " and ".join("nothing" if each is None else f"an array of shape {each.shape}" for each in pair)
+            shapes = " and ".join("nothing" if each is None else f"an array of shape {each.shape}" for each in pair)
             raise ParityError(
-                f"compare_captures: expected the same inputs, received others at {place}: {said}; likely fix: give "
+                f"compare_captures: expected the same inputs, received others at {place}: {shapes}; likely fix: give "
                 "the PyTorch capture as the inputs of the Flax one"
             )
 
@@ -156,10 +159,10 @@ def _arrays(arguments: Arguments | None) -> dict[str, Any]:
     return dict(flatten(args, _is_array)) | dict(flatten(kwargs, _is_array))
 
 
-def _same_numbers(one: Any, other: Any) -> bool:
+def _same_numbers(left: Any, right: Any) -> bool:
     # Each was cast to the dtype of its model.
-    return one.shape == other.shape and bool(
-        np.array_equal(one, other) or np.array_equal(one.astype(other.dtype), other)
+    return left.shape == right.shape and bool(
+        np.array_equal(left, right) or np.array_equal(left.astype(right.dtype), right)
     )
 
 
@@ -172,31 +175,33 @@ def _renamed(record: Capture, names: Mapping[str, str]) -> Capture:
     if not names:
         return record
 
-    def run(one: Run) -> Run:
+    def run(recorded: Run) -> Run:
         return dataclasses.replace(
-            one,
-            calls=[dataclasses.replace(call, path=names.get(call.path, call.path)) for call in one.calls],
-            statistics={rename(name, names): value for name, value in one.statistics.items()},
-            casts=[dataclasses.replace(cast, path=names.get(cast.path, cast.path)) for cast in one.casts],
+            recorded,
+            calls=[dataclasses.replace(call, path=names.get(call.path, call.path)) for call in recorded.calls],
+            statistics={rename(name, names): value for name, value in recorded.statistics.items()},
+            casts=[dataclasses.replace(cast, path=names.get(cast.path, cast.path)) for cast in recorded.casts],
         )
 
     return dataclasses.replace(
         record,
-        modules={names.get(path, path): facts for path, facts in record.modules.items()},
-        runs={name: run(one) for name, one in record.runs.items()},
+        modules={names.get(path, path): metadata for path, metadata in record.modules.items()},
+        runs={name: run(recorded) for name, recorded in record.runs.items()},
         weights={rename(name, names): value for name, value in record.weights.items()},
         gradients={
-            key: ({rename(name, names): value for name, value in one.items()}, two)
-            for key, (one, two) in record.gradients.items()
+            key: ({rename(name, names): value for name, value in slopes.items()}, of_inputs)
+            for key, (slopes, of_inputs) in record.gradients.items()
         },
     )
 
 
-def _notes(ours: Capture, theirs: Capture) -> list[str]:
-    versions = [", ".join(f"{name} {at}" for name, at in one.versions.items()) for one in (ours, theirs)]
+def _notes(torch_record: Capture, flax_record: Capture) -> list[str]:
+    versions = [
+        ", ".join(f"{name} {at}" for name, at in record.versions.items()) for record in (torch_record, flax_record)
+    ]
     notes = [f"captured with {versions[0]}; and with {versions[1]}"]
-    both = [name for name in ours.weights if name in theirs.weights]
-    if differ := [name for name in both if ours.weights[name] != theirs.weights[name]]:
+    both = [name for name in torch_record.weights if name in flax_record.weights]
+    if differ := [name for name in both if torch_record.weights[name] != flax_record.weights[name]]:
         shown = ", ".join(differ[:5]) + (f" and {len(differ) - 5} more" if len(differ) > 5 else "")
         notes.append(f"the weights are not the same bit for bit: {len(differ)} of {len(both)} arrays differ: {shown}")
     return notes

@@ -14,7 +14,7 @@ from einops_arch.checkpoints.files import open_checkpoint, write_tensors
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.arrays import dtype_kind
-from einops_arch.parity.captures.record import Capture, FakeTensor, ModuleFacts, digest
+from einops_arch.parity.captures.record import Capture, FakeTensor, ModuleMetadata, digest
 from einops_arch.parity.report.verdicts import Array, rms
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast
@@ -118,18 +118,18 @@ def _tree(record: Capture, pool: _Pool) -> dict[str, Any]:
         "inputs": _nest(record.inputs, "inputs", pool),
         "flax_inputs": _nest(record.flax_inputs, "flax_inputs", pool),
         "input_layouts": {place: list(layout) for place, layout in record.input_layouts.items()},
-        "modules": {path: _module(path, facts, calls) for path, facts in record.modules.items()},
+        "modules": {path: _module(path, metadata, calls) for path, metadata in record.modules.items()},
         "runs": {name: _run(name, run, pool) for name, run in record.runs.items()},
         "gradients": {
             name: [
-                {key: pool.put(f"gradients/{name}/{n}/{key}", array) for key, array in one.items()}
-                for n, one in enumerate(both)
+                {key: pool.put(f"gradients/{name}/{n}/{key}", array) for key, array in slopes.items()}
+                for n, slopes in enumerate(both)
             ]
             for name, both in record.gradients.items()
         },
         "output_layouts": [list(layout) for layout in record.output_layouts],
         "trace": [_trace_call(call) for call in record.trace],
-        "input_tensors": [[place, one.number, one.ndim] for place, one in record.input_tensors],
+        "input_tensors": [[place, tensor.number, tensor.ndim] for place, tensor in record.input_tensors],
     }
 
 
@@ -149,13 +149,15 @@ def _record(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Capture:
         input_layouts={place: tuple(layout) for place, layout in tree["input_layouts"].items()},
         weights=tree["weights"]["arrays"],
         modules={
-            path: ModuleFacts(tuple(one["types"]), _tuples(one["settings"]), one["has_state"], one["can_be_called"])
-            for path, one in tree["modules"].items()
+            path: ModuleMetadata(
+                tuple(module["types"]), _tuples(module["settings"]), module["has_state"], module["can_be_called"]
+            )
+            for path, module in tree["modules"].items()
         },
         runs={name: _from_run(run, get) for name, run in tree["runs"].items()},
         gradients={
-            name: ({key: get(at) for key, at in one.items()}, {key: get(at) for key, at in two.items()})
-            for name, (one, two) in tree["gradients"].items()
+            name: ({key: get(at) for key, at in parameters.items()}, {key: get(at) for key, at in inputs.items()})
+            for name, (parameters, inputs) in tree["gradients"].items()
         },
         output_layouts=[tuple(layout) for layout in tree["output_layouts"]],
         trace=_from_trace(tree["trace"]),
@@ -163,12 +165,12 @@ def _record(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Capture:
     )
 
 
-def _module(path: str, facts: ModuleFacts, calls: Sequence[Call]) -> dict[str, Any]:
+def _module(path: str, metadata: ModuleMetadata, calls: Sequence[Call]) -> dict[str, Any]:
     return {
-        "types": list(facts.types),
-        "settings": dict(facts.settings),
-        "has_state": facts.has_state,
-        "can_be_called": facts.can_be_called,
+        "types": list(metadata.types),
+        "settings": dict(metadata.settings),
+        "has_state": metadata.has_state,
+        "can_be_called": metadata.can_be_called,
         "called": [order for order, call in enumerate(calls) if call.path == path],
     }
 
@@ -181,15 +183,15 @@ def _run(name: str, run: Run, pool: _Pool) -> dict[str, Any]:
     calls = []
     for order, call in enumerate(run.calls):
         outputs = [_summary(f"{name}/{order}/{n}", array, pool) for n, array in enumerate(call.arrays)]
-        given = in_order(run.inputs.get((call.path, call.index), ((), {})), _is_array)
-        inputs = [pool.put(f"{name}/{order}/input {n}", array) for n, array in enumerate(given)]
+        arguments = in_order(run.inputs.get((call.path, call.index), ((), {})), _is_array)
+        inputs = [pool.put(f"{name}/{order}/input {n}", array) for n, array in enumerate(arguments)]
         told = {"path": call.path, "index": call.index, "inputs": inputs, "outputs": outputs}
         calls.append(told | ({"places": list(call.places)} if any(call.places) else {}))
     return {
         "calls": calls,
         "outputs": [[place, pool.put(f"{name}/outputs/{place}", array)] for place, array in run.outputs],
         "statistics": {key: pool.put(f"{name}/statistics/{key}", array) for key, array in run.statistics.items()},
-        "casts": [[one.path, one.operation, one.dtype, one.where] for one in run.casts],
+        "casts": [[cast.path, cast.operation, cast.dtype, cast.where] for cast in run.casts],
         "failure": None if run.failure is None else [run.failure.path, str(run.failure.error)],
         "last": [[place, pool.put(f"{name}/last/{place}", array)] for place, array in run.last],
         "changed": sorted(run.changed),
@@ -213,17 +215,21 @@ def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
     return Run(
         [
             Call(
-                one["path"],
-                one["index"],
-                tuple(get(each["array"]) for each in one["outputs"]),
-                tuple(one.get("places", [""] * len(one["outputs"]))),
+                call["path"],
+                call["index"],
+                tuple(get(each["array"]) for each in call["outputs"]),
+                tuple(call.get("places", [""] * len(call["outputs"]))),
             )
-            for one in tree["calls"]
+            for call in tree["calls"]
         ],
         [(place, get(name)) for place, name in tree["outputs"]],
         {key: get(name) for key, name in tree["statistics"].items()},
-        {(one["path"], one["index"]): (tuple(map(get, one["inputs"])), {}) for one in tree["calls"] if one["inputs"]},
-        casts=[Cast(*one) for one in tree["casts"]],
+        {
+            (call["path"], call["index"]): (tuple(map(get, call["inputs"])), {})
+            for call in tree["calls"]
+            if call["inputs"]
+        },
+        casts=[Cast(*cast) for cast in tree["casts"]],
         failure=None if failure is None else Failure(failure[0], RuntimeError(failure[1])),
         last=[(place, get(name)) for place, name in tree.get("last", [])],
         changed=frozenset(tree.get("changed", ())),
@@ -239,8 +245,8 @@ def _trace_call(call: TraceCall) -> dict[str, Any]:
         "path": call.path,
         "index": call.index,
         "input": place(call.input),
-        "inputs": [place(one) for one in call.inputs],
-        "outputs": [place(one) for one in call.outputs],
+        "inputs": [place(tensor) for tensor in call.inputs],
+        "outputs": [place(tensor) for tensor in call.outputs],
         "parent": call.parent,
         "place": call.place,
     }
@@ -254,16 +260,16 @@ def _from_trace(tree: Sequence[Mapping[str, Any]]) -> list[TraceCall]:
 
     return [
         TraceCall(
-            one["path"],
-            one["index"],
+            call["path"],
+            call["index"],
             None,
-            tensor(one["input"]),
-            [tensor(each) for each in one["outputs"]],
-            one["parent"],
-            one["place"],
-            [tensor(each) for each in one["inputs"]],
+            tensor(call["input"]),
+            [tensor(each) for each in call["outputs"]],
+            call["parent"],
+            call["place"],
+            [tensor(each) for each in call["inputs"]],
         )
-        for one in tree
+        for call in tree
     ]
 
 
@@ -284,7 +290,7 @@ def _plain(value: Any) -> Any:
         return (
             {"array": value["array"]} if value.keys() == {"array"} else {"of": {k: _plain(v) for k, v in value.items()}}
         )
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _from_nest(tree: Any, get: Callable[[str], Array]) -> Any:
@@ -293,8 +299,8 @@ def _from_nest(tree: Any, get: Callable[[str], Array]) -> Any:
 
     def back(part: Any) -> Any:
         if isinstance(part, Mapping):
-            return get(part["array"]) if "array" in part else {key: back(one) for key, one in part["of"].items()}
-        return tuple(back(one) for one in part) if isinstance(part, list) else part
+            return get(part["array"]) if "array" in part else {key: back(inner) for key, inner in part["of"].items()}
+        return tuple(back(inner) for inner in part) if isinstance(part, list) else part
 
     args, kwargs = tree
     return back(args), back(kwargs)

@@ -1,4 +1,4 @@
-"""What a capture holds: the runs of one model, and the facts about its modules that a comparison needs."""
+"""What a capture holds: the runs of one model, and the metadata about its modules that a comparison needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from einops_arch.parity.runs.axes import Layout, TraceCall
 from einops_arch.parity.runs.inputs import Arguments
 from einops_arch.parity.runs.torch_run import Run
 
-__all__ = ["Capture", "FakeTensor", "ModuleFacts", "RecordedFlax", "RecordedTorch", "digest", "facts_of", "variant"]
+__all__ = [
+    "Capture",
+    "FakeTensor",
+    "ModuleMetadata",
+    "RecordedFlax",
+    "RecordedTorch",
+    "digest",
+    "metadata_of",
+    "variant",
+]
 
 # The settings from which `einops_arch.parity.runs.axes` knows how an output lies, wherever a class has them.
 _OF_LAYOUTS = ("data_format", "drop_channel", "pattern")
@@ -26,7 +35,7 @@ _LONGEST = 100
 
 
 @dataclass(frozen=True)
-class ModuleFacts:
+class ModuleMetadata:
     """A module, as far as a comparison asks for it.
 
     Args:
@@ -60,9 +69,9 @@ class ModuleFacts:
             methods["__call__"] = lambda self: None
         for name, value in methods.items():
             setattr(made, name, value)
-        one = made()
-        vars(one).update(self.settings, has_state=self.has_state)
-        return one
+        instance = made()
+        vars(instance).update(self.settings, has_state=self.has_state)
+        return instance
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class Capture:
     flax_inputs: Arguments | None
     input_layouts: Mapping[str, Layout]
     weights: Mapping[str, str]
-    modules: Mapping[str, ModuleFacts]
+    modules: Mapping[str, ModuleMetadata]
     runs: Mapping[str, Run]
     gradients: Mapping[str, tuple[dict[str, Array], dict[str, Array]]] = field(default_factory=dict)
     output_layouts: Sequence[Layout] = ()
@@ -135,11 +144,13 @@ class _Recorded:
         self.record = record
         self.dtype = record.dtype
         self.training = record.mode == "train"
-        self.modules = {path: facts.stand_in() for path, facts in record.modules.items()}
+        self.modules = {path: metadata.stand_in() for path, metadata in record.modules.items()}
         for path, module in self.modules.items():
             start = f"{path}." if path else ""
             module.inside = {
-                name.removeprefix(start): one for name, one in self.modules.items() if name and name.startswith(start)
+                name.removeprefix(start): module
+                for name, module in self.modules.items()
+                if name and name.startswith(start)
             }
 
     def _run(self, *, double: bool, lift: bool) -> Run:
@@ -147,12 +158,12 @@ class _Recorded:
         return runs.get(variant(double=double, lift=lift), runs["float64"])
 
     def _gradients(self, *, lift: bool) -> tuple[dict[str, Array], dict[str, Array]]:
-        found = self.record.gradients
-        if not found:
+        gradients = self.record.gradients
+        if not gradients:
             raise ParityError(
                 f"the capture of {self.record.model} has no gradients; likely fix: capture(..., gradients=True)"
             )
-        return found.get(variant(double=True, lift=lift), found["float64"])
+        return gradients.get(variant(double=True, lift=lift), gradients["float64"])
 
 
 class RecordedTorch(_Recorded):
@@ -173,9 +184,9 @@ class RecordedTorch(_Recorded):
         run = dataclasses.replace(self._run(double=double, lift=lift))
         return run, list(self.record.trace), list(self.record.input_tensors)
 
-    def varies(self, given: Any, outputs: Sequence[Array], *, double: bool) -> list[bool]:
+    def varies(self, inputs: Any, outputs: Sequence[Array], *, double: bool) -> list[bool]:
         """What was seen when it was captured; of an older capture, whether an output is no constant."""
-        del given, double
+        del inputs, double
         known = list(self.record.runs["float64"].varies)
         return known if len(known) == len(outputs) else [np.unique(array).size > 1 for array in outputs]
 
@@ -228,14 +239,14 @@ class RecordedFlax(_Recorded):
             ParityError: the outputs were taken to lie in another way.
         """
         del arguments, keywords, seed, order
-        found = self._gradients(lift=lift)
+        gradients = self._gradients(lift=lift)
         if list(map(tuple, self.record.output_layouts)) != list(map(tuple, layouts)):
             raise ParityError(
                 f"the gradients of {self.record.model} were captured with output layouts "
                 f"{list(self.record.output_layouts)}, PyTorch's outputs lie as {list(layouts)}; likely fix: capture "
                 "the Flax model with the PyTorch capture in the place of the inputs"
             )
-        return found
+        return gradients
 
 
 def variant(*, double: bool, lift: bool) -> str:
@@ -243,7 +254,7 @@ def variant(*, double: bool, lift: bool) -> str:
     return "own dtype" if not double else "float64, casts lifted" if lift else "float64"
 
 
-def facts_of(module: Any) -> ModuleFacts:
+def metadata_of(module: Any) -> ModuleMetadata:
     """What a comparison asks of a module of either framework."""
     from einops_arch.parity.report.rows import can_be_called, has_state
 
@@ -253,12 +264,12 @@ def facts_of(module: Any) -> ModuleFacts:
         if isinstance(value := getattr(module, name, None), str | bool):
             settings[name] = value
     types = tuple(f"{base.__module__}.{base.__qualname__.rpartition('.')[2]}" for base in bases)
-    return ModuleFacts(types, settings, has_state(module), can_be_called(module))
+    return ModuleMetadata(types, settings, has_state(module), can_be_called(module))
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
-        return all(isinstance(one, int | str) and _is_plain(one) for one in value)
+        return all(isinstance(item, int | str) and _is_plain(item) for item in value)
     if isinstance(value, str):
         return len(value) <= _LONGEST
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

@@ -67,7 +67,7 @@ def missing_activations(case: Case) -> Iterator[Hypothesis]:
     ]
     handed = set(graph.handed_on()) | {value for node in graph.own for value in node.outputs}
     targets = [value for value in targets if value in handed]
-    for value in [one for one in targets if not _only_feeds_a_bias(graph, one)][:_MOST_REGIONS]:
+    for value in [target for target in targets if not _only_feeds_a_bias(graph, target)][:_MOST_REGIONS]:
         for name in ("ReLU", "exact GELU", "SiLU", "Tanh", "Sigmoid"):
             change = functools.partial(_after, graph, value, functions[name])
             words = f"the activation {name}{_at(value)}, the Flax module has none there"
@@ -150,27 +150,27 @@ def _exits(graph: Graph, inside: set[Value], bends: set[Value]) -> list[Value]:
 
 
 def _after_factors(graph: Graph, source: Value, inside: set[Value]) -> list[Value]:
-    found = []
+    values = []
     value = source
     while len(users := graph.users.get(value, [])) == 1 and users[0].name in ("mul", "div", "neg", "add"):
         value = users[0].output
         if value not in inside:
             break
-        found.append(value)
-    return found[:3]
+        values.append(value)
+    return values[:3]
 
 
 def _before_factors(graph: Graph, target: Value, inside: set[Value]) -> list[Value]:
-    found = []
+    values = []
     value = target
     while value.node is not None and value.node.name in ("mul", "div", "neg"):
-        numbers = [one for one in value.node.inputs if _is_number(graph, one)]
-        others = [one for one in value.node.inputs if one not in numbers]
+        numbers = [operand for operand in value.node.inputs if _is_number(graph, operand)]
+        others = [operand for operand in value.node.inputs if operand not in numbers]
         if len(others) != 1 or (value.node.name != "neg" and not numbers) or others[0] not in inside:
             break
         value = others[0]
-        found.append(value)
-    return found[:3]
+        values.append(value)
+    return values[:3]
 
 
 def _within(graph: Graph, source: Value, target: Value) -> bool:
@@ -181,10 +181,10 @@ def _within(graph: Graph, source: Value, target: Value) -> bool:
 def _name(graph: Graph, functions: Mapping[str, Any], source: Value, target: Value) -> str:
     import jax.numpy as jnp
 
-    given, result = graph.read(source), graph.read(target)
+    argument, result = graph.read(source), graph.read(target)
     scale = jnp.maximum(jnp.abs(result).max(), 1e-300)
     for name, function in functions.items():
-        if bool(jnp.abs(function(given) - result).max() <= 1e-12 * scale):
+        if bool(jnp.abs(function(argument) - result).max() <= 1e-12 * scale):
             return name
     return "another"
 

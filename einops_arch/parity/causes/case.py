@@ -13,7 +13,7 @@ import numpy as np
 
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.causes.graph import Graph
-from einops_arch.parity.causes.stub_outputs import Answers
+from einops_arch.parity.causes.stub_outputs import StubOutputs
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, Pair, Verdict, measure
 from einops_arch.parity.runs.jaxprs import LIFT, Rule, evaluate, lifted, operations
@@ -37,7 +37,7 @@ class Case:
         target: PyTorch's outputs in float64, in Flax's layout; then what the replaced modules have to be given.
         lifted: casts are lifted.
         index: which call of the module it is.
-        answers: of the modules inside that were replaced by what PyTorch's give.
+        stubs: of the modules inside that were replaced by what PyTorch's give.
         say: told what is being tried.
         patience: seconds of CPU time after which no further cause is tried.
     """
@@ -49,7 +49,7 @@ class Case:
     target: Sequence[Array]
     lifted: bool = False
     index: int = 0
-    answers: Sequence[Answers] = ()
+    stubs: Sequence[StubOutputs] = ()
     say: Callable[[str], None] = lambda text: None
     patience: float = 30.0
 
@@ -78,7 +78,7 @@ class Case:
     @property
     def inputs(self) -> list[Array]:
         """The arrays among the arguments."""
-        return [one for _, one in self.places]
+        return [array for _, array in self.places]
 
     def clone(self) -> Any:
         """A module of one's own to change, with the same weights."""
@@ -92,13 +92,13 @@ class Case:
         """The outputs of a module that takes the same arguments."""
         values = dict(zip([place for place, _ in self.places], inputs or self.inputs, strict=True))
         args, kwargs = rebuild(self.nest, lambda place, _: _array(values[place]), _is_array)
-        for one in self.answers:
-            one.given.clear()
+        for stub in self.stubs:
+            stub.received_inputs.clear()
         output = module(*args, **kwargs)
         self.form = rebuild(output, lambda place, _: place, _is_any_array)
-        found = flatten(output, _is_any_array)
-        self.output_places = [place for place, _ in found]
-        return [one for _, one in found] + [one for answer in self.answers for one in answer.received]
+        leaves = flatten(output, _is_any_array)
+        self.output_places = [place for place, _ in leaves]
+        return [array for _, array in leaves] + [array for stub in self.stubs for array in stub.received]
 
     def run(self, module: Any, inputs: Sequence[Any] | None = None) -> list[Any]:
         """The same, with casts lifted if they are to be."""
@@ -106,8 +106,8 @@ class Case:
 
         if not self.lifted:
             return self.call(module, inputs)
-        values = [_array(one) for one in inputs or self.inputs]
-        return lifted(jax.make_jaxpr(lambda *given: self.call(self.clone_of(module), given))(*values), values)
+        values = [_array(value) for value in inputs or self.inputs]
+        return lifted(jax.make_jaxpr(lambda *traced: self.call(self.clone_of(module), traced))(*values), values)
 
     @staticmethod
     def clone_of(module: Any) -> Any:
@@ -124,7 +124,7 @@ class Case:
         import jax
 
         if self._program is None:
-            values = [_array(one) for one in self.inputs]
+            values = [_array(value) for value in self.inputs]
             self._program = jax.make_jaxpr(self._scoped)(*values)
         return self._program
 
@@ -198,26 +198,26 @@ class Case:
         """How many there are in the target: a cause that is fitted to a few explains nothing."""
         return sum(array.size for array in self.target)
 
-    def given_wrongly(self) -> list[str]:
+    def wrongly_fed(self) -> list[str]:
         """The replaced modules that are not given what PyTorch's are."""
         if len(self.target) != len(self.outputs):
             return []
         rest = list(zip(self.target, self.outputs, strict=True))[len(self.output_places) :]
-        found = []
-        for answer in self.answers:
-            pairs = [Pair(target, to_numpy(one)) for target, one in rest[: len(answer.wanted)]]
-            rest = rest[len(answer.wanted) :]
+        paths = []
+        for stub in self.stubs:
+            pairs = [Pair(target, to_numpy(array)) for target, array in rest[: len(stub.wanted)]]
+            rest = rest[len(stub.wanted) :]
             if (measure(pairs).difference or 0.0) > limits.FLOAT64:
-                found.append(answer.path)
-        return found
+                paths.append(stub.path)
+        return paths
 
     def difference(self, outputs: Sequence[Any]) -> float:
         """The largest difference from PyTorch's outputs; infinite where shapes differ or values are not finite."""
-        arrays = [to_numpy(one) for one in outputs]
+        arrays = [to_numpy(output) for output in outputs]
         if len(arrays) != len(self.target):
             return math.inf
-        found = measure([Pair(*pair) for pair in zip(self.target, arrays, strict=True)])
-        return math.inf if found.verdict in (Verdict.SHAPE, Verdict.NAN) else found.difference or 0.0
+        measured = measure([Pair(*pair) for pair in zip(self.target, arrays, strict=True)])
+        return math.inf if measured.verdict in (Verdict.SHAPE, Verdict.NAN) else measured.difference or 0.0
 
 
 def _shapes(program: Any) -> list[tuple[int, ...]]:

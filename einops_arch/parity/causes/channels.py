@@ -19,7 +19,7 @@ __all__ = ["channel_hypotheses", "matching", "pattern_of"]
 
 def channel_hypotheses(case: Case, outputs: Sequence[Any]) -> Iterator[Hypothesis]:
     """One of the outputs with one axis in another order."""
-    arrays = [to_numpy(one) for one in outputs]
+    arrays = [to_numpy(output) for output in outputs]
     if len(arrays) != len(case.target):
         return
     # What follows the outputs is what the replaced modules are given.
@@ -37,7 +37,7 @@ def _taken(arrays: Sequence[Array], place: int, order: Sequence[int], axis: int)
     return [np.take(array, order, axis) if n == place else array for n, array in enumerate(arrays)]
 
 
-def matching(target: Array, found: Array, axis: int) -> list[int] | None:
+def matching(target: Array, actual: Array, axis: int) -> list[int] | None:
     """For each slice of the target the nearest of what was found; None if that is no change of order.
 
     >>> target = np.random.default_rng(0).normal(size=(5, 4))
@@ -47,10 +47,10 @@ def matching(target: Array, found: Array, axis: int) -> list[int] | None:
     size = target.shape[axis]
     if size < 2 or size > 4096 or target.dtype.kind in "biu":
         return None
-    one, two = (np.moveaxis(array, axis, 0).reshape(size, -1) for array in (target, found))
-    scale = rms(one) or 1.0
-    one, two = one / scale, two / scale
-    distance = np.square(one).sum(1)[:, None] + np.square(two).sum(1)[None] - 2 * one @ two.T
+    expected, received = (np.moveaxis(array, axis, 0).reshape(size, -1) for array in (target, actual))
+    scale = rms(expected) or 1.0
+    expected, received = expected / scale, received / scale
+    distance = np.square(expected).sum(1)[:, None] + np.square(received).sum(1)[None] - 2 * expected @ received.T
     order = [int(n) for n in distance.argmin(axis=1)]
     return order if sorted(order) == list(range(size)) and order != sorted(order) else None
 
@@ -67,9 +67,9 @@ def pattern_of(order: Sequence[int]) -> str:
             names = "abc"[:count]
             for axes in itertools.permutations(range(count)):
                 if list(np.arange(size).reshape(sizes).transpose(axes).ravel()) == list(order):
-                    ours = " ".join(names[n] for n in axes)
+                    expected = " ".join(names[n] for n in axes)
                     lengths = ", ".join(f"{name}={length}" for name, length in zip(names, sizes, strict=True))
-                    return f"Flax has '({' '.join(names)})' where PyTorch has '({ours})', with {lengths}"
+                    return f"Flax has '({' '.join(names)})' where PyTorch has '({expected})', with {lengths}"
     if list(order) == list(range(size))[::-1]:
         return "it is reversed"
     moved = sum(n != m for n, m in enumerate(order))

@@ -12,24 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from einops_arch.parity.causes.magnified import magnified
-from einops_arch.parity.causes.search import Found, Recorded, search
+from einops_arch.parity.causes.search import LocatedFault, Recorded, search
 from einops_arch.parity.causes.statistics import explain_statistic
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import Two
+from einops_arch.parity.report.rows import RunPair
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.runs.axes import resolve, resolve_inputs
-from einops_arch.parity.runs.free_memory import give_back
+from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
 
 __all__ = ["diagnose"]
 
 
 def diagnose(
-    ours: Any,
-    theirs: Any,
-    given: Inputs,
-    two: Two,
+    torch_side: Any,
+    flax_side: Any,
+    inputs: Inputs,
+    two: RunPair,
     report: Report,
     known: Callable[..., Any],
     steps: int,
@@ -38,9 +38,9 @@ def diagnose(
     """The report with the place and the cause of each divergence.
 
     Args:
-        ours: PyTorch's side.
-        theirs: Flax's side.
-        given: the inputs of both.
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        inputs: the inputs of both.
         two: the runs behind the report.
         report: what they say.
         known: tells from a trace and the input tensors which layouts are said.
@@ -55,78 +55,80 @@ def diagnose(
     leads = first.verdict is Verdict.SEMANTIC
     if not leads and not wrong:
         return report
-    if hasattr(theirs, "record") and theirs.live is None:
+    if hasattr(flax_side, "record") and flax_side.live is None:
         words = "no cause was looked for: that takes a live Flax model, to be run with what went into PyTorch's modules"
         return dataclasses.replace(report, causes=(f"{first.path or 'the network'}: {words}",))
-    theirs = getattr(theirs, "live", theirs)
-    found: list[Found] = []
+    flax_side = getattr(flax_side, "live", flax_side)
+    faults: list[LocatedFault] = []
     if first in report.rows:
-        recorded = _recorded(ours, theirs, given, two, frozenset(wrong), known)
-        found, _ = search(recorded, wrong, say)
+        recorded = _recorded(torch_side, flax_side, inputs, two, frozenset(wrong), known)
+        faults, _ = search(recorded, wrong, say)
         if leads:
-            if not found and (excused := magnified(recorded, ours, given, report, say)) is not None:
+            if not faults and (excused := magnified(recorded, torch_side, inputs, report, say)) is not None:
                 return excused
-            report = _moved(report, first, found)
-        if not found and leads:
+            report = _moved(report, first, faults)
+        if not faults and leads:
             words = "not explained: it cannot be run by itself with PyTorch's inputs"
-            found = [Found(first.path, f"{first.path or 'the network'}: {words}")]
-    causes = [*_sentences(found), *_of_statistics(ours, theirs, two, report, steps, alone=not found)]
+            faults = [LocatedFault(first.path, f"{first.path or 'the network'}: {words}")]
+    causes = [*_sentences(faults), *_of_statistics(torch_side, flax_side, two, report, steps, alone=not faults)]
     if not causes and first in report.gradients:
         causes = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
     return dataclasses.replace(report, causes=tuple(causes))
 
 
 def _recorded(
-    ours: Any, theirs: Any, given: Inputs, two: Two, wanted: frozenset[str], known: Callable[..., Any]
+    torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, wanted: frozenset[str], known: Callable[..., Any]
 ) -> Recorded:
     """PyTorch's run once more, with the inputs of the modules that differ, and the forms of Flax's."""
-    wide_torch, wide_flax = Inputs.widened(given.torch), Inputs.widened(given.flax)
-    run, trace, tensors = ours.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
+    wide_torch, wide_flax = Inputs.widened(inputs.torch), Inputs.widened(inputs.flax)
+    run, trace, tensors = torch_side.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
     stated = known(trace, tensors)
     layouts = resolve(trace, two.flax_modules, stated) | dict(two.layouts)
     input_layouts = resolve_inputs(trace, two.flax_modules, stated)
-    run.calls = [one if one.path in wanted else dataclasses.replace(one, arrays=()) for one in run.calls]
+    run.calls = [call if call.path in wanted else dataclasses.replace(call, arrays=()) for call in run.calls]
     del trace, tensors, stated
-    give_back(ours)
+    trim_memory(torch_side)
 
     def values(path: str) -> Mapping[tuple[str, int], Any]:
-        found = theirs.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=frozenset([path]))
-        return dict(found.inputs)
+        flax_run = flax_side.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=frozenset([path]))
+        return dict(flax_run.inputs)
 
-    forms = theirs.forms(*wide_flax, inputs_of=wanted)
-    return Recorded(two.torch_modules, theirs, run, layouts, input_layouts, forms, values, two.lifted)
+    forms = flax_side.forms(*wide_flax, inputs_of=wanted)
+    return Recorded(two.torch_modules, flax_side, run, layouts, input_layouts, forms, values, two.lifted)
 
 
-def _sentences(found: Sequence[Found]) -> list[str]:
+def _sentences(faults: Sequence[LocatedFault]) -> list[str]:
     """One for each cause, the modules that have the same one together."""
     by_cause: dict[str, list[str]] = {}
-    for one in found:
-        name, colon, words = one.cause.partition(": ")
+    for fault in faults:
+        name, colon, words = fault.cause.partition(": ")
         by_cause.setdefault(words if colon else "", []).append(name)
-    said = []
+    sentences = []
     for words, names in by_cause.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        said.append(f"{shown}: {words}" if words else shown)
-    return said
+        sentences.append(f"{shown}: {words}" if words else shown)
+    return sentences
 
 
-def _of_statistics(ours: Any, theirs: Any, two: Two, report: Report, steps: int, *, alone: bool) -> list[str]:
+def _of_statistics(
+    torch_side: Any, flax_side: Any, two: RunPair, report: Report, steps: int, *, alone: bool
+) -> list[str]:
     """Causes of running statistics that differ; beside others, only where something explains them."""
-    found: list[str] = []
+    sentences: list[str] = []
     for row in report.statistics:
         if row.verdict is Verdict.SEMANTIC:
-            said = explain_statistic(ours, theirs, two, row.path, steps)
-            if said not in found and ("not explained" not in said or (alone and not found)):
-                found.append(said)
-    return found
+            sentence = explain_statistic(torch_side, flax_side, two, row.path, steps)
+            if sentence not in sentences and ("not explained" not in sentence or (alone and not sentences)):
+                sentences.append(sentence)
+    return sentences
 
 
-def _moved(report: Report, first: Row, found: Sequence[Found]) -> Report:
+def _moved(report: Report, first: Row, faults: Sequence[LocatedFault]) -> Report:
     """The row that is named is that of the module in whose code the difference arises."""
-    if not found or found[0].path == first.path:
+    if not faults or faults[0].path == first.path:
         return report
-    place = found[0].path
-    before = found[0].before or first.path
+    place = faults[0].path
+    before = faults[0].before or first.path
     rows = tuple(
         dataclasses.replace(row, detail="what goes in differs already")
         if row.path == before

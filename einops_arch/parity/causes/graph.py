@@ -116,7 +116,7 @@ class Graph:
     ) -> None:
         self.lifted, self.right = lifted, right
         self.nodes: list[Node] = []
-        self.arguments = [Value(tuple(one.shape), one.dtype, varies=True) for one in arguments]
+        self.arguments = [Value(tuple(argument.shape), argument.dtype, varies=True) for argument in arguments]
         self.arrays: dict[Value, Any] = dict(zip(self.arguments, arguments, strict=True))
         self.results = self._open(program.jaxpr, program.consts, self.arguments, ())
         sizes = [math.prod(value.shape) for node in self.nodes for value in node.outputs]
@@ -186,9 +186,9 @@ class Graph:
                 arrays.update(zip(node.outputs, results, strict=True))
         return [read(value) for value in self.results]
 
-    def exchanged(self, one: Value, other: Value) -> list[Any]:
+    def exchanged(self, first: Value, second: Value) -> list[Any]:
         """The outputs where two values that do not depend on each other change places."""
-        return self.run({one: lambda read: self.read(other), other: lambda read: self.read(one)})
+        return self.run({first: lambda read: self.read(second), second: lambda read: self.read(first)})
 
     def apply(self, source: Value, target: Value, array: Any, read: Read) -> Any:
         """What the target is where the source is another array, and all beside the way between is as it is."""

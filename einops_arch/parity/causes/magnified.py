@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.parity.causes.case import Case
-from einops_arch.parity.causes.stub_outputs import Answers, replaced
+from einops_arch.parity.causes.stub_outputs import StubOutputs, replaced
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import Row
@@ -28,24 +28,24 @@ __all__ = ["magnified"]
 
 
 def magnified(
-    recorded: Any, ours: Any, given: Inputs, report: Report, say: Callable[[str], None] = lambda text: None
+    recorded: Any, torch_side: Any, inputs: Inputs, report: Report, say: Callable[[str], None] = lambda text: None
 ) -> Report | None:
     """The report with rounding excused; None where anything over the limit may be something else.
 
     Args:
         recorded: PyTorch's run with the inputs of the modules over the limit, as `search` takes it.
-        ours: PyTorch's side.
-        given: the inputs of both.
+        torch_side: PyTorch's side.
+        inputs: the inputs of both.
         report: what was found.
         say: told what is being done.
     """
     over = [row for row in (*report.rows, *report.outputs) if row.verdict is Verdict.SEMANTIC]
     wrong = {row.path for row in report.rows if row.verdict is Verdict.SEMANTIC}
     others = (*report.gradients, *report.statistics, *report.rates)
-    if not wrong or any(not row.verdict.passed for row in others) or not hasattr(ours, "sensitivity"):
+    if not wrong or any(not row.verdict.passed for row in others) or not hasattr(torch_side, "sensitivity"):
         return None
     say("how much PyTorch's own run magnifies rounding")
-    grown = ours.sensitivity(*Inputs.widened(given.torch), lift=recorded.lifted)
+    grown = torch_side.sensitivity(*Inputs.widened(inputs.torch), lift=recorded.lifted)
     bounds = {path: limits.MAGNIFIED * change for path, change in grown.items()}
     if any((row.difference or 0.0) > bounds.get(row.path if row in report.rows else "", 0.0) for row in over):
         return None
@@ -112,32 +112,32 @@ class _Evidence:
         except Exception:  # noqa: BLE001 the module is any code at all; what cannot be run is not excused
             return False
         self._forms[path] = case.form, case.output_places
-        return all(len(answer.given) == len(answer.arrays) for answer in case.answers)
+        return all(len(stub.received_inputs) == len(stub.arrays) for stub in case.stubs)
 
     def _case(self, path: str, index: int) -> Case | None:
         nest, target = self._inputs(path, index), self._outputs(path, index)
         if nest is None or target is None:
             return None
-        answers = [self._answers(child, path, index) for child in self._children(path)]
-        module, inside = self.recorded.theirs.copy_of(path), self.recorded.theirs.paths_inside(path)
-        kept: list[Answers] = []
-        for answer in answers:
-            if answer is None:
+        stubs = [self._stub(child, path, index) for child in self._children(path)]
+        module, inside = self.recorded.flax_side.copy_of(path), self.recorded.flax_side.paths_inside(path)
+        kept: list[StubOutputs] = []
+        for stub in stubs:
+            if stub is None:
                 return None
-            if answer.arrays:
-                if not replaced(module, inside.get(answer.path, ""), answer):
+            if stub.arrays:
+                if not replaced(module, inside.get(stub.path, ""), stub):
                     return None
-                kept.append(answer)
-        target += [array for answer in kept for array in answer.wanted]
-        torch_module = self.recorded.ours[path]
+                kept.append(stub)
+        target += [array for stub in kept for array in stub.wanted]
+        torch_module = self.recorded.torch_modules[path]
         return Case(path, torch_module, module, nest, target, self.recorded.lifted, index, kept)
 
     def _children(self, path: str) -> list[str]:
         start = f"{path}." if path else ""
-        within = [one for one in self.wrong if one != path and one.startswith(start)]
-        return [one for one in within if not any(one.startswith(f"{other}.") for other in within)]
+        within = [other for other in self.wrong if other != path and other.startswith(start)]
+        return [child for child in within if not any(child.startswith(f"{other}.") for other in within)]
 
-    def _answers(self, path: str, outer: str, index: int) -> Answers | None:
+    def _stub(self, path: str, outer: str, index: int) -> StubOutputs | None:
         """What a module has to give and to be given in one call of the module around it."""
         form, places = self._forms[path]
         calls, now = [], 0
@@ -147,11 +147,11 @@ class _Evidence:
             elif call.path == path and now == index:
                 calls.append(call.index)
         nests, outputs = [self._inputs(path, n) for n in calls], [self._outputs(path, n) for n in calls]
-        if any(one is None for one in (*nests, *outputs)):
+        if any(nest is None for nest in (*nests, *outputs)):
             return None
-        arrays = [dict(zip(places, one or [], strict=True)) for one in outputs]
-        return Answers(
-            path, self.recorded.theirs.modules[path], form, arrays, [in_order(one, _is_array) for one in nests]
+        arrays = [dict(zip(places, output or [], strict=True)) for output in outputs]
+        return StubOutputs(
+            path, self.recorded.flax_side.modules[path], form, arrays, [in_order(nest, _is_array) for nest in nests]
         )
 
     def _inputs(self, path: str, index: int) -> Arguments | None:
@@ -162,7 +162,7 @@ class _Evidence:
         return None if isinstance(moved, str) else moved
 
     def _outputs(self, path: str, index: int) -> list[Array] | None:
-        call = next((one for one in self.recorded.run.calls if (one.path, one.index) == (path, index)), None)
+        call = next((call for call in self.recorded.run.calls if (call.path, call.index) == (path, index)), None)
         if call is None:
             return None
         layouts = self.recorded.layouts

@@ -21,7 +21,7 @@ def mask_hypotheses(case: Case) -> Iterator[Hypothesis]:
     """Every argument that is a mask, the other way round; and bits that are packed, in the other order."""
     for n, (place, value) in enumerate(case.places):
         for words, other in _others(value):
-            turned = [other if k == n else one for k, one in enumerate(case.inputs)]
+            turned = [other if k == n else array for k, array in enumerate(case.inputs)]
             yield f"the mask in argument {place} {words}", functools.partial(case.run, case.clone(), turned)
 
 
@@ -31,11 +31,11 @@ def _others(value: Array) -> Iterator[tuple[str, Any]]:
         return
     if not value.size or value.dtype.kind not in "iuf":
         return
-    found = set(np.unique(value).tolist()) if value.size < 1 << 20 else set()
-    if found and found <= {0, 1}:
+    values = set(np.unique(value).tolist()) if value.size < 1 << 20 else set()
+    if values and values <= {0, 1}:
         yield "the other way round: what is 1 here is 0 in PyTorch", (1 - value).astype(value.dtype)
-    elif value.dtype.kind == "f" and len(found) == 2 and max(found) == 0 and min(found) <= _SHUT:
-        shut = np.asarray(min(found), value.dtype)
+    elif value.dtype.kind == "f" and len(values) == 2 and max(values) == 0 and min(values) <= _SHUT:
+        shut = np.asarray(min(values), value.dtype)
         yield (
             "the other way round: what is shut out here is open in PyTorch",
             np.where(value == 0, shut, np.zeros_like(shut)),

@@ -24,7 +24,7 @@ _MANY = 4000
 
 def operation_hypotheses(case: Case) -> Iterator[Hypothesis]:
     """Each kind of operation that is often not the same in the two frameworks."""
-    every = [one for one, scopes in operations(case.program) if inner_path(scopes) not in case.right_inside]
+    every = [operation for operation, scopes in operations(case.program) if inner_path(scopes) not in case.right_inside]
     if len(every) > _MANY:
         return
     for make in (_epsilons, _gelus, _paddings, _flips, _variances, _selections, _comparisons, _resizes, _axes):
@@ -35,36 +35,43 @@ def operation_hypotheses(case: Case) -> Iterator[Hypothesis]:
 def _instead(operation: Any, make: Callable[[Sequence[Any]], Any]) -> Rule:
     """Replace one operation."""
 
-    def rule(one: Any, values: Sequence[Any]) -> Sequence[Any] | None:
-        return [make(values)] if one is operation else None
+    def rule(current: Any, values: Sequence[Any]) -> Sequence[Any] | None:
+        return [make(values)] if current is operation else None
 
     return rule
 
 
 def _literal(operation: Any) -> tuple[int, float] | None:
     """The number that is written in an operation of two operands, and which of them it is."""
-    for n, one in enumerate(operation.invars):
-        if hasattr(one, "val") and np.ndim(one.val) == 0 and np.asarray(one.val).dtype.kind == "f":
-            return n, float(one.val)
+    for n, operand in enumerate(operation.invars):
+        if hasattr(operand, "val") and np.ndim(operand.val) == 0 and np.asarray(operand.val).dtype.kind == "f":
+            return n, float(operand.val)
     return None
 
 
 def _epsilons(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
-    own = [value for _, one in case.torch_module.named_modules() for value in (getattr(one, "eps", None),) if value]
-    for one in every:
-        if one.primitive.name not in ("add", "max") or (found := _literal(one)) is None:
+    own = [value for _, inner in case.torch_module.named_modules() for value in (getattr(inner, "eps", None),) if value]
+    for operation in every:
+        if operation.primitive.name not in ("add", "max") or (literal := _literal(operation)) is None:
             continue
-        place, eps = found
+        place, eps = literal
         if not 0 < abs(eps) <= _LARGEST_EPS:
             continue
         for other in dict.fromkeys([*own, *EPSILONS]):
             if other != eps:
 
-                def changed(values: Sequence[Any], place: int = place, other: float = other, one: Any = one) -> Any:
+                def changed(
+                    values: Sequence[Any], place: int = place, other: float = other, operation: Any = operation
+                ) -> Any:
                     new = np.asarray(other, values[1 - place].dtype)
-                    return one.primitive.bind(*((new, values[1]) if place == 0 else (values[0], new)), **one.params)
+                    return operation.primitive.bind(
+                        *((new, values[1]) if place == 0 else (values[0], new)), **operation.params
+                    )
 
-                yield f"epsilon={number(other)}, the Flax module has {number(eps)}{_at(one)}", _instead(one, changed)
+                yield (
+                    f"epsilon={number(other)}, the Flax module has {number(eps)}{_at(operation)}",
+                    _instead(operation, changed),
+                )
 
 
 def _gelus(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
@@ -74,10 +81,12 @@ def _gelus(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     import jax.numpy as jnp
 
     root, bend, quick = math.sqrt(2 / math.pi), 0.044715, 1.702
-    constants = [abs(found[1]) for one in every if one.primitive.name == "mul" and (found := _literal(one))]
+    constants = [
+        abs(literal[1]) for operation in every if operation.primitive.name == "mul" and (literal := _literal(operation))
+    ]
 
     def has(value: float) -> bool:
-        return any(abs(one - value) < 1e-4 * value for one in constants)
+        return any(abs(constant - value) < 1e-4 * value for constant in constants)
 
     # Each step from -1 to 1, as a function of x.
     steps: dict[str, Callable[[Any], Any]] = {
@@ -102,7 +111,7 @@ def _gelus(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
         "logistic": ("quick (sigmoid)", has(quick), lambda a: a / quick, lambda step: (1 + step) / 2),
     }
     for name, (form, applies, argument, result) in forms.items():
-        sites = {id(one) for one in every if one.primitive.name == name}
+        sites = {id(operation) for operation in every if operation.primitive.name == name}
         if not sites or not applies:
             continue
         for other, step in steps.items():
@@ -110,10 +119,10 @@ def _gelus(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
                 continue
 
             def rule(
-                one: Any, values: Sequence[Any], sites: set[int] = sites, parts: Any = (argument, step, result)
+                operation: Any, values: Sequence[Any], sites: set[int] = sites, parts: Any = (argument, step, result)
             ) -> Sequence[Any] | None:
                 argument, step, result = parts
-                return [result(step(argument(values[0])))] if id(one) in sites else None
+                return [result(step(argument(values[0])))] if id(operation) in sites else None
 
             yield f"the {other} form of GELU, the Flax module has the {form} form", rule
 
@@ -121,32 +130,35 @@ def _gelus(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
 def _paddings(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     import jax
 
-    for one in every:
-        name, parameters = one.primitive.name, one.params
+    for operation in every:
+        name, parameters = operation.primitive.name, operation.params
         if name == "pad":
-            yield from _pads(one)
+            yield from _pads(operation)
         if "padding" not in parameters or name not in ("conv_general_dilated", *_WINDOWS):
             continue
         now = tuple(map(tuple, parameters["padding"]))
-        for other in _other_paddings(case, one, now):
+        for other in _other_paddings(case, operation, now):
 
-            def changed(values: Sequence[Any], one: Any = one, other: Any = other) -> Any:
-                return one.primitive.bind(*values, **(dict(one.params) | {"padding": other}))
+            def changed(values: Sequence[Any], operation: Any = operation, other: Any = other) -> Any:
+                return operation.primitive.bind(*values, **(dict(operation.params) | {"padding": other}))
 
-            yield f"padding={_pairs(other)}, the Flax module has {_pairs(now)}{_at(one)}", _instead(one, changed)
+            yield (
+                f"padding={_pairs(other)}, the Flax module has {_pairs(now)}{_at(operation)}",
+                _instead(operation, changed),
+            )
         if name == "conv_general_dilated" and any(map(any, now)):
             for mode in ("reflect", "edge", "wrap"):
 
-                def padded(values: Sequence[Any], one: Any = one, now: Any = now, mode: str = mode) -> Any:
+                def padded(values: Sequence[Any], operation: Any = operation, now: Any = now, mode: str = mode) -> Any:
                     widths = [(0, 0)] * values[0].ndim
-                    for axis, pair in zip(one.params["dimension_numbers"].lhs_spec[2:], now, strict=True):
+                    for axis, pair in zip(operation.params["dimension_numbers"].lhs_spec[2:], now, strict=True):
                         widths[axis] = pair
                     none = {"padding": ((0, 0),) * len(now)}
-                    return one.primitive.bind(
-                        jax.numpy.pad(values[0], widths, mode=mode), values[1], **(dict(one.params) | none)
+                    return operation.primitive.bind(
+                        jax.numpy.pad(values[0], widths, mode=mode), values[1], **(dict(operation.params) | none)
                     )
 
-                yield f"padding by {mode}, the Flax module pads with zeros{_at(one)}", _instead(one, padded)
+                yield f"padding by {mode}, the Flax module pads with zeros{_at(operation)}", _instead(operation, padded)
 
 
 _WINDOWS = ("reduce_window_max", "reduce_window_sum", "reduce_window_min", "reduce_window")
@@ -155,25 +167,29 @@ _WINDOWS = ("reduce_window_max", "reduce_window_sum", "reduce_window_min", "redu
 def _other_paddings(case: Case, operation: Any, now: tuple[tuple[int, int], ...]) -> Iterator[Any]:
     """PyTorch's own; as much on both sides; the uneven way of SAME; and all of it moved by one."""
     numbers = operation.params.get("dimension_numbers")
-    found: list[Any] = []
+    paddings: list[Any] = []
     if numbers is not None:
         for _, module in case.torch_module.named_modules():
             own = getattr(module, "padding", None)
             if isinstance(own, tuple) and len(own) == len(now) and all(isinstance(n, int) for n in own):
-                found.append(tuple((n, n) for n in own))
+                paddings.append(tuple((n, n) for n in own))
         shape = operation.invars[1].aval.shape
         reach = [
             (shape[axis] - 1) * dilation
             for axis, dilation in zip(numbers.rhs_spec[2:], operation.params["rhs_dilation"], strict=True)
         ]
-        found.append(tuple((n - n // 2, n - n // 2) for n in reach))
-        found.append(tuple((n // 2, n // 2) for n in reach))
-        found.append(tuple((n // 2, n - n // 2) for n in reach))
-    found.append(tuple((max(pair), max(pair)) for pair in now))
-    found.append(tuple((min(pair), min(pair)) for pair in now))
-    found.append(tuple(pair[::-1] for pair in now))
-    found += [tuple((low + step, high - step) if low or high else (0, 0) for low, high in now) for step in (-1, 1)]
-    yield from (one for one in dict.fromkeys(found) if one != now and all(n >= 0 for pair in one for n in pair))
+        paddings.append(tuple((n - n // 2, n - n // 2) for n in reach))
+        paddings.append(tuple((n // 2, n // 2) for n in reach))
+        paddings.append(tuple((n // 2, n - n // 2) for n in reach))
+    paddings.append(tuple((max(pair), max(pair)) for pair in now))
+    paddings.append(tuple((min(pair), min(pair)) for pair in now))
+    paddings.append(tuple(pair[::-1] for pair in now))
+    paddings += [tuple((low + step, high - step) if low or high else (0, 0) for low, high in now) for step in (-1, 1)]
+    yield from (
+        padding
+        for padding in dict.fromkeys(paddings)
+        if padding != now and all(n >= 0 for pair in padding for n in pair)
+    )
 
 
 def _pads(operation: Any) -> Iterator[tuple[str, Rule]]:
@@ -188,7 +204,7 @@ def _pads(operation: Any) -> Iterator[tuple[str, Rule]]:
         def moved(values: Sequence[Any], other: Any = other) -> Any:
             return operation.primitive.bind(*values, padding_config=other)
 
-        pairs = [tuple(((low, high) for low, high, _ in one)) for one in (other, config)]
+        pairs = [tuple(((low, high) for low, high, _ in widths)) for widths in (other, config)]
         yield (
             f"padding={_pairs(pairs[0])}, the Flax module has {_pairs(pairs[1])}{_at(operation)}",
             _instead(operation, moved),
@@ -205,51 +221,58 @@ def _flips(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     del case
     import jax.numpy as jnp
 
-    for one in every:
-        if one.primitive.name == "conv_general_dilated":
-            axes = one.params["dimension_numbers"].rhs_spec[2:]
+    for operation in every:
+        if operation.primitive.name == "conv_general_dilated":
+            axes = operation.params["dimension_numbers"].rhs_spec[2:]
 
-            def flipped(values: Sequence[Any], one: Any = one, axes: Any = axes) -> Any:
-                return one.primitive.bind(values[0], jnp.flip(values[1], axes), **one.params)
+            def flipped(values: Sequence[Any], operation: Any = operation, axes: Any = axes) -> Any:
+                return operation.primitive.bind(values[0], jnp.flip(values[1], axes), **operation.params)
 
-            yield f"a kernel that is flipped along its spatial axes{_at(one)}", _instead(one, flipped)
+            yield f"a kernel that is flipped along its spatial axes{_at(operation)}", _instead(operation, flipped)
 
 
 def _variances(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     """Divided by n or by n - 1; n is what something is divided by."""
     del case
-    written = [found[1] for one in every if one.primitive.name in ("div", "mul") and (found := _literal(one))]
-    sizes = [one if one >= 1 else 1 / one for one in written if one > 0]
-    counts = {round(one) for one in sizes if 2 <= one <= 1e7 and abs(one - round(one)) < 1e-9 * one}
+    written = [
+        literal[1]
+        for operation in every
+        if operation.primitive.name in ("div", "mul") and (literal := _literal(operation))
+    ]
+    sizes = [divisor if divisor >= 1 else 1 / divisor for divisor in written if divisor > 0]
+    counts = {round(size) for size in sizes if 2 <= size <= 1e7 and abs(size - round(size)) < 1e-9 * size}
     counts |= {n + 1 for n in counts}
-    for one in every:
-        eps = _literal(one) if one.primitive.name == "add" else None
-        if one.primitive.name not in ("sqrt", "rsqrt") and (eps is None or not 0 < eps[1] <= _LARGEST_EPS):
+    for operation in every:
+        eps = _literal(operation) if operation.primitive.name == "add" else None
+        if operation.primitive.name not in ("sqrt", "rsqrt") and (eps is None or not 0 < eps[1] <= _LARGEST_EPS):
             continue
         for n, unbiased in itertools.product(sorted(counts), (True, False)):
             factor = n / (n - 1) if unbiased else (n - 1) / n
 
-            def scaled(values: Sequence[Any], one: Any = one, factor: float = factor, eps: Any = eps) -> Any:
+            def scaled(
+                values: Sequence[Any], operation: Any = operation, factor: float = factor, eps: Any = eps
+            ) -> Any:
                 place = 0 if eps is None else 1 - eps[0]
                 new = [value * factor if k == place else value for k, value in enumerate(values)]
-                return one.primitive.bind(*new, **one.params)
+                return operation.primitive.bind(*new, **operation.params)
 
             divisors = ("n - 1", "n") if unbiased else ("n", "n - 1")
             yield (
-                f"the variance divided by {divisors[0]}, the Flax module divides by {divisors[1]} (n={n}){_at(one)}",
-                _instead(one, scaled),
+                f"the variance divided by {divisors[0]}, the Flax module divides by {divisors[1]} (n={n})"
+                + _at(operation),
+                _instead(operation, scaled),
             )
 
 
 def _selections(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     del case
-    for one in every:
-        if one.primitive.name == "select_n" and len(one.invars) == 3:
+    for operation in every:
+        if operation.primitive.name == "select_n" and len(operation.invars) == 3:
 
-            def turned(values: Sequence[Any], one: Any = one) -> Any:
-                return one.primitive.bind(values[0], values[2], values[1], **one.params)
+            def turned(values: Sequence[Any], operation: Any = operation) -> Any:
+                return operation.primitive.bind(values[0], values[2], values[1], **operation.params)
 
-            yield f"the mask the other way round{_at(one)}", _instead(one, turned)
+            yield f"the mask the other way round{_at(operation)}", _instead(operation, turned)
 
 
 def _comparisons(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
@@ -258,17 +281,19 @@ def _comparisons(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]
     import jax
 
     signs = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-    for one in every:
-        if one.primitive.name not in signs:
+    for operation in every:
+        if operation.primitive.name not in signs:
             continue
         for other, sign in signs.items():
-            if other != one.primitive.name:
+            if other != operation.primitive.name:
 
                 def compared(values: Sequence[Any], other: str = other) -> Any:
                     return getattr(jax.lax, other)(*values)
 
-                words = f"'{sign}', where the Flax module compares with '{signs[one.primitive.name]}'{_at(one)}"
-                yield words, _instead(one, compared)
+                words = (
+                    f"'{sign}', where the Flax module compares with '{signs[operation.primitive.name]}'{_at(operation)}"
+                )
+                yield words, _instead(operation, compared)
 
 
 def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
@@ -276,14 +301,14 @@ def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     del case
     import jax.numpy as jnp
 
-    for one in every:
-        if one.params.get("name") != "_resize":
+    for operation in every:
+        if operation.params.get("name") != "_resize":
             continue
-        given, wanted = (var.aval.shape for var in (one.invars[0], one.outvars[0]))
-        axes = [axis for axis, pair in enumerate(zip(given, wanted, strict=True)) if pair[0] != pair[1]]
+        present, wanted = (var.aval.shape for var in (operation.invars[0], operation.outvars[0]))
+        axes = [axis for axis, pair in enumerate(zip(present, wanted, strict=True)) if pair[0] != pair[1]]
         for words, mode, corners, antialias in _RESIZES:
 
-            def resized(values: Sequence[Any], sizes: Any = (given, wanted, axes), how: Any = None) -> Any:
+            def resized(values: Sequence[Any], sizes: Any = (present, wanted, axes), how: Any = None) -> Any:
                 result = values[0]
                 for axis in sizes[2]:
                     matrix = _resize_matrix(sizes[0][axis], sizes[1][axis], *how)
@@ -291,7 +316,7 @@ def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
                 return result
 
             how = functools.partial(resized, how=(mode, corners, antialias))
-            yield f"{words}, the Flax module calls jax.image.resize{_at(one)}", _instead(one, how)
+            yield f"{words}, the Flax module calls jax.image.resize{_at(operation)}", _instead(operation, how)
 
 
 _RESIZES = (
@@ -307,32 +332,33 @@ _RESIZES = (
 )
 
 
-def _resize_matrix(given: int, wanted: int, mode: str, corners: bool | None, antialias: bool) -> Any:
+def _resize_matrix(size: int, wanted: int, mode: str, corners: bool | None, antialias: bool) -> Any:
     import torch
 
-    eye = torch.eye(given, dtype=torch.float64).reshape(1, given, given, 1)
-    found = torch.nn.functional.interpolate(
+    eye = torch.eye(size, dtype=torch.float64).reshape(1, size, size, 1)
+    matrix = torch.nn.functional.interpolate(
         eye, size=(wanted, 1), mode=mode, align_corners=corners, antialias=antialias
     )
-    return found[0, :, :, 0].T.numpy()
+    return matrix[0, :, :, 0].T.numpy()
 
 
 def _axes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
     """One axis that is several, such as heads, groups and the positions in a pixel, read in another order."""
     del case
-    for one in every:
-        if one.primitive.name != "reshape":
+    for operation in every:
+        if operation.primitive.name != "reshape":
             continue
-        given, wanted = one.invars[0].aval.shape, one.outvars[0].aval.shape
-        for splits, (outer, start, inner) in ((True, composed(given, wanted)), (False, composed(wanted, given))):
+        present, wanted = operation.invars[0].aval.shape, operation.outvars[0].aval.shape
+        for splits, (outer, start, inner) in ((True, composed(present, wanted)), (False, composed(wanted, present))):
             if not 2 <= len(inner) <= 4:
                 continue
             names = "abcd"[: len(inner)]
             for order in list(itertools.permutations(range(len(inner))))[1:]:
-                rule = _instead(one, functools.partial(reordered, splits, wanted, (start, outer, inner), order))
+                rule = _instead(operation, functools.partial(reordered, splits, wanted, (start, outer, inner), order))
                 lengths = ", ".join(f"{name}={length}" for name, length in zip(names, inner, strict=True))
-                theirs = " ".join(names[n] for n in order)
-                yield f"'({theirs})', where the Flax module has '({' '.join(names)})', with {lengths}{_at(one)}", rule
+                torch_order = " ".join(names[n] for n in order)
+                words = f"'({torch_order})', where the Flax module has '({' '.join(names)})', with {lengths}"
+                yield words + _at(operation), rule
 
 
 def composed(whole: Sequence[int], parts: Sequence[int]) -> tuple[int, int, tuple[int, ...]]:

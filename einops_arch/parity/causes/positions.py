@@ -109,9 +109,9 @@ def _masks(graph: Graph) -> Iterator[Hypothesis]:
                     # A row with nothing left is what the framework makes of it; here it stays as it is.
                     return jnp.where(keep, graph.before(scores, read), -jnp.inf)
 
-                said = words + (", turned round" if turned else "")
+                sentence = words + (", turned round" if turned else "")
                 yield (
-                    f"{said} before the softmax, the Flax module has none{_at(scores)}",
+                    f"{sentence} before the softmax, the Flax module has none{_at(scores)}",
                     functools.partial(graph.run, {scores: hidden}),
                 )
 
@@ -143,7 +143,7 @@ def _as_masks(argument: Value, shape: tuple[int, ...]) -> Iterator[tuple[str, Ca
 
 def _scores(graph: Graph) -> list[Value]:
     """What goes into a softmax: what is summed of it is its exponential."""
-    found = []
+    values = []
     for node in graph.named("reduce_sum"):
         power = graph.origin(node.inputs[0]).node
         if power is None or power.name != "exp":
@@ -151,9 +151,9 @@ def _scores(graph: Graph) -> list[Value]:
         value = graph.origin(power.inputs[0])
         if value.node is not None and value.node.name == "sub":
             value = value.node.inputs[0]
-        if len(value.shape) >= 2 and value not in found:
-            found.append(value)
-    return found
+        if len(value.shape) >= 2 and value not in values:
+            values.append(value)
+    return values
 
 
 def _rotations(graph: Graph) -> Iterator[Hypothesis]:

@@ -104,20 +104,20 @@ def _run(graph: Graph, group: Sequence[Node], axes: tuple[int, ...]) -> list[Any
 
     for node in graph.nodes:
         if node in group:
-            given = read(node.inputs[0])
-            given = given.array if isinstance(given, _Wide) else given
+            array = read(node.inputs[0])
+            array = array.array if isinstance(array, _Wide) else array
             reduce: Any = {"reduce_sum": jnp.sum, "reduce_max": jnp.max, "reduce_min": jnp.min}[node.name]
-            total = reduce(given, axis=axes, keepdims=True)
+            total = reduce(array, axis=axes, keepdims=True)
             if _is_mean(graph, node):
                 count = math.prod(shape[axis] for axis in node.params["axes"])
                 total = total * (count / math.prod(shape[axis] for axis in axes))
             arrays[node.output] = _Wide(jnp.broadcast_to(total, shape))
         elif any(value in arrays for value in node.inputs):
             arrays.update(zip(node.outputs, _widely(graph, node, read, shape), strict=True))
-    found = [read(value) for value in graph.results]
-    if any(isinstance(one, _Wide) for one in found):
+    results = [read(value) for value in graph.results]
+    if any(isinstance(result, _Wide) for result in results):
         raise ValueError("a sum over other axes has another shape")
-    return found
+    return results
 
 
 def _is_mean(graph: Graph, node: Node) -> bool:
@@ -165,8 +165,8 @@ def _roots(graph: Graph) -> Iterator[Hypothesis]:
         total = graph.origin(node.inputs[0]).node
         if total is not None and total.name in ("add", "max"):
             parts = [(value, graph.scalar(value)) for value in total.inputs]
-            eps = next((one for _, one in parts if one is not None and 0 < one <= _LARGEST_EPS), None)
-            rest = [value for value, one in parts if one is None]
+            eps = next((number for _, number in parts if number is not None and 0 < number <= _LARGEST_EPS), None)
+            rest = [value for value, number in parts if number is None]
             if eps is not None and len(rest) == 1 and rest[0].shape == node.output.shape:
 
                 def outside(read: Read, node: Node = node, value: Value = rest[0], eps: float = eps) -> Any:
@@ -187,7 +187,7 @@ def _roots(graph: Graph) -> Iterator[Hypothesis]:
                     functools.partial(graph.run, {node.output: largest}),
                 )
         for user in graph.users.get(node.output, []):
-            eps = next((one for one in map(graph.scalar, user.inputs) if one is not None), None)
+            eps = next((scalar for scalar in map(graph.scalar, user.inputs) if scalar is not None), None)
             if node.name == "sqrt" and user.name in ("add", "max") and eps is not None and 0 < eps <= _LARGEST_EPS:
 
                 def inside(read: Read, node: Node = node, eps: float = eps) -> Any:
@@ -201,7 +201,7 @@ def _roots(graph: Graph) -> Iterator[Hypothesis]:
 
 def _statistics(case: Case, graph: Graph) -> Iterator[Hypothesis]:
     """Running statistics in the place of the batch's."""
-    buffers = {name: to_numpy(one) for name, one in case.torch_module.named_buffers() if "running_" in name}
+    buffers = {name: to_numpy(buffer) for name, buffer in case.torch_module.named_buffers() if "running_" in name}
     for name, mean in buffers.items():
         variance = buffers.get(name.replace("running_mean", "running_var"))
         if not name.endswith("running_mean") or variance is None:
@@ -214,13 +214,15 @@ def _statistics(case: Case, graph: Graph) -> Iterator[Hypothesis]:
                 for value in node.inputs
                 if value.varies and value.node is not None and math.prod(value.shape) == mean.size
             ]
-            if not values or (node.name == "add" and not any(_is_eps(graph.scalar(one)) for one in node.inputs)):
+            if not values or (
+                node.name == "add" and not any(_is_eps(graph.scalar(operand)) for operand in node.inputs)
+            ):
                 continue
             # All sums of this length before the root are means of the batch; what comes before eps is its variance.
             spread = values[0]
             for other in graph.named("div", "mul"):
                 value = other.output
-                sums = any(_is_sum(graph.origin(one)) for one in other.inputs)
+                sums = any(_is_sum(graph.origin(operand)) for operand in other.inputs)
                 if value is not spread and sums and value.shape == spread.shape and spread.node is not None:
                     changes[value] = functools.partial(_constant, mean, value.shape)
             changes[spread] = functools.partial(_constant, variance, spread.shape)

@@ -1,4 +1,4 @@
-"""Which modules are wrong by themselves, and why: each is given what PyTorch's was given, one after the other.
+"""Locate faulty modules by running each alone on PyTorch's recorded inputs.
 
 The search begins at the network and looks only into modules that are wrong when they are given PyTorch's inputs. What
 was found in a module is replaced by what PyTorch's gives, and the module around it is tried again: so a second fault
@@ -16,7 +16,7 @@ import numpy as np
 
 from einops_arch.parity.causes.case import Case
 from einops_arch.parity.causes.explain import explain
-from einops_arch.parity.causes.stub_outputs import Answers, replaced
+from einops_arch.parity.causes.stub_outputs import StubOutputs, replaced
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, plain
@@ -24,7 +24,7 @@ from einops_arch.parity.runs.torch_run import Run
 from einops_arch.parity.runs.values import in_order
 from einops_arch.parity.teacher import in_flax_form
 
-__all__ = ["Found", "Recorded", "search"]
+__all__ = ["LocatedFault", "Recorded", "search"]
 
 # No report is read to the end that has more; and a search must come to its end.
 _MOST = 64
@@ -36,8 +36,8 @@ class Recorded:
     """What the search looks at.
 
     Args:
-        ours: PyTorch's modules by path.
-        theirs: Flax's side, whose modules are copied one by one.
+        torch_modules: PyTorch's modules by path.
+        flax_side: Flax's side, whose modules are copied one by one.
         run: PyTorch's in float64, with the inputs of the modules that differ.
         layouts: of their outputs.
         input_layouts: of their inputs.
@@ -46,8 +46,8 @@ class Recorded:
         lifted: casts are lifted.
     """
 
-    ours: Mapping[str, Any]
-    theirs: Any
+    torch_modules: Mapping[str, Any]
+    flax_side: Any
     run: Run
     layouts: Mapping[tuple[str, int, int], Layout]
     input_layouts: Mapping[tuple[str, int], Sequence[Layout | None]]
@@ -57,7 +57,7 @@ class Recorded:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class LocatedFault:
     """A module that is wrong by itself.
 
     Args:
@@ -71,7 +71,7 @@ class Found:
     before: str | None = None
 
 
-def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> tuple[list[Found], bool]:
+def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> tuple[list[LocatedFault], bool]:
     """The modules that are wrong by themselves, in the order in which they go wrong.
 
     If there are none, and each that differs could be tried, the network as well, then all do the same with the same
@@ -85,17 +85,17 @@ def search(what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None])
     Returns:
         What was found, and whether all that differ were seen to be right.
     """
-    seeker = _Seeker(what, wrong, say)
-    found = seeker.inside("")
+    seeker = FaultSearch(what, wrong, say)
+    faults = seeker.inside("")
     if "" in wrong:
-        found += seeker.itself("", found)
-    order = {one.path: wrong.get(one.path if one.before is None else one.before, 0) for one in found}
-    found.sort(key=lambda one: (order[one.path], one.before is None))
-    all_right = not found and set(wrong) <= seeker.seen_right
-    return found + ([Found("", seeker.given_up)] if seeker.given_up else []), all_right
+        faults += seeker.itself("", faults)
+    order = {fault.path: wrong.get(fault.path if fault.before is None else fault.before, 0) for fault in faults}
+    faults.sort(key=lambda fault: (order[fault.path], fault.before is None))
+    all_right = not faults and set(wrong) <= seeker.seen_right
+    return faults + ([LocatedFault("", seeker.given_up)] if seeker.given_up else []), all_right
 
 
-class _Seeker:
+class FaultSearch:
     def __init__(self, what: Recorded, wrong: Mapping[str, int], say: Callable[[str], None]) -> None:
         self.what, self.wrong, self.say = what, wrong, say
         self.given_up = ""
@@ -107,23 +107,23 @@ class _Seeker:
         self._end = time.process_time() + _PATIENCE
         self._count = 0
 
-    def inside(self, path: str) -> list[Found]:
+    def inside(self, path: str) -> list[LocatedFault]:
         """What is wrong in the modules inside of one, which may hold others in turn."""
-        found: list[Found] = []
-        for one in self._children(path):
+        faults: list[LocatedFault] = []
+        for child in self._children(path):
             if self._is_over():
                 break
-            right = self._is_right(one)
+            right = self._is_right(child)
             if right is None:
                 # PyTorch's inputs cannot be given to it. As long as nothing was wrong before, Flax's own will do.
-                deeper = self.inside(one)
-                found += deeper or ([] if found else self.itself(one, deeper))
+                deeper = self.inside(child)
+                faults += deeper or ([] if faults else self.itself(child, deeper))
             elif not right:
-                deeper = self.inside(one)
-                found += deeper + self.itself(one, deeper)
-        return found
+                deeper = self.inside(child)
+                faults += deeper + self.itself(child, deeper)
+        return faults
 
-    def itself(self, path: str, inside: Sequence[Found]) -> list[Found]:
+    def itself(self, path: str, inside: Sequence[LocatedFault]) -> list[LocatedFault]:
         """What is wrong in the code of a module, when all inside of it is right."""
         if self.given_up:
             return []
@@ -136,8 +136,8 @@ class _Seeker:
             self.seen_right.add(path)
             return []
         self._count += 1
-        before = min(case.given_wrongly(), key=lambda one: self.wrong[one], default=None)
-        return [Found(path, explain(case), before)]
+        before = min(case.wrongly_fed(), key=lambda name: self.wrong[name], default=None)
+        return [LocatedFault(path, explain(case), before)]
 
     def _is_over(self) -> bool:
         if not self.given_up and self._count and (self._count >= _MOST or time.process_time() > self._end):
@@ -146,26 +146,26 @@ class _Seeker:
 
     def _children(self, path: str) -> list[str]:
         """The modules over the limit that are directly inside of one, in call order."""
-        within = [one for one in self.wrong if one and (one.startswith(f"{path}.") or not path) and one != path]
-        direct = [one for one in within if not any(one.startswith(f"{other}.") for other in within)]
-        return sorted(direct, key=lambda one: self.wrong[one])
+        within = [name for name in self.wrong if name and (name.startswith(f"{path}.") or not path) and name != path]
+        direct = [name for name in within if not any(name.startswith(f"{other}.") for other in within)]
+        return sorted(direct, key=lambda name: self.wrong[name])
 
     def _is_right(self, path: str) -> bool | None:
         """The module is, in every call, when it is given PyTorch's inputs; None where it cannot be."""
         if path not in self._right:
             self.say(f"looking at {path}")
-            found: bool | None = None
+            is_right: bool | None = None
             for index in self._calls(path):
                 case = self._made(path, index, self._inputs((path, index)), ())
                 if case is not None:
                     self._outputs[path] = case.form, case.output_places
-                    found = case.before <= limits.FLOAT64
-                    if not found:
+                    is_right = case.before <= limits.FLOAT64
+                    if not is_right:
                         self._cases[path] = case
                         break
-            self._right[path] = found
-            if found:
-                inside = (one for one in self.wrong if one.startswith(f"{path}."))
+            self._right[path] = is_right
+            if is_right:
+                inside = (name for name in self.wrong if name.startswith(f"{path}."))
                 self.seen_right |= {path, *inside}
         return self._right[path]
 
@@ -179,37 +179,37 @@ class _Seeker:
         return case
 
     def _calls(self, path: str) -> list[int]:
-        return [one.index for one in self.what.run.calls if one.path == path]
+        return [call.index for call in self.what.run.calls if call.path == path]
 
     def _inputs(self, key: tuple[str, int]) -> Any:
         nest, form = self.what.run.inputs.get(key), self.what.forms.get(key)
         if nest is None or form is None:
             return None
-        found = in_flax_form(nest, form, self.what.input_layouts.get(key, []))
-        return None if isinstance(found, str) else found
+        moved = in_flax_form(nest, form, self.what.input_layouts.get(key, []))
+        return None if isinstance(moved, str) else moved
 
     def _with_its_own_inputs(self, path: str) -> Case | None:
         values = self.what.values(path)
-        index = next((one for one in self._calls(path) if (path, one) in values), None)
+        index = next((number for number in self._calls(path) if (path, number) in values), None)
         return None if index is None else self._made(path, index, values[path, index], ())
 
     def _with_answers(self, path: str) -> Case | None:
         """The module with those inside that differ replaced by what PyTorch's give; None without any."""
         index = self._cases[path].index if path in self._cases else 0
-        answers = [self._answers(one, path, index) for one in self._replaceable(path)]
-        if None in answers or not answers:
+        stubs = [self._stub(child, path, index) for child in self._replaceable(path)]
+        if None in stubs or not stubs:
             return None
-        return self._made(path, index, self._inputs((path, index)), [one for one in answers if one is not None])
+        return self._made(path, index, self._inputs((path, index)), [stub for stub in stubs if stub is not None])
 
     def _replaceable(self, path: str) -> list[str]:
         """The outermost modules inside that differ and could be run by themselves."""
         return [
-            one
+            inner
             for child in self._children(path)
-            for one in ([child] if child in self._outputs else self._replaceable(child))
+            for inner in ([child] if child in self._outputs else self._replaceable(child))
         ]
 
-    def _answers(self, path: str, outer: str, index: int) -> Answers | None:
+    def _stub(self, path: str, outer: str, index: int) -> StubOutputs | None:
         """For the calls of a module that returned in one call of the module around it."""
         form, places = self._outputs[path]
         calls = self._calls_within(path, outer, index)
@@ -217,21 +217,21 @@ class _Seeker:
             return None
         arrays = [dict(zip(places, self._target(path, n) or [], strict=True)) for n in calls]
         nests = [self._inputs((path, n)) for n in calls]
-        given = [] if any(one is None for one in nests) else [in_order(one, _is_array) for one in nests]
-        return Answers(path, self.what.theirs.modules[path], form, arrays, given)
+        inputs = [] if any(nest is None for nest in nests) else [in_order(nest, _is_array) for nest in nests]
+        return StubOutputs(path, self.what.flax_side.modules[path], form, arrays, inputs)
 
     def _calls_within(self, path: str, outer: str, index: int) -> list[int]:
         """The calls of a module that returned in one call of the module around it."""
-        found, now = [], 0
+        indices, now = [], 0
         for call in self.what.run.calls:
             if call.path == outer:
                 now += 1
             elif call.path == path and now == index:
-                found.append(call.index)
-        return found
+                indices.append(call.index)
+        return indices
 
     def _target(self, path: str, index: int) -> list[Array] | None:
-        call = next((one for one in self.what.run.calls if (one.path, one.index) == (path, index)), None)
+        call = next((call for call in self.what.run.calls if (call.path, call.index) == (path, index)), None)
         if call is None:
             return None
         return [
@@ -239,27 +239,27 @@ class _Seeker:
             for n, array in enumerate(call.arrays)
         ]
 
-    def _made(self, path: str, index: int, nest: Any, answers: Sequence[Answers]) -> Case | None:
+    def _made(self, path: str, index: int, nest: Any, stubs: Sequence[StubOutputs]) -> Case | None:
         """A case that was run; None where it cannot be."""
         from einops_arch.parity.runs.flax_run import precise
 
         target = self._target(path, index)
         if nest is None or target is None:
             return None
-        module = self.what.theirs.copy_of(path)
-        inside = self.what.theirs.paths_inside(path)
-        if not all(replaced(module, inside.get(one.path, ""), one) for one in answers):
+        module = self.what.flax_side.copy_of(path)
+        inside = self.what.flax_side.paths_inside(path)
+        if not all(replaced(module, inside.get(stub.path, ""), stub) for stub in stubs):
             return None
-        target += [array for one in answers for array in one.wanted]
+        target += [array for stub in stubs for array in stub.wanted]
         case = Case(
             path,
-            self.what.ours[path],
+            self.what.torch_modules[path],
             module,
             nest,
             target,
             self.what.lifted,
             index,
-            answers,
+            stubs,
             self.say,
         )
         try:

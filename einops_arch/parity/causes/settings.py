@@ -44,7 +44,7 @@ def twin_settings(case: Case) -> Iterator[Hypothesis]:
     for path, module in named_modules(case.flax_module):
         for name, value in list(vars(module).items()):
             others = () if name.startswith("_") else _of_twin(name, value, twins.get(path), module)
-            for other in (one for one in others if not _equal(value, one)):
+            for other in (other for other in others if not _equal(value, other)):
                 start = f"{path}." if path else ""
                 words = f"{start}{name}={number(other)}, the Flax module has {number(value)}"
                 changes.append((path, name, other, words))
@@ -111,19 +111,21 @@ def _others(name: str, value: Any, twin: Any, module: Any) -> Iterator[Any]:
 
 
 def _of_twin(name: str, value: Any, twin: Any, module: Any) -> Iterator[Any]:
-    theirs = getattr(twin, name, getattr(twin, _TWIN_NAMES.get(name, name), None))
-    if name == "approximate" and isinstance(theirs, str):
-        yield theirs == "tanh" if isinstance(value, bool) else theirs
-    elif name == "padding" and theirs is not None and not isinstance(theirs, str):
+    setting = getattr(twin, name, getattr(twin, _TWIN_NAMES.get(name, name), None))
+    if name == "approximate" and isinstance(setting, str):
+        yield setting == "tanh" if isinstance(value, bool) else setting
+    elif name == "padding" and setting is not None and not isinstance(setting, str):
         count = len(getattr(module, "kernel_size", ())) or 1
-        each = theirs if isinstance(theirs, tuple) else (theirs,) * count
-        yield tuple((one, one) for one in each)
-    elif isinstance(theirs, int | float | str | tuple) and isinstance(value, int | float | str | tuple | None):
-        same_kind = type(theirs) is type(value) or (isinstance(theirs, int | float) and isinstance(value, int | float))
-        if isinstance(theirs, tuple) and isinstance(value, int | float):
-            theirs, same_kind = theirs[0], len(set(theirs)) == 1
-        if same_kind and isinstance(theirs, bool) == isinstance(value, bool):
-            yield theirs
+        each = setting if isinstance(setting, tuple) else (setting,) * count
+        yield tuple((width, width) for width in each)
+    elif isinstance(setting, int | float | str | tuple) and isinstance(value, int | float | str | tuple | None):
+        same_kind = type(setting) is type(value) or (
+            isinstance(setting, int | float) and isinstance(value, int | float)
+        )
+        if isinstance(setting, tuple) and isinstance(value, int | float):
+            setting, same_kind = setting[0], len(set(setting)) == 1
+        if same_kind and isinstance(setting, bool) == isinstance(value, bool):
+            yield setting
 
 
 def _usual(name: str, value: Any) -> Iterator[Any]:

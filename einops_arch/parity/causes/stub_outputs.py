@@ -1,4 +1,4 @@
-"""Modules of a Flax model replaced by what PyTorch's gave, so that what is wrong beside them comes to light."""
+"""Stub Flax modules with PyTorch's recorded outputs, to expose faults elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.values import in_order, rebuild
 
-__all__ = ["Answers", "replaced"]
+__all__ = ["StubOutputs", "replaced"]
 
 
-class Answers:
-    """What a module has to give, call by call, and what it has to be given.
+class StubOutputs:
+    """What a stubbed module returns, call by call, and the inputs that it should receive.
 
     Args:
         path: of the module.
@@ -34,35 +34,35 @@ class Answers:
         inputs: Sequence[Sequence[Array]],
     ) -> None:
         self.path, self.module, self.form, self.arrays, self.inputs = path, module, form, arrays, inputs
-        self.given: list[Any] = []
+        self.received_inputs: list[Any] = []
 
     @property
     def wanted(self) -> list[Array]:
-        """The inputs of all calls."""
-        return [one for call in self.inputs for one in call]
+        """The inputs that PyTorch's module had, of all calls."""
+        return [array for call in self.inputs for array in call]
 
     @property
     def received(self) -> list[Any]:
-        """Those that came, in the same order."""
-        return [one for call, _ in zip(self.given, self.inputs, strict=False) for one in call]
+        """The inputs that the stub was called with, in the same order."""
+        return [array for call, _ in zip(self.received_inputs, self.inputs, strict=False) for array in call]
 
     def next(self, args: Any, kwargs: Any) -> Any:
-        """Those of the next call; after the last, again of the first."""
+        """The outputs of the next call; after the last, again of the first."""
         import jax
         import jax.numpy as jnp
 
-        values = self.arrays[len(self.given) % len(self.arrays)]
-        self.given.append(in_order((args, kwargs), lambda one: isinstance(one, jax.Array | np.ndarray)))
-        return rebuild(self.form, lambda _, place: jnp.asarray(values[place]), lambda one: isinstance(one, str))
+        values = self.arrays[len(self.received_inputs) % len(self.arrays)]
+        self.received_inputs.append(in_order((args, kwargs), lambda leaf: isinstance(leaf, jax.Array | np.ndarray)))
+        return rebuild(self.form, lambda _, place: jnp.asarray(values[place]), lambda leaf: isinstance(leaf, str))
 
 
-def replaced(root: Any, path: str, answers: Answers) -> bool:
-    """Put the answers where a module is, at every path that it has; False if it is not there.
+def replaced(root: Any, path: str, stub: StubOutputs) -> bool:
+    """Replace a module by a stub, at every path that it has; False if it is not there.
 
     Args:
         root: the module around it, which is changed.
         path: of the module in it.
-        answers: what it has to give.
+        stub: what it has to give.
     """
     from einops_arch.flax.state import named_modules
 
@@ -70,9 +70,9 @@ def replaced(root: Any, path: str, answers: Answers) -> bool:
     module = dict(every).get(path)
     if module is None or not path:
         return False
-    for one in [name for name, other in every if other is module]:
-        above, _, name = one.rpartition(".")
-        _put(dict(every)[above], name, _stand_in()(answers))
+    for place in [name for name, other in every if other is module]:
+        above, _, name = place.rpartition(".")
+        _put(dict(every)[above], name, _stand_in()(stub))
     return not any(other is module for _, other in named_modules(root))
 
 
@@ -94,15 +94,15 @@ def _stand_in() -> Any:
     from flax import nnx
 
     class StandIn(nnx.Module):
-        def __init__(self, answers: Answers) -> None:
-            self.answers = answers
+        def __init__(self, stub: StubOutputs) -> None:
+            self.stub = stub
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            return self.answers.next(args, kwargs)
+            return self.stub.next(args, kwargs)
 
         def __getattr__(self, name: str) -> Any:
-            if name.startswith("_") or "answers" not in vars(self):
+            if name.startswith("_") or "stub" not in vars(self):
                 raise AttributeError(name)
-            return getattr(self.answers.module, name)
+            return getattr(self.stub.module, name)
 
     return StandIn

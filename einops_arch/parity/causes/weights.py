@@ -26,16 +26,18 @@ def loaded_weights(case: Case) -> Iterator[Hypothesis]:
     # Flax counts no batches, so there is nothing to be the same.
     names = [name for name in case.torch_module.state_dict() if not name.endswith("num_batches_tracked")]
     state = {name: to_numpy(case.torch_module.state_dict()[name]) for name in names}
-    state = {name: one.astype(np.float64) if one.dtype.kind not in "biu" else one for name, one in state.items()}
+    state = {
+        name: array.astype(np.float64) if array.dtype.kind not in "biu" else array for name, array in state.items()
+    }
     own = state_dict(case.flax_module)
-    differ = [name for name, one in state.items() if name in own and not _same(one, own[name])]
+    differ = [name for name, array in state.items() if name in own and not _same(array, own[name])]
     differ = [name for name in differ if not _same_sum(name, state, own)]
     if not differ:
         return
 
     def load() -> Sequence[Any]:
         module = case.clone()
-        load_state_dict(module, {name: state.get(name, one) for name, one in own.items()}, strict=False)
+        load_state_dict(module, {name: state.get(name, array) for name, array in own.items()}, strict=False)
         return case.run(module)
 
     yield "PyTorch's weights: " + "; ".join(_relation(name, state, own) for name in differ[:4]), load
@@ -84,8 +86,8 @@ def _gates(values: Mapping[Any, Array]) -> Iterator[tuple[str, dict[Any, Array]]
                         for path, value in values.items()
                         if value.shape and value.shape[axis if value.ndim > 1 else 0] == size
                     }
-                    theirs = " ".join(letters[n] for n in order)
-                    yield f"gates in the order {names}, the Flax module takes them as {theirs}", new
+                    flax_order = " ".join(letters[n] for n in order)
+                    yield f"gates in the order {names}, the Flax module takes them as {flax_order}", new
 
 
 def _blocks(value: Array, order: Sequence[int], axis: int) -> Array:
@@ -99,16 +101,18 @@ def _turned(values: Mapping[Any, Array]) -> Iterator[tuple[str, dict[Any, Array]
         if value.ndim > 2:
             space = tuple(range(value.ndim - 2))
             yield f"{name} flipped along its spatial axes", {path: np.flip(value, space)}
-        for one, two in itertools.combinations(range(value.ndim), 2):
-            if value.shape[one] == value.shape[two] > 1:
-                yield f"{name} with axes {one} and {two} exchanged", {path: np.swapaxes(value, one, two)}
+        for first, second in itertools.combinations(range(value.ndim), 2):
+            if value.shape[first] == value.shape[second] > 1:
+                yield f"{name} with axes {first} and {second} exchanged", {path: np.swapaxes(value, first, second)}
 
 
 def _biases(case: Case, values: Mapping[Any, Array]) -> Iterator[tuple[str, dict[Any, Array]]]:
     """PyTorch adds two biases where Flax may have one."""
-    ours = {name: to_numpy(one).astype(np.float64) for name, one in case.torch_module.named_parameters()}
+    parameters = {
+        name: to_numpy(parameter).astype(np.float64) for name, parameter in case.torch_module.named_parameters()
+    }
     for path, value in values.items():
-        for name, other in ours.items():
+        for name, other in parameters.items():
             if value.ndim == 1 and other.shape == value.shape:
                 here = ".".join(map(str, path))
                 yield f"{here} + {name}, the Flax module lacks the second", {path: value + other}
@@ -117,26 +121,26 @@ def _biases(case: Case, values: Mapping[Any, Array]) -> Iterator[tuple[str, dict
 
 def _relation(name: str, state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
     """What Flax has in the place of PyTorch's array."""
-    ours, theirs = state[name], own[name].astype(np.float64)
-    if ours.shape != theirs.shape:
-        return f"{name} has shape {theirs.shape} in Flax, {ours.shape} in PyTorch"
-    if not np.any(theirs):
+    expected, actual = state[name], own[name].astype(np.float64)
+    if expected.shape != actual.shape:
+        return f"{name} has shape {actual.shape} in Flax, {expected.shape} in PyTorch"
+    if not np.any(actual):
         return f"{name} is zero in Flax"
     other = name.replace("bias_hh", "bias_ih") if "bias_hh" in name else name.replace("bias_ih", "bias_hh")
-    if other != name and other in state and _same(state[other], theirs):
+    if other != name and other in state and _same(state[other], actual):
         return f"Flax has {other} in the place of the sum with {name}"
-    space = tuple(range(2, ours.ndim))
-    if space and _same(np.flip(ours, space), theirs):
+    space = tuple(range(2, expected.ndim))
+    if space and _same(np.flip(expected, space), actual):
         return f"{name} is flipped along its spatial axes in Flax"
-    for one, two in itertools.combinations(range(ours.ndim), 2):
-        if ours.shape[one] == ours.shape[two] and _same(np.swapaxes(ours, one, two), theirs):
-            return f"{name} has its axes {one} and {two} exchanged in Flax"
-    for axis in range(ours.ndim):
-        if (order := matching(ours, theirs, axis)) is not None and _same(np.take(theirs, order, axis), ours):
-            if (said := _gate_order(order)) is not None:
-                return f"{name} has its gates in the order {said} in Flax"
+    for first, second in itertools.combinations(range(expected.ndim), 2):
+        if expected.shape[first] == expected.shape[second] and _same(np.swapaxes(expected, first, second), actual):
+            return f"{name} has its axes {first} and {second} exchanged in Flax"
+    for axis in range(expected.ndim):
+        if (order := matching(expected, actual, axis)) is not None and _same(np.take(actual, order, axis), expected):
+            if (gates := _gate_order(order)) is not None:
+                return f"{name} has its gates in the order {gates} in Flax"
             return f"{name} has its axis {axis} in another order in Flax: {pattern_of(order)}"
-    return f"{name} has other values in Flax, {rms(theirs - ours) / (rms(ours) or 1.0):.1e} off"
+    return f"{name} has other values in Flax, {rms(actual - expected) / (rms(expected) or 1.0):.1e} off"
 
 
 def _gate_order(order: Sequence[int]) -> str | None:
@@ -146,20 +150,22 @@ def _gate_order(order: Sequence[int]) -> str | None:
         firsts = list(order[::size]) if size > 1 and len(order) % count == 0 else []
         if firsts and list(order) == [first + n for first in firsts for n in range(size)]:
             letters = names.split()
-            theirs = " ".join(letters[firsts.index(n * size)] for n in range(count))
-            return f"{theirs}, not {names}"
+            flax_order = " ".join(letters[firsts.index(n * size)] for n in range(count))
+            return f"{flax_order}, not {names}"
     return None
 
 
-def _same(one: Array, other: Array) -> bool:
+def _same(left: Array, right: Array) -> bool:
     """Equal up to the rounding of a sum."""
-    return one.shape == other.shape and rms(other.astype(np.float64) - one) <= 1e-12 * rms(one)
+    return left.shape == right.shape and rms(right.astype(np.float64) - left) <= 1e-12 * rms(left)
 
 
 def _same_sum(name: str, state: Mapping[str, Array], own: Mapping[str, Array]) -> bool:
     """A Flax leaf that holds the sum of two biases gives (sum, 0)."""
-    pair = [name.replace(one, two) for one in ("bias_ih", "bias_hh") for two in ("bias_ih", "bias_hh") if one in name]
-    if len(pair) != 2 or any(one not in state or one not in own for one in pair):
+    pair = [
+        name.replace(here, there) for here in ("bias_ih", "bias_hh") for there in ("bias_ih", "bias_hh") if here in name
+    ]
+    if len(pair) != 2 or any(key not in state or key not in own for key in pair):
         return False
     return not np.any(own[pair[1]]) and _same(state[pair[0]] + state[pair[1]], own[pair[0]])
 

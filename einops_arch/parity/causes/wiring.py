@@ -23,10 +23,10 @@ def order_hypotheses(case: Case) -> Iterator[Hypothesis]:
         yield from _orders(node, graph)
     yield from _loops(graph)
     yield from _together(graph)
-    for one, other in itertools.islice(itertools.combinations(graph.handed_on(), 2), _MOST):
-        if one.shape == other.shape and None not in (one.node, other.node) and not graph.depends(other, one):
-            words = f"{_name(graph, one)} and {_name(graph, other)} in each other's place"
-            yield words, functools.partial(graph.exchanged, one, other)
+    for first, second in itertools.islice(itertools.combinations(graph.handed_on(), 2), _MOST):
+        if first.shape == second.shape and None not in (first.node, second.node) and not graph.depends(second, first):
+            words = f"{_name(graph, first)} and {_name(graph, second)} in each other's place"
+            yield words, functools.partial(graph.exchanged, first, second)
 
 
 def term_hypotheses(case: Case) -> Iterator[Hypothesis]:
@@ -34,16 +34,16 @@ def term_hypotheses(case: Case) -> Iterator[Hypothesis]:
     graph = case.graph
     yield from _post_norm(graph)
     for node in list(graph.named("add", "sub", "mul", "div"))[:_MOST]:
-        one, other = node.inputs
+        first, second = node.inputs
         if not (node.output.varies and node.output.is_float and node.output.shape):
             continue
-        for value, rest in ((one, other), (other, one)):
+        for value, rest in ((first, second), (second, first)):
             if value.shape == node.output.shape and value.is_float and graph.scalar(rest) is None:
                 words = f"no second operand of {node.name}, the Flax module has one of shape {rest.shape}{node.at}"
                 yield words, functools.partial(graph.run, {node.output: functools.partial(instead, value)})
         if node.name in ("add", "sub"):
             sign = "minus" if node.name == "add" else "plus"
-            change = functools.partial(_signed, one, other, -1 if node.name == "add" else 1)
+            change = functools.partial(_signed, first, second, -1 if node.name == "add" else 1)
             yield (
                 f"{sign} the second operand of {node.name}{node.at}",
                 functools.partial(graph.run, {node.output: change}),
@@ -51,8 +51,8 @@ def term_hypotheses(case: Case) -> Iterator[Hypothesis]:
     yield from _residuals(graph)
 
 
-def _signed(one: Value, other: Value, sign: int, read: Read) -> Any:
-    return read(one) + sign * read(other)
+def _signed(first: Value, second: Value, sign: int, read: Read) -> Any:
+    return read(first) + sign * read(second)
 
 
 def _orders(node: Node, graph: Graph) -> Iterator[Hypothesis]:
@@ -100,7 +100,7 @@ def _together(graph: Graph) -> Iterator[Hypothesis]:
             groups.setdefault((node.inputs[0].shape, node.output.shape), []).append(node)
     for (before, after), nodes in groups.items():
         # Axes of one entry, as `tile` makes them, say nothing.
-        shape, wanted = (tuple(length for length in one if length > 1) for one in (before, after))
+        shape, wanted = (tuple(length for length in lengths if length > 1) for lengths in (before, after))
         if len(nodes) < 2 and (shape, wanted) == (before, after):
             continue
         for splits, (outer, start, inner) in ((True, composed(shape, wanted)), (False, composed(wanted, shape))):
@@ -128,7 +128,7 @@ def _reordered(node: Node, settings: Any, read: Read) -> Any:
 
 def _norms(graph: Graph) -> list[tuple[Value, Value]]:
     """Arrays and what they are once normed: around each root that the array is multiplied with or divided by."""
-    found: list[tuple[Value, Value]] = []
+    norms: list[tuple[Value, Value]] = []
     for root in [node for node in graph.nodes if node.name in ("rsqrt", "sqrt")]:
         sums = _sums_before(graph, root)
         if not sums:
@@ -155,22 +155,22 @@ def _norms(graph: Graph) -> list[tuple[Value, Value]]:
                     user.output not in inside and user.name not in ELEMENTWISE for user in graph.users.get(last, [])
                 ):
                     break
-        if last is not None and (source, last) not in found:
-            found.append((source, last))
-    return found
+        if last is not None and (source, last) not in norms:
+            norms.append((source, last))
+    return norms
 
 
 def _sums_before(graph: Graph, root: Node) -> list[Node]:
-    reached, found = {root.output}, []
+    reached, sums = {root.output}, []
     for node in reversed(graph.nodes[: root.index + 1]):
         if not any(value in reached for value in node.outputs):
             continue
         if node.name == "reduce_sum":
-            found.append(node)
+            sums.append(node)
             continue
         if node.name in (*ELEMENTWISE, "broadcast_in_dim", "reshape", "squeeze"):
             reached.update(node.inputs)
-    return found
+    return sums
 
 
 def _normed_source(graph: Graph, sums: Sequence[Node]) -> Value | None:

@@ -31,25 +31,37 @@ def reordered(run: Run, like: Run) -> Run:
     return dataclasses.replace(run, outputs=[run.outputs[n] for n in order], last=last, order=tuple(order))
 
 
-def pairs_of_call(ours: Call, theirs: Call, layouts: Mapping[tuple[str, int, int], Layout]) -> list[tuple[int, int]]:
+def pairs_of_call(
+    torch_call: Call, flax_call: Call, layouts: Mapping[tuple[str, int, int], Layout]
+) -> list[tuple[int, int]]:
     """Which output of a module belongs to which of its twin: by place or number; where they are not as many, by fit."""
-    places = [list(one.places) or [str(n) for n in range(len(one.arrays))] for one in (ours, theirs)]
+    places = [list(call.places) or [str(n) for n in range(len(call.arrays))] for call in (torch_call, flax_call)]
     order = matched(*places)
     if order is not None:
         return list(enumerate(order))
     pairs: list[tuple[int, int]] = []
-    free = list(range(len(ours.arrays)))
-    for m, array in enumerate(theirs.arrays):
-        fits = [n for n in free if _moved(ours.arrays[n], layouts[ours.path, ours.index, n]).shape == array.shape]
+    free = list(range(len(torch_call.arrays)))
+    for m, array in enumerate(flax_call.arrays):
+        fits = [
+            n
+            for n in free
+            if _moved(torch_call.arrays[n], layouts[torch_call.path, torch_call.index, n]).shape == array.shape
+        ]
         if fits:
-            best = min(fits, key=lambda n: _gap(_moved(ours.arrays[n], layouts[ours.path, ours.index, n]), array))
+            best = min(
+                fits,
+                key=lambda n: _gap(_moved(torch_call.arrays[n], layouts[torch_call.path, torch_call.index, n]), array),
+            )
             pairs.append((best, m))
             free.remove(best)
     return pairs
 
 
 def refined(
-    ours: Run, theirs: Run, layouts: Mapping[tuple[str, int, int], Layout], guesses: frozenset[tuple[str, int, int]]
+    torch_run: Run,
+    flax_run: Run,
+    layouts: Mapping[tuple[str, int, int], Layout],
+    guesses: frozenset[tuple[str, int, int]],
 ) -> dict[tuple[str, int, int], Layout]:
     """The layouts, where a guess does not bring equal values together but another order of axes does.
 
@@ -57,14 +69,14 @@ def refined(
     the channels may stand elsewhere than was guessed: any other order would be part of what it computes.
 
     Args:
-        ours: PyTorch's run.
-        theirs: Flax's.
+        torch_run: PyTorch's run.
+        flax_run: Flax's.
         layouts: as they were resolved.
         guesses: of them, those that nothing tells for certain.
     """
-    others = {(call.path, call.index): call for call in theirs.calls}
+    others = {(call.path, call.index): call for call in flax_run.calls}
     better: dict[tuple[str, int, int], Layout] = {}
-    for call in ours.calls:
+    for call in torch_run.calls:
         twin = others.get((call.path, call.index))
         if twin is None:
             continue
@@ -117,11 +129,11 @@ def _splits(whole: Sequence[int], parts: Sequence[int]) -> bool:
     return math.prod(rest) == 1
 
 
-def _by_number(ours: Call, theirs: Call) -> Iterator[tuple[int, int]]:
-    places = [list(one.places) or [str(n) for n in range(len(one.arrays))] for one in (ours, theirs)]
+def _by_number(torch_call: Call, flax_call: Call) -> Iterator[tuple[int, int]]:
+    places = [list(call.places) or [str(n) for n in range(len(call.arrays))] for call in (torch_call, flax_call)]
     order = matched(*places)
     if order is None:
-        order = list(range(min(len(ours.arrays), len(theirs.arrays))))
+        order = list(range(min(len(torch_call.arrays), len(flax_call.arrays))))
     yield from enumerate(order)
 
 
@@ -143,8 +155,8 @@ def _agree(torch: Array, flax: Array, layout: Layout) -> bool:
     if moved.shape != flax.shape:
         return False
     step = max(1, moved.size // _LOOK)
-    one, two = moved.reshape(-1)[::step], flax.reshape(-1)[::step]
-    return _gap(one, two) <= limits.FLOAT64 and (step == 1 or _gap(moved, flax) <= limits.FLOAT64)
+    left, right = moved.reshape(-1)[::step], flax.reshape(-1)[::step]
+    return _gap(left, right) <= limits.FLOAT64 and (step == 1 or _gap(moved, flax) <= limits.FLOAT64)
 
 
 def _moved(array: Array, layout: Layout) -> Array:
@@ -154,9 +166,9 @@ def _moved(array: Array, layout: Layout) -> Array:
 def _gap(torch: Array, flax: Array) -> float:
     if is_exact(torch) or is_exact(flax):
         return float(not np.array_equal(torch, flax))
-    ours, theirs = wide(torch), wide(flax)
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    if not np.array_equal(np.isfinite(ours), np.isfinite(theirs)) or not finite.any():
+    expected, actual = wide(torch), wide(flax)
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    if not np.array_equal(np.isfinite(expected), np.isfinite(actual)) or not finite.any():
         return math.inf
-    gap, size = rms(ours[finite] - theirs[finite]), rms(ours[finite])
+    gap, size = rms(expected[finite] - actual[finite]), rms(expected[finite])
     return gap / size if size else (math.inf if gap else 0.0)

@@ -73,14 +73,14 @@ def error_maps(path: str, torch: Array, flax: Array, layout: Layout) -> ErrorMap
         keep = {3: (1,) if moves else (0, 1), 4: (1, 2), 5: (2, 3)}[error.ndim]
         positions = np.atleast_2d(_rms(error, tuple(n for n in range(error.ndim) if n not in keep)))
     spatial = positions if error.ndim > 3 or moves else positions[:0]
-    said = [*_border(spatial), *_comb(channels), *_sequence(positions, names.get(error.ndim, ("", "")))]
+    readings = [*_border(spatial), *_comb(channels), *_sequence(positions, names.get(error.ndim, ("", "")))]
     return ErrorMaps(
         path,
         tuple(torch.shape),
         tuple(map(float, _smaller(channels, 0, _CHANNELS))),
         tuple(tuple(map(float, row)) for row in _smaller(_smaller(positions, 0, _SIDE), 1, _SIDE)),
         names.get(error.ndim, ("", "")),
-        tuple(said),
+        tuple(readings),
     )
 
 
@@ -134,12 +134,12 @@ def _sequence(positions: Array, axes: tuple[str, str]) -> list[str]:
     if axes[0] != "first axis":
         return []
     bad = positions > limits.FLOAT64
-    said = []
+    readings = []
     for n, name in enumerate(axes):
         lines = bad.any(axis=1 - n)
         if lines.any() and not lines.all():
-            said.append(f"along the {name} only these differ: {_listed(np.flatnonzero(lines).tolist())}")
-    return said
+            readings.append(f"along the {name} only these differ: {_listed(np.flatnonzero(lines).tolist())}")
+    return readings
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -163,7 +163,7 @@ def first_maps(two: Any, row: Any) -> ErrorMaps | None:
     """The maps of the first output of the first wrong call.
 
     Args:
-        two: both runs, as `einops_arch.parity.report.rows.Two`.
+        two: both runs, as `einops_arch.parity.report.rows.RunPair`.
         row: of the first divergence; None if there is none.
     """
     if row is None or row.verdict.passed:
@@ -171,14 +171,17 @@ def first_maps(two: Any, row: Any) -> ErrorMaps | None:
     pairs = []
     if row.order < len(two.torch.calls) and two.torch.calls[row.order].path == row.path:
         call = two.torch.calls[row.order]
-        other = next((one for one in two.flax.calls if (one.path, one.index) == (call.path, call.index)), None)
+        other = next(
+            (flax_call for flax_call in two.flax.calls if (flax_call.path, flax_call.index) == (call.path, call.index)),
+            None,
+        )
         if other is not None and len(other.arrays) == len(call.arrays):
             pairs = [
                 (array, other.arrays[n], two.layouts.get((call.path, call.index, n)))
                 for n, array in enumerate(call.arrays)
             ]
     for torch, flax, layout in pairs:
-        found = None if layout is None else error_maps(row.path, torch, flax, layout)
-        if found is not None and max((*found.channels, 0.0)) > limits.FLOAT64:
-            return found
+        maps = None if layout is None else error_maps(row.path, torch, flax, layout)
+        if maps is not None and max((*maps.channels, 0.0)) > limits.FLOAT64:
+            return maps
     return None

@@ -38,7 +38,9 @@ def layer_chart(points: Sequence[Point], *, limit: float, decades: tuple[int, in
     low, high = decades
     height = 200
     named = len(points) <= _NAMED
-    below = min(150, 14 + int(5.4 * min(_LETTERS, max((len(one.name) for one in points), default=0)))) if named else 28
+    below = (
+        min(150, 14 + int(5.4 * min(_LETTERS, max((len(point.name) for point in points), default=0)))) if named else 28
+    )
     step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(points))
 
     def x(n: int) -> float:
@@ -53,15 +55,15 @@ def layer_chart(points: Sequence[Point], *, limit: float, decades: tuple[int, in
     marks = list(_scale(low, high, y))
     marks.append(f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>')
     marks.append(f'<text class="limit-text" x="{_WIDTH - _RIGHT}" y="{y(limit) - 4:.1f}">limit {limit:g}</text>')
-    for n, one in enumerate(points):
-        name = escape(one.name)
+    for n, point in enumerate(points):
+        name = escape(point.name)
         if named:
             at = f"{x(n):.1f},{_TOP + height + 10}"
             marks.append(f'<text class="name" transform="translate({at}) rotate(-60)">{_short(name)}</text>')
-        if one.value is not None:
-            title = f"<title>{name}: {one.value:.3g}</title>"
-            marks.append(f'<g class="{one.kind}">{title}{_mark(one.kind, x(n), y(one.value))}</g>')
-        elif one.kind == "bad":
+        if point.value is not None:
+            title = f"<title>{name}: {point.value:.3g}</title>"
+            marks.append(f'<g class="{point.kind}">{title}{_mark(point.kind, x(n), y(point.value))}</g>')
+        elif point.kind == "bad":
             title = f"<title>{name}: no value to show; see the table</title>"
             marks.append(f'<g class="bad">{title}{_mark("none", x(n), _TOP + 6)}</g>')
     if not named and points:

@@ -94,8 +94,8 @@ class Report:
         If no module is, the first output or statistic; and of the gradients, which run backwards, the last.
         """
         if modules := [row for row in self.rows if not row.verdict.passed]:
-            if found := [row for row in modules if row.path == self.located]:
-                return found[0]
+            if located := [row for row in modules if row.path == self.located]:
+                return located[0]
             # A module that is not there has no values; what differs in values comes first.
             return min(modules, key=lambda row: (row.verdict is Verdict.MISSING, row.order))
         for rows in (self.outputs, self.statistics, self.rates, self.gradients[::-1], self.probes, self.training):

@@ -20,7 +20,7 @@ from einops_arch.parity.runs.randomness import rate_of
 from einops_arch.parity.runs.torch_run import Call, Run
 
 __all__ = [
-    "Two",
+    "RunPair",
     "averaged",
     "can_be_called",
     "gradient_rows",
@@ -37,7 +37,7 @@ _RATES = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class Two:
+class RunPair:
     """Both models, seen: their modules by path, their runs in float64 and in their own dtype, and the layouts.
 
     In the float64 runs casts may have been lifted. The unit roundoff is that of the finer of the dtypes that the models
@@ -62,15 +62,15 @@ class Two:
     @property
     def outputs_fit(self) -> bool:
         """There are as many outputs on both sides, and their shapes agree."""
-        ours = [
+        torch_shapes = [
             array.transpose(layout).shape
             for (_, array), layout in zip(self.torch.outputs, self.output_layouts, strict=True)
         ]
-        return ours == [array.shape for _, array in self.flax.outputs]
+        return torch_shapes == [array.shape for _, array in self.flax.outputs]
 
 
 def module_rows(
-    two: Two, limit: Callable[[str], float] = lambda _: limits.FLOAT64
+    two: RunPair, limit: Callable[[str], float] = lambda _: limits.FLOAT64
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """One row for each module that has values on both sides, and what of the modules was not seen.
 
@@ -80,12 +80,12 @@ def module_rows(
     """
     every = [run for run in (two.torch, two.flax, two.torch_own, two.flax_own) if run is not None]
     sides = [_by_path(run) for run in every]
-    ours, theirs = sides[:2]
+    torch_calls, flax_calls = sides[:2]
     order = {(call.path, call.index): n for n, call in enumerate(two.torch.calls)}
     measures: dict[tuple[str, int], Measure] = {}
     unseen: list[str] = []
     usual = _usual(two.torch)
-    for path, calls in ours.items():
+    for path, calls in torch_calls.items():
         for call, *others in zip(calls, *(side.get(path, []) for side in sides[1:]), strict=False):
             measure_of_call = _measure_call(two, call, others, limit(path), usual, unseen)
             if measure_of_call is not None:
@@ -93,24 +93,24 @@ def module_rows(
     measures = dict(zip(measures, _pool(list(measures.values())), strict=True))
 
     rows: list[Row] = []
-    for path, calls in ours.items():
-        if path not in theirs:
+    for path, calls in torch_calls.items():
+        if path not in flax_calls:
             unseen += _absent(two, path)
             continue
         measured = [measures[path, call.index] for call in calls if (path, call.index) in measures]
-        if len(calls) != len(theirs[path]):
-            counts = f"called {len(calls)} times in PyTorch, {len(theirs[path])} times in Flax"
+        if len(calls) != len(flax_calls[path]):
+            counts = f"called {len(calls)} times in PyTorch, {len(flax_calls[path])} times in Flax"
             unseen.append(f"{path or 'the network'}: {counts}; the calls that both have were compared")
         if measured:
-            wrong = [n for n, one in enumerate(measured) if not one.verdict.passed]
+            wrong = [n for n, result in enumerate(measured) if not result.verdict.passed]
             shape = calls[0].arrays[0].shape if calls[0].arrays else ()
             rows.append(_row(path, shape, measured, *_types(two, path), order=order[path, wrong[0] if wrong else 0]))
-    unseen += [words for path in theirs if path not in ours for words in _absent(two, path)]
+    unseen += [words for path in flax_calls if path not in torch_calls for words in _absent(two, path)]
     rows.sort(key=lambda row: order.get((row.path, 0), len(order)))
     return tuple(rows), tuple(dict.fromkeys(unseen))
 
 
-def output_rows(two: Two, names: Sequence[str], steps: int = 1) -> tuple[Row, ...]:
+def output_rows(two: RunPair, names: Sequence[str], steps: int = 1) -> tuple[Row, ...]:
     """One row for each output of the network; after several steps those of the last too.
 
     Args:
@@ -142,7 +142,7 @@ def _placed(run: Run) -> str:
     return f" ({', '.join(named)})" if named else ""
 
 
-def statistic_rows(two: Two) -> tuple[Row, ...]:
+def statistic_rows(two: RunPair) -> tuple[Row, ...]:
     """One row for each buffer that both have or that changed.
 
     A running mean is measured relative to the values that were averaged, not only to what they add up to: after another
@@ -168,13 +168,13 @@ def _lost(here: str, there: str) -> Measure:
     return Measure(None, None, None, None, Verdict.MISSING, 0, words)
 
 
-def _counts_batches(two: Two, name: str) -> bool:
+def _counts_batches(two: RunPair, name: str) -> bool:
     """The counter of PyTorch's batch norm, which enters nothing unless it has no momentum."""
     path, _, leaf = name.rpartition(".")
     return leaf == "num_batches_tracked" and getattr(two.torch_modules.get(path), "momentum", 0.1) is not None
 
 
-def rate_rows(two: Two) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def rate_rows(two: RunPair) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """One row for each module whose rate of dropout both sides tell, and words on those that one side alone tells."""
     rows: list[Row] = []
     unseen: list[str] = []
@@ -217,7 +217,7 @@ def gradient_rows(
     what is left of others that cancel nearly, as those of a scale before a batch norm, holds as much of it. So each is
     measured relative to all gradients together, at least.
     """
-    every = rms(np.concatenate([np.zeros(1), *(one.ravel() for one in parameters[0].values())]))
+    every = rms(np.concatenate([np.zeros(1), *(gradient.ravel() for gradient in parameters[0].values())]))
     rows: list[tuple[str, tuple[int, ...], Measure]] = []
     for name, array in parameters[0].items():
         other = parameters[1].get(name)
@@ -235,12 +235,12 @@ def gradient_rows(
 
 def _usual(run: Run) -> float:
     """The size that the values inside of a network have: the median of its modules."""
-    sizes = [rms(one) for call in run.calls for one in call.arrays if not is_exact(one)]
-    finite = [one for one in sizes if math.isfinite(one)]
+    sizes = [rms(array) for call in run.calls for array in call.arrays if not is_exact(array)]
+    finite = [size for size in sizes if math.isfinite(size)]
     return float(np.median(finite)) if finite else 0.0
 
 
-def _expected(two: Two, path: str, usual: float) -> float:
+def _expected(two: RunPair, path: str, usual: float) -> float:
     """The size relative to which a result is zero to rounding, on both sides.
 
     A norm gives the size of its scale, if it is not given a constant: then it divides rounding by the root of its eps.
@@ -255,7 +255,7 @@ def _expected(two: Two, path: str, usual: float) -> float:
 
 
 def _measure_call(
-    two: Two, call: Call, others: Sequence[Call], limit: float, usual: float, unseen: list[str]
+    two: RunPair, call: Call, others: Sequence[Call], limit: float, usual: float, unseen: list[str]
 ) -> Measure | None:
     """What is said of one call; None where none of its values can be brought together."""
     flax = others[0]
@@ -266,7 +266,11 @@ def _measure_call(
         unseen.append(f"{call.path}: {counts}; those that fit were compared")
     pairs, joined = [], False
     for n, m in pairs_of_call(call, flax, two.layouts):
-        arrays = [call.arrays[n], flax.arrays[m], *(_at(one, k) for one, k in zip(others[1:], (n, m), strict=False))]
+        arrays = [
+            call.arrays[n],
+            flax.arrays[m],
+            *(_at(other, k) for other, k in zip(others[1:], (n, m), strict=False)),
+        ]
         pair = _pair(arrays, two.layouts[call.path, call.index, n], two.roundoff)
         if call.path and pair.torch.shape != pair.flax.shape and pair.torch.size == pair.flax.size:
             candidate = merged(call.arrays[n], pair.flax, two.layouts[call.path, call.index, n])
@@ -292,27 +296,27 @@ def _at(call: Call, n: int) -> Array | None:
     return call.arrays[n] if n < len(call.arrays) else None
 
 
-def _not_finite(two: Two, path: str) -> str:
+def _not_finite(two: RunPair, path: str) -> str:
     """The weights and statistics of a module itself that hold NaN or an infinity."""
-    found = []
+    problems = []
     for side, module in (("PyTorch", two.torch_modules.get(path)), ("Flax", two.flax_modules.get(path))):
         for name, value in _own_arrays(module):
             if not is_exact(value) and not np.isfinite(wide(value)).all():
-                found.append(f"{side}'s {path + '.' if path else ''}{name} holds NaN or inf")
-    return ", ".join(found)
+                problems.append(f"{side}'s {path + '.' if path else ''}{name} holds NaN or inf")
+    return ", ".join(problems)
 
 
 def _own_arrays(module: Any) -> list[tuple[str, Array]]:
     if hasattr(module, "_parameters"):
         named = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        return [(name, to_numpy(one)) for name, one in named]
+        return [(name, to_numpy(value)) for name, value in named]
     from flax import nnx
 
-    variables = [(name, one) for name, one in vars(module).items() if isinstance(one, nnx.Variable)]
+    variables = [(name, value) for name, value in vars(module).items() if isinstance(value, nnx.Variable)]
     return [
-        (name, to_numpy(one.get_value()))
-        for name, one in variables
-        if not isinstance(one, nnx.RngState) and hasattr(one.get_value(), "dtype")
+        (name, to_numpy(value.get_value()))
+        for name, value in variables
+        if not isinstance(value, nnx.RngState) and hasattr(value.get_value(), "dtype")
     ]
 
 
@@ -321,59 +325,59 @@ def _pair(arrays: Sequence[Array | None], layout: Layout, roundoff: float = 0.0)
     torch, flax, torch_own, flax_own = (*arrays, None, None)[:4]
     if torch is None or flax is None:
         raise TypeError("a pair needs both float64 results")
-    moved = [None if one is None else one.transpose(layout) for one in (torch, torch_own)]
+    moved = [None if array is None else array.transpose(layout) for array in (torch, torch_own)]
     return Pair(torch.transpose(layout), flax, moved[1], flax_own, roundoff)
 
 
 def _pool(measures: Sequence[Measure]) -> list[Measure]:
     """Few numbers say little about a ratio: theirs counts only if that of all small tensors together is over."""
-    small = [one for one in measures if one.size < limits.POOL and one.torch_error is not None]
+    small = [result for result in measures if result.size < limits.POOL and result.torch_error is not None]
     if not small or not 1 / limits.RATIO <= _pooled(small) <= limits.RATIO:
         return list(measures)
     return [
-        dataclasses.replace(one, verdict=Verdict.SAME_FUNCTION)
-        if one.verdict is Verdict.ROUNDING and one.size < limits.POOL
-        else one
-        for one in measures
+        dataclasses.replace(result, verdict=Verdict.SAME_FUNCTION)
+        if result.verdict is Verdict.ROUNDING and result.size < limits.POOL
+        else result
+        for result in measures
     ]
 
 
 def _named_rows(rows: Sequence[tuple[str, tuple[int, ...], Measure]]) -> tuple[Row, ...]:
-    found = _pool([one for _, _, one in rows])
+    pooled = _pool([result for _, _, result in rows])
     return tuple(
-        _row(name, shape, [one], "", "", order=n)
-        for n, ((name, shape, _), one) in enumerate(zip(rows, found, strict=True))
+        _row(name, shape, [result], "", "", order=n)
+        for n, ((name, shape, _), result) in enumerate(zip(rows, pooled, strict=True))
     )
 
 
-def _row(path: str, shape: tuple[int, ...], found: Sequence[Measure], torch: str, flax: str, *, order: int) -> Row:
+def _row(path: str, shape: tuple[int, ...], measures: Sequence[Measure], torch: str, flax: str, *, order: int) -> Row:
     def largest(name: str) -> float | None:
-        values = [value for one in found if (value := getattr(one, name)) is not None]
+        values = [value for result in measures if (value := getattr(result, name)) is not None]
         return max(values, default=None)
 
-    verdict = worst([one.verdict for one in found])
-    detail = next((one.detail for one in found if one.verdict is verdict), "")
+    verdict = worst([result.verdict for result in measures])
+    detail = next((result.detail for result in measures if result.verdict is verdict), "")
     difference, torch_error, flax_error, ratio = map(largest, ("difference", "torch_error", "flax_error", "ratio"))
     if difference == math.inf:
         detail = "PyTorch's result is zero, Flax's is not"
     numbers = (difference, torch_error, flax_error, ratio)
-    return Row(path, torch, flax, tuple(shape), *numbers, verdict, order, len(found), detail)
+    return Row(path, torch, flax, tuple(shape), *numbers, verdict, order, len(measures), detail)
 
 
-def _absent(two: Two, path: str) -> list[str]:
+def _absent(two: RunPair, path: str) -> list[str]:
     """Words on a module that only one side called, or none where nothing needs to be said."""
-    ours, theirs = two.torch_modules.get(path), two.flax_modules.get(path)
-    for other in (ours, theirs):
+    torch_module, flax_module = two.torch_modules.get(path), two.flax_modules.get(path)
+    for other in (torch_module, flax_module):
         if other is not None and not can_be_called(other):
             return []
     if _spoken_for(two, path):
         return []
     here, there = ("PyTorch", "Flax") if any(call.path == path for call in two.torch.calls) else ("Flax", "PyTorch")
-    if ours is not None and theirs is not None:
+    if torch_module is not None and flax_module is not None:
         why = f"not called in {there}, or inside of jit, remat, scan or another method that hides its values"
     else:
         why = f"no such module in {there}"
-    module = ours if here == "PyTorch" else theirs
+    module = torch_module if here == "PyTorch" else flax_module
     more = "" if has_state(module) else "; it has no parameters"
     return [f"{path} ({type(module).__name__}): in {here}; {why}{more}"]
 
@@ -383,12 +387,12 @@ def can_be_called(module: Any) -> bool:
     return type(module).__name__ not in ("ModuleList", "ModuleDict", "List", "Dict") and callable(module)
 
 
-def _spoken_for(two: Two, path: str) -> bool:
+def _spoken_for(two: RunPair, path: str) -> bool:
     """A layer whose rule speaks for its whole subtree may be made of other parts in the two frameworks."""
     parts = path.split(".")
     above = ["", *(".".join(parts[:n]) for n in range(1, len(parts)))]
-    modules = [two.flax_modules[one] for one in above if one in two.flax_modules and one != path]
-    return any(find_rule(type(one)) is not None for one in modules)
+    modules = [two.flax_modules[outer] for outer in above if outer in two.flax_modules and outer != path]
+    return any(find_rule(type(module)) is not None for module in modules)
 
 
 def has_state(module: Any) -> bool:
@@ -397,23 +401,27 @@ def has_state(module: Any) -> bool:
         return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
     from flax import nnx
 
-    return any(isinstance(one, nnx.Variable) and not isinstance(one, nnx.RngState) for one in vars(module).values())
+    return any(
+        isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState) for value in vars(module).values()
+    )
 
 
-def _types(two: Two, path: str) -> tuple[str, str]:
-    ours, theirs = (side.get(path) for side in (two.torch_modules, two.flax_modules))
-    return ("" if ours is None else type(ours).__name__), ("" if theirs is None else type(theirs).__name__)
+def _types(two: RunPair, path: str) -> tuple[str, str]:
+    torch_module, flax_module = (side.get(path) for side in (two.torch_modules, two.flax_modules))
+    return ("" if torch_module is None else type(torch_module).__name__), (
+        "" if flax_module is None else type(flax_module).__name__
+    )
 
 
 def _by_path(run: Run | None) -> dict[str, list[Call]]:
-    found: dict[str, list[Call]] = {}
+    calls: dict[str, list[Call]] = {}
     for call in run.calls if run is not None else ():
-        found.setdefault(call.path, []).append(call)
-    return found
+        calls.setdefault(call.path, []).append(call)
+    return calls
 
 
 def _pooled(rows: Sequence[Any]) -> float:
     """The ratio of the errors of several measures together, each relative to its own scale."""
-    errors = [(one.torch_error, one.flax_error) for one in rows if one.torch_error is not None]
+    errors = [(result.torch_error, result.flax_error) for result in rows if result.torch_error is not None]
     own, other = (math.sqrt(sum(pair[side] ** 2 for pair in errors)) for side in (0, 1))
     return other / own if own else math.inf if other else 0.0

@@ -41,7 +41,7 @@ def fillers(torch: Any, flax: Any, own: Sequence[Any]) -> Any:
     for group in _groups(torch, flax)[1:]:
         values, others = torch[group], flax[group]
         constant = np.unique(values).size <= _DISTINCT and np.array_equal(values, others)
-        if constant and all(_close(one[group], values) for one in own):
+        if constant and all(_close(array[group], values) for array in own):
             chosen |= group
         else:
             break

@@ -46,5 +46,5 @@ class Seen:
             (self.gradients, "gradient", ""),
         ]
         shown = [f"{count} {word}{'s' * (count != 1)}{more}" for count, word, more in counts if count or not more]
-        yield "compared: " + (", ".join(one for one in shown if not one.startswith("0 ")) or "nothing")
-        yield from (f"not seen: {one}" for one in self.not_seen)
+        yield "compared: " + (", ".join(count for count in shown if not count.startswith("0 ")) or "nothing")
+        yield from (f"not seen: {reason}" for reason in self.not_seen)

@@ -47,15 +47,15 @@ class Row:
 
 def describe(row: Row) -> str:
     """A divergence in one sentence."""
-    said = [f"first divergence at {row.path or 'the network'}"]
+    parts = [f"first divergence at {row.path or 'the network'}"]
     types = " and ".join(name for name in (row.torch_type, row.flax_type) if name)
     if types:
-        said[0] += f" ({types})"
+        parts[0] += f" ({types})"
     if row.verdict is Verdict.SEMANTIC and not row.detail.startswith("rate "):
-        said.append(f"expected a float64 difference of at most {limits.FLOAT64:g}, received {_number(row.difference)}")
+        parts.append(f"expected a float64 difference of at most {limits.FLOAT64:g}, received {_number(row.difference)}")
     elif row.verdict is Verdict.ROUNDING:
-        said.append(f"expected an error ratio of at most {limits.RATIO:g}, received {_number(row.ratio)}")
-    return f"{said[0]}: {row.verdict}" + "".join(f"; {one}" for one in [*said[1:], row.detail] if one)
+        parts.append(f"expected an error ratio of at most {limits.RATIO:g}, received {_number(row.ratio)}")
+    return f"{parts[0]}: {row.verdict}" + "".join(f"; {part}" for part in [*parts[1:], row.detail] if part)
 
 
 _FIRST = {

@@ -191,8 +191,8 @@ def _own_errors(pair: Pair, zero: float, least: float) -> tuple[float, float] | 
     if pair.torch_own is None or pair.flax_own is None or is_exact(pair.torch):
         return None
     scale = max(rms(pair.torch), least, zero / limits.FLOAT64 if _is_zero(pair, zero) else 0.0) or 1.0
-    one, other = (rms(wide(own) - pair.torch) / scale for own in (pair.torch_own, pair.flax_own))
-    return one, other
+    torch_error, flax_error = (rms(wide(own) - pair.torch) / scale for own in (pair.torch_own, pair.flax_own))
+    return torch_error, flax_error
 
 
 def _roundoff(pair: Pair) -> float:
@@ -218,11 +218,11 @@ def unit_roundoff(dtype: np.dtype[Any]) -> float:
 
 
 def _same_bits(pair: Pair) -> bool:
-    one, other = (pair.torch, pair.flax) if pair.torch_own is None else (pair.torch_own, pair.flax_own)
-    if is_exact(one) and other is not None:
+    torch, flax = (pair.torch, pair.flax) if pair.torch_own is None else (pair.torch_own, pair.flax_own)
+    if is_exact(torch) and flax is not None:
         # jax without x64 has no int64.
-        return bool(np.array_equal(one, other))
-    return other is not None and same_bits(one, other)
+        return bool(np.array_equal(torch, flax))
+    return flax is not None and same_bits(torch, flax)
 
 
 def _comparable(pair: Pair) -> tuple[Pair, str]:
@@ -231,11 +231,11 @@ def _comparable(pair: Pair) -> tuple[Pair, str]:
         return pair, ""
     finite = np.isfinite(wide(pair.torch)) & np.isfinite(wide(pair.flax))
     words = [] if finite.all() else [f"{np.size(finite) - int(finite.sum())} {_kinds(wide(pair.torch)[~finite])}"]
-    for one in (pair.torch_own, pair.flax_own):
-        if one is not None:
-            finite &= np.isfinite(wide(one))
+    for array in (pair.torch_own, pair.flax_own):
+        if array is not None:
+            finite &= np.isfinite(wide(array))
     full = _where(pair, finite)
-    own = [wide(one) for one in (full.torch_own, full.flax_own) if one is not None]
+    own = [wide(array) for array in (full.torch_own, full.flax_own) if array is not None]
     fill = fillers(wide(full.torch), wide(full.flax), own)
     if fill.any():
         words.append(f"{int(fill.sum())} fillers of {np.abs(wide(full.torch)[fill]).max():.1e}")
@@ -247,7 +247,7 @@ def _where(pair: Pair, places: Array) -> Pair:
     """The numbers at some places."""
     if places.all():
         return pair
-    own = [None if one is None else one[places] for one in (pair.torch_own, pair.flax_own)]
+    own = [None if array is None else array[places] for array in (pair.torch_own, pair.flax_own)]
     return Pair(pair.torch[places], pair.flax[places], own[0], own[1], pair.roundoff)
 
 
@@ -261,12 +261,12 @@ def _not_finite(pairs: Sequence[Pair]) -> str:
     sides: dict[str, list[str]] = {"PyTorch": [], "Flax": []}
     for names, where in ((("torch", "flax"), "float64"), (("torch_own", "flax_own"), "its own dtype")):
         for pair in pairs:
-            ours, theirs = (getattr(pair, name) for name in names)
-            if ours is None or theirs is None or is_exact(ours) or is_exact(theirs):
+            torch, flax = (getattr(pair, name) for name in names)
+            if torch is None or flax is None or is_exact(torch) or is_exact(flax):
                 continue
-            if np.array_equal(_signs(wide(ours)), _signs(wide(theirs))):
+            if np.array_equal(_signs(wide(torch)), _signs(wide(flax))):
                 continue
-            for side, array in (("PyTorch", ours), ("Flax", theirs)):
+            for side, array in (("PyTorch", torch), ("Flax", flax)):
                 if not np.isfinite(wide(array)).all() and where not in sides[side]:
                     sides[side].append(where)
     return ", ".join(f"{side} in {' and '.join(places)}" for side, places in sides.items() if places)

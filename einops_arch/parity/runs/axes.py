@@ -3,7 +3,7 @@
 A layout is a permutation: axis n of Flax's array is axis `layout[n]` of PyTorch's. How that of an output is known:
 
 1. Layers with a channel axis (convolutions, batch, instance and group norm, pooling, padding, dropout of whole
-   channels, upsampling, pixel shuffle, and our shells with `data_format`) have it at the place that PyTorch
+   channels, upsampling, pixel shuffle, and our wrappers with `data_format`) have it at the place that PyTorch
    documents, and Flax has it last. The same holds for what they are given. Layers that make something else of the
    axes (patterns, recurrent layers, attention, embedding) have the same axes in both frameworks; where two patterns
    name their axes, the names decide.
@@ -51,10 +51,10 @@ _SECOND = re.compile(
     r"UpsamplingNearest2d|UpsamplingBilinear2d|ChannelShuffle"
 )
 _BEFORE_IMAGE = ("PixelShuffle", "PixelUnshuffle", "Softmax2d")
-# Our shells that have channels on both ends, and those that only take them.
-_SHELLS = ("ChannelShuffle", "ChannelUnshuffle", "DepthToSpace", "SpaceToDepth", "UpsampleNearest")
-_SHELLS_THAT_TAKE = ("FlattenFeatures", "GramMatrix", "Patchify")
-_SHELLS_THAT_GIVE = ("UnflattenFeatures", "Unpatchify")
+# Our wrappers that have channels on both ends, and those that only take them.
+_WRAPPERS = ("ChannelShuffle", "ChannelUnshuffle", "DepthToSpace", "SpaceToDepth", "UpsampleNearest")
+_WRAPPERS_THAT_TAKE = ("FlattenFeatures", "GramMatrix", "Patchify")
+_WRAPPERS_THAT_GIVE = ("UnflattenFeatures", "Unpatchify")
 _PATTERNS = ("Rearrange", "Reduce", "Repeat", "EinMix")
 _OWN_AXES = re.compile(
     r"Embedding(Bag)?|(RNN|LSTM|GRU)(Base|Cell)?|MultiheadAttention|Transformer\w*|Flatten|Unflatten|"
@@ -120,27 +120,27 @@ def from_pattern(pattern: str) -> Layout:
 
 
 def resolve(
-    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> dict[tuple[str, int, int], Layout]:
     """The layout of every output of every call.
 
     Args:
         calls: in the order in which they returned.
         flax_modules: Flax's modules by path.
-        given: tensors whose layout is known: the network's inputs and outputs, and what `layouts=` said.
+        known_layouts: tensors whose layout is known: the network's inputs and outputs, and what `layouts=` said.
 
     Returns:
         By path, number of the call, and number of the output.
     """
-    known = _known(calls, flax_modules, given)
+    known = _known(calls, flax_modules, known_layouts)
     return {(call.path, call.index, n): known[id(tensor)] for call in calls for n, tensor in enumerate(call.outputs)}
 
 
 def guessed(
-    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> frozenset[tuple[str, int, int]]:
     """The outputs whose layout no type and no statement tells: rules 3 and 4 alone do."""
-    firm = _by_type([call for call in calls if _kind(call.module) != "own axes"], flax_modules, given)
+    firm = _by_type([call for call in calls if _kind(call.module) != "own axes"], flax_modules, known_layouts)
     return frozenset(
         (call.path, call.index, n)
         for call in calls
@@ -150,10 +150,10 @@ def guessed(
 
 
 def resolve_inputs(
-    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> dict[tuple[str, int], list[Layout | None]]:
     """The layout of everything that goes into a call, by path and number of the call; None where it is not known."""
-    known = _known(calls, flax_modules, given)
+    known = _known(calls, flax_modules, known_layouts)
     return {
         (call.path, call.index): [
             known.get(id(tensor), plain(tensor.ndim) if tensor.ndim < 3 else None) for tensor in call.inputs
@@ -163,10 +163,10 @@ def resolve_inputs(
 
 
 def _known(
-    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> dict[int, Layout]:
     """The layouts of all tensors of which anything is known, and of every output, by the tensor's identity."""
-    known = _by_type(calls, flax_modules, given)
+    known = _by_type(calls, flax_modules, known_layouts)
     _spread(calls, known)
     for call in calls:
         if _kind(call.module) == "last axis":
@@ -175,7 +175,7 @@ def _known(
                     known.setdefault(id(tensor), plain(tensor.ndim))
     _spread(calls, known)
     around = {call.place: call for call in calls}
-    for call in sorted(calls, key=lambda one: one.place):
+    for call in sorted(calls, key=lambda call: call.place):
         for tensor in call.outputs:
             if id(tensor) not in known:
                 outer = around.get(call.parent) if call.parent is not None else None
@@ -186,10 +186,10 @@ def _known(
 
 
 def _by_type(
-    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], given: Sequence[tuple[Any, Layout]]
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> dict[int, Layout]:
     """What is said, and what the layers that give and take a tensor tell of it."""
-    known = {id(tensor): layout for tensor, layout in given}
+    known = {id(tensor): layout for tensor, layout in known_layouts}
     for call in calls:
         other = flax_modules.get(call.path)
         for tensor in call.outputs:
@@ -221,26 +221,26 @@ def _kind(module: Any) -> str:
     name = _known_name(module)
     if name in _LAST_AXIS:
         return "last axis"
-    if name in _PATTERNS or name in _SHELLS_THAT_TAKE + _SHELLS_THAT_GIVE or _OWN_AXES.fullmatch(name):
+    if name in _PATTERNS or name in _WRAPPERS_THAT_TAKE + _WRAPPERS_THAT_GIVE or _OWN_AXES.fullmatch(name):
         return "own axes"
     return "other"
 
 
 def _given_by_type(module: Any, other: Any, tensor: Any) -> Layout | None:
     name, rank = _known_name(module), tensor.ndim
-    if hasattr(module, "data_format") and name in _SHELLS + _SHELLS_THAT_GIVE:
-        return plain(rank) if getattr(module, "drop_channel", False) else _shell(module, other, rank)
+    if hasattr(module, "data_format") and name in _WRAPPERS + _WRAPPERS_THAT_GIVE:
+        return plain(rank) if getattr(module, "drop_channel", False) else _wrapper_layout(module, other, rank)
     if name in _PATTERNS:
         return _pattern_layout(module, other) or plain(rank)
-    if name in _SHELLS_THAT_TAKE or _OWN_AXES.fullmatch(name):
+    if name in _WRAPPERS_THAT_TAKE or _OWN_AXES.fullmatch(name):
         return plain(rank)
     return _channels_of(name, rank)
 
 
 def _taken_by_type(module: Any, other: Any, tensor: Any) -> Layout | None:
     name, rank = _known_name(module), tensor.ndim
-    if hasattr(module, "data_format") and name in _SHELLS + _SHELLS_THAT_TAKE:
-        return _shell(module, other, rank)
+    if hasattr(module, "data_format") and name in _WRAPPERS + _WRAPPERS_THAT_TAKE:
+        return _wrapper_layout(module, other, rank)
     return _channels_of(name, rank)
 
 
@@ -253,16 +253,16 @@ def _channels_of(name: str, rank: int) -> Layout | None:
     return channels_last(rank, rank - 3) if name in _BEFORE_IMAGE and rank >= 3 else None
 
 
-def _shell(module: Any, other: Any, rank: int) -> Layout:
+def _wrapper_layout(module: Any, other: Any, rank: int) -> Layout:
     formats = module.data_format, getattr(other, "data_format", "channels_last")
     moves = formats == ("channels_first", "channels_last") and rank >= 2
     return channels_last(rank, 1) if moves else plain(rank)
 
 
 def _pattern_layout(module: Any, other: Any) -> Layout | None:
-    sides = [getattr(one, "pattern", "").partition("->")[2] for one in (module, other)]
-    one, two = (re.findall(r"\([^)]*\)|\S+", side) for side in sides)
-    return _by_names(one, two)
+    sides = [getattr(side, "pattern", "").partition("->")[2] for side in (module, other)]
+    torch_axes, flax_axes = (re.findall(r"\([^)]*\)|\S+", side) for side in sides)
+    return _by_names(torch_axes, flax_axes)
 
 
 def _by_names(left: Sequence[str], right: Sequence[str]) -> Layout | None:

@@ -37,29 +37,29 @@ class Cast:
 
 def flax_casts(program: Any) -> list[Cast]:
     """The operations of a traced program that take float64 and give a narrower floating-point type."""
-    found = []
-    for one, scopes in operations(program):
-        if any(name in one.params for name in (*BODIES, "branches")):
+    casts = []
+    for operation, scopes in operations(program):
+        if any(name in operation.params for name in (*BODIES, "branches")):
             continue
-        narrow = next((kind for var in one.outvars if (kind := _narrow_float(var.aval)) is not None), None)
-        if narrow is None or not any(str(getattr(var.aval, "dtype", "")) == "float64" for var in one.invars):
+        narrow = next((kind for var in operation.outvars if (kind := _narrow_float(var.aval)) is not None), None)
+        if narrow is None or not any(str(getattr(var.aval, "dtype", "")) == "float64" for var in operation.invars):
             continue
         path = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), "")
-        found.append(Cast(path, one.primitive.name, narrow, line_of(one)))
-    return found
+        casts.append(Cast(path, operation.primitive.name, narrow, line_of(operation)))
+    return casts
 
 
-def same_casts(ours: Sequence[Cast], theirs: Sequence[Cast]) -> bool:
+def same_casts(torch: Sequence[Cast], flax: Sequence[Cast]) -> bool:
     """Both sides cast in the same modules, to the same types; by which operations is their own affair."""
-    return {(one.path, one.dtype) for one in ours} == {(one.path, one.dtype) for one in theirs}
+    return {(cast.path, cast.dtype) for cast in torch} == {(cast.path, cast.dtype) for cast in flax}
 
 
-def torch_watch(module_path: Callable[[], str], found: list[Cast], *, lift: bool) -> Any:
+def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool) -> Any:
     """A context in which PyTorch's narrowing operations are written down, and done in float64 if they are lifted.
 
     Args:
         module_path: tells which module is running.
-        found: where they are written down.
+        casts: where they are written down.
         lift: do them in float64.
     """
     import torch
@@ -80,10 +80,10 @@ def torch_watch(module_path: Callable[[], str], found: list[Cast], *, lift: bool
                 kwargs = kwargs | {"dtype": torch.float64}
             result = func(*args, **kwargs)
             if any(map(is_wide, tree_leaves((args, kwargs)))):
-                kinds = [asked, *(one.dtype for one in tree_leaves(result) if isinstance(one, torch.Tensor))]
-                if (kind := next((one for one in kinds if one in narrow), None)) is not None:
+                kinds = [asked, *(leaf.dtype for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))]
+                if (kind := next((kind for kind in kinds if kind in narrow), None)) is not None:
                     name = str(func).removeprefix("aten.").rpartition(".")[0]
-                    found.append(Cast(module_path(), name, str(kind).removeprefix("torch.")))
+                    casts.append(Cast(module_path(), name, str(kind).removeprefix("torch.")))
             return result
 
     return Watch()

@@ -21,16 +21,18 @@ _SHRINK = 0.875
 """Keeps the numbers of a second draw in the range of the first."""
 
 
-def changes(first: Sequence[Array], run: Callable[[Arguments], Sequence[Array] | None], given: Arguments) -> list[bool]:
+def changes(
+    first: Sequence[Array], run: Callable[[Arguments], Sequence[Array] | None], arguments: Arguments
+) -> list[bool]:
     """Whether each output changes with the inputs.
 
     Args:
         first: the outputs for the inputs that are compared.
         run: gives the outputs for others; None where the model cannot be run with them.
-        given: the inputs that are compared.
+        arguments: the inputs that are compared.
     """
     varies = [False] * len(first)
-    for inputs in other_inputs(given):
+    for inputs in other_inputs(arguments):
         second = run(inputs)
         if second is not None and len(second) == len(first):
             varies = [seen or _differ(*pair) for seen, *pair in zip(varies, first, second, strict=True)]
@@ -41,9 +43,9 @@ def changes(first: Sequence[Array], run: Callable[[Arguments], Sequence[Array] |
     return varies
 
 
-def other_inputs(given: Arguments) -> Iterator[Arguments]:
+def other_inputs(arguments: Arguments) -> Iterator[Arguments]:
     """Further draws: of the numbers, then of the integers, then of the masks, and of all together."""
-    leaves = [array for part in given for _, array in flatten(part, _is_array)]
+    leaves = [array for part in arguments for _, array in flatten(part, _is_array)]
     present: list[tuple[str, ...]] = [
         kinds for kinds in _KINDS if any(dtype_kind(array.dtype) in kinds for array in leaves)
     ]
@@ -56,7 +58,7 @@ def other_inputs(given: Arguments) -> Iterator[Arguments]:
             del place
             return _redrawn(array, generator) if dtype_kind(array.dtype) in kinds else array
 
-        args, keywords = given
+        args, keywords = arguments
         yield rebuild(args, change, _is_array), rebuild(keywords, change, _is_array)
 
 
@@ -76,17 +78,17 @@ def _redrawn(array: Array, generator: np.random.Generator) -> Array:
     return (wide(drawn) * generator.uniform(_SHRINK, 1.0, array.shape)).astype(array.dtype)
 
 
-def _differ(one: Array, other: Array) -> bool:
-    if one.shape != other.shape:
+def _differ(first: Array, second: Array) -> bool:
+    if first.shape != second.shape:
         return True
-    if is_exact(one) or is_exact(other):
-        return not np.array_equal(one, other)
-    ours, theirs = wide(one), wide(other)
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    ours, theirs = ours[finite], theirs[finite]
+    if is_exact(first) or is_exact(second):
+        return not np.array_equal(first, second)
+    before, after = wide(first), wide(second)
+    finite = np.isfinite(before) & np.isfinite(after)
+    before, after = before[finite], after[finite]
     # By number: large constants, such as a mask's, are no reason to overlook the rest.
-    sizes = np.maximum(np.abs(ours), np.abs(theirs))
-    return bool(np.any(np.abs(ours - theirs) > _ROUNDING * unit_roundoff(one.dtype) * sizes))
+    sizes = np.maximum(np.abs(before), np.abs(after))
+    return bool(np.any(np.abs(before - after) > _ROUNDING * unit_roundoff(first.dtype) * sizes))
 
 
 def _is_array(value: Any) -> bool:

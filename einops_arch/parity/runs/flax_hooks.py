@@ -70,7 +70,7 @@ def recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
             # Inside a further transformation of jax there are no values to take out.
             if get_opaque_trace_state(convention="nnx") == here:
                 leaves = _leaves(output)
-                arrays, places = [one for _, one in leaves], tuple(place for place, _ in leaves)
+                arrays, places = [leaf for _, leaf in leaves], tuple(place for place, _ in leaves)
                 for path in names:
                     index = counts[path] = counts.get(path, -1) + 1
                     seen.calls.append((path, index, arrays, places))

@@ -109,7 +109,9 @@ class FlaxSide:
                 nnx.update(model, state)
                 after = _buffers(model)
                 changed = {
-                    name: one for name, one in after.items() if name not in before or not same_bits(before[name], one)
+                    name: value
+                    for name, value in after.items()
+                    if name not in before or not same_bits(before[name], value)
                 }
                 run.statistics, run.changed = self._renamed(after), frozenset(self._renamed(changed))
             return run
@@ -133,9 +135,9 @@ class FlaxSide:
                 graph, state = nnx.split(self._copy(double=True))
                 nests = (_arrays(arguments), _arrays(keywords))
                 program = _Program(self, graph, nests, inputs_of, keeps_state=False)
-                found = program.forms(state, dict(pair for nest in nests for pair in _leaves(nest)))
-            if found is not None:
-                return found
+                nests_by_call = program.forms(state, dict(pair for nest in nests for pair in _leaves(nest)))
+            if nests_by_call is not None:
+                return nests_by_call
         return self.run(arguments, keywords, 1, double=True, inputs_of=inputs_of).inputs
 
     def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
@@ -148,18 +150,18 @@ class FlaxSide:
         Returns:
             For each the arrays that it gave, or the exception that it raised.
         """
-        found: dict[tuple[str, int], Any] = {}
+        results: dict[tuple[str, int], Any] = {}
         with precise(double=double):
             modules = self.copies(double=double)
             for key, nest in nests.items():
-                args, kwargs = (_arrays(one) for one in (Inputs.widened(nest) if double else nest))
+                args, kwargs = (_arrays(part) for part in (Inputs.widened(nest) if double else nest))
                 try:
                     output = modules[key[0]](*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
-                    found[key] = error
+                    results[key] = error
                 else:
-                    found[key] = [to_numpy(one) for _, one in outputs(output, inner=True)]
-        return found
+                    results[key] = [to_numpy(array) for _, array in outputs(output, inner=True)]
+        return results
 
     def copies(self, *, double: bool) -> dict[str, Any]:
         """The modules of a copy, by path."""
@@ -200,7 +202,7 @@ class FlaxSide:
             graph, parameters, rest = nnx.split(self._copy(double=True), nnx.Param, ...)
             nests = (_arrays(arguments), _arrays(keywords))
             every = dict(pair for nest in nests for pair in _leaves(nest))
-            floats = {place: one for place, one in every.items() if jnp.issubdtype(one.dtype, jnp.floating)}
+            floats = {place: array for place, array in every.items() if jnp.issubdtype(array.dtype, jnp.floating)}
 
             def projection(parameters: Any, floats: dict[str, Any], every: dict[str, Any]) -> Any:
                 inputs = every | floats
@@ -220,7 +222,7 @@ class FlaxSide:
             slopes, input_slopes = program(parameters, floats, every)
             return (
                 self._renamed(_gradient_state(nnx.merge(graph, slopes, rest))),
-                {place: to_numpy(one) for place, one in input_slopes.items()},
+                {place: to_numpy(slope) for place, slope in input_slopes.items()},
             )
 
     def compiled(self, function: Any, *, double: bool) -> Any:
@@ -261,11 +263,11 @@ class FlaxSide:
 
         graph, state = nnx.split(self.model if module is None else module)
         model = _merged(graph, jax.tree.map(widen, state))
-        for _, one in nnx.iter_modules(model):
+        for _, inner in nnx.iter_modules(model):
             if double:
-                _lift_dtypes(one)
+                _lift_dtypes(inner)
             if self.training:
-                stop_flax(one)
+                stop_flax(inner)
         if self.training:
             model.train()
         else:
@@ -316,9 +318,9 @@ class _Program:
             Call(path, index, tuple(map(to_numpy, arrays)), places)
             for (path, index, places), arrays in zip(self._seen, values, strict=True)
         ]
-        run = Run(calls, [(place, to_numpy(one)) for place, one in zip(self._places, outputs, strict=True)])
+        run = Run(calls, [(place, to_numpy(array)) for place, array in zip(self._places, outputs, strict=True)])
         for (key, nest), arrays in zip(self._taken, taken, strict=True):
-            values_at = {place: to_numpy(one) for place, one in arrays.items()}
+            values_at = {place: to_numpy(array) for place, array in arrays.items()}
             run.inputs[key] = rebuild(nest, functools.partial(_value_at, values_at), _is_slot)
         run.casts, run.failure = list(self._casts), self._failure
         return run, state
@@ -342,7 +344,7 @@ class _Program:
         left = nnx.Intermediate if self._keeps_state else nnx.Any(nnx.Intermediate, nnx.Param, nnx.RngState)
         after = nnx.filter_state(nnx.state(model), nnx.Not(left))
         taken = [dict(_leaves(nest)) for nest in seen.inputs.values()]
-        return [arrays for _, _, arrays, _ in seen.calls], [one for _, one in leaves], taken, after
+        return [arrays for _, _, arrays, _ in seen.calls], [array for _, array in leaves], taken, after
 
 
 def lifted_function(function: Any, *arguments: Any) -> tuple[Any, Any]:
@@ -394,7 +396,7 @@ def _gradient_state(model: Any) -> dict[str, Array]:
 
     state: dict[str, Array] = {}
     for step, variables in port_steps(model):
-        if isinstance(step, ConstantStep) or not all(isinstance(one, nnx.Param) for one in variables):
+        if isinstance(step, ConstantStep) or not all(isinstance(variable, nnx.Param) for variable in variables):
             continue
         values = step.to_torch()
         if isinstance(step, SumStep):
@@ -419,8 +421,10 @@ def _buffers(model: Any) -> dict[str, Array]:
     # A layer without a rule speaks for itself, by its own names.
     with contextlib.suppress(PortError):
         for step, variables in port_steps(model):
-            known |= {id(one) for one in variables}
-            if not isinstance(step, ConstantStep) and not all(isinstance(one, nnx.Param) for one in variables):
+            known |= {id(variable) for variable in variables}
+            if not isinstance(step, ConstantStep) and not all(
+                isinstance(variable, nnx.Param) for variable in variables
+            ):
                 state |= step.to_torch()
     for path, module in named_modules(model):
         for name, value in vars(module).items():
@@ -467,7 +471,7 @@ def _arrays(nest: Any) -> Any:
         del place
         return jnp.asarray(value, jax.dtypes.canonicalize_dtype(value.dtype))
 
-    return rebuild(nest, change, lambda one: isinstance(one, np.ndarray))
+    return rebuild(nest, change, lambda leaf: isinstance(leaf, np.ndarray))
 
 
 def _is_array(value: Any) -> bool:

@@ -121,15 +121,15 @@ def _named(
     if config is None:
         return {}
     stated = config.inputs()
-    return {str(n): one.axes for n, one in enumerate(stated)} | {one.name: one.axes for one in stated}
+    return {str(n): item.axes for n, item in enumerate(stated)} | {item.name: item.axes for item in stated}
 
 
 def _leaves(arguments: Arguments) -> list[tuple[str, Any]]:
     """By position first; then by name, in the caller's order."""
-    found = flatten(arguments[0], _is_array)
+    leaves = flatten(arguments[0], _is_array)
     for name, value in arguments[1].items():
-        found += flatten({name: value}, _is_array)
-    return found
+        leaves += flatten({name: value}, _is_array)
+    return leaves
 
 
 def _map(arguments: Arguments, change: Any) -> Arguments:

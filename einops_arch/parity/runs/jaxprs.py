@@ -28,10 +28,10 @@ def operations(program: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, 
         program: what `jax.make_jaxpr` returns, or a body of it.
         path: the scopes around it.
     """
-    for one in getattr(program, "jaxpr", program).eqns:
-        here = (*path, *(name for name in str(one.source_info.name_stack).split("/") if name))
-        yield one, here
-        for body in bodies(one):
+    for operation in getattr(program, "jaxpr", program).eqns:
+        here = (*path, *(name for name in str(operation.source_info.name_stack).split("/") if name))
+        yield operation, here
+        for body in bodies(operation):
             yield from operations(body, here)
 
 
@@ -50,7 +50,7 @@ def evaluate(program: Any, arguments: Sequence[Any], rule: Rule) -> list[Any]:
 
 def lifted(program: Any, arguments: Sequence[Any]) -> list[Any]:
     """Run a traced program with every floating-point operation in float64, whatever it casts to."""
-    return evaluate(program, [_widened(one) for one in arguments], LIFT)
+    return evaluate(program, [_widened(argument) for argument in arguments], LIFT)
 
 
 def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa: N802 it is used as a constant
@@ -58,22 +58,22 @@ def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa
     name = operation.primitive.name
     if name == "reduce_precision":
         return [values[0]]
-    if bodies(operation) or not any(_is_float(one) for one in (*values, *(var.aval for var in operation.outvars))):
+    if bodies(operation) or not any(_is_float(value) for value in (*values, *(var.aval for var in operation.outvars))):
         return None
     parameters = {key: _wide_type(value) for key, value in operation.params.items()}
-    return [_widened(one) for one in _bind(operation, [_widened(one) for one in values], parameters)]
+    return [_widened(result) for result in _bind(operation, [_widened(value) for value in values], parameters)]
 
 
 def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule) -> list[Any]:
     values: dict[Any, Any] = dict(zip((*body.constvars, *body.invars), (*consts, *arguments), strict=True))
-    for one in body.eqns:
-        given = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in one.invars]
+    for operation in body.eqns:
+        inputs = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in operation.invars]
         if rule is LIFT:
-            given = [written_out(value, var) for value, var in zip(given, one.invars, strict=True)]
-        found = rule(one, given)
-        if found is None:
-            found = perform(one, given, rule)
-        values.update(zip(one.outvars, found, strict=True))
+            inputs = [written_out(value, var) for value, var in zip(inputs, operation.invars, strict=True)]
+        results = rule(operation, inputs)
+        if results is None:
+            results = perform(operation, inputs, rule)
+        values.update(zip(operation.outvars, results, strict=True))
     return [out.val if hasattr(out, "val") else values[out] for out in body.outvars]
 
 
@@ -122,12 +122,12 @@ def _scan(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
     consts, carry, rows = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
 
     def step(carry: Any, row: Any) -> Any:
-        found = _closed(parameters["jaxpr"], [*consts, *carry, *row], rule)
+        results = _closed(parameters["jaxpr"], [*consts, *carry, *row], rule)
         # A loop may not change the type of what it carries.
-        return [new.astype(old.dtype) for new, old in zip(found[:carried], carry, strict=True)], found[carried:]
+        return [new.astype(old.dtype) for new, old in zip(results[:carried], carry, strict=True)], results[carried:]
 
     last, stacked = jax.lax.scan(
-        step, [jax.numpy.asarray(one) for one in carry], list(rows), parameters["length"], parameters["reverse"]
+        step, [jax.numpy.asarray(value) for value in carry], list(rows), parameters["length"], parameters["reverse"]
     )
     return [*last, *stacked]
 
@@ -142,10 +142,10 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
         return _closed(parameters["cond_jaxpr"], [*for_test, *carry], rule)[0]
 
     def step(carry: Any) -> Any:
-        found = _closed(parameters["body_jaxpr"], [*for_body, *carry], rule)
-        return [new.astype(old.dtype) for new, old in zip(found, carry, strict=True)]
+        results = _closed(parameters["body_jaxpr"], [*for_body, *carry], rule)
+        return [new.astype(old.dtype) for new, old in zip(results, carry, strict=True)]
 
-    return jax.lax.while_loop(test, step, [jax.numpy.asarray(one) for one in values[of_test + of_body :]])
+    return jax.lax.while_loop(test, step, [jax.numpy.asarray(value) for value in values[of_test + of_body :]])
 
 
 def written_out(value: Any, var: Any) -> Any:
@@ -157,14 +157,14 @@ def written_out(value: Any, var: Any) -> Any:
 
 def _bind(operation: Any, values: Sequence[Any], parameters: Any) -> Sequence[Any]:
     primitive = operation.primitive
-    found = primitive.bind(*values, **parameters)
-    return found if primitive.multiple_results else [found]
+    results = primitive.bind(*values, **parameters)
+    return results if primitive.multiple_results else [results]
 
 
 def bodies(operation: Any) -> list[Any]:
     """The programs inside of an operation: of a call, a loop or a choice."""
     named = [operation.params.get(name) for name in BODIES]
-    return [one for one in named if hasattr(one, "eqns")] + list(operation.params.get("branches", ()))
+    return [body for body in named if hasattr(body, "eqns")] + list(operation.params.get("branches", ()))
 
 
 def _is_float(value: Any) -> bool:

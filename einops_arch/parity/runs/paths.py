@@ -31,26 +31,26 @@ def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: 
     """
     if paths is None:
         return {}
-    ours, theirs = list(torch_paths), set(flax_paths)
+    torch_names, flax_names = list(torch_paths), set(flax_paths)
     if isinstance(paths, Mapping):
-        for side, given, known in (("PyTorch", paths.keys(), set(ours)), ("Flax", paths.values(), theirs)):
-            if unknown := next((path for path in given if path is not None and path not in known), None):
+        for side, stated, known in (("PyTorch", paths.keys(), set(torch_names)), ("Flax", paths.values(), flax_names)):
+            if unknown := next((path for path in stated if path is not None and path not in known), None):
                 raise ConfigError(f"paths: no module of {side} at {unknown!r}; {suggestion(unknown, sorted(known))}")
-    found: dict[str, str] = {}
+    torch_path: dict[str, str] = {}
     left_out: set[str] = set()
-    for path in ours:
+    for path in torch_names:
         other = _longest(paths, path) if isinstance(paths, Mapping) else paths(path)
         if other is None:
             left_out.add(path)
-        if other is None or other not in theirs:
+        if other is None or other not in flax_names:
             continue
-        if other in found and found[other] != path:
-            raise ConfigError(f"paths: {found[other]!r} and {path!r} of PyTorch both go to {other!r} of Flax")
-        found[other] = path
-    taken = set(found.values())
+        if other in torch_path and torch_path[other] != path:
+            raise ConfigError(f"paths: {torch_path[other]!r} and {path!r} of PyTorch both go to {other!r} of Flax")
+        torch_path[other] = path
+    taken = set(torch_path.values())
     # A module of another meaning that happens to have the name keeps out of the way.
-    found |= {path: f"{path} (Flax)" for path in theirs - set(found) if path in taken | left_out}
-    return {other: path for other, path in found.items() if other != path}
+    torch_path |= {path: f"{path} (Flax)" for path in flax_names - set(torch_path) if path in taken | left_out}
+    return {other: path for other, path in torch_path.items() if other != path}
 
 
 def rename(name: str, paths: Mapping[str, str]) -> str:

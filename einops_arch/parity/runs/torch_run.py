@@ -133,7 +133,7 @@ class TorchSide:
             seen = _Recorder(model, inputs_of)
             watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
-            before = {name: _own(one) for name, one in model.named_buffers()}
+            before = {name: _own(buffer) for name, buffer in model.named_buffers()}
             with torch.no_grad(), watch:
                 try:
                     outputs = model(*args, **kwargs)
@@ -141,24 +141,26 @@ class TorchSide:
                     seen.stop(error)
                     return run, seen.trace, tensors
                 seen.remove()
-                run.outputs = [(place, _own(one)) for place, one in outputs_in(outputs, model)]
+                run.outputs = [(place, _own(tensor)) for place, tensor in outputs_in(outputs, model)]
                 casts = len(run.casts)
                 for _ in range(steps - 1):
                     outputs = model(*args, **kwargs)
                 if steps > 1:
-                    run.last = [(place, _own(one)) for place, one in outputs_in(outputs, model)]
+                    run.last = [(place, _own(tensor)) for place, tensor in outputs_in(outputs, model)]
             del run.casts[casts:]
-            run.statistics = {name: _own(one) for name, one in model.named_buffers()}
+            run.statistics = {name: _own(buffer) for name, buffer in model.named_buffers()}
             run.changed = frozenset(
-                name for name, one in run.statistics.items() if name in before and not same_bits(before[name], one)
+                name
+                for name, buffer in run.statistics.items()
+                if name in before and not same_bits(before[name], buffer)
             ) | (run.statistics.keys() - before.keys())
             return run, seen.trace, tensors
 
-    def varies(self, given: Arguments, outputs: Sequence[Array], *, double: bool) -> list[bool]:
+    def varies(self, inputs: Arguments, outputs: Sequence[Array], *, double: bool) -> list[bool]:
         """Whether each output changes when the inputs do.
 
         Args:
-            given: the inputs that are compared.
+            inputs: the inputs that are compared.
             outputs: for these inputs.
             double: they come from a run in float64.
         """
@@ -169,11 +171,11 @@ class TorchSide:
                 model = self._copy(double=double)
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(inputs) if double else inputs))
                 try:
-                    return [_own(one) for _, one in outputs_in(model(*args, **kwargs), model)]
+                    return [_own(tensor) for _, tensor in outputs_in(model(*args, **kwargs), model)]
                 except Exception:  # noqa: BLE001 not every model takes any numbers
                     return None
 
-        return changes(outputs, run, given)
+        return changes(outputs, run, inputs)
 
     def sensitivity(
         self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], *, lift: bool = False
@@ -197,7 +199,7 @@ class TorchSide:
                 noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device)
                 return value * (1 + limits.NOISE * noise)
             if type(value) in (tuple, list):
-                return type(value)(noisy(one) for one in value)
+                return type(value)(noisy(part) for part in value)
             return value
 
         def run(*, disturbed: bool) -> list[Call]:
@@ -205,7 +207,7 @@ class TorchSide:
                 model = self._copy(double=True)
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
                 if disturbed:
-                    args, kwargs = tuple(map(noisy, args)), {name: noisy(one) for name, one in kwargs.items()}
+                    args, kwargs = tuple(map(noisy, args)), {name: noisy(value) for name, value in kwargs.items()}
                     for module in model.modules():
                         if not any(True for _ in module.children()):
                             module.register_forward_hook(lambda module, args, output: noisy(output))
@@ -216,9 +218,14 @@ class TorchSide:
 
         grown: dict[str, float] = {}
         for exact, other in zip(run(disturbed=False), run(disturbed=True), strict=False):
-            for one, two in zip(exact.arrays, other.arrays, strict=False):
-                if exact.path == other.path and one.shape == two.shape and not is_exact(one) and (size := rms(one)):
-                    grown[exact.path] = max(grown.get(exact.path, 0.0), rms(wide(two) - wide(one)) / size)
+            for before, after in zip(exact.arrays, other.arrays, strict=False):
+                if (
+                    exact.path == other.path
+                    and before.shape == after.shape
+                    and not is_exact(before)
+                    and (size := rms(before))
+                ):
+                    grown[exact.path] = max(grown.get(exact.path, 0.0), rms(wide(after) - wide(before)) / size)
         return grown
 
     def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
@@ -233,7 +240,7 @@ class TorchSide:
         """
         import torch
 
-        found: dict[tuple[str, int], Any] = {}
+        results: dict[tuple[str, int], Any] = {}
         with undisturbed(self.model), torch.no_grad():
             model = self._copy(double=double)
             modules = dict(model.named_modules(remove_duplicate=False))
@@ -242,10 +249,10 @@ class TorchSide:
                 try:
                     output = modules[key[0]](*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
-                    found[key] = error
+                    results[key] = error
                 else:
-                    found[key] = [_own(one) for _, one in outputs_in(output, modules[key[0]], inner=True)]
-        return found
+                    results[key] = [_own(tensor) for _, tensor in outputs_in(output, modules[key[0]], inner=True)]
+        return results
 
     def gradients(
         self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], seed: int, *, lift: bool = False
@@ -268,7 +275,7 @@ class TorchSide:
         with undisturbed(self.model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), watch:
             model = self._copy(double=True).requires_grad_()
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
-            inputs = {place: one.requires_grad_() for place, one in tensors if one.is_floating_point()}
+            inputs = {place: tensor.requires_grad_() for place, tensor in tensors if tensor.is_floating_point()}
             outputs = outputs_in(model(*args, **kwargs), model)
             total = torch.zeros((), dtype=torch.float64)
             for n, (_, output) in enumerate(outputs):
@@ -278,12 +285,12 @@ class TorchSide:
             parameters = dict(model.named_parameters())
             wanted = [*parameters.values(), *inputs.values()]
             if total.requires_grad:
-                found = torch.autograd.grad(total, wanted, allow_unused=True)
+                slopes = torch.autograd.grad(total, wanted, allow_unused=True)
             else:
-                found = (None,) * len(wanted)
+                slopes = (None,) * len(wanted)
             arrays = [
-                _own(torch.zeros_like(one) if gradient is None else gradient)
-                for one, gradient in zip(wanted, found, strict=True)
+                _own(torch.zeros_like(tensor) if gradient is None else gradient)
+                for tensor, gradient in zip(wanted, slopes, strict=True)
             ]
         count = len(parameters)
         return (
@@ -302,7 +309,7 @@ class TorchSide:
     def _tensors(
         model: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> tuple[Any, list[tuple[str, Any]]]:
-        device = next((one.device for one in (*model.parameters(), *model.buffers())), None)
+        device = next((parameter.device for parameter in (*model.parameters(), *model.buffers())), None)
         tensors: list[tuple[str, Any]] = []
 
         def change(place: str, value: Any) -> Any:
@@ -353,7 +360,7 @@ class _Recorder:
             handle.remove()
 
     def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
-        inputs = [one for _, one in _leaves((args, list(kwargs.values())))]
+        inputs = [tensor for _, tensor in _leaves((args, list(kwargs.values())))]
         nest = _copied((args, kwargs)) if self._wants(module) else None
         self._running.append((module, next(self._places), inputs, nest))
 
@@ -364,9 +371,9 @@ class _Recorder:
         _, place, inputs, nest = self._running.pop()
         parent = self._running[-1][1] if self._running else None
         leaves = outputs_in(output, module, inner=True)
-        outputs = [one for _, one in leaves]
+        outputs = [tensor for _, tensor in leaves]
         # A copy: a later module may work in place.
-        arrays, places = tuple(_own(one) for one in outputs), tuple(place for place, _ in leaves)
+        arrays, places = tuple(_own(tensor) for tensor in outputs), tuple(place for place, _ in leaves)
         for path in self._paths[id(module)]:
             index = self._counts[path] = self._counts.get(path, -1) + 1
             self.run.calls.append(Call(path, index, arrays, places))
@@ -401,14 +408,14 @@ def _unpacked(output: Any, module: Any) -> Any:
     if isinstance(output, PackedSequence):
         return pad_packed_sequence(output, batch_first=bool(getattr(module, "batch_first", False)))[0]
     if type(output) in (tuple, list):
-        return type(output)(_unpacked(one, module) for one in output)
+        return type(output)(_unpacked(part, module) for part in output)
     return output
 
 
 def _leaves(value: Any) -> Sequence[tuple[str, Any]]:
     import torch
 
-    return flatten(value, lambda one: isinstance(one, torch.Tensor))
+    return flatten(value, lambda leaf: isinstance(leaf, torch.Tensor))
 
 
 def _copy_of(model: Any) -> Any:
@@ -442,12 +449,12 @@ def outputs_in(value: Any, module: Any, *, inner: bool = False) -> list[tuple[st
 
     unpacked = _unpacked(value, module)
     try:
-        leaves = outputs_of(unpacked, lambda one: isinstance(one, torch.Tensor), side="PyTorch's model")
+        leaves = outputs_of(unpacked, lambda leaf: isinstance(leaf, torch.Tensor), side="PyTorch's model")
     except ParityError:
         if not inner:
             raise
         return list(_leaves(unpacked))
-    return [(place, torch.from_numpy(one.copy()) if isinstance(one, np.ndarray) else one) for place, one in leaves]
+    return [(place, torch.from_numpy(leaf.copy()) if isinstance(leaf, np.ndarray) else leaf) for place, leaf in leaves]
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:
@@ -480,7 +487,9 @@ def undisturbed(model: Any) -> Iterator[None]:
     """Full precision on every device; the random streams are afterwards as they were."""
     import torch
 
-    devices = sorted({one.device.index or 0 for one in model.parameters() if one.device.type == "cuda"})
+    devices = sorted(
+        {parameter.device.index or 0 for parameter in model.parameters() if parameter.device.type == "cuda"}
+    )
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     with torch.random.fork_rng(devices=devices):

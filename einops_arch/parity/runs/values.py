@@ -103,7 +103,7 @@ def rebuild(value: Any, change: Callable[[str, Any], Any], is_array: Callable[[A
             return change(place, part)
         if not _parts(part):
             return part
-        inner = {key: walk(one, f"{place}.{key}" if place else key) for key, one in _parts(part)}
+        inner = {key: walk(child, f"{place}.{key}" if place else key) for key, child in _parts(part)}
         if isinstance(part, Mapping):
             return _like_mapping(part, {key: inner[str(key)] for key in part})
         if dataclasses.is_dataclass(part):
@@ -168,7 +168,11 @@ def _may_hold(value: Any) -> bool:
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [(one.name, getattr(value, one.name)) for one in dataclasses.fields(value) if hasattr(value, one.name)]
+        return [
+            (field.name, getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if hasattr(value, field.name)
+        ]
     return []
 
 
