@@ -16,7 +16,7 @@ from einops_arch.flax import layers as ours
 from einops_arch.flax.state import state_dict
 from einops_arch.parity import Verdict, compare, example_inputs, random_state, randomize
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.report.rows import _pool
+from einops_arch.parity.report.pair import pooled
 from einops_arch.parity.report.verdicts import Measure, Pair, measure, rms, worst
 from einops_arch.parity.runs.axes import TraceCall, channels_last, plain, resolve
 from einops_arch.parity.runs.values import flatten, rebuild
@@ -175,9 +175,9 @@ def test_few_numbers_count_only_together():
     large = Measure(0.0, 2e-7, 1e-6, 5.0, Verdict.ROUNDING, 2000)
     wrong = Measure(0.0, 2e-7, 1e-5, 50.0, Verdict.ROUNDING, 20)
     others = [Measure(0.0, 4e-7, 4e-7, 1.0, Verdict.SAME_FUNCTION, 20)]
-    assert worst([one.verdict for one in _pool([lucky, unlucky, *others])]) is Verdict.SAME_FUNCTION
-    assert worst([one.verdict for one in _pool([lucky, large, *others])]) is Verdict.ROUNDING
-    assert worst([one.verdict for one in _pool([lucky, wrong, *others])]) is Verdict.ROUNDING
+    assert worst([one.verdict for one in pooled([lucky, unlucky, *others])]) is Verdict.SAME_FUNCTION
+    assert worst([one.verdict for one in pooled([lucky, large, *others])]) is Verdict.ROUNDING
+    assert worst([one.verdict for one in pooled([lucky, wrong, *others])]) is Verdict.ROUNDING
 
 
 def test_nests_are_taken_apart_and_built_again():

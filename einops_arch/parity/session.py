@@ -14,8 +14,10 @@ from einops_arch.errors import ParityError, PatternError
 from einops_arch.parity.causes.diagnosis import diagnose
 from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
+from einops_arch.parity.report.module_rows import module_rows
+from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import RunPair, gradient_rows, module_rows, output_rows, rate_rows, statistic_rows
+from einops_arch.parity.report.rows import gradient_rows, output_rows, rate_rows, statistic_rows
 from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
@@ -24,7 +26,7 @@ from einops_arch.parity.runs.casts import Cast, same_casts
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.torch_run import Failure, Run
+from einops_arch.parity.runs.run import Failure, Run
 from einops_arch.parity.teacher import teacher_report
 
 __all__ = ["Options", "compared"]

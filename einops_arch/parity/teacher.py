@@ -14,12 +14,13 @@ import numpy as np
 
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
+from einops_arch.parity.report.module_rows import module_rows
+from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import RunPair, module_rows
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, resolve, resolve_inputs
 from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.torch_run import Call, Run
+from einops_arch.parity.runs.run import Call, Run
 from einops_arch.parity.runs.values import in_order, rebuild
 
 __all__ = ["in_flax_form", "teacher_report"]

@@ -179,7 +179,8 @@ def _train_torch(
     import torch
 
     from einops_arch.layouts.arrays import to_numpy
-    from einops_arch.parity.runs.torch_run import outputs_in, undisturbed
+    from einops_arch.parity.runs.torch_hooks import outputs_in
+    from einops_arch.parity.runs.torch_run import undisturbed
     from einops_arch.port.transfer import model_state
 
     watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
@@ -226,8 +227,9 @@ def _train_flax(
     from flax import nnx
 
     from einops_arch.flax.state import state_dict
-    from einops_arch.parity.runs.flax_run import lifted_function, precise
-    from einops_arch.parity.runs.flax_run import outputs as flax_outputs
+    from einops_arch.parity.runs.flax_program import lifted_function
+    from einops_arch.parity.runs.flax_program import outputs as flax_outputs
+    from einops_arch.parity.runs.flax_run import precise
 
     with precise(double=True):
         model = flax_side.copies(double=True)[""]

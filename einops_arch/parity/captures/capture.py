@@ -18,7 +18,7 @@ from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, plain, resolve
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
-from einops_arch.parity.runs.torch_run import Run
+from einops_arch.parity.runs.run import Run
 from einops_arch.parity.session import Options, known_tensors
 from einops_arch.port.transfer import framework_of
 

@@ -17,7 +17,7 @@ from einops_arch.parity.captures.record import Capture, RecordedFlax, RecordedTo
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
-from einops_arch.parity.runs.torch_run import Run
+from einops_arch.parity.runs.run import Run
 from einops_arch.parity.runs.values import flatten
 from einops_arch.parity.session import Options, compared
 from einops_arch.port.transfer import framework_of

@@ -18,7 +18,7 @@ from einops_arch.parity.captures.record import Capture, FakeTensor, ModuleMetada
 from einops_arch.parity.report.verdicts import Array, rms
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast
-from einops_arch.parity.runs.torch_run import Call, Failure, Run
+from einops_arch.parity.runs.run import Call, Failure, Run
 from einops_arch.parity.runs.values import in_order, rebuild
 
 __all__ = ["is_capture_file", "read_capture", "write_capture"]

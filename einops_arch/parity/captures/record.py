@@ -15,7 +15,7 @@ from einops_arch.errors import ParityError
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall
 from einops_arch.parity.runs.inputs import Arguments
-from einops_arch.parity.runs.torch_run import Run
+from einops_arch.parity.runs.run import Run
 
 __all__ = [
     "Capture",
@@ -256,7 +256,7 @@ def variant(*, double: bool, lift: bool) -> str:
 
 def metadata_of(module: Any) -> ModuleMetadata:
     """What a comparison asks of a module of either framework."""
-    from einops_arch.parity.report.rows import can_be_called, has_state
+    from einops_arch.parity.report.module_rows import can_be_called, has_state
 
     bases = [base for base in type(module).__mro__ if base is not object]
     settings = {name: value for name, value in vars(module).items() if not name.startswith("_") and _is_plain(value)}

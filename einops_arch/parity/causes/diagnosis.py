@@ -14,8 +14,8 @@ from typing import Any
 from einops_arch.parity.causes.magnified import magnified
 from einops_arch.parity.causes.search import LocatedFault, Recorded, search
 from einops_arch.parity.causes.statistics import explain_statistic
+from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import RunPair
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.parity.runs.axes import resolve, resolve_inputs

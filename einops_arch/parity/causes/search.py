@@ -20,7 +20,7 @@ from einops_arch.parity.causes.stub_outputs import StubOutputs, replaced
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, plain
-from einops_arch.parity.runs.torch_run import Run
+from einops_arch.parity.runs.run import Run
 from einops_arch.parity.runs.values import in_order
 from einops_arch.parity.teacher import in_flax_form
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.causes.case import number
-from einops_arch.parity.report.rows import RunPair
+from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.verdicts import rms
 
 __all__ = ["explain_statistic"]

@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, wide
 from einops_arch.parity.runs.axes import Layout, channels_last, plain
-from einops_arch.parity.runs.torch_run import Call, Run
+from einops_arch.parity.runs.run import Call, Run
 from einops_arch.parity.runs.values import matched
 
 __all__ = ["merged", "pairs_of_call", "refined", "reordered"]

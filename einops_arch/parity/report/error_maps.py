@@ -163,7 +163,7 @@ def first_maps(two: Any, row: Any) -> ErrorMaps | None:
     """The maps of the first output of the first wrong call.
 
     Args:
-        two: both runs, as `einops_arch.parity.report.rows.RunPair`.
+        two: both runs, as `einops_arch.parity.report.pair.RunPair`.
         row: of the first divergence; None if there is none.
     """
     if row is None or row.verdict.passed:

@@ -13,7 +13,7 @@ import numpy as np
 
 from einops_arch.errors import ParityError
 from einops_arch.parity.runs.casts import SCOPE
-from einops_arch.parity.runs.torch_run import Wanted
+from einops_arch.parity.runs.run import Wanted
 from einops_arch.parity.runs.values import flatten, outputs_of
 
 __all__ = ["recording"]

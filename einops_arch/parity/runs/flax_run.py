@@ -1,30 +1,35 @@
-"""Run a copy of a Flax model and keep what every module gave. The model itself is not touched."""
+"""Run a copy of a Flax model and record what every module returned. The model itself is not touched."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from einops_arch.errors import ParityError, PortError
+from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import same_bits, to_numpy
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout
-from einops_arch.parity.runs.casts import Cast, flax_casts
-from einops_arch.parity.runs.flax_hooks import recording
+from einops_arch.parity.runs.flax_program import (
+    Program,
+    array_leaves,
+    is_array,
+    jax_arrays,
+    lifted_function,
+    merged,
+    outputs,
+    slot,
+)
 from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.jaxprs import lifted
 from einops_arch.parity.runs.paths import rename
 from einops_arch.parity.runs.randomness import stop_flax
-from einops_arch.parity.runs.torch_run import Call, Failure, Run, Wanted
-from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
+from einops_arch.parity.runs.run import Run, Wanted
+from einops_arch.parity.runs.values import rebuild
 
-__all__ = ["FlaxSide", "lifted_function", "outputs", "precise"]
+__all__ = ["FlaxSide", "precise"]
 
 
 class FlaxSide:
@@ -42,7 +47,7 @@ class FlaxSide:
         self.training = training
         self.jit = jit
         self.paths = dict(paths or {})
-        self._programs: dict[str, _Program] = {}
+        self._programs: dict[str, Program] = {}
         self.modules = dict(self.named(model))
 
     def named(self, model: Any) -> Iterator[tuple[str, Any]]:
@@ -92,13 +97,13 @@ class FlaxSide:
             model = self._copy(double=double)
             before = _buffers(model)
             graph, state = nnx.split(model)
-            nests = (_arrays(arguments), _arrays(keywords))
-            inputs = dict(pair for nest in nests for pair in _leaves(nest))
+            nests = (jax_arrays(arguments), jax_arrays(keywords))
+            inputs = dict(pair for nest in nests for pair in array_leaves(nest))
             keeps_state = statistics or steps > 1
-            key = repr((rebuild(nests, _slot, _is_array), double, lift, inputs_of, keeps_state))
+            key = repr((rebuild(nests, slot, is_array), double, lift, inputs_of, keeps_state))
             program = self._programs.get(key)
             if program is None:
-                program = _Program(self, graph, nests, inputs_of, keeps_state=keeps_state)
+                program = Program(self, graph, nests, inputs_of, keeps_state=keeps_state)
                 program.prepare(state, inputs, double=double, lift=lift)
                 self._programs[key] = program
             run, state = program(state, inputs)
@@ -133,9 +138,9 @@ class FlaxSide:
         if self.jit:
             with precise(double=True):
                 graph, state = nnx.split(self._copy(double=True))
-                nests = (_arrays(arguments), _arrays(keywords))
-                program = _Program(self, graph, nests, inputs_of, keeps_state=False)
-                nests_by_call = program.forms(state, dict(pair for nest in nests for pair in _leaves(nest)))
+                nests = (jax_arrays(arguments), jax_arrays(keywords))
+                program = Program(self, graph, nests, inputs_of, keeps_state=False)
+                nests_by_call = program.forms(state, dict(pair for nest in nests for pair in array_leaves(nest)))
             if nests_by_call is not None:
                 return nests_by_call
         return self.run(arguments, keywords, 1, double=True, inputs_of=inputs_of).inputs
@@ -154,7 +159,7 @@ class FlaxSide:
         with precise(double=double):
             modules = self.copies(double=double)
             for key, nest in nests.items():
-                args, kwargs = (_arrays(part) for part in (Inputs.widened(nest) if double else nest))
+                args, kwargs = (jax_arrays(part) for part in (Inputs.widened(nest) if double else nest))
                 try:
                     output = modules[key[0]](*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
@@ -200,14 +205,14 @@ class FlaxSide:
 
         with precise(double=True):
             graph, parameters, rest = nnx.split(self._copy(double=True), nnx.Param, ...)
-            nests = (_arrays(arguments), _arrays(keywords))
-            every = dict(pair for nest in nests for pair in _leaves(nest))
+            nests = (jax_arrays(arguments), jax_arrays(keywords))
+            every = dict(pair for nest in nests for pair in array_leaves(nest))
             floats = {place: array for place, array in every.items() if jnp.issubdtype(array.dtype, jnp.floating)}
 
             def projection(parameters: Any, floats: dict[str, Any], every: dict[str, Any]) -> Any:
                 inputs = every | floats
-                args, kwargs = (rebuild(nest, inputs.get, _is_array) for nest in nests)
-                leaves = outputs(_merged(graph, parameters, rest)(*args, **kwargs))
+                args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in nests)
+                leaves = outputs(merged(graph, parameters, rest)(*args, **kwargs))
                 total = jnp.zeros(())
                 for n, (place, layout) in enumerate(zip(order or range(len(leaves)), layouts, strict=True)):
                     for part, real in _real_parts(leaves[place][1]):
@@ -262,7 +267,7 @@ class FlaxSide:
             return leaf.astype(jnp.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else jnp.float64)
 
         graph, state = nnx.split(self.model if module is None else module)
-        model = _merged(graph, jax.tree.map(widen, state))
+        model = merged(graph, jax.tree.map(widen, state))
         for _, inner in nnx.iter_modules(model):
             if double:
                 _lift_dtypes(inner)
@@ -273,99 +278,6 @@ class FlaxSide:
         else:
             model.eval()
         return model
-
-
-class _Program:
-    """One call of a model, traced and compiled once for inputs of one form: what it gives, and who gave it."""
-
-    def __init__(
-        self, side: FlaxSide, graph: Any, nests: tuple[Any, Any], inputs_of: Wanted, *, keeps_state: bool
-    ) -> None:
-        self._side = side
-        self._graph = graph
-        self._nests = nests
-        self._inputs_of = inputs_of
-        self._keeps_state = keeps_state
-        self._seen: list[tuple[str, int, tuple[str, ...]]] = []
-        self._places: list[str] = []
-        self._taken: list[tuple[tuple[str, int], Any]] = []
-        self._casts: list[Cast] = []
-        self._failure: Failure | None = None
-        self._run: Any = self._call
-
-    def prepare(self, state: Any, inputs: dict[str, Any], *, double: bool, lift: bool) -> None:
-        """Trace it once to look for casts, and compile it."""
-        if lift:
-            self._run, program = lifted_function(self._call, state, inputs)
-            self._casts = flax_casts(program)
-        self._run = self._side.compiled(self._run, double=double)
-        if double and not lift and self._side.jit:
-            self._casts = flax_casts(self._run.trace(state, inputs).jaxpr)
-
-    def forms(self, state: Any, inputs: dict[str, Any]) -> dict[tuple[str, int], Any] | None:
-        """What goes into the modules, without a run; None where the trace does not come to its end."""
-        import jax
-
-        jax.eval_shape(self._call, state, inputs)
-        if self._failure is not None:
-            return None
-        return {key: rebuild(nest, _without_numbers, _is_slot) for key, nest in self._taken}
-
-    def __call__(self, state: Any, inputs: dict[str, Any]) -> tuple[Run, Any]:
-        """Run it: what was recorded, and the state after it."""
-        values, outputs, taken, state = self._run(state, inputs)
-        calls = [
-            Call(path, index, tuple(map(to_numpy, arrays)), places)
-            for (path, index, places), arrays in zip(self._seen, values, strict=True)
-        ]
-        run = Run(calls, [(place, to_numpy(array)) for place, array in zip(self._places, outputs, strict=True)])
-        for (key, nest), arrays in zip(self._taken, taken, strict=True):
-            values_at = {place: to_numpy(array) for place, array in arrays.items()}
-            run.inputs[key] = rebuild(nest, functools.partial(_value_at, values_at), _is_slot)
-        run.casts, run.failure = list(self._casts), self._failure
-        return run, state
-
-    def _call(self, state: Any, inputs: dict[str, Any]) -> Any:
-        from flax import nnx
-
-        model = _merged(self._graph, state)
-        args, kwargs = (rebuild(nest, inputs.get, _is_array) for nest in self._nests)
-        self._failure = None
-        with recording(model, self._side.named, self._inputs_of) as seen:
-            try:
-                output = model(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model
-                output = None
-                self._failure = Failure(seen.failed_in or "", error.with_traceback(None))
-        leaves = outputs(output)
-        self._seen[:] = [(path, index, places) for path, index, _, places in seen.calls]
-        self._places[:] = [place for place, _ in leaves]
-        self._taken[:] = [(key, rebuild(nest, _slot, _is_array)) for key, nest in seen.inputs.items()]
-        left = nnx.Intermediate if self._keeps_state else nnx.Any(nnx.Intermediate, nnx.Param, nnx.RngState)
-        after = nnx.filter_state(nnx.state(model), nnx.Not(left))
-        taken = [dict(_leaves(nest)) for nest in seen.inputs.values()]
-        return [arrays for _, _, arrays, _ in seen.calls], [array for _, array in leaves], taken, after
-
-
-def lifted_function(function: Any, *arguments: Any) -> tuple[Any, Any]:
-    """The same function with all in float64, and the program that was traced."""
-    import jax
-
-    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    form = jax.tree.structure(shapes)
-
-    def run(*arguments: Any) -> Any:
-        return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments)))
-
-    return run, program
-
-
-def _merged(graph: Any, *states: Any) -> Any:
-    """A model with variables of its own; `nnx.merge` alone takes those of the states, and a call would change them."""
-    import jax
-    from flax import nnx
-
-    return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, states))
 
 
 def _lift_dtypes(module: Any) -> None:
@@ -433,69 +345,6 @@ def _buffers(model: Any) -> dict[str, Array]:
             if isinstance(value, jax.Array | np.ndarray):
                 state[f"{path}.{name}" if path else name] = to_numpy(value)
     return state
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slot:
-    """An array's place in a nest."""
-
-    shape_of: tuple[int, ...]
-    dtype_of: str
-
-
-def _slot(place: str, value: Any) -> _Slot:
-    del place
-    return _Slot(tuple(value.shape), str(value.dtype))
-
-
-def _value_at(values: Mapping[str, Array], place: str, slot: Any) -> Array:
-    del slot
-    return values[place]
-
-
-def _without_numbers(place: str, slot: _Slot) -> Array:
-    del place
-    return np.broadcast_to(np.zeros((), np.dtype(slot.dtype_of)), slot.shape_of)
-
-
-def _is_slot(value: Any) -> bool:
-    return isinstance(value, _Slot)
-
-
-def _arrays(nest: Any) -> Any:
-    """Numpy arrays as jax arrays; without x64, integers are as narrow as jax has them."""
-    import jax
-    import jax.numpy as jnp
-
-    def change(place: str, value: Any) -> Any:
-        del place
-        return jnp.asarray(value, jax.dtypes.canonicalize_dtype(value.dtype))
-
-    return rebuild(nest, change, lambda leaf: isinstance(leaf, np.ndarray))
-
-
-def _is_array(value: Any) -> bool:
-    import jax
-
-    return isinstance(value, jax.Array | np.ndarray)
-
-
-def _leaves(value: Any) -> list[tuple[str, Any]]:
-    return flatten(value, _is_array)
-
-
-def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
-    """The arrays and numbers that a module gave; what cannot be looked into is an error of the network alone.
-
-    Raises:
-        ParityError: something in the output of the network can be neither compared nor looked into.
-    """
-    try:
-        return outputs_of(value, _is_array, side="Flax's model")
-    except ParityError:
-        if not inner:
-            raise
-        return _leaves(value)
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:

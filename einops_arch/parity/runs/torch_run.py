@@ -1,82 +1,28 @@
-"""Run a copy of a PyTorch model and keep what every module gave. The model itself is not touched."""
+"""Run a copy of a PyTorch model and record what every module returned. The model itself is not touched."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from einops_arch.errors import ParityError
 from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, wide
 from einops_arch.parity.runs.axes import TraceCall
-from einops_arch.parity.runs.casts import Cast, torch_watch
+from einops_arch.parity.runs.casts import torch_watch
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.randomness import stop_torch, without_dropout
-from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
+from einops_arch.parity.runs.run import Call, Run, Wanted
+from einops_arch.parity.runs.torch_hooks import Recorder, outputs_in, own_array
+from einops_arch.parity.runs.values import rebuild
 
-# Paths, or None for all of them.
-Wanted: TypeAlias = "frozenset[str] | None"
-
-__all__ = ["Call", "Failure", "Run", "TorchSide", "outputs_in", "undisturbed"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a module: its path, which call of that path it was, the arrays that it gave, and their places."""
-
-    path: str
-    index: int
-    arrays: tuple[Array, ...]
-    places: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that did not come to its end: the innermost module that was running, and what it raised."""
-
-    path: str
-    error: Exception
-
-    def __str__(self) -> str:
-        lines = str(self.error).strip().splitlines() or [""]
-        return f"{type(self.error).__name__} in {self.path or 'the network'}: {lines[0]}"
-
-
-@dataclass
-class Run:
-    """What a run left behind.
-
-    Args:
-        calls: in the order in which they returned.
-        outputs: by place.
-        statistics: buffers by name, after the last step.
-        inputs: what went into the calls that were asked for, arguments by position and by name.
-        casts: the operations that narrowed float64.
-        failure: why the run did not come to its end, if so; the calls before that are there.
-        last: the outputs of the last of several steps, by place.
-        changed: the names of the buffers that the steps changed.
-        varies: of a capture, whether each output changes with the inputs.
-        order: which output of Flax's belongs to each of PyTorch's.
-    """
-
-    calls: list[Call] = field(default_factory=list)
-    outputs: list[tuple[str, Array]] = field(default_factory=list)
-    statistics: dict[str, Array] = field(default_factory=dict)
-    inputs: dict[tuple[str, int], Any] = field(default_factory=dict)
-    casts: list[Cast] = field(default_factory=list)
-    failure: Failure | None = None
-    last: list[tuple[str, Array]] = field(default_factory=list)
-    changed: frozenset[str] = frozenset()
-    varies: tuple[bool, ...] = ()
-    order: tuple[int, ...] = ()
+__all__ = ["TorchSide", "undisturbed"]
 
 
 class TorchSide:
@@ -130,10 +76,10 @@ class TorchSide:
         with undisturbed(self.model):
             model = self._copy(double=double)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
-            seen = _Recorder(model, inputs_of)
+            seen = Recorder(model, inputs_of)
             watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
-            before = {name: _own(buffer) for name, buffer in model.named_buffers()}
+            before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
             with torch.no_grad(), watch:
                 try:
                     outputs = model(*args, **kwargs)
@@ -141,14 +87,14 @@ class TorchSide:
                     seen.stop(error)
                     return run, seen.trace, tensors
                 seen.remove()
-                run.outputs = [(place, _own(tensor)) for place, tensor in outputs_in(outputs, model)]
+                run.outputs = [(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)]
                 casts = len(run.casts)
                 for _ in range(steps - 1):
                     outputs = model(*args, **kwargs)
                 if steps > 1:
-                    run.last = [(place, _own(tensor)) for place, tensor in outputs_in(outputs, model)]
+                    run.last = [(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)]
             del run.casts[casts:]
-            run.statistics = {name: _own(buffer) for name, buffer in model.named_buffers()}
+            run.statistics = {name: own_array(buffer) for name, buffer in model.named_buffers()}
             run.changed = frozenset(
                 name
                 for name, buffer in run.statistics.items()
@@ -171,7 +117,7 @@ class TorchSide:
                 model = self._copy(double=double)
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(inputs) if double else inputs))
                 try:
-                    return [_own(tensor) for _, tensor in outputs_in(model(*args, **kwargs), model)]
+                    return [own_array(tensor) for _, tensor in outputs_in(model(*args, **kwargs), model)]
                 except Exception:  # noqa: BLE001 not every model takes any numbers
                     return None
 
@@ -211,7 +157,7 @@ class TorchSide:
                     for module in model.modules():
                         if not any(True for _ in module.children()):
                             module.register_forward_hook(lambda module, args, output: noisy(output))
-                seen = _Recorder(model, frozenset())
+                seen = Recorder(model, frozenset())
                 with torch_watch(seen.here, [], lift=True) if lift else contextlib.nullcontext():
                     model(*args, **kwargs)
                 return seen.run.calls
@@ -251,7 +197,7 @@ class TorchSide:
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
                     results[key] = error
                 else:
-                    results[key] = [_own(tensor) for _, tensor in outputs_in(output, modules[key[0]], inner=True)]
+                    results[key] = [own_array(tensor) for _, tensor in outputs_in(output, modules[key[0]], inner=True)]
         return results
 
     def gradients(
@@ -289,7 +235,7 @@ class TorchSide:
             else:
                 slopes = (None,) * len(wanted)
             arrays = [
-                _own(torch.zeros_like(tensor) if gradient is None else gradient)
+                own_array(torch.zeros_like(tensor) if gradient is None else gradient)
                 for tensor, gradient in zip(wanted, slopes, strict=True)
             ]
         count = len(parameters)
@@ -323,101 +269,6 @@ class TorchSide:
         return (args, rebuild(keywords, change, is_array)), tensors
 
 
-class _Recorder:
-    """Hooks on every module of a copy."""
-
-    def __init__(self, model: Any, inputs_of: Wanted) -> None:
-        self.run = Run()
-        self.trace: list[TraceCall] = []
-        self._wanted = inputs_of
-        self._paths: dict[int, list[str]] = {}
-        for path, module in model.named_modules(remove_duplicate=False):
-            self._paths.setdefault(id(module), []).append(path)
-        self._counts: dict[str, int] = {}
-        self._running: list[tuple[Any, int, list[Any], Any]] = []
-        self._places = iter(range(1 << 62))
-        self._handles = []
-        for module in model.modules():
-            self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True))
-
-    def here(self) -> str:
-        """The path of the module that is running."""
-        return self._paths[id(self._running[-1][0])][0] if self._running else ""
-
-    def stop(self, error: Exception) -> None:
-        """The run ends here; what the modules that did not finish were given still tells how axes lie."""
-        self.run.failure = Failure(self.here(), error.with_traceback(None))
-        parent = None
-        for module, place, inputs, _ in self._running:
-            first = inputs[0] if inputs else None
-            self.trace.append(TraceCall(self._paths[id(module)][0], -1, module, first, [], parent, place, inputs))
-            parent = place
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
-        inputs = [tensor for _, tensor in _leaves((args, list(kwargs.values())))]
-        nest = _copied((args, kwargs)) if self._wants(module) else None
-        self._running.append((module, next(self._places), inputs, nest))
-
-    def _leave(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        del args, kwargs
-        while self._running[-1][0] is not module:
-            self._running.pop()
-        _, place, inputs, nest = self._running.pop()
-        parent = self._running[-1][1] if self._running else None
-        leaves = outputs_in(output, module, inner=True)
-        outputs = [tensor for _, tensor in leaves]
-        # A copy: a later module may work in place.
-        arrays, places = tuple(_own(tensor) for tensor in outputs), tuple(place for place, _ in leaves)
-        for path in self._paths[id(module)]:
-            index = self._counts[path] = self._counts.get(path, -1) + 1
-            self.run.calls.append(Call(path, index, arrays, places))
-            if nest is not None:
-                self.run.inputs[path, index] = nest
-            first = inputs[0] if inputs else None
-            self.trace.append(TraceCall(path, index, module, first, outputs, parent, place, inputs))
-
-    def _wants(self, module: Any) -> bool:
-        return self._wanted is None or any(path in self._wanted for path in self._paths[id(module)])
-
-
-def _copied(nest: Any) -> Any:
-    import torch
-
-    args, kwargs = nest
-
-    def is_tensor(value: Any) -> bool:
-        return isinstance(value, torch.Tensor)
-
-    def change(place: str, value: Any) -> Any:
-        del place
-        return _own(value)
-
-    return rebuild(args, change, is_tensor), rebuild(kwargs, change, is_tensor)
-
-
-def _unpacked(output: Any, module: Any) -> Any:
-    """A packed sequence as a padded one, which is what Flax has."""
-    from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
-
-    if isinstance(output, PackedSequence):
-        return pad_packed_sequence(output, batch_first=bool(getattr(module, "batch_first", False)))[0]
-    if type(output) in (tuple, list):
-        return type(output)(_unpacked(part, module) for part in output)
-    return output
-
-
-def _leaves(value: Any) -> Sequence[tuple[str, Any]]:
-    import torch
-
-    return flatten(value, lambda leaf: isinstance(leaf, torch.Tensor))
-
-
 def _copy_of(model: Any) -> Any:
     """A copy; tensors that were computed, as by the old `weight_norm`, are copied without their history."""
     import torch
@@ -443,35 +294,11 @@ def _widened(model: Any) -> Any:
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
 
 
-def outputs_in(value: Any, module: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
-    """The tensors and numbers that a module gave; what cannot be looked into is an error of the network alone."""
-    import torch
-
-    unpacked = _unpacked(value, module)
-    try:
-        leaves = outputs_of(unpacked, lambda leaf: isinstance(leaf, torch.Tensor), side="PyTorch's model")
-    except ParityError:
-        if not inner:
-            raise
-        return list(_leaves(unpacked))
-    return [(place, torch.from_numpy(leaf.copy()) if isinstance(leaf, np.ndarray) else leaf) for place, leaf in leaves]
-
-
 def _real_parts(output: Any) -> list[tuple[str, Any]]:
     """What of an output has a slope, in real numbers."""
     if output.is_complex():
         return [("", output.real), (" imaginary", output.imag)]
     return [("", output)] if output.is_floating_point() else []
-
-
-def _own(tensor: Any) -> Array:
-    import torch
-
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.layout is not torch.strided:
-        tensor = tensor.to_dense()
-    return to_numpy(tensor).copy()
 
 
 def _dtype_of(model: Any) -> Any:

@@ -1,0 +1,178 @@
+"""One call of a Flax model as a compiled program that also returns what every module returned."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import ParityError
+from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.report.verdicts import Array
+from einops_arch.parity.runs.casts import Cast, flax_casts
+from einops_arch.parity.runs.flax_hooks import recording
+from einops_arch.parity.runs.jaxprs import lifted
+from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
+from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
+
+__all__ = ["Program", "array_leaves", "is_array", "jax_arrays", "lifted_function", "merged", "outputs", "slot"]
+
+
+class Program:
+    """One call of a model, traced and compiled once for inputs of one form: what it gives, and who gave it."""
+
+    def __init__(self, side: Any, graph: Any, nests: tuple[Any, Any], inputs_of: Wanted, *, keeps_state: bool) -> None:
+        self._side = side
+        self._graph = graph
+        self._nests = nests
+        self._inputs_of = inputs_of
+        self._keeps_state = keeps_state
+        self._seen: list[tuple[str, int, tuple[str, ...]]] = []
+        self._places: list[str] = []
+        self._taken: list[tuple[tuple[str, int], Any]] = []
+        self._casts: list[Cast] = []
+        self._failure: Failure | None = None
+        self._run: Any = self._call
+
+    def prepare(self, state: Any, inputs: dict[str, Any], *, double: bool, lift: bool) -> None:
+        """Trace it once to look for casts, and compile it."""
+        if lift:
+            self._run, program = lifted_function(self._call, state, inputs)
+            self._casts = flax_casts(program)
+        self._run = self._side.compiled(self._run, double=double)
+        if double and not lift and self._side.jit:
+            self._casts = flax_casts(self._run.trace(state, inputs).jaxpr)
+
+    def forms(self, state: Any, inputs: dict[str, Any]) -> dict[tuple[str, int], Any] | None:
+        """What goes into the modules, without a run; None where the trace does not come to its end."""
+        import jax
+
+        jax.eval_shape(self._call, state, inputs)
+        if self._failure is not None:
+            return None
+        return {key: rebuild(nest, _without_numbers, _is_slot) for key, nest in self._taken}
+
+    def __call__(self, state: Any, inputs: dict[str, Any]) -> tuple[Run, Any]:
+        """Run it: what was recorded, and the state after it."""
+        values, outputs, taken, state = self._run(state, inputs)
+        calls = [
+            Call(path, index, tuple(map(to_numpy, arrays)), places)
+            for (path, index, places), arrays in zip(self._seen, values, strict=True)
+        ]
+        run = Run(calls, [(place, to_numpy(array)) for place, array in zip(self._places, outputs, strict=True)])
+        for (key, nest), arrays in zip(self._taken, taken, strict=True):
+            values_at = {place: to_numpy(array) for place, array in arrays.items()}
+            run.inputs[key] = rebuild(nest, functools.partial(_value_at, values_at), _is_slot)
+        run.casts, run.failure = list(self._casts), self._failure
+        return run, state
+
+    def _call(self, state: Any, inputs: dict[str, Any]) -> Any:
+        from flax import nnx
+
+        model = merged(self._graph, state)
+        args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in self._nests)
+        self._failure = None
+        with recording(model, self._side.named, self._inputs_of) as seen:
+            try:
+                output = model(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model
+                output = None
+                self._failure = Failure(seen.failed_in or "", error.with_traceback(None))
+        leaves = outputs(output)
+        self._seen[:] = [(path, index, places) for path, index, _, places in seen.calls]
+        self._places[:] = [place for place, _ in leaves]
+        self._taken[:] = [(key, rebuild(nest, slot, is_array)) for key, nest in seen.inputs.items()]
+        left = nnx.Intermediate if self._keeps_state else nnx.Any(nnx.Intermediate, nnx.Param, nnx.RngState)
+        after = nnx.filter_state(nnx.state(model), nnx.Not(left))
+        taken = [dict(array_leaves(nest)) for nest in seen.inputs.values()]
+        return [arrays for _, _, arrays, _ in seen.calls], [array for _, array in leaves], taken, after
+
+
+def lifted_function(function: Any, *arguments: Any) -> tuple[Any, Any]:
+    """The same function with all in float64, and the program that was traced."""
+    import jax
+
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    form = jax.tree.structure(shapes)
+
+    def run(*arguments: Any) -> Any:
+        return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments)))
+
+    return run, program
+
+
+def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
+    """The arrays and numbers that a module gave; what cannot be looked into is an error of the network alone.
+
+    Raises:
+        ParityError: something in the output of the network can be neither compared nor looked into.
+    """
+    try:
+        return outputs_of(value, is_array, side="Flax's model")
+    except ParityError:
+        if not inner:
+            raise
+        return array_leaves(value)
+
+
+def merged(graph: Any, *states: Any) -> Any:
+    """A model with variables of its own; `nnx.merge` alone takes those of the states, and a call would change them."""
+    import jax
+    from flax import nnx
+
+    return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, states))
+
+
+def jax_arrays(nest: Any) -> Any:
+    """Numpy arrays as jax arrays; without x64, integers are as narrow as jax has them."""
+    import jax
+    import jax.numpy as jnp
+
+    def change(place: str, value: Any) -> Any:
+        del place
+        return jnp.asarray(value, jax.dtypes.canonicalize_dtype(value.dtype))
+
+    return rebuild(nest, change, lambda leaf: isinstance(leaf, np.ndarray))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slot:
+    """An array's place in a nest."""
+
+    shape_of: tuple[int, ...]
+    dtype_of: str
+
+
+def slot(place: str, value: Any) -> _Slot:
+    """What stands for an array in a nest without numbers: its shape and its dtype."""
+    del place
+    return _Slot(tuple(value.shape), str(value.dtype))
+
+
+def _value_at(values: Mapping[str, Array], place: str, slot: Any) -> Array:
+    del slot
+    return values[place]
+
+
+def _without_numbers(place: str, slot: _Slot) -> Array:
+    del place
+    return np.broadcast_to(np.zeros((), np.dtype(slot.dtype_of)), slot.shape_of)
+
+
+def _is_slot(value: Any) -> bool:
+    return isinstance(value, _Slot)
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array of jax or numpy."""
+    import jax
+
+    return isinstance(value, jax.Array | np.ndarray)
+
+
+def array_leaves(value: Any) -> list[tuple[str, Any]]:
+    """The arrays of a nest, each with its place."""
+    return flatten(value, is_array)
