@@ -11,8 +11,8 @@ from flax import nnx
 
 from einops_arch.architectures import LanguageModelConfig
 from einops_arch.errors import ConfigError, IndexRangeError
+from einops_arch.flax import TiedLinear
 from einops_arch.flax.language_model import LanguageModel, generate
-from einops_arch.flax.layers.tied import TiedLinear
 
 
 def _model(config, spread=1.0):
@@ -67,6 +67,12 @@ def test_the_gradient_of_tied_weights_is_the_sum_of_both_uses():
 
     # d/dE of (e1 . e0) - (e1 . e1): e1 for the first row, e0 - 2 e1 for the second.
     np.testing.assert_allclose(gradient, [embed[1], embed[0] - 2 * embed[1]], rtol=1e-6)
+
+
+def test_weights_are_tied_to_a_layer_and_not_to_its_table():
+    table = nnx.Embed(5, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(ConfigError, match=r"expected an nnx.Embed .* received Param"):
+        TiedLinear(table.embedding, rngs=nnx.Rngs(1))
 
 
 def test_a_token_outside_of_the_vocabulary_is_an_error_and_under_jit_nan():

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as tf
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from layer_draws import agree, drawn, numbers, rounds_as_well
 from layer_parity import unchanged
 
 import einops_arch.flax as layers
+from einops_arch.errors import ShapeError
 from einops_arch.flax import functional as ff
 from einops_arch.flax.functional.resize import nearest_positions
 
@@ -94,6 +96,32 @@ def test_adaptive_pools(axes, data):
 
 
 @drawn
+@given(st.integers(2, 3), st.data())
+def test_fractional_max_pool(axes, data):
+    window, asked = data.draw(sizes(axes, 1, 3)), data.draw(sizes(axes, 1, 4))
+    # At times one position too few, which both refuse.
+    size = tuple(o + w - 1 + data.draw(st.integers(-1, 5)) for o, w in zip(asked, window, strict=True))
+    x = numbers(data.draw(few), 2, 3, *[max(n, 1) for n in size])
+    if data.draw(st.booleans()):
+        x[0, 1].flat[0] = np.nan
+    samples = np.random.default_rng(data.draw(few)).random((2, 3, axes))
+    module = getattr(torch.nn, f"FractionalMaxPool{axes}d")
+    module = module(window, asked, return_indices=True, _random_samples=torch.from_numpy(samples))
+    layer = layers.FractionalMaxPool(window, asked, return_indices=True)
+    agree(module, lambda a: layer(a, random_samples=jnp.asarray(samples)), x)
+
+
+@drawn
+@given(st.sampled_from([(0.5, 0.3), 0.7, (0.9, 0.11)]), st.data())
+def test_fractional_max_pool_by_ratio(ratio, data):
+    samples = np.random.default_rng(data.draw(few)).random((2, 3, 2))
+    module = torch.nn.FractionalMaxPool2d(2, output_ratio=ratio, _random_samples=torch.from_numpy(samples))
+    layer = layers.FractionalMaxPool(2, output_ratio=ratio)
+    x = numbers(data.draw(few), 2, 3, *data.draw(sizes(2, 10, 15)))
+    agree(module, lambda a: layer(a, random_samples=jnp.asarray(samples)), x)
+
+
+@drawn
 @given(st.integers(1, 3), st.data())
 def test_max_unpool(axes, data):
     window = data.draw(sizes(axes, 1, 3))
@@ -153,6 +181,44 @@ def test_pad(axes, mode, data):
         "circular": lambda: layers.CircularPad(pairs),
     }[mode]()
     agree(lambda t: tf.pad(t, flat, mode, value), layer, numbers(data.draw(few), 2, 3, *data.draw(sizes(axes, 1, 7))))
+
+
+@drawn
+@given(st.integers(1, 3), st.data())
+def test_pixel_shuffle_and_back(factor, data):
+    h, w = data.draw(sizes(2, 1, 4))
+    c = data.draw(few)
+    agree(torch.nn.PixelShuffle(factor), layers.PixelShuffle(factor), numbers(1, 2, c * factor**2, h, w))
+    agree(torch.nn.PixelUnshuffle(factor), layers.PixelUnshuffle(factor), numbers(2, 2, c, h * factor, w * factor))
+
+
+@drawn
+@given(st.sampled_from(["sum", "mean", "max"]), st.booleans(), st.data())
+def test_embedding_bag(mode, in_rows, data):
+    rows, width = data.draw(st.integers(2, 7)), data.draw(few)
+    padding_idx = data.draw(st.none() | st.integers(-rows, rows - 1))
+    indices = np.random.default_rng(data.draw(few)).integers(0, rows, (3, 4) if in_rows else 9)
+    offsets, last = None, False
+    if not in_rows:
+        last = data.draw(st.booleans())
+        middle = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=4))
+        offsets = np.asarray([0, *sorted(middle), *([9] if last else [])])
+    weights = (
+        np.random.default_rng(5).normal(size=indices.shape) if mode == "sum" and data.draw(st.booleans()) else None
+    )
+    options = {"mode": mode, "padding_idx": padding_idx, "include_last_offset": last}
+    of_torch, of_jax = (
+        [None if a is None else move(a) for a in (offsets, weights)] for move in (torch.from_numpy, jnp.asarray)
+    )
+    agree(
+        lambda t: tf.embedding_bag(
+            torch.from_numpy(indices), t, of_torch[0], per_sample_weights=of_torch[1], **options
+        ),
+        lambda a: ff.embedding_bag(jnp.asarray(indices), a, of_jax[0], per_sample_weights=of_jax[1], **options),
+        np.random.default_rng(3).normal(size=(rows, width)),
+        enter=unchanged,
+        leave=unchanged,
+    )
 
 
 @drawn
@@ -306,6 +372,37 @@ def test_an_activation_of_what_is_infinite(name):
 def test_activations_along_an_axis(name, axis, data):
     x = numbers(data.draw(few), *data.draw(sizes(3, 1, 4)))
     agree(getattr(torch.nn, name)(axis), getattr(layers, name)(axis), x, enter=unchanged, leave=unchanged)
+
+
+def test_a_softmax_over_the_channels_of_an_image_asks_for_an_image():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    agree(torch.nn.Softmax2d(), layers.Softmax2d(), x)
+    for shape in ((3, 4), (2, 3, 4, 5, 6)):
+        with pytest.raises(ShapeError, match="Softmax2d"):
+            layers.Softmax2d()(jnp.ones(shape))
+        with pytest.raises(ValueError, match="Softmax2d"):
+            torch.nn.Softmax2d()(torch.ones(shape))
+
+
+def test_a_random_slope_lies_between_its_bounds_and_is_their_middle_in_evaluation():
+    layer = layers.RReLU(0.2, 0.7, rngs=nnx.Rngs(0))
+    x = np.concatenate([EDGES, np.random.default_rng(0).normal(size=2000)])
+    graph, state = nnx.split(layer)
+
+    def call(array):
+        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))(array)
+
+    # One draw for both: the gradient is the slope that was taken.
+    y, pull = jax.vjp(call, jnp.asarray(x))
+    slopes = np.asarray(pull(jnp.ones_like(y))[0])
+    np.testing.assert_array_equal(y, np.where(x <= 0, x * slopes, x))
+    drawn_slopes = slopes[x <= 0]
+    assert 0.2 <= drawn_slopes.min() < 0.21 and 0.69 < drawn_slopes.max() <= 0.7  # noqa: PT018 one interval
+    assert abs(drawn_slopes.mean() - 0.45) < 0.02
+    np.testing.assert_array_equal(slopes[x > 0], 1.0)
+    assert not np.array_equal(layer(jnp.asarray(x)), layer(jnp.asarray(x)))
+    layer.eval()
+    agree(torch.nn.RReLU(0.2, 0.7).eval(), layer, x, enter=unchanged, leave=unchanged)
 
 
 @drawn

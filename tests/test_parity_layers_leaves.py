@@ -59,6 +59,18 @@ CASES = {
         lambda: layers.BatchNorm(3, track_running_stats=False, rngs=rngs),
         [IMAGE],
     ),
+    "InstanceNorm with running statistics": (
+        lambda: torch.nn.InstanceNorm2d(3, affine=True, track_running_stats=True, momentum=0.3),
+        lambda: layers.InstanceNorm(
+            3, use_scale=True, use_bias=True, track_running_stats=True, momentum=0.3, rngs=rngs
+        ),
+        [IMAGE],
+    ),
+    "InstanceNorm with statistics and nothing else": (
+        lambda: torch.nn.InstanceNorm1d(3, track_running_stats=True),
+        lambda: layers.InstanceNorm(3, track_running_stats=True, rngs=rngs),
+        [(2, 3, 5)],
+    ),
     "LocalResponseNorm": (
         lambda: torch.nn.LocalResponseNorm(2, 0.5, 0.75, 2.0),
         lambda: layers.LocalResponseNorm(2, 0.5, 0.75, 2.0),

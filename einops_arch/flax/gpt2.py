@@ -14,8 +14,7 @@ from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.generation import choose, generate
-from einops_arch.flax.layers import GELU, Dropout, Embed, LayerNorm, MergeHeads, Rearrange, Sequential
-from einops_arch.flax.layers.tied import TiedLinear
+from einops_arch.flax.layers import GELU, Dropout, Embed, LayerNorm, MergeHeads, Rearrange, Sequential, TiedLinear
 from einops_arch.flax.layers.transformer import Conv1D, DotProductAttention, small_linear
 
 __all__ = ["GPT2", "choose", "generate"]

@@ -13,8 +13,7 @@ from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.flax._concrete import is_concrete
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.generation import generate
-from einops_arch.flax.layers import GRU, LSTM, RNN, Dropout, Embed, Linear
-from einops_arch.flax.layers.tied import TiedLinear
+from einops_arch.flax.layers import GRU, LSTM, RNN, Dropout, Embed, Linear, TiedLinear
 from einops_arch.functional import flatten_sequence, unflatten_sequence
 
 __all__ = ["LanguageModel", "generate"]

@@ -154,6 +154,7 @@ _TABLE = {
     "b ... -> b (...)": ("einops_arch.flax.layers.folds.Flatten",),
     "... (...) ... -> ...": ("einops_arch.flax.layers.folds.Unflatten",),
     "b h w c -> b h w c": (
+        "einops_arch.flax.layers.activation.Softmax2d",
         "einops_arch.flax.layers.norm.LayerNorm2d",
         "einops_arch.flax.resnet.BasicBlock",
         "einops_arch.flax.resnet.Bottleneck",

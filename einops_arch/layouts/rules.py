@@ -329,6 +329,7 @@ def _normalized_axes(layer: Any) -> Rows:
 
 _AFFINE: Rows = (Row("weight", "scale", "*c -> *c"), Row("bias", "bias", "*c -> *c"))
 _STATISTICS: Rows = (Row("running_mean", "mean", "c -> c"), Row("running_var", "var", "c -> c"))
+_COUNTER: Rows = (Row("num_batches_tracked", "num_batches_tracked", dtype="int64"),)
 _REWRITES_KERNEL = "it overwrites its layer's kernel when called, so PyTorch's leaves cannot be had back"
 
 _RULES: dict[str, LayoutRule] = {
@@ -359,10 +360,8 @@ _RULES: dict[str, LayoutRule] = {
         LayoutRule("flax.nnx.nn.recurrent.SimpleCell", _SIMPLE_CELL),
         LayoutRule("flax.nnx.nn.recurrent.RNN", _rnn),
         LayoutRule("flax.nnx.nn.recurrent.Bidirectional", _bidirectional),
-        LayoutRule(
-            "einops_arch.flax.layers.norm.BatchNorm",
-            _AFFINE + _STATISTICS + (Row("num_batches_tracked", "num_batches_tracked", dtype="int64"),),
-        ),
+        LayoutRule("einops_arch.flax.layers.norm.BatchNorm", _AFFINE + _STATISTICS + _COUNTER),
+        LayoutRule("einops_arch.flax.layers.norm.InstanceNorm", _AFFINE + _STATISTICS + _COUNTER),
         LayoutRule("einops_arch.flax.layers.norm.LayerNorm", _normalized_axes),
         LayoutRule("einops_arch.flax.layers.norm.RMSNorm", _normalized_axes),
         LayoutRule("einops_arch.flax.layers.norm.FrozenBatchNorm", _AFFINE + _STATISTICS),

@@ -32,7 +32,9 @@ from einops_arch.flax.functional.attention import (
     safe_softmax,
     scaled_dot_product_attention,
 )
+from einops_arch.flax.functional.bags import embedding_bag
 from einops_arch.flax.functional.fold import fold, roll, unfold, window_partition, window_reverse
+from einops_arch.flax.functional.fractional import fractional_max_pool
 from einops_arch.flax.functional.grid import affine_grid, grid_sample
 from einops_arch.flax.functional.losses import (
     binary_cross_entropy,
@@ -95,6 +97,7 @@ __all__ = [
     "softsign",
     "tanhshrink",
     "threshold",
+    "embedding_bag",
     "fold",
     "roll",
     "unfold",
@@ -106,6 +109,7 @@ __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "avg_pool",
+    "fractional_max_pool",
     "lp_pool",
     "max_pool",
     "max_unpool",

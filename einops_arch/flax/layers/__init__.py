@@ -20,6 +20,7 @@ from einops_arch.flax.layers.activation import (
     ReLU6,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
     Softshrink,
@@ -59,6 +60,7 @@ from einops_arch.flax.layers.encoder_decoder import (
     TransformerEncoderLayer,
 )
 from einops_arch.flax.layers.folds import Flatten, Fold, Unflatten, Unfold
+from einops_arch.flax.layers.fractional import FractionalMaxPool
 from einops_arch.flax.layers.norm import (
     BatchNorm,
     FrozenBatchNorm,
@@ -71,6 +73,7 @@ from einops_arch.flax.layers.norm import (
 )
 from einops_arch.flax.layers.padding import CircularPad, ConstantPad, ReflectionPad, ReplicationPad, ZeroPad
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
+from einops_arch.flax.layers.pixels import PixelShuffle, PixelUnshuffle
 from einops_arch.flax.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool
 from einops_arch.flax.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from einops_arch.flax.layers.reshapes import (
@@ -84,7 +87,9 @@ from einops_arch.flax.layers.reshapes import (
     UnflattenSequence,
 )
 from einops_arch.flax.layers.resize import Upsample
+from einops_arch.flax.layers.rrelu import RReLU
 from einops_arch.flax.layers.sequential import Sequential
+from einops_arch.flax.layers.tied import TiedLinear
 from einops_arch.flax.layers.weights import ScaledStdConv, SpectralNorm, StdConv, WeightNorm
 from einops_arch.flax.layers.wrappers import (
     ChannelShuffle,
@@ -122,6 +127,7 @@ __all__ = [
     "MergeDirections",
     # PyTorch's layers
     "Linear",
+    "TiedLinear",
     "Embed",
     "EmbeddingBag",
     "Conv",
@@ -206,4 +212,9 @@ __all__ = [
     "StdConv",
     "ScaledStdConv",
     "Sequential",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RReLU",
+    "Softmax2d",
+    "FractionalMaxPool",
 ]

@@ -12,7 +12,7 @@ from flax import nnx
 
 from einops_arch.errors import ConfigError
 from einops_arch.flax import functional as f
-from einops_arch.flax._checks import check_sizes
+from einops_arch.flax._checks import check_rank, check_sizes
 from einops_arch.flax.functional._dtypes import check_floating, widened
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "SELU",
     "SiLU",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
     "Softshrink",
@@ -388,6 +389,27 @@ class Softmax(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... -> ...`."""
         return _softmax(x, self.axis)
+
+
+class Softmax2d(Softmax):
+    """`b h w c -> b h w c`: the softmax over the channels of an image: `torch.nn.Softmax2d`; the batch may be left out.
+
+    Raises:
+        DtypeError: when called with integers.
+        ShapeError: when called with another number of axes.
+
+    >>> import jax.numpy as jnp
+    >>> Softmax2d()(jnp.zeros((1, 1, 1, 4))).ravel().tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`b h w c -> b h w c`."""
+        check_rank("Softmax2d", x.shape, 2)
+        return super().__call__(x)
 
 
 class Softmin(nnx.Module):

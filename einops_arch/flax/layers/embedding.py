@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from einops_arch.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from einops_arch.errors import ConfigError, DtypeError, IndexRangeError
 from einops_arch.flax._checks import check_sizes
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax.functional.bags import MODES, check_bags, pool_rows
 from einops_arch.flax.layers.init import standard_normal
 
 __all__ = ["Embed", "EmbeddingBag"]
-
-_MODES = ("sum", "mean", "max")
 
 
 class Embed(nnx.Embed):
@@ -184,8 +183,8 @@ class EmbeddingBag(Embed):
         scale_grad_by_freq: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if mode not in _MODES:
-            raise ConfigError(f"EmbeddingBag: expected mode as one of {', '.join(_MODES)}, received {mode!r}")
+        if mode not in MODES:
+            raise ConfigError(f"EmbeddingBag: expected mode as one of {', '.join(MODES)}, received {mode!r}")
         if mode == "max" and scale_grad_by_freq:
             raise ConfigError("EmbeddingBag: expected scale_grad_by_freq=False with mode='max', received True")
         super().__init__(
@@ -210,41 +209,17 @@ class EmbeddingBag(Embed):
             offsets: where each bag begins in `n`, ascending.
             per_sample_weights: of each index, in the shape of the inputs; with `"sum"` only.
         """
-        self._check_call(inputs, offsets, per_sample_weights)
-        if offsets is None:
-            bags = jnp.broadcast_to(jnp.arange(inputs.shape[0])[:, None], inputs.shape).ravel()
-            number = inputs.shape[0]
-        else:
-            starts = offsets[:-1] if self.include_last_offset else offsets
-            number = starts.shape[0]
-            bags = jnp.searchsorted(starts, jnp.arange(inputs.shape[0]), side="right") - 1
+        check_bags("EmbeddingBag", inputs, offsets, self.mode, per_sample_weights)
         indices = self._checked(inputs.ravel())
-        rows = self._look_up(indices)
-        counted = jnp.ones(indices.shape, bool) if self.padding_idx is None else indices != self.padding_idx
-        if per_sample_weights is not None:
-            rows = rows * per_sample_weights.ravel()[:, None]
-        return self._pool(rows, bags, counted, number)
-
-    def _pool(self, rows: jax.Array, bags: jax.Array, counted: jax.Array, number: int) -> jax.Array:
-        sizes = jax.ops.segment_sum(counted.astype(rows.dtype), bags, number)[:, None]
-        if self.mode == "max":
-            rows = jnp.where(counted[:, None], rows, -jnp.inf)
-            return jnp.where(sizes > 0, jax.ops.segment_max(rows, bags, number), 0)
-        total = jax.ops.segment_sum(jnp.where(counted[:, None], rows, 0), bags, number)
-        return total / jnp.maximum(sizes, 1) if self.mode == "mean" else total
-
-    def _check_call(self, inputs: jax.Array, offsets: jax.Array | None, weights: jax.Array | None) -> None:
-        if not (inputs.ndim == 2 and offsets is None) and not (inputs.ndim == 1 and offsets is not None):
-            raise ShapeError(
-                f"EmbeddingBag: expected 'b n' without offsets or 'n' with offsets, received {inputs.ndim} axes in "
-                f"shape {inputs.shape} {'without' if offsets is None else 'with'} offsets"
-            )
-        if weights is not None and self.mode != "sum":
-            raise ConfigError(f"EmbeddingBag: expected per_sample_weights with mode='sum' only, received {self.mode!r}")
-        if weights is not None and weights.shape != inputs.shape:
-            raise ShapeError(
-                f"EmbeddingBag: expected per_sample_weights of shape {inputs.shape}, received {weights.shape}"
-            )
+        return pool_rows(
+            self._look_up(indices),
+            inputs.shape,
+            offsets,
+            mode=self.mode,
+            counted=None if self.padding_idx is None else indices != self.padding_idx,
+            include_last_offset=self.include_last_offset,
+            per_sample_weights=per_sample_weights,
+        )
 
 
 @jax.custom_jvp

@@ -76,8 +76,7 @@ class BatchNorm(nnx.BatchNorm):
         rngs: nnx.Rngs,
     ) -> None:
         _check("BatchNorm", num_features, epsilon)
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ConfigError(f"BatchNorm: expected momentum between 0 and 1, or None, received {momentum!r}")
+        _check_momentum("BatchNorm", momentum)
         super().__init__(
             num_features,
             momentum=momentum,
@@ -110,9 +109,7 @@ class BatchNorm(nnx.BatchNorm):
         x, scale, bias = _promoted(self, x)
         wide = _wide(x)
         if use_running_average and self.track_running_stats:
-            mean, var = self.mean[...].astype(wide.dtype), self.var[...].astype(wide.dtype)
-            factor = jax.lax.rsqrt(var + self.epsilon) * _wide_or(scale, 1.0, wide)
-            return ((wide - mean) * factor + _wide_or(bias, 0.0, wide)).astype(x.dtype)
+            return _with_running(self, wide, scale, bias).astype(x.dtype)
         values = math.prod(x.shape[:-1])
         if not self.epsilon > 0:
             raise ConfigError(
@@ -127,21 +124,8 @@ class BatchNorm(nnx.BatchNorm):
         if self.track_running_stats:
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1  # an empty batch counts too
             if values:
-                self._track(mean.reshape(-1), var.reshape(-1) * (values / (values - 1)))
+                _move_running(self, mean.reshape(-1), var.reshape(-1) * (values / (values - 1)), self.momentum)
         return y.astype(x.dtype)
-
-    def _track(self, mean: jax.Array, var: jax.Array) -> None:
-        """Moves the running statistics towards those of a batch; they take the parameters' dtype where it is wider."""
-        steps = self.num_batches_tracked[...]
-        parameter = self.scale if self.scale is not None else self.bias
-        for running, batch in ((self.mean, mean), (self.var, var)):
-            dtype = running.dtype if parameter is None else jnp.promote_types(running.dtype, parameter.dtype)
-            weight = 1.0 / steps.astype(dtype) if self.momentum is None else self.momentum
-            moved = (1.0 - weight) * running[...].astype(dtype) + weight * jax.lax.stop_gradient(batch).astype(dtype)
-            if running.dtype == dtype:
-                running[...] = moved
-            else:  # assigning to [...] would cast back to the narrower type without a word
-                running.set_value(moved)
 
 
 class LayerNorm(nnx.LayerNorm):
@@ -371,13 +355,16 @@ class InstanceNorm(nnx.InstanceNorm):
     """`b ... c -> b ... c`: each sample and channel over space: `torch.nn.InstanceNorm1d`, `2d` and `3d`.
 
     Differs from `nnx.InstanceNorm`: no scale and no bias by default (PyTorch's `affine=False`; `affine=True` is both),
-    epsilon is 1e-5 (NNX 1e-6), two-pass variance. There are no running statistics, as by default in PyTorch.
+    epsilon is 1e-5 (NNX 1e-6), two-pass variance, and running statistics where they are asked for.
 
     Args:
         num_features: channels.
+        momentum: the weight of the new batch in the running statistics; None is 0, as in PyTorch.
         epsilon: added to the variance.
         use_bias: whether there is a bias.
         use_scale: whether there is a scale.
+        track_running_stats: whether there are running statistics, with which evaluation normalises. They are means over
+            the batch. Leaves: `mean`, `var` and `num_batches_tracked`, which stays at 0, as in PyTorch.
         rngs: nothing is drawn from it; it is there as NNX layers have it.
 
     Raises:
@@ -397,12 +384,15 @@ class InstanceNorm(nnx.InstanceNorm):
         self,
         num_features: int,
         *,
+        momentum: float | None = 0.1,
         epsilon: float = 1e-5,
         use_bias: bool = False,
         use_scale: bool = False,
+        track_running_stats: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         _check("InstanceNorm", num_features, epsilon)
+        _check_momentum("InstanceNorm", momentum)
         super().__init__(
             num_features,
             epsilon=epsilon,
@@ -411,20 +401,37 @@ class InstanceNorm(nnx.InstanceNorm):
             use_fast_variance=False,
             rngs=rngs,
         )
+        self.momentum, self.track_running_stats = momentum, track_running_stats
+        self.mean: Any = nnx.data(None)
+        self.var: Any = nnx.data(None)
+        self.num_batches_tracked: Any = nnx.data(None)
+        if track_running_stats:
+            self.use_running_average = False  # `train()` and `eval()` set it
+            self.mean = nnx.BatchStat(jnp.zeros((num_features,), jnp.float32))
+            self.var = nnx.BatchStat(jnp.ones((num_features,), jnp.float32))
+            self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`b ... c -> b ... c`, channels last."""
+        """`b ... c -> b ... c`, channels last; with running statistics, training also moves them."""
         check_channels("InstanceNorm", x.shape, self.num_features)
         if x.ndim < 3:
             raise ShapeError(
                 f"InstanceNorm: expected axes 'b ... c' with a spatial axis, received {x.ndim} axes in shape {x.shape}"
             )
-        if math.prod(x.shape[1:-1]) == 1:
+        running = self.track_running_stats and self.use_running_average
+        values = math.prod(x.shape[1:-1])
+        if values == 1 and not running:
             raise ShapeError(f"InstanceNorm: expected more than one position in space, received shape {x.shape}")
         x, scale, bias = _promoted(self, x)
         if not x.size:
             return x  # the mean of nothing is NaN, and would be the gradient of the scale
-        y, _, _ = _normalised(_wide(x), scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
+        wide = _wide(x)
+        if running:
+            return _with_running(self, wide, scale, bias).astype(x.dtype)
+        y, mean, var = _normalised(wide, scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
+        if self.track_running_stats:
+            unbiased = var * (values / (values - 1))
+            _move_running(self, mean.mean(0).reshape(-1), unbiased.mean(0).reshape(-1), self.momentum or 0.0)
         return y.astype(x.dtype)
 
 
@@ -540,6 +547,30 @@ def _check(layer: str, num_features: int, epsilon: float | None) -> None:
     check_sizes(layer, num_features=num_features)
     if epsilon is not None and not epsilon >= 0:
         raise ConfigError(f"{layer}: expected epsilon of at least 0, received {epsilon!r}")
+
+
+def _check_momentum(layer: str, momentum: float | None) -> None:
+    if momentum is not None and not 0 <= momentum <= 1:
+        raise ConfigError(f"{layer}: expected momentum between 0 and 1, or None, received {momentum!r}")
+
+
+def _with_running(layer: Any, wide: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
+    mean, var = layer.mean[...].astype(wide.dtype), layer.var[...].astype(wide.dtype)
+    factor = jax.lax.rsqrt(var + layer.epsilon) * _wide_or(scale, 1.0, wide)
+    return (wide - mean) * factor + _wide_or(bias, 0.0, wide)
+
+
+def _move_running(layer: Any, mean: jax.Array, var: jax.Array, momentum: float | None) -> None:
+    """Moves the running statistics towards those of a batch; they take the parameters' dtype where it is wider."""
+    parameter = layer.scale if layer.scale is not None else layer.bias
+    for running, batch in ((layer.mean, mean), (layer.var, var)):
+        dtype = running.dtype if parameter is None else jnp.promote_types(running.dtype, parameter.dtype)
+        weight = 1.0 / layer.num_batches_tracked[...].astype(dtype) if momentum is None else momentum
+        moved = (1.0 - weight) * running[...].astype(dtype) + weight * jax.lax.stop_gradient(batch).astype(dtype)
+        if running.dtype == dtype:
+            running[...] = moved
+        else:  # assigning to [...] would cast back to the narrower type without a word
+            running.set_value(moved)
 
 
 def _promoted(layer: Any, x: jax.Array) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from einops_arch.errors import ConfigError
+
 __all__ = ["TiedLinear"]
 
 
@@ -21,6 +23,9 @@ class TiedLinear(nnx.Module):
         use_bias: whether a bias is added.
         rngs: random stream `params`, for the bias.
 
+    Raises:
+        ConfigError: embed is no embedding.
+
     Source: Press and Wolf 2016, arXiv:1608.05859. `nnx.Embed.attend` is the same without a bias.
 
     >>> embed = nnx.Embed(17, 7, rngs=nnx.Rngs(0))
@@ -30,6 +35,11 @@ class TiedLinear(nnx.Module):
     """
 
     def __init__(self, embed: nnx.Embed, *, use_bias: bool = True, rngs: nnx.Rngs) -> None:
+        if not isinstance(embed, nnx.Embed):
+            raise ConfigError(
+                f"TiedLinear: expected an nnx.Embed or a subclass, received {type(embed).__name__}; "
+                "likely fix: give the layer, not its table"
+            )
         self.weight = embed.embedding
         # PyTorch's distribution for the bias of a linear layer.
         limit = embed.features**-0.5
