@@ -100,6 +100,37 @@ def test_the_cache_holds_the_keys_and_values_of_transformers():
                 checks.assert_close("cache", parts, [layer.keys, layer.values])
 
 
+def test_texts_padded_on_the_left_get_the_logits_of_transformers():
+    found = public(**SMALL)
+    oracle, torch_twin, flax_twin = (
+        found.oracle.double(),
+        found.torch_twin("float64").eval(),
+        found.flax_twin("float64"),
+    )
+    flax_twin.eval()
+    tokens = checks.tokens(3, 9, high=31)
+    mask = np.arange(9) >= np.asarray([[0], [2], [5]])
+    places = np.maximum(mask.cumsum(1) - 1, 0)
+    past = state = flax_state = None
+    for columns in (slice(0, 6), slice(6, 7), slice(7, 9)):
+        seen = mask[:, : columns.stop].astype(np.int64)
+        parts = {"attention_mask": seen, "position_ids": places[:, columns]}
+        tensors = {name: torch.from_numpy(array) for name, array in parts.items()}
+        arrays = {name: jnp.asarray(array) for name, array in parts.items()}
+        with torch.no_grad():
+            answer = oracle(torch.from_numpy(tokens[:, columns]), past_key_values=past, use_cache=True, **tensors)
+            past = answer.past_key_values
+            logits, state = torch_twin.extend(torch.from_numpy(tokens[:, columns]), state, **tensors)
+        flax_logits, flax_state = flax_twin.extend(jnp.asarray(tokens[:, columns]), flax_state, **arrays)
+        kept = mask[:, columns]
+        for received in (logits, flax_logits):
+            checks.assert_close("logits", [np.asarray(received)[kept]], [answer.logits.numpy()[kept]])
+    # Each text alone and without padding has the same logits.
+    for row, begin in enumerate((0, 2, 5)):
+        alone = flax_twin(jnp.asarray(tokens[row : row + 1, begin:]))[0, -1]
+        checks.assert_close("alone", [np.asarray(flax_logits[row, -1])], [np.asarray(alone)])
+
+
 def test_greedy_text_is_that_of_transformers():
     found = public(spread=0.4, **SMALL)
     prompt = checks.tokens(3, 4, high=31)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import oracle_checks  # noqa: F401 torchvision and timm cannot be imported before it
 import pytest
 import timm.layers
 import torchvision

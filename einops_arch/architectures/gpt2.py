@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from einops_arch.architectures._tokens import check_values
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.config import Config
-from einops_arch.errors import ShapeError
+from einops_arch.errors import DtypeError, ShapeError
 
 __all__ = ["GPT2Config"]
 
@@ -143,6 +144,40 @@ class GPT2Config(Config):
                 for name, array in zip(("key", "value"), pair, strict=True):
                     Axes(f"{name} of layer {layer}", "b heads n k", sizes).check(array)
         self._check_length(before, t)
+
+    def check_mask(
+        self, tokens: Any, attention_mask: Any, position_ids: Any, state: Any = None, *, values: bool
+    ) -> None:
+        """Raise one clear error if a mask `b n` or positions `b t` do not go with tokens `b t`.
+
+        Args:
+            tokens: indices of tokens.
+            attention_mask: of all tokens, those that the state holds included; or None.
+            position_ids: of the tokens; or None.
+            state: a key and a value `b heads n k` for each layer, or None.
+            values: whether to look at the values of the positions as well.
+
+        Raises:
+            ShapeError: the rank or a size differs.
+            DtypeError: the mask holds neither integers nor booleans, or the positions are no integers.
+            IndexRangeError: a position is not among the config's.
+        """
+        if not isinstance(tokens.shape, tuple):  # a symbol of a tracer, see `Axes.check`
+            return
+        b, t = tokens.shape
+        if attention_mask is not None and isinstance(attention_mask.shape, tuple):
+            n = t if state is None else state[0][0].shape[2] + t
+            Axes("attention_mask", "b n", {"b": b, "n": n}).check(attention_mask)
+            dtype = str(attention_mask.dtype)
+            if "int" not in dtype and "bool" not in dtype:
+                raise DtypeError(
+                    f"attention_mask: expected integers or booleans, 0 for padding, received dtype {dtype}"
+                )
+        if position_ids is not None:
+            axes = Axes("position_ids", "b t", {"b": b, "t": t}, dtype="int64", high=self.positions)
+            axes.check(position_ids)
+            if values:
+                check_values(axes, position_ids, fix="leave out the beginning of the text")
 
     def check_prompt(self, prompt: Any, state: Any, steps: int, *, values: bool) -> None:
         """Raise one clear error if a prompt cannot be continued by so many tokens, as `check_tokens` does.

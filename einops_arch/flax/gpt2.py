@@ -54,24 +54,42 @@ class GPT2(Pretrained, nnx.Module):
         else:
             self.lm_head = small_linear(config.embedding, config.vocabulary, use_bias=False, rngs=rngs)
 
-    def __call__(self, tokens: Array) -> Array:
-        """Logits `b t token` for the token after each of `b t`."""
+    def __call__(self, tokens: Array, attention_mask: Array | None = None, position_ids: Array | None = None) -> Array:
+        """Logits `b t token` for the token after each of `b t`.
+
+        Args:
+            tokens: indices of tokens.
+            attention_mask: `b t`: 0 where a token is padding, which no token sees; all are seen if left out.
+            position_ids: `b t`: the position of each token; 0, 1, 2, ... if left out, whatever the mask, as in
+                transformers. For texts that are padded on the left that is `attention_mask.cumsum(1) - 1`, at least 0.
+        """
         self.config.check_tokens(tokens, values=is_concrete(tokens))
-        x, _ = self.transformer(tokens)
+        self.config.check_mask(tokens, attention_mask, position_ids, values=_known(position_ids))
+        x, _ = self.transformer(tokens, None, attention_mask, position_ids)
         return self.lm_head(x)
 
-    def extend(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
+    def extend(
+        self,
+        tokens: Array,
+        state: State | None = None,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+    ) -> tuple[Array, State]:
         """Read tokens after those that a state holds.
 
         Args:
             tokens: the next tokens `b t`.
             state: for each layer a key and a value `b heads n k` of the `n` tokens before; None before the first.
+            attention_mask: `b m` for all tokens so far, those before included: 0 where a token is padding.
+            position_ids: `b t`: the position of each of the next tokens.
 
         Returns:
             Logits `b t token`, and the state after these tokens.
         """
         self.config.check_tokens(tokens, state, values=is_concrete(tokens))
-        x, state = self.transformer(tokens, self.init_state(len(tokens)) if state is None else state)
+        self.config.check_mask(tokens, attention_mask, position_ids, state, values=_known(position_ids))
+        state = self.init_state(len(tokens)) if state is None else state
+        x, state = self.transformer(tokens, state, attention_mask, position_ids)
         return self.lm_head(x), state
 
     def init_state(self, batch: int) -> State:
@@ -92,9 +110,13 @@ class GPT2(Pretrained, nnx.Module):
     def advance(self, tokens: Array, carry: tuple[State, Array]) -> tuple[Array, tuple[State, Array]]:
         """Read the next tokens `b t`: the logits `b token` after the last, and what is carried on."""
         state, first = carry
-        x, state = self.transformer(tokens, state, first)
+        x, state = self.transformer(tokens, state, first=first)
         # Only the last token's logits are needed.
         return self.lm_head(x[:, -1]), (state, first + tokens.shape[1])
+
+
+def _known(array: Array | None) -> bool:
+    return array is not None and is_concrete(array)
 
 
 class Transformer(nnx.Module):
@@ -110,20 +132,30 @@ class Transformer(nnx.Module):
         self.h = nnx.List([Block(config, rngs=rngs) for _ in range(config.layers)])
         self.ln_f = LayerNorm(e, epsilon=config.epsilon, rngs=rngs)
 
-    def __call__(self, tokens: Array, state: State | None = None, first: Array | None = None) -> tuple[Array, State]:
+    def __call__(
+        self,
+        tokens: Array,
+        state: State | None = None,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        first: Array | None = None,
+    ) -> tuple[Array, State]:
         """Features of the tokens, and, where a state is given, the state after them.
 
         Args:
             tokens: indices of tokens.
             state: keys and values of the tokens before.
+            attention_mask: 0 where a token is padding, those before included.
+            position_ids: the position of each token; 0, 1, 2, ... after those before if left out.
             first: the position of the first token, where the state has room for more tokens than came before.
         """
-        before = 0 if state is None else state[0][0].shape[2]
-        positions = jnp.arange(tokens.shape[1]) + (before if first is None else first)
-        x = self.drop(self.wte(tokens) + self.wpe(positions))
+        if position_ids is None:
+            before = 0 if state is None else state[0][0].shape[2]
+            position_ids = jnp.arange(tokens.shape[1]) + (before if first is None else first)
+        x = self.drop(self.wte(tokens) + self.wpe(position_ids))
         states = []
         for index, block in enumerate(self.h):
-            x, pair = block(x, None if state is None else state[index], first)
+            x, pair = block(x, None if state is None else state[index], attention_mask, first)
             if state is not None:
                 states.append(pair)
         return self.ln_f(x), tuple(states)
@@ -148,9 +180,13 @@ class Block(nnx.Module):
         )
 
     def __call__(
-        self, x: Array, past: tuple[Array, Array] | None = None, first: Array | None = None
+        self,
+        x: Array,
+        past: tuple[Array, Array] | None = None,
+        mask: Array | None = None,
+        first: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
-        y, state = self.attn(self.ln_1(x), past, first)
+        y, state = self.attn(self.ln_1(x), past, mask, first)
         x = x + y
         return x + self.mlp(self.ln_2(x)), state
 
@@ -168,7 +204,11 @@ class Attention(nnx.Module):
         self.resid_dropout = Dropout(config.dropout, rngs=rngs)
 
     def __call__(
-        self, x: Array, past: tuple[Array, Array] | None = None, first: Array | None = None
+        self,
+        x: Array,
+        past: tuple[Array, Array] | None = None,
+        mask: Array | None = None,
+        first: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
         q, k, v = self.split(self.c_attn(x))
         if first is not None and past is not None:
@@ -178,5 +218,5 @@ class Attention(nnx.Module):
             )
         elif past is not None:
             k, v = (jnp.concatenate([old, new], axis=2) for old, new in zip(past, (k, v), strict=True))
-        x = self.merge(self.attend(q, k, v, first))
+        x = self.merge(self.attend(q, k, v, first, mask))
         return self.resid_dropout(self.c_proj(x)), (k, v)

@@ -55,24 +55,44 @@ class GPT2(Pretrained, nn.Module):
         else:
             nn.init.normal_(self.lm_head.weight, std=0.02)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits `b t token` for the token after each of `b t`."""
+    def forward(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
+        """Logits `b t token` for the token after each of `b t`.
+
+        Args:
+            tokens: indices of tokens.
+            attention_mask: `b t`: 0 where a token is padding, which no token sees; all are seen if left out.
+            position_ids: `b t`: the position of each token; 0, 1, 2, ... if left out, whatever the mask, as in
+                transformers. For texts that are padded on the left that is `attention_mask.cumsum(1) - 1`, at least 0.
+        """
         self.config.check_tokens(tokens, values=is_concrete(tokens))
-        x, _ = self.transformer(tokens)
+        self.config.check_mask(tokens, attention_mask, position_ids, values=_known(position_ids))
+        x, _ = self.transformer(tokens, None, attention_mask, position_ids)
         return self.lm_head(x)
 
-    def extend(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def extend(
+        self,
+        tokens: Tensor,
+        state: State | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
         """Read tokens after those that a state holds.
 
         Args:
             tokens: the next tokens `b t`.
             state: for each layer a key and a value `b heads n k` of the `n` tokens before; None before the first.
+            attention_mask: `b m` for all tokens so far, those before included: 0 where a token is padding.
+            position_ids: `b t`: the position of each of the next tokens.
 
         Returns:
             Logits `b t token`, and the state after these tokens.
         """
         self.config.check_tokens(tokens, state, values=is_concrete(tokens))
-        x, state = self.transformer(tokens, self.init_state(len(tokens)) if state is None else state)
+        self.config.check_mask(tokens, attention_mask, position_ids, state, values=_known(position_ids))
+        state = self.init_state(len(tokens)) if state is None else state
+        x, state = self.transformer(tokens, state, attention_mask, position_ids)
         return self.lm_head(x), state
 
     def init_state(self, batch: int) -> State:
@@ -80,6 +100,10 @@ class GPT2(Pretrained, nn.Module):
         shape = (batch, self.config.heads, 0, self.config.embedding // self.config.heads)
         empty = self.transformer.wte.weight.new_zeros(shape)
         return tuple((empty, empty) for _ in range(self.config.layers))
+
+
+def _known(array: Tensor | None) -> bool:
+    return array is not None and is_concrete(array)
 
 
 class Transformer(nn.Module):
@@ -96,21 +120,29 @@ class Transformer(nn.Module):
         self.h = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.ln_f = nn.LayerNorm(e, eps=config.epsilon)
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        tokens: Tensor,
+        state: State | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
         """Features of the tokens, and, where a state is given, the state after them."""
         before = 0 if state is None else state[0][0].shape[2]
-        x = self.drop(self.wte(tokens) + self.wpe(_positions(tokens, before)))
+        x = self.drop(self.wte(tokens) + self.wpe(_positions(tokens, before, position_ids)))
         states = []
         for index, block in enumerate(self.h):
-            x, pair = block(x, None if state is None else state[index])
+            x, pair = block(x, None if state is None else state[index], attention_mask)
             if state is not None:
                 states.append(pair)
         return self.ln_f(x), tuple(states)
 
 
 @leaf
-def _positions(tokens: Tensor, before: int) -> Tensor:
-    """The position of each of `b t` tokens, `t`, after those before."""
+def _positions(tokens: Tensor, before: int, position_ids: Tensor | None) -> Tensor:
+    """The position of each of `b t` tokens, `b t` where they are told, or else `t`, after those before."""
+    if position_ids is not None:
+        return position_ids
     return torch.arange(before, before + tokens.shape[1], device=tokens.device)
 
 
@@ -133,8 +165,10 @@ class Block(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y, state = self.attn(self.ln_1(x), past)
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y, state = self.attn(self.ln_1(x), past, mask)
         x = x + y
         return x + self.mlp(self.ln_2(x)), state
 
@@ -152,9 +186,11 @@ class Attention(nn.Module):
         self.c_proj = Conv1D(e, e, std=0.02 / (2 * config.layers) ** 0.5)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         q, k, v = self.split(self.c_attn(x))
         if past is not None:
             k, v = (torch.cat([old, new], dim=2) for old, new in zip(past, (k, v), strict=True))
-        x = self.merge(self.attend(q, k, v))
+        x = self.merge(self.attend(q, k, v, mask))
         return self.resid_dropout(self.c_proj(x)), (k, v)

@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.flax._checks import check_features
+from einops_arch.flax.functional.attention import safe_softmax
 from einops_arch.flax.layers.basic import Linear
 from einops_arch.flax.layers.dropout import Dropout
 from einops_arch.flax.layers.init import normal, uniform_fan_in
@@ -106,7 +107,9 @@ class DotProductAttention(nnx.Module):
         self.drop = Dropout(dropout, rngs=rngs)
         self.causal = causal
 
-    def __call__(self, q: Array, k: Array, v: Array, first: int | Array | None = None) -> Array:
+    def __call__(
+        self, q: Array, k: Array, v: Array, first: int | Array | None = None, key_mask: Array | None = None
+    ) -> Array:
         """Queries `b heads n k`, keys and values of as many or, where it is causal, of more tokens.
 
         Args:
@@ -114,6 +117,7 @@ class DotProductAttention(nnx.Module):
             k: keys.
             v: values.
             first: the key that belongs to the first query, where the last key is not that of the last query.
+            key_mask: `b n`: 0 or False where a key is hidden from every query. A query that sees no key gives zeros.
         """
         queries, keys = q.shape[2], k.shape[2]
         wide = jnp.promote_types(q.dtype, jnp.float32)
@@ -124,5 +128,10 @@ class DotProductAttention(nnx.Module):
             first = keys - queries if first is None else first
             seen = jnp.arange(keys) <= first + rearrange(jnp.arange(queries), "n -> n 1")
             scores = jnp.where(seen, scores, -jnp.inf)
-        weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+        if key_mask is None:
+            weights = jax.nn.softmax(scores, axis=-1)
+        else:
+            shown = rearrange(key_mask.astype(bool), "b n -> b 1 1 n")
+            weights = safe_softmax(jnp.where(shown, scores, -jnp.inf))
+        weights = weights.astype(v.dtype)
         return jnp.matmul(self.drop(weights), v)

@@ -107,19 +107,29 @@ class DotProductAttention(nn.Module):
         self.dropout = dropout
         self.causal = causal
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries `b heads n k`, keys and values of as many or, where it is causal, of more tokens."""
-        return _attend(q, k, v, self.dropout if self.training else 0.0, self.causal)
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Queries `b heads n k`, keys and values of as many or, where it is causal, of more tokens.
+
+        Args:
+            q: queries.
+            k: keys.
+            v: values.
+            key_mask: `b n`: 0 or False where a key is hidden from every query. A query that sees no key gives zeros.
+        """
+        return _attend(q, k, v, self.dropout if self.training else 0.0, self.causal, key_mask)
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout}, causal={self.causal}"
 
 
 @leaf
-def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, causal: bool) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, causal: bool, key_mask: Tensor | None) -> Tensor:
     queries, keys = int(q.shape[2]), int(k.shape[2])
     mask = None
-    if causal and 1 < queries < keys:
+    if causal and (1 < queries < keys or key_mask is not None):
         mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-    square = causal and queries == keys
+    if key_mask is not None:
+        shown = rearrange(key_mask.bool(), "b n -> b 1 1 n")
+        mask = shown if mask is None else shown & mask
+    square = causal and queries == keys and mask is None
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=square)
