@@ -137,7 +137,9 @@ def judge(name, path, original):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = bits(REFERENCES[name](path))
-    except Exception as error:  # noqa: BLE001 - whatever a library says to a broken file
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - that of torch.distributed.checkpoint is no `Exception`
         refusal = f"the library refuses it: {error}"
     if expected is None:
         # A record that nothing depends on may be broken, such as the version of the archive.

@@ -299,6 +299,12 @@ def test_what_is_in_the_archive(tmp_path):
     changed[changed.index(bytes(16)) + 3] ^= 1
     path.write_bytes(changed)
     assert refused(path) == "storage 0 is damaged: its checksum is not that of the archive"
+    # torch.load gives memory that nobody has written to, where a record says that it is a folder.
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", tensor_pickle())
+        file.writestr("archive/data/0", bytes(16))
+        file.filelist[1].external_attr |= 0x10
+    assert refused(path) == f"{whole}record data/0 is marked as a folder"
 
 
 def index(folder, where, metadata=None):

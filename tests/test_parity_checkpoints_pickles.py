@@ -148,6 +148,26 @@ def test_tensors_that_are_not_plain_are_refused_by_their_name(tmp_path):
             open_checkpoint(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize("zipped", ZIP)
+def test_quantized_tensors_are_refused_by_their_name_and_do_no_harm_beside_the_weights(zipped, tmp_path):
+    numbers, scales = torch.arange(12.0).reshape(3, 4), torch.tensor([0.1, 0.2, 0.3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tensors = {
+            str(dtype): torch.quantize_per_tensor(numbers, 0.1, 0, dtype)
+            for dtype in (torch.qint8, torch.quint8, torch.qint32)
+        }
+        tensors["rows"] = torch.quantize_per_channel(numbers, scales, torch.tensor([0, 1, 2]), 0, torch.qint8)
+        tensors["halves"] = torch.quantize_per_channel(numbers, scales, torch.zeros(3), 0, torch.quint4x2)
+        for name, tensor in tensors.items():
+            torch.save({"w": torch.ones(2), name: tensor}, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+            with pytest.raises(CheckpointError, match=rf"x\.pt: {name}: a quantized tensor, which is not supported$"):
+                open_checkpoint(tmp_path / "x.pt")
+        state = {"activations": tensors, "model": {"w": torch.arange(4.0)}}
+        torch.save(state, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    assert_as_torch(tmp_path / "x.pt", "model")
+
+
 def test_files_without_checksums(tmp_path):
     torch.serialization.set_crc32_options(False)
     try:

@@ -108,14 +108,27 @@ def test_messages_and_reports():
     assert_harmless(str(report))
 
 
+DESTINATIONS = {"y.safetensors": "torch", "y.pt": "torch", "y.hf": "torch", "y.dcp": "torch", "y": "flax"}
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """The same numbers, as PyTorch's and as Flax's."""
+    paths = {framework: tmp_path / f"{framework}.safetensors" for framework in ("torch", "flax")}
+    for framework, path in paths.items():
+        safetensors.numpy.save_file({"a": np.array([1e30, 2], "f4")}, path, {"framework": framework})
+    return paths
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("destination", ["y.safetensors", "y.pt", "y.hf"])
-def test_a_disk_that_fails_is_one_sentence(code, destination, file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_a_disk_that_fails_is_one_sentence(code, destination, plain, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", fail)
-    result = invoke("port", file, tmp_path / destination, "--to", "torch")
+    framework = DESTINATIONS[destination]
+    result = invoke("port", plain[framework], tmp_path / destination, "--to", framework)
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert len(lines) == 1, result.stderr
@@ -123,29 +136,60 @@ def test_a_disk_that_fails_is_one_sentence(code, destination, file, tmp_path, mo
     assert not (tmp_path / destination).exists()
 
 
-def test_numbers_that_do_not_fit_are_one_sentence(tmp_path):
-    safetensors.numpy.save_file({"a": np.array([1e30], "f4")}, tmp_path / "a.safetensors")
-    for name in ("b.safetensors", "b.pt", "b.hf"):
-        result = invoke("port", tmp_path / "a.safetensors", tmp_path / name, "--to", "torch", "--dtype", "float16")
+SMALL_FILES = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+from einops_arch.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("destination", ["y.dcp", "y"])
+def test_what_the_system_tells_another_librarys_writer_is_one_sentence(destination, tmp_path):
+    framework = DESTINATIONS[destination]
+    numbers = np.random.default_rng(0).random(50_000)
+    safetensors.numpy.save_file({"a": numbers}, tmp_path / "a.safetensors", {"framework": framework})
+    command = [sys.executable, "-c", SMALL_FILES, "port", "a.safetensors", destination, "--to", framework]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1, run.stderr
+    assert "cannot be written: File too large" in run.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors"]
+
+
+def test_numbers_that_do_not_fit_are_one_sentence(plain, tmp_path):
+    for name, framework in DESTINATIONS.items():
+        result = invoke("port", plain[framework], tmp_path / name, "--to", framework, "--dtype", "float16")
         assert result.exit_code == 2
         assert len(result.stderr.splitlines()) == 1
         assert "1 finite numbers do not fit float16" in result.stderr
         assert not (tmp_path / name).exists()
 
 
-def test_an_interrupted_port_ends_with_130(tmp_path):
-    safetensors.numpy.save_file({"a": np.zeros(3, "f4")}, tmp_path / "a.safetensors")
+@pytest.mark.parametrize(
+    ("destination", "place"),
+    [
+        ("y.safetensors", "disk.sink:Sink.tensor"),
+        ("y.dcp", "formats.dcp_folder:write_tensor"),
+        ("y", "formats.orbax_folder:_Promise.make"),
+    ],
+)
+def test_an_interrupted_port_ends_with_130(destination, place, plain, tmp_path):
+    framework = DESTINATIONS[destination]
     code = (
-        "import sys, time\n"
-        "from einops_arch.checkpoints.disk import sink\n"
+        "import importlib, sys, time\n"
         "def wait(*_):\n"
         "    print('writing', flush=True)\n"
         "    time.sleep(60)\n"
-        "sink.Sink.tensor = wait\n"
+        f"module, names = {place!r}.split(':')\n"
+        "owner = importlib.import_module(f'einops_arch.checkpoints.{module}')\n"
+        "*inner, name = names.split('.')\n"
+        "setattr(getattr(owner, inner[0]) if inner else owner, name, wait)\n"
         "from einops_arch.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    command = [sys.executable, "-c", code, "port", "a.safetensors", "b.safetensors", "--to", "torch"]
+    command = [sys.executable, "-c", code, "port", plain[framework].name, destination, "--to", framework]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
         assert process.stdout.readline() == "writing\n"
@@ -154,7 +198,7 @@ def test_an_interrupted_port_ends_with_130(tmp_path):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "interrupted\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors"]
+    assert sorted(tmp_path.iterdir()) == sorted(plain.values())
 
 
 def test_what_was_left_out_is_said_everywhere(tmp_path):

@@ -20,7 +20,7 @@ from rich.text import Text
 from einops_arch._text import printable
 from einops_arch.errors import ConfigError
 
-__all__ = ["Page", "byte_count", "byte_size", "bytes_bar", "console", "echo", "print_json", "progress"]
+__all__ = ["Page", "byte_count", "byte_size", "bytes_bar", "console", "echo", "print_json", "progress", "screen"]
 
 _WIDE = 200
 """Columns of a page when the output goes to a file or a pipe: a table must not be folded for a screen it never sees."""
@@ -48,6 +48,11 @@ def console() -> Console:
     return Page(highlight=False, width=_WIDE)
 
 
+def screen() -> Console:
+    """A console on stderr, for what is being done."""
+    return Page(stderr=True, highlight=False)
+
+
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print plain text, with controls and bidirectional marks as escapes."""
     typer.echo(printable(text), err=err, nl=nl)
@@ -70,11 +75,11 @@ def progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
         A function that takes what is being done of it, in a few words.
     """
     with contextlib.ExitStack() as stack:
-        screen = Console(stderr=True, highlight=False)
+        page = screen()
         text = escape(printable(text, ""))
-        status = screen.status(f"{text} ...")
+        status = page.status(f"{text} ...")
         timer = threading.Timer(_DELAY, status.start)
-        if screen.is_terminal and not quiet:
+        if page.is_terminal and not quiet:
             timer.daemon = True
             timer.start()
             stack.callback(status.stop)
@@ -88,7 +93,7 @@ def bytes_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with bytes, rate and time left, moved by the function that it gives; on a terminal only."""
     from rich import progress as rich_progress
 
-    screen = Console(stderr=True, highlight=False)
+    page = screen()
     columns = (
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
@@ -96,7 +101,7 @@ def bytes_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
         rich_progress.TransferSpeedColumn(),
         rich_progress.TimeRemainingColumn(),
     )
-    bar = rich_progress.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    bar = rich_progress.Progress(*columns, console=page, transient=True, disable=not page.is_terminal)
     with bar:
         task = bar.add_task(printable(text, ""), total=total)
         yield lambda count: bar.advance(task, count)

@@ -270,6 +270,7 @@ def port_checkpoint(
     *,
     config: Config | None = None,
     model: Any = None,
+    key: str | None = None,
     rename: Sequence[tuple[str, str]] = (),
     dtype: str | None = None,
     allow_overflow: bool = False,
@@ -288,6 +289,7 @@ def port_checkpoint(
         to: `"torch"` or `"flax"`.
         config: the config of the network, if the file does not say it.
         model: a Flax model, which may be abstract, in the place of a registered architecture.
+        key: the entry of the source that is the state dict, as `open_checkpoint` takes it.
         rename: pairs of a regular expression and its replacement, for foreign names.
         dtype: round floating-point tensors to this dtype.
         allow_overflow: let finite numbers become infinite on the way.
@@ -306,7 +308,7 @@ def port_checkpoint(
     """
     check_destination(destination, to, force=force, kind=kind or format_of(destination))
     with Port.open(
-        source,
+        open_checkpoint(source, key=key),
         to,
         config=config,
         model=model,

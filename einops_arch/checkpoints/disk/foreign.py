@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ _DEEPEST = 8
 def foreign_writer(name: str, library: str) -> Iterator[None]:
     """Turn whatever a library raises while it writes into one of our errors, an `OSError`, or an interruption.
 
+    What is raised is not logged as well: Orbax and TensorStore print their traceback from the thread that failed.
+
     Args:
         name: of the destination.
         library: whose writer it is.
@@ -29,6 +32,8 @@ def foreign_writer(name: str, library: str) -> Iterator[None]:
         OSError: the system's own error, such as a full disk.
         DestinationError: any other.
     """
+    log = logging.getLogger("absl")
+    disabled, log.disabled = log.disabled, True
     try:
         yield
     except BaseException as error:
@@ -42,6 +47,8 @@ def foreign_writer(name: str, library: str) -> Iterator[None]:
             raise OSError(int(match[1]), os.strerror(int(match[1]))) from error
         text = f"{type(cause).__name__}: {str(cause).strip() or 'no reason'}"
         raise DestinationError(f"{name} cannot be written: {library} failed: {text:.300}") from error
+    finally:
+        log.disabled = disabled
 
 
 def _unwrapped(error: BaseException) -> BaseException:

@@ -251,13 +251,7 @@ def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]],
         if what.get("transform_descriptors"):
             raise CheckpointError(f"{name:.80}: its bytes were transformed when written, which is not supported")
         file, start, size = what.get("relative_path"), what.get("offset"), what.get("length")
-        if (
-            not isinstance(file, str)
-            or len(file) > FILE_NAME
-            or Path(file).name != file
-            or "\0" in file
-            or file == ".."
-        ):
+        if not _is_file_name(file):
             raise CheckpointError(f"{name:.80}: its file {brief(file)} is not in the folder")
         if not (_is_number(start) and _is_number(size)):
             raise CheckpointError(f"{name:.80}: expected a place in a file")

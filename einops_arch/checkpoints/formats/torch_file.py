@@ -143,7 +143,8 @@ class TorchReader(TorchViews):
         except BaseException as error:
             self.close()
             text = str(error).removeprefix(f"{path}: ")
-            if not isinstance(error, CheckpointError) or text.startswith(("refused", "expected")):
+            whole = text.startswith(("refused", "expected")) or text.endswith("not supported")
+            if not isinstance(error, CheckpointError) or whole:
                 raise
             raise CheckpointError(f"{path}: not a whole PyTorch file: {text}") from error
 

@@ -32,6 +32,16 @@ STORAGES = {
     "torch.ComplexFloatStorage": "complex64",
     "torch.ComplexDoubleStorage": "complex128",
 }
+_QUANTIZED_STORAGES = {
+    "torch.QInt8Storage": "qint8",
+    "torch.QUInt8Storage": "quint8",
+    "torch.QInt32Storage": "qint32",
+    "torch.QUInt4x2Storage": "quint4x2",
+    "torch.QUInt2x4Storage": "quint2x4",
+}
+"""Storages of tensors that are refused, of which the older form says how long they are."""
+_STORED = {**STORAGES, **_QUANTIZED_STORAGES}
+_WIDTHS = {**DTYPES, "qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1}
 _UNTYPED = "torch.storage.UntypedStorage"
 _V2, _V3 = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3"
 _TENSORS = {"torch._utils._rebuild_tensor": (4, 4), _V2: (6, 7), _V3: (7, 8)}
@@ -59,6 +69,7 @@ _QUANTIZED = tuple(f"torch.{way}" for way in ("per_tensor_affine", "per_channel_
                                               "per_tensor_symmetric", "per_channel_affine_float_qparams"))  # fmt: skip
 _ALLOWED = (
     *STORAGES,
+    *_QUANTIZED_STORAGES,
     *_TENSORS,
     *_PARAMETERS,
     *_UNSUPPORTED,
@@ -88,7 +99,7 @@ class Storage:
     @property
     def nbytes(self) -> int:
         """The number of bytes."""
-        return self.size * DTYPES[self.dtype]
+        return self.size * _WIDTHS[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -209,8 +220,8 @@ def _storage(identity: Any) -> Storage:
     match identity:
         case ("storage", Global(path=kind), str(key), str(), int(size), *view) if view in ([], [None]):
             if 0 <= size < _SIZES and len(key) <= NAME_LENGTH:
-                if kind in STORAGES:
-                    return Storage(key, STORAGES[kind], size)
+                if kind in _STORED:
+                    return Storage(key, _STORED[kind], size)
                 if kind == _UNTYPED:
                     return Storage(key, "uint8", size)
     raise CheckpointError(f"expected a storage, received {brief(identity)}")

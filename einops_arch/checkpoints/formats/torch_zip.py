@@ -22,6 +22,8 @@ _ALIGN = 64
 _PAD = 0x4246
 """PyTorch's own mark for an extra field that only fills."""
 _LARGE = 2 << 30
+_FOLDER = 0x10
+"""The attribute of MS-DOS by which an archive says that a record is a folder."""
 
 
 class Archive:
@@ -67,6 +69,9 @@ class Archive:
             raise CheckpointError(
                 f"record {name:.60} is compressed, which PyTorch does not do; it is refused as a bomb"
             )
+        if entry.external_attr & _FOLDER:
+            # PyTorch's own reader leaves the memory as it is then, whatever is in it.
+            raise CheckpointError(f"record {name:.60} is marked as a folder")
         if entry.header_offset < 0 or entry.header_offset + _HEADER > self.size:
             raise CheckpointError(f"record {name:.60} lies outside the archive")
         header = read_bytes(self.file, self.start + entry.header_offset, _HEADER)

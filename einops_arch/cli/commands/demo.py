@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from einops_arch.cli.demo import Settings, run
-from einops_arch.cli.output import console, print_json
+from einops_arch.cli.output import console, print_json, screen
 
 __all__ = ["run_demo"]
 
@@ -40,7 +39,7 @@ def run_demo(folder: Path, *, quick: bool, as_json: bool) -> bool:
 @contextlib.contextmanager
 def _stages() -> Iterator[Callable[[str, int], contextlib.AbstractContextManager[Callable[[], None]]]]:
     """Progress on stderr: bars on a terminal, else a line when a stage begins."""
-    screen = Console(stderr=True, highlight=False)
+    page = screen()
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}"),
@@ -49,12 +48,12 @@ def _stages() -> Iterator[Callable[[str, int], contextlib.AbstractContextManager
         TimeElapsedColumn(),
     )
     start = time.perf_counter()
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bars:
+    with Progress(*columns, console=page, disable=not page.is_terminal) as bars:
 
         @contextlib.contextmanager
         def stage(text: str, steps: int) -> Iterator[Callable[[], None]]:
-            if not screen.is_terminal:
-                screen.print(f"{time.perf_counter() - start:5.1f} s  {text}", markup=False, soft_wrap=True)
+            if not page.is_terminal:
+                page.print(f"{time.perf_counter() - start:5.1f} s  {text}", markup=False, soft_wrap=True)
             task = bars.add_task(text, total=steps)
             yield lambda: bars.advance(task)
             bars.update(task, completed=steps)
