@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from einops_arch.discovery.tracing.program import Node, Note, Scope, Source, Value
+from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import (
     Axis,
     Comparison,
@@ -149,7 +149,8 @@ class _Agreement:
             if isinstance(one, Mapping) and isinstance(two, Mapping):
                 if list(one) != list(two):
                     raise _Disagreement("a dict has other keys at another size")
-                return {key: walk(one[key], two[key]) for key in one}
+                items = {key: walk(one[key], two[key]) for key in one}
+                return Record(one.kind, items) if isinstance(one, Record) else items
             return self._leaf(one, two)
 
         try:

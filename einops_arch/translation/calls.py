@@ -32,7 +32,8 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         is_leaf: which modules the twin has as layers; these keep their own statistics.
         training: the mode; outside of training the second call runs without gradients.
     """
-    from einops_arch.discovery.tracing.torch_program import record_program
+    from einops_arch.discovery.tracing.torch_casts import notes_of_casts
+    from einops_arch.discovery.tracing.torch_program import record_program, tensors_in
     from einops_arch.discovery.tracing.torch_state import Snapshot, first_difference, place_of_forward, random_state
 
     modelled = {
@@ -56,6 +57,7 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         reason = "forward draws random numbers of Python or numpy, which the twin would draw once"
         notes.append(Note("", place_of_forward(model), "forward", reason, "give them as an argument of forward"))
     notes += _mode_notes(first.root, training=training)
+    notes += notes_of_casts(model, arguments.args, arguments.kwargs, first.casts, tensors_in)
     difference = first_difference(first.root, second.root)
     if not training and not notes and not first.notes:
         notes += notes_of_half(model, arguments, is_leaf, first.root)

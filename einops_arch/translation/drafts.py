@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from einops_arch.discovery.tracing.program import Node, Scope, Source, Value
+from einops_arch.discovery.tracing.program import Node, Record, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import Axis
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.body import finish
@@ -15,6 +15,7 @@ from einops_arch.translation.constants import constant_code, variable_code
 from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.leaves import Layer, is_sequence, layer_of
 from einops_arch.translation.ops import write_operation
+from einops_arch.translation.records import Records
 from einops_arch.translation.refusals import Refusal, UnknownOperationError
 from einops_arch.translation.writer import Statement, Writer
 
@@ -47,6 +48,7 @@ class Draft:
         attributes: what the constructor makes: name and code.
         imports: that it needs.
         layers: layers that stand for functions of the original.
+        kinds: types of arguments, and of what is returned, that are dataclasses.
     """
 
     module: Any
@@ -61,6 +63,7 @@ class Draft:
     imports: set[str] = field(default_factory=set)
     layers: dict[str, str] = field(default_factory=dict)
     chain: list[str] | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
     refused: bool = False
 
     @property
@@ -87,6 +90,7 @@ class Drafts:
         self.train_calls: dict[str, list[Scope]] = {}
         self.seen: dict[tuple[str, str], int] = {}
         self.arrays: dict[str, Any] = {}
+        self.records = Records()
         self.moves = 0
         self.partial = False
         self.layouts: dict[str, Order] = {}
@@ -156,7 +160,7 @@ class Drafts:
     def _body(self, draft: Draft, scope: Scope, mode: str) -> Body:
         owner = _Owner(self, draft, scope)
         writer = Writer(scope, owner, training=mode == "train")
-        _enter(draft, writer, scope)
+        _enter(draft, writer, scope, self.records)
         if scope.module is self.model and self.guards:
             writer.imports.add("from einops_arch.errors import ShapeError")
             inputs = list(_argument_values(scope))
@@ -167,7 +171,9 @@ class Drafts:
                 writer.statements.append(Statement("", question, Source(), reason=reason))
         run_nodes(writer, scope.nodes)
         try:
-            result, orders, names = _result(writer, scope.output)
+            result, orders, names = _result(writer, scope.output, self.records)
+            if isinstance(scope.output, Record):
+                draft.kinds["return"] = self.records.name(scope.output)
         except UnknownOperationError as error:
             if not draft.refused:
                 owner.refuse(Refusal(scope.path, "its return", "return", error.reason, error.fix))
@@ -468,11 +474,11 @@ class _Owner:
             self.draft.refused = True
         by_id = {id(value): array.code for value, array in zip(outer, arrays, strict=True)}
         arguments = [
-            *(text for item in node.args if (text := _argument(writer, item, by_id)) is not None),
+            *(text for item in node.args if (text := _argument(writer, item, by_id, self.drafts.records)) is not None),
             *(
                 f"{name}={text}"
                 for name, item in node.kwargs.items()
-                if (text := _argument(writer, item, by_id)) is not None
+                if (text := _argument(writer, item, by_id, self.drafts.records)) is not None
             ),
         ]
         code = writer.bind(f"{self._reach(scope)}({', '.join(arguments)})", call=True)
@@ -490,7 +496,7 @@ def _border_order(array: Array, *, spatial: bool = False) -> Order:
     return plain
 
 
-def _argument(writer: Writer, item: Any, codes: Mapping[int, str]) -> str | None:
+def _argument(writer: Writer, item: Any, codes: Mapping[int, str], records: Records | None = None) -> str | None:
     """An argument as it is passed; constants are not."""
     if isinstance(item, Value):
         return codes[id(item)]
@@ -499,6 +505,10 @@ def _argument(writer: Writer, item: Any, codes: Mapping[int, str]) -> str | None
     if isinstance(item, (tuple, list)) and _passes(item):
         parts = [_argument(writer, part, codes) or _constant(part) for part in item]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if isinstance(item, Record) and records is not None and _passes(item):
+        passed = {key: part for key, part in item.items() if part is not None}
+        texts = [f"{key}={_argument(writer, part, codes, records) or _constant(part)}" for key, part in passed.items()]
+        return f"{records.name(item)}({', '.join(texts)})"
     if isinstance(item, Mapping) and _passes(item):
         entries = [f"{key!r}: {_argument(writer, part, codes) or _constant(part)}" for key, part in item.items()]
         return f"{{{', '.join(entries)}}}"
@@ -508,7 +518,10 @@ def _argument(writer: Writer, item: Any, codes: Mapping[int, str]) -> str | None
 def _constant(part: Any) -> str:
     if part is None or isinstance(part, (bool, int, float, str)):
         return repr(part)
-    raise UnknownOperationError(f"an argument is a {type(part).__name__}")
+    kind = type(part).__name__
+    if kind.endswith("Cache"):
+        raise UnknownOperationError(f"it is called with or gives a {kind} of keys and values", "config.use_cache=False")
+    raise UnknownOperationError(f"it is called with or gives a {kind}")
 
 
 def _passes(item: Any) -> bool:
@@ -519,7 +532,7 @@ def _passes(item: Any) -> bool:
     return isinstance(item, (tuple, list)) and any(_passes(part) for part in item)
 
 
-def _enter(draft: Draft, writer: Writer, scope: Scope) -> None:
+def _enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None:
     """Arguments of the call, by name."""
     names: list[str] = []
     position = 0
@@ -541,12 +554,17 @@ def _enter(draft: Draft, writer: Writer, scope: Scope) -> None:
                 take(item, f"{code}[{n}]")
         elif isinstance(tree, Mapping):
             for key, item in tree.items():
-                take(item, f"{code}[{key!r}]")
+                take(item, f"{code}.{key}" if isinstance(tree, Record) else f"{code}[{key!r}]")
 
-    for name, tree in [*zip(parameters, scope.args, strict=False), *scope.kwargs.items()]:
-        if _passes(tree):
-            names.append(_argument_name(name))
-            take(tree, names[-1])
+    passed = [
+        (_argument_name(name), tree)
+        for name, tree in [*zip(parameters, scope.args, strict=False), *scope.kwargs.items()]
+        if _passes(tree)
+    ]
+    draft.kinds |= {name: records.name(tree) for name, tree in passed if isinstance(tree, Record)}
+    for name, tree in passed:
+        names.append(name)
+        take(tree, name)
     draft.arguments = names
 
 
@@ -572,7 +590,7 @@ def _parameter_names(scope: Scope) -> list[str]:
     return names + [f"argument_{n}" for n in range(len(names), len(scope.args))]
 
 
-def _result(writer: Writer, output: Any) -> tuple[str, list[Order | None], list[list[str]]]:
+def _result(writer: Writer, output: Any, records: Records) -> tuple[str, list[Order | None], list[list[str]]]:
     orders: list[Order | None] = []
     names: list[list[str]] = []
 
@@ -589,6 +607,9 @@ def _result(writer: Writer, output: Any) -> tuple[str, list[Order | None], list[
         if isinstance(tree, (tuple, list)):
             items = [code(item) for item in tree]
             return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+        if isinstance(tree, Record):
+            items = {key: code(item) for key, item in tree.items() if item is not None}
+            return f"{records.name(tree)}({', '.join(f'{key}={text}' for key, text in items.items())})"
         if isinstance(tree, Mapping):
             return f"{{{', '.join(f'{key!r}: {code(item)}' for key, item in tree.items() if item is not None)}}}"
         return _constant(tree)
@@ -615,7 +636,7 @@ def _outputs(writer: Writer, code: str, outputs: Any, body: Body) -> None:
                 take(item, f"{text}[{n}]")
         elif isinstance(tree, Mapping):
             for key, item in tree.items():
-                take(item, f"{text}[{key!r}]")
+                take(item, f"{text}.{key}" if isinstance(tree, Record) else f"{text}[{key!r}]")
 
     take(outputs, code)
 

@@ -16,7 +16,15 @@ from einops_arch.translation.merge import FlaxClass
 __all__ = ["format_source", "source_of"]
 
 
-def source_of(classes: Sequence[FlaxClass], header: str, known: Iterable[str], *, constants: bool, stem: str) -> str:
+def source_of(
+    classes: Sequence[FlaxClass],
+    header: str,
+    known: Iterable[str],
+    *,
+    constants: bool,
+    stem: str,
+    records: str = "",
+) -> str:
     """The text of the file, before formatting.
 
     Args:
@@ -25,14 +33,15 @@ def source_of(classes: Sequence[FlaxClass], header: str, known: Iterable[str], *
         known: imports of which those that are used are kept.
         constants: whether tensors stand in a file beside.
         stem: of that file's name.
+        records: dataclasses that the classes take and give, as code.
     """
     imports = {
-        "from flax import nnx",
+        "from flax import nnx, struct" if records else "from flax import nnx",
         "from jax import Array",
         "from einops_arch.flax.layers import Sequential",
         *known,
     }
-    body = "\n\n\n".join(_class_text(item) for item in classes)
+    body = "\n\n\n".join([*([records] if records else []), *(_class_text(item) for item in classes)])
     for line, word in (
         ("import jax.numpy as jnp", "jnp."),
         ("import jax", "jax."),
@@ -93,6 +102,9 @@ def _indent(text: str, depth: int = 1) -> str:
 
 
 def _kind(name: str, item: FlaxClass) -> str:
+    for draft in item.drafts:
+        if name in draft.kinds:
+            return draft.kinds[name]
     text = "\n".join(line for lines in item.bodies.values() for line in lines)
     if re.search(rf"\b{name}\['", text):
         return "dict[str, Array]"
@@ -106,7 +118,9 @@ def _is_nested(name: str, item: FlaxClass) -> bool:
 
 def _result_kind(item: FlaxClass) -> str:
     returns = [line for lines in item.bodies.values() for line in lines if line.startswith("return ")]
-    kinds = set()
+    kinds = {draft.kinds["return"] for draft in item.drafts if "return" in draft.kinds}
+    if kinds:
+        return " | ".join(sorted(kinds))
     for line in returns:
         value = line.removeprefix("return ")
         kinds.add("tuple[Array, ...]" if value.startswith("(") and "," in value and value.endswith(")") else "Array")

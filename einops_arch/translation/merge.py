@@ -83,7 +83,7 @@ class _Merger:
         self.by_number = {draft.number: draft for draft in drafts.drafts.values()}
         self.calls: dict[int, str] = {}
         self.result: list[FlaxClass] = []
-        self.names: set[str] = set()
+        self.names: set[str] = set(drafts.records.names)
 
     def classes(self) -> list[FlaxClass]:
         for group in self._groups():

@@ -201,7 +201,7 @@ class _Translator:
             other = self._record(second, mode, double=True)
             differences = agree(first.root, other.root)
             differs = differs or bool(differences)
-            notes += [*first.notes, *differences]
+            notes += [*first.notes, *other.notes, *differences]
             recordings[mode] = first.root
         refusals = [*_tied(self.model), *refusals_of(notes)]
         if differs:
@@ -226,6 +226,7 @@ class _Translator:
                 {line for draft in drafts.drafts.values() for line in draft.imports},
                 constants=bool(drafts.arrays),
                 stem=stem,
+                records=drafts.records.source(),
             )
         )
         scopes = list(all_scopes(recordings["eval"]))

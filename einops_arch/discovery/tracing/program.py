@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Note", "Node", "Scope", "Source", "Value", "map_tree", "values_in"]
+__all__ = ["Note", "Node", "Record", "Scope", "Source", "Value", "map_tree", "values_in"]
+
+
+class Record(dict[str, Any]):
+    """The fields of a dataclass, in their order, and the class that they are of.
+
+    Args:
+        kind: the class.
+        items: by the name of the field.
+    """
+
+    def __init__(self, kind: type, items: Mapping[str, Any]) -> None:
+        super().__init__(items)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,8 @@ def map_tree(tree: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, (tuple, list)):
         items = [map_tree(item, function) for item in tree]
         return tuple(items) if isinstance(tree, tuple) else items
+    if isinstance(tree, Record):
+        return Record(tree.kind, {key: map_tree(item, function) for key, item in tree.items()})
     if isinstance(tree, Mapping) and type(tree).__module__ in ("builtins", "collections"):
         return {key: map_tree(item, function) for key, item in tree.items()}
     return function(tree)

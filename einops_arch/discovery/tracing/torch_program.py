@@ -16,11 +16,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from einops_arch.discovery.tracing.program import Node, Note, Scope, Source, Value, map_tree
+from einops_arch.discovery.tracing.affine import Affine, affine_of
+from einops_arch.discovery.tracing.branches import only_warns
+from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening, watched_functions
+from einops_arch.discovery.tracing.torch_casts import finite_entries
 from einops_arch.discovery.tracing.torch_state import held_tensors
 
-__all__ = ["Recording", "record_program"]
+__all__ = ["Recording", "record_program", "tensors_in"]
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _MODULES = f"{_TORCH}nn{os.sep}modules{os.sep}"
@@ -73,6 +76,8 @@ _REFUSED = {
     "register_post_accumulate_grad_hook": "a hook changes gradients on their way back",
     "retain_grad": "gradients are kept inside of the model",
 }
+# One number, which may be the same at every size.
+_ASKED = ("__bool__", "item", "__int__", "__float__")
 _BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
 _LARGE = 2**24
 _SHAPES = frozenset(["size", "shape"])
@@ -85,11 +90,13 @@ class Recording:
     Args:
         root: the call of the whole module.
         notes: what cannot be written.
+        casts: where a number that is not finite became an integer; it was recorded as 0.
     """
 
-    def __init__(self, root: Scope, notes: Sequence[Note]) -> None:
+    def __init__(self, root: Scope, notes: Sequence[Note], casts: Sequence[Source] = ()) -> None:
         self.root = root
         self.notes = tuple(notes)
+        self.casts = tuple(casts)
 
 
 def record_program(
@@ -127,7 +134,7 @@ def record_program(
     if recorder.root is None:
         raise RuntimeError("the module returned without having been called")
     recorder.check_attributes()
-    return Recording(recorder.root, recorder.notes)
+    return Recording(recorder.root, recorder.notes, recorder.casts)
 
 
 class _Recorder(TorchFunctionMode):
@@ -143,6 +150,8 @@ class _Recorder(TorchFunctionMode):
         self.versions: dict[int, int] = {}
         self.storages: dict[int, set[int]] = {}
         self.state: dict[int, list[str]] = {}
+        self.affine: dict[int, Affine] = {}
+        self.casts: list[Source] = []
         self.busy = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
             self.state.setdefault(id(tensor), []).append(name)
@@ -234,12 +243,17 @@ class _Recorder(TorchFunctionMode):
             return self._sizes(func, name, args, kwargs)
         source = _source()
         if name in _REFUSED and tensors:
-            self.values_of((args, kwargs), source, name)
-            self.note(source, name, _REFUSED[name], _BY_VALUE)
+            inner = self.values_of((args, kwargs), source, name)
+            if not self.is_known(name, inner[0], source):
+                self.note(source, name, _REFUSED[name], _BY_VALUE)
             return func(*args, **kwargs)
         inner = self.values_of((args, kwargs), source, name) if name != "__setitem__" else self._set_item(args, source)
         versions = [tensor._version for tensor in tensors]
         output = func(*args, **kwargs)
+        finite = finite_entries(name, args, output)
+        if finite is not None:
+            self.casts.append(source)
+            output = torch.where(finite, output, 0)
         changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
         plain_name = name if name.startswith("__") else name.rstrip("_")
         if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in _leaves(output)):
@@ -265,10 +279,18 @@ class _Recorder(TorchFunctionMode):
         node.outputs = map_tree(
             _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
         )
+        self.affine |= affine_of(plain_name, *inner, node.outputs, self.affine)
         if self.without_gradient(tensors):
             self.detach(output, source)
         self.check_range(name, output, source)
         return output
+
+    def is_known(self, name: str, args: Sequence[Any], source: Source) -> bool:
+        """Whether the number that a program asks for is the same at every size, or leads to warnings only."""
+        if name in ("__bool__", "__contains__") and only_warns(source.file, source.line):
+            return True
+        known = self.affine.get(id(args[0])) if name in _ASKED and args else None
+        return known is not None and known.constant
 
     def check_range(self, name: str, output: Any, source: Source) -> None:
         """JAX has integers of 32 bits unless it is told otherwise; other inputs may give larger ones than these."""
@@ -505,11 +527,13 @@ def _with_gradient(item: Any) -> Any:
 
 
 def _opened(tree: Any) -> Any:
-    """Dataclass-like outputs (`ModelOutput`) as named tuples of what they hold; everything else as it is."""
+    """Dataclasses, such as the `ModelOutput` of transformers, as records of what they hold; all else as it is."""
     if isinstance(tree, Mapping) and is_dataclass(tree):
-        return {name: _opened(item) for name, item in tree.items()}
+        return Record(type(tree), {name: _opened(item) for name, item in tree.items()})
     if is_dataclass(tree) and not isinstance(tree, type):
-        return {item.name: getattr(tree, item.name) for item in fields(tree)}
+        return Record(type(tree), {item.name: _opened(getattr(tree, item.name)) for item in fields(tree)})
+    if type(tree) in (tuple, list):
+        return type(tree)(_opened(item) for item in tree)
     return tree
 
 
@@ -533,7 +557,8 @@ def _inputs(arguments: Any, names: Any, recorder: _Recorder) -> Any:
             items = [named(item, f"{name}.{n}") for n, item in enumerate(tree)]
             return tuple(items) if isinstance(tree, tuple) else items
         if isinstance(tree, Mapping):
-            return {key: named(item, f"{name}.{key}") for key, item in tree.items()}
+            items = {key: named(item, f"{name}.{key}") for key, item in tree.items()}
+            return Record(tree.kind, items) if isinstance(tree, Record) else items
         return tree
 
     return (
@@ -567,6 +592,11 @@ def _leaves(tree: Any) -> Iterator[Any]:
         yield from _leaves((tree.start, tree.stop, tree.step))
     else:
         yield tree
+
+
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """The tensors of nested containers and dataclasses, in their order."""
+    return (leaf for leaf in _leaves(tree) if isinstance(leaf, torch.Tensor))
 
 
 def _memory(tensor: torch.Tensor) -> int | None:

@@ -1,12 +1,13 @@
 """The table of operations, by family: importing this fills it."""
 
-from einops_arch.translation.ops import arithmetic, attention, factories, indexing, nn, reductions, shapes
+from einops_arch.translation.ops import arithmetic, attention, factories, fourier, indexing, nn, reductions, shapes
 from einops_arch.translation.ops.table import operation, write_operation
 
 __all__ = [
     "arithmetic",
     "attention",
     "factories",
+    "fourier",
     "indexing",
     "nn",
     "operation",

@@ -7,7 +7,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array, from_value
-from einops_arch.translation.ops.table import ROWS, functional, input_dims, operation, renamed
+from einops_arch.translation.ops.table import ROWS, functional, input_dims, operation, plain_int, renamed
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer, is_floating
 
@@ -239,6 +239,20 @@ def cumulative(writer: Writer, node: Node, input: Any, dim: int, dtype: Any = No
     extra = f", dtype={writer.dtype_of(node.outputs)}" if wider else ""
     text = f"jnp.{node.name}({array.code}, axis={order.index(dim % len(order))}{extra})"
     return renamed(array, writer.bind(text), node.outputs)
+
+
+@operation("diff")
+def difference(
+    writer: Writer, node: Node, input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
+) -> Array:
+    """Each entry less the one before."""
+    if input.dtype == "bool":
+        raise UnknownOperationError("differences of a mask")
+    axis = dim % len(input.shape)
+    text = f"jnp.diff({writer.ordered(input).code}, {plain_int(n)}, axis={axis}"
+    for name, beside in (("prepend", prepend), ("append", append)):
+        text += "" if beside is None else f", {name}={writer.ordered(beside).code}"
+    return from_value(writer.bind(f"{text})"), node.outputs)
 
 
 @operation("topk")

@@ -117,15 +117,29 @@ def elementwise(writer: Writer, output: Value, template: str, *operands: Any) ->
     )
     names = None
     codes = []
+    widest = 0
     for operand in operands:
         if not isinstance(operand, (Value, Array)):
             codes.append(writer.number(operand))
             continue
         array = broadcast_to_order(writer, writer.array(operand), order, arrays)
         codes.append(array.code)
+        widest = max(widest, len(array.stored))
         if names is None and len(writer.array(operand).logical) == rank:
             names = [group[0].name if group else "1" for group in writer.array(operand).logical]
-    return writer.make(template.format(*codes), output, order, names)
+    result = writer.make(template.format(*codes), output, order, names)
+    return without_units(result, rank - widest)
+
+
+def without_units(array: Array, count: int) -> Array:
+    """The array where its variable lacks so many unit axes in front, as no operand had them."""
+    if any(array.stored[:count]):
+        raise UnknownOperationError("an axis of the result is in no operand")
+    array.stored = array.stored[count:]
+    for place, group in enumerate(array.stored):
+        if group and group[0].code:
+            group[0].code = f"{array.code}.shape[{place}]"
+    return array
 
 
 def broadcast_to_order(writer: Writer, array: Array, order: Sequence[int], beside: Sequence[Array] = ()) -> Array:

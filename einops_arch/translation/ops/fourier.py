@@ -1,0 +1,57 @@
+"""Discrete Fourier transforms: what `torch.fft` and `jnp.fft` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from einops_arch.discovery.tracing.program import Node
+from einops_arch.translation.layout import Array, from_value
+from einops_arch.translation.ops.table import ROWS, input_dims
+from einops_arch.translation.writer import Writer
+
+__all__: list[str] = []
+
+
+def _along_one(name: str) -> Callable[..., Array]:
+    def row(writer: Writer, node: Node, input: Any, n: Any = None, dim: int = -1, norm: str | None = None) -> Array:
+        length = "" if n is None else f", n={writer.number(n)}"
+        return _transformed(writer, node, input, f"jnp.fft.{name}", f"{length}, axis={int(dim)}", norm)
+
+    return row
+
+
+def _along_several(name: str, default: tuple[int, ...] | None) -> Callable[..., Array]:
+    def row(
+        writer: Writer, node: Node, input: Any, s: Any = None, dim: Any = default, norm: str | None = None
+    ) -> Array:
+        rank = len(input.shape)
+        # Lengths without axes are those of the last ones.
+        axes = range(rank - len(s), rank) if dim is None and s is not None else input_dims(dim, rank)
+        lengths = "" if s is None else f", s={writer.number(tuple(s))}"
+        return _transformed(writer, node, input, f"jnp.fft.{name}", f"{lengths}, axes={tuple(axes)}", norm)
+
+    return row
+
+
+def _transformed(writer: Writer, node: Node, value: Any, function: str, middle: str, norm: str | None) -> Array:
+    ending = "" if norm is None else f", norm={norm!r}"
+    return from_value(writer.bind(f"{function}({writer.ordered(value).code}{middle}{ending})"), node.outputs)
+
+
+for _name in ("fft", "ifft", "rfft", "irfft"):
+    ROWS[f"fft_{_name}"] = _along_one(_name)
+    ROWS[f"fft_{_name}2"] = _along_several(f"{_name}n", (-2, -1))
+    ROWS[f"fft_{_name}n"] = _along_several(f"{_name}n", None)
+
+
+def _shifted(name: str) -> Callable[..., Array]:
+    def row(writer: Writer, node: Node, input: Any, dim: Any = None) -> Array:
+        axes = tuple(input_dims(dim, len(input.shape)))
+        return from_value(writer.bind(f"jnp.fft.{name}({writer.ordered(input).code}, axes={axes})"), node.outputs)
+
+    return row
+
+
+for _name in ("fftshift", "ifftshift"):
+    ROWS[f"fft_{_name}"] = _shifted(_name)
