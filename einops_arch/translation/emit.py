@@ -78,7 +78,11 @@ def _class_text(item: FlaxClass) -> str:
         made.append(f"super().__init__({{{inner}}})")
     else:
         made += [
-            f"self.{name} = {code}" if name.isidentifier() else f"setattr(self, {name!r}, {code})"
+            f"{name} = {code}"
+            if name.startswith("self.")
+            else f"self.{name} = {code}"
+            if name.isidentifier()
+            else f"setattr(self, {name!r}, {code})"
             for name, code in item.attributes
         ]
     if item.two_ways:

@@ -189,6 +189,7 @@ class _Translator:
         from einops_arch.translation.agree import agree
         from einops_arch.translation.drafts import Drafts, all_scopes
         from einops_arch.translation.merge import merge
+        from einops_arch.translation.ties import tie
 
         self.say("recording")
         sizes = self._told_sizes(self._agreeing_sizes(self._free_sizes()))
@@ -203,7 +204,7 @@ class _Translator:
             differs = differs or bool(differences)
             notes += [*first.notes, *other.notes, *differences]
             recordings[mode] = first.root
-        refusals = [*_tied(self.model), *refusals_of(notes)]
+        refusals = refusals_of(notes)
         if differs:
             raise TranslationError(refusals)
         drafts = Drafts(self.model, recordings["train"], self.leaves)
@@ -213,7 +214,7 @@ class _Translator:
         self.say("writing")
         root = drafts.draft(recordings["eval"], orders)
         root.names = [_letters(names) for names in self.arguments.axes]
-        refusals += [item for item in drafts.refusals if item not in refusals]
+        refusals += [item for item in (*drafts.refusals, *tie(drafts, root)) if item not in refusals]
         if refusals and not partial:
             raise TranslationError(refusals)
         class_name = name or type(self.model).__name__
@@ -539,18 +540,6 @@ def _letters(names: Sequence[str]) -> list[str]:
 
     plain = default_names(len(names))
     return [plain[n] if name.isdigit() else name for n, name in enumerate(names)]
-
-
-def _tied(model: Any) -> list[Refusal]:
-    """One tensor under two names would train as two in the twin."""
-    names: dict[int, list[str]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        names.setdefault(id(tensor), []).append(name)
-    return [
-        Refusal(group[0].rpartition(".")[0], "the model", "tied", f"{' and '.join(group)} are one tensor")
-        for group in names.values()
-        if len(group) > 1
-    ]
 
 
 def _layouts(drafts: Any) -> dict[str, str]:

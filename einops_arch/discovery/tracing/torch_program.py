@@ -263,18 +263,7 @@ class _Recorder(TorchFunctionMode):
         node = Node("operation", plain_name, inner[0], inner[1], None, source, function=func)
         self.stack[-1].nodes.append(node)
         if changed:
-            target = changed[0]
-            node.writes = self.stack[-1].values[id(target)]
-            if node.writes.origin not in ("state", "constant"):
-                self.check_write(target, source, name)
-            if self.without_gradient(tensors):
-                self.note(source, name, "a tensor with a gradient is overwritten under torch.no_grad()")
-            self.changed(target)
-            node.outputs = self.fresh(target)
-            if node.writes.origin == "state":
-                node.outputs.path = node.writes.path
-            if any(_memory(tensor) != _memory(target) for tensor in changed[1:]):
-                self.note(source, name, "several tensors are overwritten at once")
+            self.overwritten(node, changed, tensors, name)
             return output
         node.outputs = map_tree(
             _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
@@ -284,6 +273,23 @@ class _Recorder(TorchFunctionMode):
             self.detach(output, source)
         self.check_range(name, output, source)
         return output
+
+    def overwritten(
+        self, node: Node, changed: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], name: str
+    ) -> None:
+        """An operation changed tensors in place: the first holds what it gave."""
+        target = changed[0]
+        node.writes = self.stack[-1].values[id(target)]
+        if node.writes.origin not in ("state", "constant"):
+            self.check_write(target, node.source, name)
+        if self.without_gradient(tensors):
+            self.note(node.source, name, "a tensor with a gradient is overwritten under torch.no_grad()")
+        self.changed(target)
+        node.outputs = self.fresh(target)
+        if node.writes.origin == "state":
+            node.outputs.path = node.writes.path
+        if any(_memory(tensor) != _memory(target) for tensor in changed[1:]):
+            self.note(node.source, name, "several tensors are overwritten at once")
 
     def is_known(self, name: str, args: Sequence[Any], source: Source) -> bool:
         """Whether the number that a program asks for is the same at every size, or leads to warnings only."""
