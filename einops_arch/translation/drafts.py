@@ -15,6 +15,7 @@ from einops_arch.translation.constants import constant_code, variable_code
 from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.leaves import Layer, is_sequence, layer_of
 from einops_arch.translation.ops import write_operation
+from einops_arch.translation.ops.table import renamed
 from einops_arch.translation.records import Records
 from einops_arch.translation.refusals import Refusal, UnknownOperationError
 from einops_arch.translation.writer import Statement, Writer
@@ -49,6 +50,7 @@ class Draft:
         imports: that it needs.
         layers: layers that stand for functions of the original.
         kinds: types of arguments, and of what is returned, that are dataclasses.
+        casts: whether what it gives has still to be cast to the dtype of the run.
     """
 
     module: Any
@@ -64,6 +66,7 @@ class Draft:
     layers: dict[str, str] = field(default_factory=dict)
     chain: list[str] | None = None
     kinds: dict[str, str] = field(default_factory=dict)
+    casts: bool = False
     refused: bool = False
 
     @property
@@ -374,11 +377,21 @@ class _Owner:
     def constant(self, writer: Writer, value: Value) -> Array:
         writer.imports.add("import jax.numpy as jnp")
         name = (value.path[0] if value.path else f"constant_{len(self.drafts.arrays)}").replace(".", "_")
-        code, array = constant_code(value.data, name, writer.dtype_of(value) if value.follows else None)
+        code, array = constant_code(value.data, name, self._dtype(writer, value))
         if array is not None:
             self.drafts.arrays[name] = array
             writer.imports.add("import numpy as np")
         return from_value(writer.bind(code), value)
+
+    def _dtype(self, writer: Writer, value: Value) -> str | None:
+        """How the dtype of a constant is written; where no tensor tells that of the run, the caller casts."""
+        try:
+            return writer.dtype_of(value) if value.follows else None
+        except UnknownOperationError:
+            if self.scope.module is self.drafts.model:
+                raise
+            self.draft.casts = True
+            return None
 
     def layer(self, attribute: str, code: str) -> str:
         name, number = attribute, 1
@@ -484,6 +497,12 @@ class _Owner:
         code = writer.bind(f"{self._reach(scope)}({', '.join(arguments)})", call=True)
         body = draft.bodies["train" if self.drafts._in_train and "train" in draft.bodies else next(iter(draft.bodies))]  # noqa: SLF001
         _outputs(writer, code, node.outputs, body)
+        for value in _leaf_values(node.outputs) if draft.casts else ():
+            if value.follows:
+                array = writer.array(value)
+                writer.arrays[id(value)] = renamed(
+                    array, writer.bind(f"{array.code}.astype({writer.run_dtype()})"), value
+                )
 
 
 def _border_order(array: Array, *, spatial: bool = False) -> Order:

@@ -124,15 +124,22 @@ def translate(
     from einops_arch._frameworks import require
 
     require("torch", "jax", "flax", extra="all", by="einops_arch.translation")
+    from einops_arch.discovery.tracing.torch_settle import settled
+
     say = progress or (lambda text: None)
     built: dict[int, dict[str, Any]] = {}
     model = _made(model, built)
     _check_model(model)
     _check_hooks(model)
     arguments = arguments_of(inputs, axes)
-    return _Translator(model, arguments, dict(leaves or {}), built, say).run(
-        also=also or (), partial=partial, name=name, prove=prove
-    )
+    translator = _Translator(model, arguments, dict(leaves or {}), built, say)
+    translator.model, translator.settings = settled(model, arguments.args, arguments.kwargs)
+    translator.built |= {
+        id(copied): built[id(module)]
+        for module, copied in zip(model.modules(), translator.model.modules(), strict=True)
+        if id(module) in built
+    }
+    return translator.run(also=also or (), partial=partial, name=name, prove=prove)
 
 
 def register_op(torch_function: Callable[..., Any], row: Callable[..., Any] | str, *, replace: bool = False) -> None:
@@ -174,10 +181,11 @@ class _Translator:
         built: Mapping[int, Mapping[str, Any]],
         say: Callable[[str], None],
     ) -> None:
-        self.model = model
+        self.model = self.fresh = model
+        self.settings: dict[str, tuple[Any, Any]] = {}
         self.arguments = arguments
         self.leaves = leaves
-        self.built = built
+        self.built = dict(built)
         self.say = say
         self.fixed: dict[str, str] = {}
         self.not_one: dict[str, str] = {}
@@ -302,11 +310,11 @@ class _Translator:
 
         try:
             recording = record_program(copy.deepcopy(model), args, kwargs, self._is_leaf)
-        except RuntimeError:
+        except RuntimeError as error:
             if not double:
                 raise
             # What the model makes by itself does not go together with float64; as a rule it has a dtype of its own.
-            with _default_dtype(torch.float64):
+            with _default_dtype(torch.float64), _in_double(error):
                 recording = record_program(model, args, kwargs, self._is_leaf)
         modules = dict(self.model.named_modules())
         for scope in all_scopes(recording.root):
@@ -460,10 +468,16 @@ class _Translator:
     def _runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch
 
+        from einops_arch.discovery.tracing.torch_settle import same_tensors
+
         other = resized(self.arguments, sizes)
         try:
             with torch.no_grad():
-                copy.deepcopy(self.model).eval()(*other.args, **other.kwargs)
+                result = copy.deepcopy(self.model).eval()(*other.args, **other.kwargs)
+                if self.settings and not same_tensors(
+                    result, copy.deepcopy(self.fresh).eval()(*other.args, **other.kwargs)
+                ):
+                    return f"a first call at another size sets another {next(iter(self.settings))}"
         except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return None
@@ -489,8 +503,17 @@ class _Translator:
             f" ({package}{version}).\n\n"
             f"Recorded at {shapes}, and at {others or 'no other size'}. The weights of the PyTorch model load with\n"
             f"`einops_arch.flax.load_state_dict`. This file derives from its source, whose license applies to it.\n"
-            f"{self._frozen()}"
+            f"{self._frozen()}{self._settled()}"
         )
+
+    def _settled(self) -> str:
+        """What the first call changed."""
+        if not self.settings:
+            return ""
+        import textwrap
+
+        changes = ", ".join(f"{path} from {old!r} to {new!r}" for path, (old, new) in self.settings.items())
+        return "\n" + textwrap.fill(f"A first call at this size changes {changes}; so it is here.", 118) + "\n"
 
     def _frozen(self) -> str:
         """Parameters that PyTorch does not train; the twin has them as any other."""
@@ -501,6 +524,17 @@ class _Translator:
 
         text = f"PyTorch does not train {', '.join(names)} (requires_grad=False); leave them out of the optimizer here."
         return "\n" + textwrap.fill(text, 118) + "\n"
+
+
+@contextlib.contextmanager
+def _in_double(error: Exception) -> Iterator[None]:
+    """A model that does not run in float64 is refused; nothing could be proved about it."""
+    try:
+        yield
+    except RuntimeError:
+        reason = f"it does not run in float64, in which twins are proved: {str(error).splitlines()[0]}"
+        fix = "another implementation of this operation, such as config._experts_implementation = 'eager'"
+        raise TranslationError([Refusal("", "the model", "float64", reason, fix)]) from error
 
 
 @contextlib.contextmanager
