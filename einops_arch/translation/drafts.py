@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Record, Scope, Source, Value
-from einops_arch.discovery.tracing.sizes import Axis
+from einops_arch.discovery.tracing.sizes import Axis, Comparison, expression_of
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.body import finish
 from einops_arch.translation.constants import constant_code, variable_code
@@ -98,6 +98,7 @@ class Drafts:
         self.partial = False
         self.layouts: dict[str, Order] = {}
         self.guards: list[tuple[int, int, str, int, str]] = []
+        self.fine_at_one: set[tuple[int, int]] = set()
         self._in_train = False
         self._spatial: dict[int, bool] = {}
         for scope in all_scopes(train) if train is not None else ():
@@ -334,6 +335,8 @@ def _guard(writer: Writer, node: Node) -> None:
     comparison = node.args[0]
     if not isinstance(comparison.left, FreeSize) and not isinstance(comparison.right, FreeSize):
         return
+    if not writer.owner.asks(comparison):
+        return
     sides = [writer.number(side) for side in (comparison.left, comparison.right)]
     question = f"{sides[0]} {comparison.sign} {sides[1]}"
     if not comparison.answer:
@@ -342,6 +345,20 @@ def _guard(writer: Writer, node: Node) -> None:
     writer.imports.add("from einops_arch.errors import ShapeError")
     place = f"{Path(node.source.file).name}:{node.source.line}" if node.source.file else ""
     writer.statements.append(Statement("", question, node.source, reason=place))
+
+
+def _is_of_one(comparison: Comparison) -> bool:
+    """Whether it asks of a size that is not one whether it is one."""
+    asked = (comparison.sign, comparison.answer) in (("!=", True), ("==", False), (">", True), ("<=", False))
+    return asked and comparison.right == 1 and isinstance(comparison.left, FreeSize)
+
+
+def _sizes_of(expression: Any) -> tuple[int, int] | None:
+    """Both recorded sizes of what is an axis and nothing else."""
+    expression = expression.expression if isinstance(expression, FreeSize) else expression
+    while isinstance(expression, Axis) and expression.axis is None:
+        expression = expression_of(expression.value)
+    return expression.value.sizes[expression.axis] if isinstance(expression, Axis) else None
 
 
 class _Owner:
@@ -392,6 +409,9 @@ class _Owner:
                 raise
             self.draft.casts = True
             return None
+
+    def asks(self, comparison: Comparison) -> bool:
+        return not _is_of_one(comparison) or _sizes_of(comparison.left) not in self.drafts.fine_at_one
 
     def layer(self, attribute: str, code: str) -> str:
         name, number = attribute, 1

@@ -216,7 +216,7 @@ class _Translator:
         if differs:
             raise TranslationError(refusals)
         drafts = Drafts(self.model, recordings["train"], self.leaves)
-        drafts.guards = self._guards()
+        drafts.guards, drafts.fine_at_one = self._guards(), self._fine_at_one(sizes)
         drafts.partial = partial
         orders = [input_order(names, len(names)) for names in self.arguments.axes]
         self.say("writing")
@@ -443,6 +443,23 @@ class _Translator:
             probes.append(runs)
         probes += [{letter: 1} for letter in sizes if self._size(letter) > 1 and self._runs({letter: 1}) is None]
         return probes
+
+    def _fine_at_one(self, sizes: Mapping[str, int]) -> set[tuple[int, int]]:
+        """The sizes of the batch, if the recorded steps are right for a batch of one, whatever the original asks.
+
+        Then the twin need not ask: it is compared there, too.
+        """
+        from einops_arch.discovery.tracing.torch_replay import holds
+
+        letters = self.arguments.letters
+        if "b" not in sizes or [letters[letter] for letter in sizes].count(letters["b"]) > 1:
+            return set()
+        other = resized(self.arguments, {**sizes, "b": 1}, seed=7)
+        root = self._record(self.arguments, "eval", double=False).root
+        if not holds(root, copy.deepcopy(self.model).eval(), other.args, other.kwargs):
+            return set()
+        self.third = {**(self.third or sizes), "b": 1}
+        return {(letters["b"], sizes["b"])}
 
     def _differences(self, sizes: Mapping[str, int]) -> tuple[list[Any], frozenset[Any]]:
         """What differs between the first sizes and others, and the axes whose size does, as far as they go together."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from einops_arch.discovery.tracing.program import Node, Scope, Source, Value
-from einops_arch.discovery.tracing.sizes import Axis, Expression, Operation, Size, expression_of
+from einops_arch.discovery.tracing.sizes import Axis, Comparison, Expression, Operation, Size, expression_of
 from einops_arch.translation.agree import FreeSize, RunDtype, SmallestNumber
 from einops_arch.translation.layout import (
     Array,
@@ -51,6 +51,9 @@ class Owner(Protocol):
 
     def layer(self, attribute: str, code: str) -> str:
         """A layer without state that a function of the original stands for; gives its name."""
+
+    def asks(self, comparison: Comparison) -> bool:
+        """Whether a question about sizes is written."""
 
     def refuse(self, refusal: Refusal) -> None:
         """Something cannot be written."""

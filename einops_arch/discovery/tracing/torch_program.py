@@ -21,6 +21,7 @@ from einops_arch.discovery.tracing.branches import only_warns
 from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening, watched_functions
 from einops_arch.discovery.tracing.torch_casts import finite_entries
+from einops_arch.discovery.tracing.torch_functions import forward_of, has_own_gradient
 from einops_arch.discovery.tracing.torch_state import held_tensors
 
 __all__ = ["Recording", "record_program", "tensors_in"]
@@ -510,6 +511,13 @@ def _custom_functions(recorder: _Recorder) -> Iterator[None]:
 
     def apply(function: Any, *args: Any, **kwargs: Any) -> Any:
         if recorder.stack and not recorder.stack[-1].leaf and not recorder.busy:
+            recorder.busy += 1
+            try:
+                own = kwargs or has_own_gradient(function, args)
+            finally:
+                recorder.busy -= 1
+            if not own:
+                return forward_of(function, args)
             recorder.note(
                 _source(again=True),
                 function.__qualname__,
