@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from einops_arch.errors import ShapeError
 from einops_arch.flax import load_state_dict, state_dict
 from einops_arch.parity import randomize
 from einops_arch.translation import TranslationError, translate
@@ -172,3 +175,204 @@ class KeyCache:
 def test_a_cache_is_refused_with_what_to_do() -> None:
     with pytest.raises(TranslationError, match=r"KeyCache.*use_cache=False"):
         translate(Cached(), torch.randn(2, 3), axes="b 3", prove=False)
+
+
+class Tied(nn.Module):
+    """A decoder with the weights of its embedding, and an encoder with the same table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(11, 6)
+        self.encoder = Encoder()
+        self.encoder.table.weight = self.shared.weight
+        self.block = nn.Linear(6, 6)
+        self.again = self.block
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.shared.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.encoder(tokens).last_hidden_state + self.shared(tokens)
+        return self.head(self.again(F.relu(self.block(hidden))))
+
+
+def test_tied_weights_and_shared_modules_are_one_in_the_twin_too() -> None:
+    translation = translate(Tied(), {"tokens": torch.randint(0, 11, (2, 7))}, axes={"tokens": "b t"})
+    assert translation.passed, translation.report
+    twin = translation.model
+    assert twin.again is twin.block
+    assert twin.encoder.table.embedding is twin.shared.embedding is twin.head.weight
+    assert "TiedLinear(self.shared, use_bias=False, rngs=rngs)" in translation.source
+
+
+class Mixed(nn.Module):
+    """Tokens are mixed by Fourier transforms, as FNet does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = torch.fft.fftn(x, dim=(1, 2)).real
+        halves = torch.fft.irfft(torch.fft.rfft(x, dim=-1, norm="ortho"), n=x.shape[-1], dim=-1, norm="ortho")
+        return mixed + halves * torch.fft.fft2(x).imag
+
+
+def test_fourier_transforms_agree() -> None:
+    agrees(Mixed(), {"x": torch.randn(2, 7, 6)}, {"x": "b t 6"}, {"x": torch.randn(3, 10, 6)})
+
+
+class Buckets(nn.Module):
+    """Relative positions in buckets, as T5 does: the logarithm of 0 becomes an integer that is left out."""
+
+    def __init__(self, *, keep: bool = False) -> None:
+        super().__init__()
+        self.table = nn.Embedding(16, 3)
+        self.keep = keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        place = torch.arange(x.shape[1])
+        distance = (place[None] - place[:, None]).abs()
+        far = 4 + (torch.log(distance.float() / 4) / math.log(8.0) * 4).to(torch.long)
+        far = torch.min(far, torch.full_like(far, 7))
+        bucket = torch.where(distance < 4, distance, far) + torch.where(place[None] > place[:, None], 8, 0)
+        bias = self.table(bucket).permute(2, 0, 1)
+        return x + bias.softmax(-1).sum(0) @ x + (far.clamp(-50).float().mean() if self.keep else 0)
+
+
+def test_an_integer_of_what_is_not_finite_may_be_left_out() -> None:
+    agrees(Buckets(), {"x": torch.randn(2, 7, 6)}, {"x": "b t 6"}, {"x": torch.randn(3, 23, 6)})
+
+
+def test_an_integer_of_what_is_not_finite_that_is_used_is_refused() -> None:
+    class Used(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (torch.log(x * 0).long() % 7)
+
+    with pytest.raises(TranslationError, match="not finite becomes an integer"):
+        translate(Used(), torch.randn(2, 7), axes="b t", prove=False)
+
+
+class Warns(nn.Module):
+    def __init__(self, *, counts: bool = False) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 6)
+        self.counts = counts
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if 0 in tokens[:, [-1, 0]]:
+            message = "padding"
+            if self.counts:
+                message += " and nothing else"
+            warnings.warn(message, stacklevel=2)
+        return self.table(tokens)
+
+
+class Chooses(Warns):
+    def forward(self, tokens: Tensor) -> Tensor:
+        scale = 1.0
+        if 0 in tokens:
+            scale = 2.0
+        return self.table(tokens) * scale
+
+
+@pytest.mark.filterwarnings("ignore:padding")
+def test_a_branch_that_only_warns_is_left_out() -> None:
+    agrees(Warns(), {"tokens": torch.randint(0, 11, (2, 7))}, {"tokens": "b t"}, {"tokens": torch.zeros(3, 4).long()})
+
+
+def test_a_branch_on_values_that_sets_a_number_is_refused() -> None:
+    with pytest.raises(TranslationError, match="__contains__: the program takes another way"):
+        translate(Chooses(), torch.randint(0, 11, (2, 7)), axes="b t", prove=False)
+
+
+class Cuts(nn.Module):
+    """Cuts its window to the image when it is called first, as Swin does."""
+
+    def __init__(self, *, told: bool = False) -> None:
+        super().__init__()
+        self.window = 9
+        self.fc = nn.Linear(6, 6)
+        self.told = told
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.window == 9
+        self.window = min(x.shape[1], self.window)
+        y = self.fc(x)
+        return y + 1 if self.told and first else y[:, : self.window]
+
+
+def test_settings_of_the_first_call_are_kept_and_their_sizes_are_fixed() -> None:
+    translation = agrees(Cuts(), {"x": torch.randn(2, 7, 6)}, {"x": "b t 6"}, {"x": torch.randn(4, 7, 6)})
+    assert "window from 9 to 7" in translation.source
+    assert set(translation.fixed) == {"t"}
+    with pytest.raises(ShapeError):
+        translation.model(jnp.zeros((2, 12, 6)))
+
+
+def test_a_first_call_that_gives_something_else_is_refused() -> None:
+    with pytest.raises(TranslationError, match="forward changes window"):
+        translate(Cuts(told=True), torch.randn(2, 7, 6), axes="b t 6", prove=False)
+
+
+class Gelu(torch.autograd.Function):
+    """With its gradient written by hand, as Bloom does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(1.702 * x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        gate = torch.sigmoid(1.702 * x)
+        return grad * (gate + 1.702 * x * gate * (1 - gate))
+
+
+class Clipped(Gelu):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return Gelu.backward(ctx, grad).clamp(-50, 50)
+
+
+class Own(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function.apply(self.fc(x))
+
+
+def test_a_gradient_written_by_hand_that_is_that_of_the_forward_is_no_reason_against_it() -> None:
+    translation = translate(Own(Gelu), torch.randn(2, 6), axes="b 6")
+    assert translation.passed, translation.report
+
+
+def test_a_gradient_of_its_own_is_refused() -> None:
+    with pytest.raises(TranslationError, match="has a gradient of its own"):
+        translate(Own(Clipped), torch.randn(2, 6), axes="b 6", prove=False)
+
+
+class Single(nn.Module):
+    """Asks for the size of the batch, as transformers does before it repeats positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(40, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        positions = torch.arange(x.shape[1])[None]
+        if x.shape[0] != positions.shape[0]:
+            positions = positions.expand(x.shape[0], -1)
+        return x + self.table(positions)
+
+
+class OnlySingle(Single):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.shape[0] != 1 else x
+
+
+def test_a_batch_of_one_is_taken_where_nothing_depends_on_it() -> None:
+    x = torch.randn(2, 7, 6)
+    agrees(Single(), {"x": x}, {"x": "b t 6"}, {"x": torch.randn(1, 11, 6)})
+    translation = translate(OnlySingle(), {"x": x}, axes={"x": "b t 6"}, prove=False)
+    with pytest.raises(ShapeError, match="!= 1"):
+        translation.model(jnp.zeros((1, 7, 6)))

@@ -40,41 +40,36 @@ def has_own_gradient(function: Any, args: Sequence[Any]) -> bool:
         function: the class.
         args: what it is called with; it is tried at other numbers of these shapes.
     """
-    if not any(isinstance(item, torch.Tensor) and item.is_floating_point() for item in args):
+    if not any(_floats(item) for item in args):
         return True
     generator = torch.Generator().manual_seed(0)
     try:
-        return not all(_agrees(function, args, *scales, generator) for scales in _SCALES)
+        with torch.enable_grad():
+            return not all(_agrees(function, args, *scales, generator) for scales in _SCALES)
     except Exception:  # noqa: BLE001 what cannot be tried is not known
         return True
 
 
 def _agrees(function: Any, args: Sequence[Any], scale: float, back: float, generator: torch.Generator) -> bool:
     drawn = [
-        torch.randn(item.shape, generator=generator, dtype=torch.float64).to(item.dtype) * scale
-        if _floats(item)
-        else item
-        for item in args
+        scale * torch.randn(item.shape, generator=generator).to(item.dtype) if _floats(item) else item for item in args
     ]
     gradients = []
-    for call in (lambda *inputs: function.apply(*inputs), lambda *inputs: forward_of(function, inputs)):
+    for call in (function.apply, lambda *inputs: forward_of(function, inputs)):
         inputs = [item.clone().requires_grad_() if _floats(item) else item for item in drawn]
         # Leaves cannot be overwritten; a forward that does so is seen by the tensor that was passed.
         outputs = list(_tensors(call(*(item.clone() if _floats(item) else item for item in inputs))))
         generator.manual_seed(1)
-        weights = [torch.randn(item.shape, generator=generator).to(item.dtype) * back for item in outputs]
+        weights = [back * torch.randn(item.shape, generator=generator).to(item.dtype) for item in outputs]
         wanted = [item for item in inputs if _floats(item)]
         gradients.append([*outputs, *torch.autograd.grad(outputs, wanted, weights, allow_unused=True)])
-    pairs = zip(*gradients, strict=True)
-    return all(
-        (left is None and right is None)
-        or (
-            left is not None
-            and right is not None
-            and torch.allclose(left, right, rtol=1e-4, atol=1e-5 * _rms(left, right))
-        )
-        for left, right in pairs
-    )
+    return all(_close(left, right) for left, right in zip(*gradients, strict=True))
+
+
+def _close(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return torch.allclose(left, right, rtol=1e-4, atol=1e-5 * _rms(left, right))
 
 
 def _floats(item: Any) -> bool:
