@@ -149,8 +149,8 @@ class _Agreement:
             if isinstance(one, Mapping) and isinstance(two, Mapping):
                 if list(one) != list(two):
                     raise _Disagreement("a dict has other keys at another size")
-                items = {key: walk(one[key], two[key]) for key in one}
-                return Record(one.kind, items) if isinstance(one, Record) else items
+                fields = {key: walk(one[key], two[key]) for key in one}
+                return Record(one.kind, fields) if isinstance(one, Record) else fields
             return self._leaf(one, two)
 
         try:

@@ -647,8 +647,8 @@ def _result(writer: Writer, output: Any, records: Records) -> tuple[str, list[Or
             items = [code(item) for item in tree]
             return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
         if isinstance(tree, Record):
-            items = {key: code(item) for key, item in tree.items() if item is not None}
-            return f"{records.name(tree)}({', '.join(f'{key}={text}' for key, text in items.items())})"
+            fields = {key: code(item) for key, item in tree.items() if item is not None}
+            return f"{records.name(tree)}({', '.join(f'{key}={text}' for key, text in fields.items())})"
         if isinstance(tree, Mapping):
             return f"{{{', '.join(f'{key!r}: {code(item)}' for key, item in tree.items() if item is not None)}}}"
         return _constant(tree)

@@ -69,7 +69,7 @@ def _agrees(function: Any, args: Sequence[Any], scale: float, back: float, gener
 def _close(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
     if left is None or right is None:
         return left is right
-    return torch.allclose(left, right, rtol=1e-4, atol=1e-5 * _rms(left, right))
+    return bool(torch.allclose(left, right, rtol=1e-4, atol=1e-5 * _rms(left, right)))
 
 
 def _floats(item: Any) -> bool:

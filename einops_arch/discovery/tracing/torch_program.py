@@ -269,7 +269,7 @@ class _Recorder(TorchFunctionMode):
         node.outputs = map_tree(
             _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
         )
-        self.affine |= affine_of(plain_name, *inner, node.outputs, self.affine)
+        self.affine |= affine_of(plain_name, inner[0], inner[1], node.outputs, self.affine)
         if self.without_gradient(tensors):
             self.detach(output, source)
         self.check_range(name, output, source)
@@ -571,8 +571,8 @@ def _inputs(arguments: Any, names: Any, recorder: _Recorder) -> Any:
             items = [named(item, f"{name}.{n}") for n, item in enumerate(tree)]
             return tuple(items) if isinstance(tree, tuple) else items
         if isinstance(tree, Mapping):
-            items = {key: named(item, f"{name}.{key}") for key, item in tree.items()}
-            return Record(tree.kind, items) if isinstance(tree, Record) else items
+            fields = {key: named(item, f"{name}.{key}") for key, item in tree.items()}
+            return Record(tree.kind, fields) if isinstance(tree, Record) else fields
         return tree
 
     return (
