@@ -114,13 +114,15 @@ def prove(
 
 
 def _without_randomness(model: Any) -> Any:
-    """Stochastic depth of torchvision, timm and transformers, turned off."""
+    """Stochastic depth of torchvision, timm, transformers and one's own, turned off."""
+    from einops_arch.translation.droppath import rate_name
+
     for module in model.modules():
         name = type(module).__name__
         if name == "StochasticDepth":
             module.p = 0.0
-        elif "DropPath" in name and hasattr(module, "drop_prob"):
-            module.drop_prob = 0.0
+        elif attribute := rate_name(module):
+            setattr(module, attribute, 0.0)
     return model
 
 

@@ -1,0 +1,65 @@
+"""Stochastic depth in people's own words: recognized by its name, and by what it does."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from typing import Any
+
+from einops_arch.translation.leaves import NOTHING, Layer
+
+__all__ = ["drop_path_layer", "rate_name"]
+
+_NAME = re.compile(r"drop_?path|stochastic_?depth", re.IGNORECASE)
+_RATES = ("drop_prob", "drop_path_rate", "drop_rate", "rate", "prob", "p")
+_SAMPLES = 400
+_KNOWN: dict[tuple[type, float], Layer | None] = {}
+
+
+def rate_name(module: Any) -> str | None:
+    """The attribute that holds the rate of what is called a drop path and has no state; None for other modules."""
+    if not _NAME.search(type(module).__name__) or any(True for _ in module.children()) or module.state_dict():
+        return None
+    return next((name for name in _RATES if isinstance(getattr(module, name, None), (int, float))), None)
+
+
+def drop_path_layer(module: Any) -> Layer | None:
+    """The counterpart of a drop path, if this is one: whole samples become zero, the others are scaled or not."""
+    name = rate_name(module)
+    if name is None or module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):  # noqa: SLF001
+        return None
+    rate = float(getattr(module, name))
+    key = (type(module), rate)
+    if key not in _KNOWN:
+        _KNOWN[key] = _tried(module, rate)
+    return _KNOWN[key]
+
+
+def _tried(module: Any, rate: float) -> Layer | None:
+    import torch
+
+    module = copy.deepcopy(module)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x = 1 + torch.rand(_SAMPLES, 3, 2, dtype=torch.float64)
+        try:
+            same, dropped, image = module.eval()(x), module.train()(x), module(x[:7, :, None])
+        except Exception:  # noqa: BLE001 whatever it is, it is no drop path
+            return None
+        if not isinstance(dropped, torch.Tensor) or dropped.shape != x.shape or not torch.equal(same, x):
+            return None
+        factors = (dropped / x).flatten(1)
+        kept = factors[:, 0]
+        if not torch.allclose(factors, kept[:, None].expand_as(factors)) or image.shape != (7, 3, 1, 2):
+            return None
+        if not rate:
+            return NOTHING if torch.equal(dropped, x) else None
+        count = int((kept != 0).sum())
+        spread = 5 * math.sqrt(_SAMPLES * rate * (1 - rate)) + 1
+        scale = float(kept.max())
+        if abs(count - _SAMPLES * (1 - rate)) > spread or not torch.allclose(kept[kept != 0], kept.max()):
+            return None
+    options = {1.0: {"scale_by_keep": "False"}, 1 / (1 - rate) if rate < 1 else 1.0: {}}
+    kwargs = next((item for factor, item in options.items() if math.isclose(scale, factor, rel_tol=1e-6)), None)
+    return None if kwargs is None else Layer("DropPath", (repr(rate),), kwargs, rngs=True)
