@@ -14,6 +14,7 @@ from einops_arch.translation.body import finish
 from einops_arch.translation.constants import constant_code, variable_code
 from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.leaves import Layer, is_sequence, layer_of
+from einops_arch.translation.needs import needed
 from einops_arch.translation.ops import write_operation
 from einops_arch.translation.ops.table import renamed
 from einops_arch.translation.records import Records
@@ -173,7 +174,7 @@ class Drafts:
                 place = (array.order or ()).index(axis)
                 question = f"{array.code}.shape[{place}] {sign} {size}"
                 writer.statements.append(Statement("", question, Source(), reason=reason))
-        run_nodes(writer, scope.nodes)
+        run_nodes(writer, needed(scope))
         try:
             result, orders, names = _result(writer, scope.output, self.records)
             if isinstance(scope.output, Record):
@@ -702,7 +703,7 @@ def _splice(writer: Writer, node: Node, scope: Scope) -> None:
     for taken, passed in zip(_sizes((scope.args, scope.kwargs)), _sizes((node.args, node.kwargs)), strict=True):
         if isinstance(taken.expression, Axis):
             writer.sizes[id(taken.expression.value)] = writer.number(passed)
-    run_nodes(writer, scope.nodes)
+    run_nodes(writer, needed(scope))
     writer.node = node
     for given, recorded in zip(_leaf_values(scope.output), _leaf_values(node.outputs), strict=True):
         writer.arrays[id(recorded)] = writer.array(given).copy(recorded)

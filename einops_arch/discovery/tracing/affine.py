@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from einops_arch.discovery.tracing.program import Value
 from einops_arch.discovery.tracing.sizes import Axis, Size
 
-__all__ = ["Affine", "affine_of"]
+__all__ = ["Affine", "Uniform", "affine_of"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,17 @@ class Affine:
         return not any(self.steps)
 
 
+class Uniform:
+    """Random numbers from 0 up to, but not including, 1."""
+
+    filled = True
+
+
 class _UnknownError(Exception):
     """Nothing is known of a result, and why."""
 
 
-Known = Mapping[int, Affine]
+Known = Mapping[int, Affine | Uniform]
 
 
 def affine_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, known: Known) -> Known:
@@ -60,6 +67,8 @@ def affine_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
     >>> affine_of("__getitem__", (out, (None, slice(1, None, 2))), {}, odd, known)[id(odd)]
     Affine(base=1, steps=(0, 2), filled=False)
     """
+    if name == "rand" and isinstance(output, Value):
+        return {id(output): Uniform()}
     row = _ROWS.get(name)
     if row is None or not isinstance(output, Value) or output.dtype not in ("int64", "int32", "bool"):
         return {}
@@ -71,6 +80,13 @@ def affine_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
         return {}
     inputs = [item for item in (*args, *kwargs.values()) if isinstance(item, Value) and id(item) in known]
     return {id(output): replace(result, filled=result.filled and all(known[id(item)].filled for item in inputs))}
+
+
+def _affine(known: Known, value: Value) -> Affine:
+    result = known[id(value)]
+    if not isinstance(result, Affine):
+        raise _UnknownError("a random number")
+    return result
 
 
 def _plain(number: Any) -> int:
@@ -88,24 +104,24 @@ def _arange(known: Known, *ends: Any) -> Affine:
 
 def _add(known: Known, tensor: Any, other: Any) -> Affine:
     if isinstance(tensor, Value):
-        left = known[id(tensor)]
+        left = _affine(known, tensor)
         return Affine(left.base + _plain(other), left.steps)
     return _add(known, other, tensor)
 
 
 def _sub(known: Known, tensor: Value, other: Any) -> Affine:
-    left = known[id(tensor)]
+    left = _affine(known, tensor)
     return Affine(left.base - _plain(other), left.steps)
 
 
 def _unsqueeze(known: Known, tensor: Value, dim: int) -> Affine:
-    left = known[id(tensor)]
+    left = _affine(known, tensor)
     place = _plain(dim) % (len(left.steps) + 1)
     return Affine(left.base, (*left.steps[:place], 0, *left.steps[place:]))
 
 
 def _expand(known: Known, tensor: Value, *sizes: Any) -> Affine:
-    left = known[id(tensor)]
+    left = _affine(known, tensor)
     shape = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
     if any(step and size == 1 for step, size in zip(left.steps, tensor.shape, strict=True)):
         raise _UnknownError("an axis that may be repeated, or may not")
@@ -113,7 +129,7 @@ def _expand(known: Known, tensor: Value, *sizes: Any) -> Affine:
 
 
 def _item(known: Known, tensor: Value, index: Any) -> Affine:
-    left = known[id(tensor)]
+    left = _affine(known, tensor)
     base, steps, place, filled = left.base, [], 0, True
     for part in index if isinstance(index, tuple) else (index,):
         if part is None:
@@ -143,26 +159,28 @@ def _item(known: Known, tensor: Value, index: Any) -> Affine:
 
 
 def _same(known: Known, tensor: Value, *rest: Any) -> Affine:
-    return known[id(tensor)]
+    return _affine(known, tensor)
 
 
 def _diff(known: Known, tensor: Value, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Affine:
-    left = known[id(tensor)]
+    left = _affine(known, tensor)
     axis = _plain(dim) % len(left.steps)
     step = left.steps[axis]
     if n != 1 or append is not None:
         raise _UnknownError("only single differences are known")
     if prepend is not None:
-        before = known[id(prepend)]
+        before = _affine(known, prepend)
         along = [steps[:axis] + steps[axis + 1 :] for steps in (left.steps, before.steps)]
         if prepend.shape[axis] != 1 or along[0] != along[1] or left.base - before.base != step:
             raise _UnknownError("the first difference is another")
     return Affine(step, (0,) * len(left.steps), filled=prepend is not None)
 
 
-def _compared(function: Callable[[int, int], bool]) -> Callable[..., Affine]:
+def _compared(function: Callable[[Any, Any], bool]) -> Callable[..., Affine]:
     def row(known: Known, tensor: Value, other: Any) -> Affine:
         left = known[id(tensor)]
+        if isinstance(left, Uniform):
+            return Affine(_drawn(function, other), (0,) * len(tensor.shape))
         if not left.constant:
             raise _UnknownError("some entries may differ from others")
         return Affine(function(left.base, _plain(other)), left.steps)
@@ -170,8 +188,18 @@ def _compared(function: Callable[[int, int], bool]) -> Callable[..., Affine]:
     return row
 
 
+def _drawn(function: Callable[[Any, Any], bool], other: Any) -> bool:
+    """The answer that all numbers from 0 up to 1 give, such as whether they are below a rate of 0."""
+    if isinstance(other, bool) or type(other) not in (int, float):
+        raise _UnknownError("it is held against no plain number")
+    answers = {function(number, other) for number in (0.0, 0.5, math.nextafter(1.0, 0.0))}
+    if len(answers) > 1:
+        raise _UnknownError("it depends on what is drawn")
+    return answers.pop()
+
+
 def _cumsum(known: Known, tensor: Value, dim: int) -> Affine:
-    left = known[id(tensor)]
+    left = _affine(known, tensor)
     axis = _plain(dim) % len(left.steps)
     if not left.constant:
         raise _UnknownError("a sum of a row is no row")
@@ -181,7 +209,7 @@ def _cumsum(known: Known, tensor: Value, dim: int) -> Affine:
 
 def _whole(*, of_nothing: bool) -> Callable[..., Affine]:
     def row(known: Known, tensor: Value) -> Affine:
-        left = known[id(tensor)]
+        left = _affine(known, tensor)
         if not left.constant or not (left.filled or bool(left.base) is of_nothing):
             raise _UnknownError("some entries may differ from others, or there may be none")
         return Affine(bool(left.base), ())

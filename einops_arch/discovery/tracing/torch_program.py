@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from einops_arch.discovery.tracing.affine import Affine, affine_of
+from einops_arch.discovery.tracing.affine import Affine, Uniform, affine_of
 from einops_arch.discovery.tracing.branches import only_warns
 from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening, watched_functions
@@ -151,7 +151,7 @@ class _Recorder(TorchFunctionMode):
         self.versions: dict[int, int] = {}
         self.storages: dict[int, set[int]] = {}
         self.state: dict[int, list[str]] = {}
-        self.affine: dict[int, Affine] = {}
+        self.affine: dict[int, Affine | Uniform] = {}
         self.casts: list[Source] = []
         self.busy = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -297,7 +297,7 @@ class _Recorder(TorchFunctionMode):
         if name in ("__bool__", "__contains__") and only_warns(source.file, source.line):
             return True
         known = self.affine.get(id(args[0])) if name in _ASKED and args else None
-        return known is not None and known.constant
+        return isinstance(known, Affine) and known.constant
 
     def check_range(self, name: str, output: Any, source: Source) -> None:
         """JAX has integers of 32 bits unless it is told otherwise; other inputs may give larger ones than these."""
