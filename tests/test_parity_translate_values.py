@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from flax import nnx
 from torch import Tensor, nn
 
+from einops_arch.errors import ShapeError
+from einops_arch.flax import load_state_dict
 from einops_arch.translation import TranslationError, translate
 from einops_arch.translation.inputs import arguments_of, resized
 
@@ -153,10 +155,6 @@ REFUSED = {
     "a function with its own gradient": (lambda: _Net(lambda net, x: _Clipped.apply(net.fc(x))), "_Clipped"),
     "a hook on a tensor": (lambda: _Net(_hooked), "register_hook"),
     "a question about gradients": (lambda: _Net(_asks_for_gradients), "without gradients"),
-    "another way in bfloat16": (
-        lambda: _Net(lambda net, x: net.fc(x) * 2 if x.dtype == torch.bfloat16 else net.fc(x)),
-        "bfloat16",
-    ),
     "integers of more than 32 bits": (
         lambda: _Net(lambda net, x: net.fc(x)[((x > 9).long() + 3) * 40503 * 7919 % 2]),
         "32 bits",
@@ -166,6 +164,15 @@ REFUSED = {
         "text",
     ),
 }
+
+
+def test_another_way_in_half_precision_is_asked_for_in_the_twin() -> None:
+    net = _Net(lambda net, x: net.fc(x) * 2 if x.dtype == torch.bfloat16 else net.fc(x))
+    translation = translate(net, torch.randn(2, 3), axes="b 3", prove=False)
+    translation.model(jnp.ones((4, 3), jnp.float16))
+    load_state_dict(translation.model, net.bfloat16().state_dict())
+    with pytest.raises(ShapeError, match="bfloat16"):
+        translation.model(jnp.ones((4, 3), jnp.bfloat16))
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import numpy as np
 from einops_arch.discovery.tracing.program import Note, Scope
 from einops_arch.translation.inputs import Arguments
 
-__all__ = ["notes_of_calls"]
+__all__ = ["HALF", "notes_of_calls"]
+
+HALF = ("float16", "bfloat16")
 
 # Layers of PyTorch that do the same in both modes.
 _WITHOUT_MODE = (
@@ -60,7 +62,7 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
     notes += notes_of_casts(model, arguments.args, arguments.kwargs, first.casts, tensors_in)
     difference = first_difference(first.root, second.root)
     if not training and not notes and not first.notes:
-        notes += notes_of_half(model, arguments, is_leaf, first.root)
+        notes += half_notes(model, arguments, is_leaf, first.root)
     if difference is not None and not notes and not first.notes:
         scope, source, operation = difference
         reason = "a second call with the same inputs does something else"
@@ -70,8 +72,8 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
     return notes
 
 
-def notes_of_half(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], first: Scope) -> list[Note]:
-    """Say where a model does something else in half precision, if it runs there at all.
+def half_notes(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], first: Scope) -> Iterator[Note]:
+    """Say where a model does something else in half precision, if it runs there at all; `operation` is the dtype.
 
     Args:
         model: in evaluation mode.
@@ -103,9 +105,9 @@ def notes_of_half(model: Any, arguments: Arguments, is_leaf: Callable[[Any], boo
         longer = max(steps, others, key=len)
         parts = (n for n, (left, right) in enumerate(zip(steps, others, strict=False)) if left[1] != right[1])
         scope, source, operation = longer[next(parts, min(len(steps), len(others)))][0]
-        reason = f"the program does something else in {str(dtype).removeprefix('torch.')}"
-        return [Note(scope.path, source, operation, reason, "the same operations in every floating-point dtype")]
-    return []
+        name = str(dtype).removeprefix("torch.")
+        reason = f"the program does something else in {name} ({operation})"
+        yield Note(scope.path, source, name, reason, "the same operations in every floating-point dtype")
 
 
 def _is_told(note: Note, known: tuple[Note, ...]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from einops_arch.discovery.tracing.program import Node, Record, Scope, Source, Value
+from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, expression_of
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.body import finish
@@ -99,6 +99,7 @@ class Drafts:
         self.partial = False
         self.layouts: dict[str, Order] = {}
         self.guards: list[tuple[int, int, str, int, str]] = []
+        self.half: list[Note] = []
         self.fine_at_one: set[tuple[int, int]] = set()
         self._in_train = False
         self._spatial: dict[int, bool] = {}
@@ -166,6 +167,8 @@ class Drafts:
         owner = _Owner(self, draft, scope)
         writer = Writer(scope, owner, training=mode == "train")
         _enter(draft, writer, scope, self.records)
+        if scope.module is self.model:
+            self._check_dtype(writer)
         if scope.module is self.model and self.guards:
             writer.imports.add("from einops_arch.errors import ShapeError")
             inputs = list(_argument_values(scope))
@@ -189,6 +192,28 @@ class Drafts:
         self.moves += sum(line.count("rearrange(") + line.count("repeat(") for line in lines)
         draft.imports |= writer.imports
         return Body(lines, orders, names, scope.output)
+
+    def _check_dtype(self, writer: Writer) -> None:
+        """In half precision the original may go another way."""
+        for note in self.half:
+            held = next((name for name, item in self.model.named_parameters() if item.is_floating_point()), None)
+            inputs = [array for array in writer.arrays.values() if array.value.follows]
+            code = self.variable(held) if held is not None else inputs[0].code if inputs else None
+            if code is None:
+                self.refuse(Refusal(note.module, str(note.source), "dtype", note.reason, note.fix))
+                continue
+            writer.imports |= {"import jax.numpy as jnp", "from einops_arch.errors import ShapeError"}
+            question = f"{code}.dtype == jnp.{note.operation}"
+            place = f"{note.reason}, {Path(note.source.file).name}:{note.source.line}"
+            writer.statements.append(Statement("", question, Source(), reason=place))
+
+    def variable(self, path: str) -> str | None:
+        """How a parameter is reached from the whole model."""
+        holder, _, leaf = path.rpartition(".")
+        code = self.expression("", holder)
+        layer = self.layer(self.modules[holder]) if holder else None
+        attribute = layer.parameters.get(leaf, (leaf, ()))[0] if layer is not None else leaf
+        return None if code is None or not attribute.isidentifier() else f"{code}.{attribute}"
 
     def _stub(self, draft: Draft) -> list[str]:
         """What a class does that could not be written."""

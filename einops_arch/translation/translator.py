@@ -194,7 +194,7 @@ class _Translator:
 
     def run(self, *, also: Sequence[Mapping[str, int]], partial: bool, name: str | None, prove: bool) -> Translation:
         from einops_arch.translation import emit
-        from einops_arch.translation.agree import agree
+        from einops_arch.translation.calls import HALF
         from einops_arch.translation.drafts import Drafts, all_scopes
         from einops_arch.translation.merge import merge
         from einops_arch.translation.ties import tie
@@ -202,21 +202,13 @@ class _Translator:
         self.say("recording")
         sizes = self._told_sizes(self._agreeing_sizes(self._free_sizes()))
         second = resized(self.arguments, sizes)
-        recordings, notes = {}, []
-        differs = False
-        for mode in ("eval", "train"):
-            first = self._record(self.arguments, mode, double=False)
-            notes += self._kept(mode)
-            other = self._record(second, mode, double=True)
-            differences = agree(first.root, other.root)
-            differs = differs or bool(differences)
-            notes += [*first.notes, *other.notes, *differences]
-            recordings[mode] = first.root
-        refusals = refusals_of(notes)
+        recordings, notes, differs = self._recordings(second)
+        half = [note for note in notes if note.operation in HALF]
+        refusals = refusals_of(note for note in notes if note not in half)
         if differs:
             raise TranslationError(refusals)
         drafts = Drafts(self.model, recordings["train"], self.leaves)
-        drafts.guards, drafts.fine_at_one = self._guards(), self._fine_at_one(sizes)
+        drafts.guards, drafts.fine_at_one, drafts.half = self._guards(), self._fine_at_one(sizes), half
         drafts.partial = partial
         orders = [input_order(names, len(names)) for names in self.arguments.axes]
         self.say("writing")
@@ -276,6 +268,22 @@ class _Translator:
                 runs[f"also {number + 1}"] = resized(self.arguments, {**sizes, **extra}, seed=number + 2)
             result.report = run_proof(self.model, make, runs, _layouts(drafts), self.say)
         return result
+
+    def _recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
+        """One recording for each mode, what is against it, and whether those of both sizes differ."""
+        from einops_arch.translation.agree import agree
+
+        recordings, notes = {}, []
+        differs = False
+        for mode in ("eval", "train"):
+            first = self._record(self.arguments, mode, double=False)
+            notes += self._kept(mode)
+            other = self._record(second, mode, double=True)
+            differences = agree(first.root, other.root)
+            differs = differs or bool(differences)
+            notes += [*first.notes, *other.notes, *differences]
+            recordings[mode] = first.root
+        return recordings, notes, differs
 
     def _is_leaf(self, module: Any) -> bool:
         from einops_arch.translation.leaves import layer_of

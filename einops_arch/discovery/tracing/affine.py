@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Value
-from einops_arch.discovery.tracing.sizes import Axis, Size
+from einops_arch.discovery.tracing.sizes import Axis, Operation, Size
 
-__all__ = ["Affine", "Uniform", "affine_of"]
+__all__ = ["Affine", "Known", "affine_of"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,24 @@ class Uniform:
     filled = True
 
 
+@dataclass(frozen=True)
+class Total:
+    """The sum of a tensor of which all entries are the same.
+
+    Args:
+        base: one of them.
+        of: the tensor.
+    """
+
+    base: int | bool
+    of: Value
+
+
 class _UnknownError(Exception):
     """Nothing is known of a result, and why."""
 
 
-Known = Mapping[int, Affine | Uniform]
+Known = dict[int, Affine | Uniform | Total]
 
 
 def affine_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, known: Known) -> Known:
@@ -70,16 +83,21 @@ def affine_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
     if name == "rand" and isinstance(output, Value):
         return {id(output): Uniform()}
     row = _ROWS.get(name)
-    if row is None or not isinstance(output, Value) or output.dtype not in ("int64", "int32", "bool"):
+    if row is None or not isinstance(output, Value):
         return {}
     try:
         result = row(known, *args, **{key: item for key, item in kwargs.items() if key not in ("device", "dtype")})
     except (TypeError, KeyError, _UnknownError):
         return {}
-    if len(result.steps) != len(output.shape):
+    if isinstance(result, Total):
+        return {id(output): result}
+    if output.dtype == "bool":
+        result = replace(result, base=bool(result.base))
+    if len(result.steps) != len(output.shape) or (output.dtype == "bool" and not result.constant):
         return {}
-    inputs = [item for item in (*args, *kwargs.values()) if isinstance(item, Value) and id(item) in known]
-    return {id(output): replace(result, filled=result.filled and all(known[id(item)].filled for item in inputs))}
+    inputs = [known.get(id(item)) for item in (*args, *kwargs.values()) if isinstance(item, Value)]
+    filled = all(item.filled for item in inputs if isinstance(item, Affine))
+    return {id(output): replace(result, filled=result.filled and filled)}
 
 
 def _affine(known: Known, value: Value) -> Affine:
@@ -97,9 +115,57 @@ def _plain(number: Any) -> int:
 
 def _arange(known: Known, *ends: Any) -> Affine:
     start, end, step = (0, ends[0], 1) if len(ends) == 1 else (*ends, 1)[:3]
-    whole = isinstance(end, Size) and isinstance(end.expression, Axis) and start == 0
-    filled = whole or (not isinstance(end, Size) and start < end)
+    filled = (start == 0 and _positive(end)) or (not isinstance(end, Size) and start < end)
     return Affine(_plain(start), (_plain(step),), filled)
+
+
+def _positive(number: Any) -> bool:
+    """Whether a size is at least one where the axes of the inputs are."""
+    expression = number.expression if isinstance(number, Size) else number
+    if isinstance(expression, Operation):
+        several = [_positive(operand) for operand in expression.operands]
+        nothing = [operand == 0 for operand in expression.operands if isinstance(operand, int)]
+        if expression.sign == "+":
+            return any(several) and len([side for side in several if not side]) == sum(nothing)
+        return expression.sign == "*" and all(several)
+    return isinstance(expression, Axis) or (isinstance(expression, int) and expression > 0)
+
+
+def _same_everywhere(base: int) -> Callable[..., Affine]:
+    def row(known: Known, *sizes: Any, size: Any = None) -> Affine:
+        sizes = tuple(size) if size is not None else sizes
+        shape = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+        return Affine(base, (0,) * len(shape), filled=all(map(_positive, shape)))
+
+    return row
+
+
+def _cast(known: Known, tensor: Value, *rest: Any) -> Affine:
+    left = _affine(known, tensor)
+    if not left.constant or any(isinstance(item, Value) for item in rest):
+        raise _UnknownError("a cast of numbers that differ")
+    return left
+
+
+def _sum(known: Known, tensor: Value) -> Total:
+    left = _affine(known, tensor)
+    if not left.constant:
+        raise _UnknownError("a sum of numbers that differ")
+    return Total(left.base, tensor)
+
+
+def _is_count(number: Any, value: Value) -> bool:
+    """Whether a size is the number of entries of a tensor."""
+    waiting, axes = [number.expression if isinstance(number, Size) else number], []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Operation) and item.sign == "*":
+            waiting += item.operands
+        elif isinstance(item, Axis) and item.value is value:
+            axes.append(item.axis)
+        elif item != 1:
+            return False
+    return sorted(axes, key=str) == list(range(len(value.shape)))
 
 
 def _add(known: Known, tensor: Any, other: Any) -> Affine:
@@ -179,6 +245,10 @@ def _diff(known: Known, tensor: Value, n: int = 1, dim: int = -1, prepend: Any =
 def _compared(function: Callable[[Any, Any], bool]) -> Callable[..., Affine]:
     def row(known: Known, tensor: Value, other: Any) -> Affine:
         left = known[id(tensor)]
+        if isinstance(left, Total):
+            if not _is_count(other, left.of) or not _affine(known, left.of).filled or function(1, 2):
+                raise _UnknownError("a sum that is held against another number")
+            return Affine(function(int(left.base), 1), ())
         if isinstance(left, Uniform):
             return Affine(_drawn(function, other), (0,) * len(tensor.shape))
         if not left.constant:
@@ -217,8 +287,12 @@ def _whole(*, of_nothing: bool) -> Callable[..., Affine]:
     return row
 
 
-_ROWS: dict[str, Callable[..., Affine]] = {
+_ROWS: dict[str, Callable[..., Affine | Total]] = {
     "arange": _arange,
+    "ones": _same_everywhere(1),
+    "zeros": _same_everywhere(0),
+    **dict.fromkeys(("to", "bool", "long", "int", "float"), _cast),
+    "sum": _sum,
     **dict.fromkeys(("add", "__add__", "__radd__"), _add),
     **dict.fromkeys(("sub", "__sub__"), _sub),
     "unsqueeze": _unsqueeze,

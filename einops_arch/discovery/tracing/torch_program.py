@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from einops_arch.discovery.tracing.affine import Affine, Uniform, affine_of
+from einops_arch.discovery.tracing.affine import Affine, Known, affine_of
 from einops_arch.discovery.tracing.branches import only_warns
 from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening, watched_functions
@@ -151,7 +151,7 @@ class _Recorder(TorchFunctionMode):
         self.versions: dict[int, int] = {}
         self.storages: dict[int, set[int]] = {}
         self.state: dict[int, list[str]] = {}
-        self.affine: dict[int, Affine | Uniform] = {}
+        self.affine: Known = {}
         self.casts: list[Source] = []
         self.busy = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
