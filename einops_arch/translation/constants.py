@@ -42,11 +42,11 @@ def constant_code(tensor: Any, name: str, dtype: str | None) -> tuple[str, Any]:
     kind = dtype or _dtype_name(array)
     if array.size and (array == array.reshape(-1)[0]).all():
         return f"jnp.full({array.shape}, {array.reshape(-1)[0].item()!r}, {kind})", None
-    if array.ndim == 1 and array.size > 2:
-        step = (array[1] - array[0]).item()
-        first = array[0].item()
-        if np.array_equal(array, np.arange(array.size, dtype=array.dtype) * step + first) and first == 0 and step == 1:
-            return f"jnp.arange({array.size}, dtype={kind})", None
+    if array.size > 2 and array.size == array.shape[-1] and array.dtype != bool:
+        row = array.reshape(-1)
+        units = f"[{', '.join(['None'] * (array.ndim - 1))}]" if array.ndim > 1 else ""
+        if np.array_equal(row, np.arange(row.size, dtype=row.dtype)):
+            return f"jnp.arange({row.size}, dtype={kind}){units}", None
     if array.ndim >= 2 and array.shape[-1] == array.shape[-2]:
         triangle = np.broadcast_to(np.tril(np.ones(array.shape[-2:], array.dtype)), array.shape)
         if np.array_equal(array, triangle):

@@ -203,7 +203,7 @@ class Drafts:
                 self.refuse(Refusal(note.module, str(note.source), "dtype", note.reason, note.fix))
                 continue
             writer.imports |= {"import jax.numpy as jnp", "from einops_arch.errors import ShapeError"}
-            question = f"{code}.dtype == jnp.{note.operation}"
+            question = f"{code}.dtype != jnp.{note.operation}"
             place = f"{note.reason}, {Path(note.source.file).name}:{note.source.line}"
             writer.statements.append(Statement("", question, Source(), reason=place))
 
