@@ -198,7 +198,7 @@ class Drafts:
         for note in self.half:
             held = next((name for name, item in self.model.named_parameters() if item.is_floating_point()), None)
             inputs = [array for array in writer.arrays.values() if array.value.follows]
-            code = self.variable(held) if held is not None else inputs[0].code if inputs else None
+            code = self.variable("", held) if held is not None else inputs[0].code if inputs else None
             if code is None:
                 self.refuse(Refusal(note.module, str(note.source), "dtype", note.reason, note.fix))
                 continue
@@ -207,11 +207,11 @@ class Drafts:
             place = f"{note.reason}, {Path(note.source.file).name}:{note.source.line}"
             writer.statements.append(Statement("", question, Source(), reason=place))
 
-    def variable(self, path: str) -> str | None:
-        """How a parameter is reached from the whole model."""
+    def variable(self, owner_path: str, path: str) -> str | None:
+        """How a parameter is reached from a module."""
         holder, _, leaf = path.rpartition(".")
-        code = self.expression("", holder)
-        layer = self.layer(self.modules[holder]) if holder else None
+        code = self.expression(owner_path, holder)
+        layer = self.layer(self.modules[holder]) if holder != owner_path else None
         attribute = layer.parameters.get(leaf, (leaf, ()))[0] if layer is not None else leaf
         return None if code is None or not attribute.isidentifier() else f"{code}.{attribute}"
 
@@ -435,6 +435,13 @@ class _Owner:
                 raise
             self.draft.casts = True
             return None
+
+    def run_dtype(self) -> str | None:
+        for name, parameter in self.scope.module.named_parameters():
+            path = f"{self.draft.path}.{name}" if self.draft.path else name
+            if parameter.is_floating_point() and (code := self.drafts.variable(self.draft.path, path)) is not None:
+                return f"{code}.dtype"
+        return None
 
     def asks(self, comparison: Comparison) -> bool:
         return not _is_of_one(comparison) or _sizes_of(comparison.left) not in self.drafts.fine_at_one

@@ -100,7 +100,8 @@ def _tied(drafts: Drafts, owner: Draft, item: _Tie) -> tuple[str, str, str] | No
         return _name(f"{right}.{two}"), f"{left}.{one}", ""
     if layer is not None and other_layer is not None and (layer.name, other_layer.name) == ("Embed", "Linear"):
         bias = "" if module.bias is not None else ", use_bias=False"
-        return _name(right), f"TiedLinear({left}{bias}, rngs=rngs)", "from einops_arch.flax.layers.tied import TiedLinear"
+        line = "from einops_arch.flax.layers.tied import TiedLinear"
+        return _name(right), f"TiedLinear({left}{bias}, rngs=rngs)", line
     return None
 
 

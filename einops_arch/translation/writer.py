@@ -52,6 +52,9 @@ class Owner(Protocol):
     def layer(self, attribute: str, code: str) -> str:
         """A layer without state that a function of the original stands for; gives its name."""
 
+    def run_dtype(self) -> str | None:
+        """The dtype of a parameter, which is that of the run."""
+
     def asks(self, comparison: Comparison) -> bool:
         """Whether a question about sizes is written."""
 
@@ -211,6 +214,9 @@ class Writer:
         for value in _state_values(self.scope):
             if value.dtype in _FLOATS and value.follows:
                 return f"{self.array(value).code}.dtype"
+        held = self.owner.run_dtype()
+        if held is not None:
+            return held
         raise UnknownOperationError("the dtype of the run is needed where no floating-point tensor is known")
 
     def dtype(self, dtype: Any) -> str:

@@ -194,6 +194,16 @@ def _expand(known: Known, tensor: Value, *sizes: Any) -> Affine:
     return Affine(left.base, ((0,) * (len(shape) - len(left.steps))) + left.steps)
 
 
+def _repeat(known: Known, tensor: Value, *counts: Any) -> Affine:
+    left = _affine(known, tensor)
+    numbers = tuple(counts[0]) if len(counts) == 1 and isinstance(counts[0], (tuple, list)) else counts
+    missing = len(numbers) - len(left.steps)
+    along = zip(left.steps, numbers[missing:], strict=True)
+    if any(step and (isinstance(count, Size) or count != 1) for step, count in along):
+        raise _UnknownError("rows that begin again")
+    return Affine(left.base, (0,) * missing + left.steps, filled=all(map(_positive, numbers)))
+
+
 def _item(known: Known, tensor: Value, index: Any) -> Affine:
     left = _affine(known, tensor)
     base, steps, place, filled = left.base, [], 0, True
@@ -297,6 +307,7 @@ _ROWS: dict[str, Callable[..., Affine | Total]] = {
     **dict.fromkeys(("sub", "__sub__"), _sub),
     "unsqueeze": _unsqueeze,
     "expand": _expand,
+    "repeat": _repeat,
     "__getitem__": _item,
     **dict.fromkeys(("clone", "detach", "contiguous"), _same),
     "diff": _diff,

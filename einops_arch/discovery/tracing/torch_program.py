@@ -81,6 +81,7 @@ _REFUSED = {
 _ASKED = ("__bool__", "item", "__int__", "__float__")
 _BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
 _LARGE = 2**24
+_SET_REQUIRES_GRAD = torch.Tensor.requires_grad.__set__  # type: ignore[attr-defined]
 _SHAPES = frozenset(["size", "shape"])
 _COUNTS = frozenset(["numel", "nelement"])
 
@@ -228,6 +229,9 @@ class _Recorder(TorchFunctionMode):
         name = _name(func)
         if name in ("__len__", "is_same_size", "squeeze", "squeeze_", "split") and args:
             self.asked(name, args, kwargs)
+        if func == _SET_REQUIRES_GRAD and args[1] and args[0].requires_grad:
+            # Set on an input, which has a gradient here already.
+            return None
         if name in _INSPECTIONS or name.startswith("_set"):
             return func(*args, **kwargs)
         tensors = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -542,8 +546,6 @@ def _with_gradient(item: Any) -> Any:
 
 def _opened(tree: Any) -> Any:
     """Dataclasses, such as the `ModelOutput` of transformers, as records of what they hold; all else as it is."""
-    if isinstance(tree, Mapping) and is_dataclass(tree):
-        return Record(type(tree), {name: _opened(item) for name, item in tree.items()})
     if is_dataclass(tree) and not isinstance(tree, type):
         return Record(type(tree), {item.name: _opened(getattr(tree, item.name)) for item in fields(tree)})
     if type(tree) in (tuple, list):

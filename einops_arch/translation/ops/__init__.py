@@ -1,6 +1,16 @@
 """The table of operations, by family: importing this fills it."""
 
-from einops_arch.translation.ops import arithmetic, attention, factories, fourier, indexing, nn, reductions, shapes
+from einops_arch.translation.ops import (
+    arithmetic,
+    attention,
+    factories,
+    fourier,
+    indexing,
+    nn,
+    reductions,
+    shapes,
+    windows,
+)
 from einops_arch.translation.ops.table import operation, write_operation
 
 __all__ = [
@@ -13,5 +23,6 @@ __all__ = [
     "operation",
     "reductions",
     "shapes",
+    "windows",
     "write_operation",
 ]
