@@ -35,13 +35,14 @@ def add_product(
     writer: Writer,
     node: Node,
     input: Any,
-    first: Any,
-    second: Any,
-    *,
+    *factors: Any,
     beta: Any = 1,
     alpha: Any = 1,
+    **named: Any,
 ) -> Array:
     """`beta * input + alpha * first @ second`."""
+    # By name they are `batch1` and `batch2`, or `mat1` and `mat2`.
+    first, second = (*factors, *(named[name] for name in sorted(named)))
     before = writer.ordered(input).code
     product = f"{writer.ordered(first).code} @ {writer.ordered(second).code}"
     if alpha != 1:
