@@ -81,7 +81,7 @@ _REFUSED = {
 _ASKED = ("__bool__", "item", "__int__", "__float__")
 _BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
 _LARGE = 2**24
-_SET_REQUIRES_GRAD = torch.Tensor.requires_grad.__set__  # type: ignore[attr-defined]
+_SET_REQUIRES_GRAD = torch.Tensor.requires_grad.__set__
 _SHAPES = frozenset(["size", "shape"])
 _COUNTS = frozenset(["numel", "nelement"])
 
