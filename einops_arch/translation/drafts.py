@@ -12,8 +12,9 @@ from einops_arch.discovery.tracing.sizes import Axis, Comparison, expression_of
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.body import finish
 from einops_arch.translation.constants import constant_code, variable_code
+from einops_arch.translation.droppath import counterpart
 from einops_arch.translation.layout import Array, channels_last_order, from_value
-from einops_arch.translation.leaves import Layer, is_sequence, layer_of
+from einops_arch.translation.leaves import Layer, is_sequence
 from einops_arch.translation.needs import needed
 from einops_arch.translation.ops import write_operation
 from einops_arch.translation.ops.table import renamed
@@ -107,7 +108,7 @@ class Drafts:
             self.train_calls.setdefault(scope.path, []).append(scope)
 
     def layer(self, module: Any) -> Layer | None:
-        return layer_of(module, self.leaves)
+        return counterpart(module, self.leaves)
 
     def refuse(self, refusal: Refusal) -> None:
         if refusal not in self.refusals:

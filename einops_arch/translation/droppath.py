@@ -7,14 +7,19 @@ import math
 import re
 from typing import Any
 
-from einops_arch.translation.leaves import NOTHING, Layer
+from einops_arch.translation.leaves import NOTHING, Layer, layer_of
 
-__all__ = ["drop_path_layer", "rate_name"]
+__all__ = ["counterpart", "drop_path_layer", "rate_name"]
 
 _NAME = re.compile(r"drop_?path|stochastic_?depth", re.IGNORECASE)
 _RATES = ("drop_prob", "drop_path_rate", "drop_rate", "rate", "prob", "p")
 _SAMPLES = 400
 _KNOWN: dict[tuple[type, float], Layer | None] = {}
+
+
+def counterpart(module: Any, own: dict[type, Any] | None = None) -> Layer | None:
+    """The Flax layer that stands for a module: by its class, or as a drop path by what it does."""
+    return layer_of(module, own) or drop_path_layer(module)
 
 
 def rate_name(module: Any) -> str | None:

@@ -80,9 +80,7 @@ def layer_of(module: Any, own: dict[type, Any] | None = None) -> Layer | None:
         if _quantized_or_patched(module):
             return None
         return row(module)
-    from einops_arch.translation.droppath import drop_path_layer
-
-    return drop_path_layer(module)
+    return None
 
 
 def is_sequence(module: Any) -> bool:

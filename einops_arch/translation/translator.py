@@ -286,9 +286,9 @@ class _Translator:
         return recordings, notes, differs
 
     def _is_leaf(self, module: Any) -> bool:
-        from einops_arch.translation.leaves import layer_of
+        from einops_arch.translation.droppath import counterpart
 
-        layer = layer_of(module, self.leaves)
+        layer = counterpart(module, self.leaves)
         return layer is not None and layer.name != "Identity"
 
     def _kept(self, mode: str) -> list[Any]:

@@ -229,7 +229,7 @@ def _item(known: Known, tensor: Value, index: Any) -> Affine:
                 raise _UnknownError("counted from the end")
             base += step * _plain(part)
         elif not isinstance(part, int):
-            raise TypeError("an index that is a tensor")
+            raise _UnknownError("an index that is a tensor")
         place += 1
     return Affine(base, (*steps, *left.steps[place:]), filled)
 
