@@ -114,7 +114,8 @@ def _image(channels: int, axes: int) -> str:
 @_rows("Linear", "NonDynamicallyQuantizableLinear")
 def _linear(m: Any) -> Setting:
     bias = m.bias is not None
-    return Setting(_call("Linear", 6, 4, bias=(bias, True)), _flax("Linear", 6, 4, use_bias=(bias, True)), ("2 5 6",))
+    torch_text, flax_text = _call("Linear", 6, 4, bias=(bias, True)), _flax("Linear", 6, 4, use_bias=(bias, True))
+    return Setting(torch_text, flax_text, ("2 5 6",), plain=True)
 
 
 def _widths(m: Any) -> tuple[int, int, int]:
