@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,13 +57,17 @@ def abstract_model(config: Config) -> Any:
     return model
 
 
+_OPTIONS = ("dtype", "param_dtype", "remat")
+
+
 def create_model(name: str, *, rngs: nnx.Rngs, **fields: Any) -> Any:
     """The Flax network that a name stands for, with random weights.
 
     Args:
         name: an architecture (`"resnet"`) or a size of one (`"resnet50"`, `"vgg16_bn"`); `list_models` lists them.
         rngs: random streams of the weights and of dropout.
-        fields: fields of the config that are other than the size has them, such as `classes=10`.
+        fields: fields of the config that are other than the size has them, such as `classes=10`; and what the class of
+            the network takes: `dtype`, `param_dtype`, and `remat` where blocks repeat.
 
     Raises:
         UnknownArchitectureError: nothing has that name; the nearest one is offered.
@@ -71,8 +76,10 @@ def create_model(name: str, *, rngs: nnx.Rngs, **fields: Any) -> Any:
     >>> create_model("resnet18", rngs=nnx.Rngs(0), classes=10).fc.kernel.get_value().shape
     (512, 10)
     """
+    known = inspect.signature(architectures.of_config(architectures.config_for(name)).flax_class().__init__).parameters
+    options = {key: fields.pop(key) for key in _OPTIONS if key in fields and key in known}
     config = architectures.config_for(name, **fields)
-    return architectures.of_config(config).flax_class()(config, rngs=rngs)
+    return architectures.of_config(config).flax_class()(config, rngs=rngs, **options)
 
 
 def from_state(config: Config, state: Mapping[str, Any], *, rngs: nnx.Rngs | None = None) -> Any:

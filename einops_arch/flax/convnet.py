@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.convnet import ConvNetConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import (
     Conv,
@@ -31,6 +33,8 @@ class ConvNet(Pretrained, nnx.Module):
 
     Args:
         config: sizes; those of the MNIST example if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random streams `params` and `dropout`.
 
     Raises:
@@ -45,7 +49,14 @@ class ConvNet(Pretrained, nnx.Module):
     (2, 10)
     """
 
-    def __init__(self, config: ConvNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: ConvNetConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or ConvNetConfig()
         c1, c2 = config.channels
         h, w = config.feature_map
@@ -63,6 +74,7 @@ class ConvNet(Pretrained, nnx.Module):
         self.fc1_drop = Dropout(config.dropout, rngs=rngs)
         self.fc2 = Linear(config.hidden, config.classes, rngs=rngs)
         self.log_softmax = LogSoftmax(axis=-1) if config.log_softmax else Identity()
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to log-probabilities `b o`, or to logits."""

@@ -12,9 +12,11 @@ from jax import Array
 
 from einops_arch.architectures.gpt2 import GPT2Config
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.generation import choose, generate
 from einops_arch.flax.layers import GELU, Dropout, Embed, LayerNorm, MergeHeads, Rearrange, Sequential, TiedLinear
+from einops_arch.flax.layers.sequential import rematerialized
 from einops_arch.flax.layers.transformer import Conv1D, DotProductAttention, small_linear
 
 __all__ = ["GPT2", "choose", "generate"]
@@ -30,6 +32,9 @@ class GPT2(Pretrained, nnx.Module):
 
     Args:
         config: sizes; those of the small GPT-2 if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
+        remat: compute the blocks again in the backward pass, which keeps their inputs in memory and no more.
         rngs: random streams `params` and `dropout`.
 
     Raises:
@@ -46,13 +51,22 @@ class GPT2(Pretrained, nnx.Module):
     (2, 3, 17)
     """
 
-    def __init__(self, config: GPT2Config | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: GPT2Config | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or GPT2Config()
-        self.transformer = Transformer(config, rngs=rngs)
+        self.transformer = Transformer(config, remat=remat, rngs=rngs)
         if config.tied:
             self.lm_head = TiedLinear(self.transformer.wte, use_bias=False, rngs=rngs)
         else:
             self.lm_head = small_linear(config.embedding, config.vocabulary, use_bias=False, rngs=rngs)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, tokens: Array, attention_mask: Array | None = None, position_ids: Array | None = None) -> Array:
         """Logits `b t token` for the token after each of `b t`.
@@ -95,7 +109,8 @@ class GPT2(Pretrained, nnx.Module):
     def init_state(self, batch: int) -> State:
         """The state before the first token: keys and values of no tokens."""
         shape = (batch, self.config.heads, 0, self.config.embedding // self.config.heads)
-        empty = jnp.zeros(shape, self.transformer.wte.embedding.dtype)
+        embed = self.transformer.wte
+        empty = jnp.zeros(shape, embed.dtype or embed.embedding.dtype)
         return tuple((empty, empty) for _ in range(self.config.layers))
 
     def begin(self, batch: int, more: int, state: State | None = None) -> tuple[State, Array]:
@@ -122,8 +137,9 @@ def _known(array: Array | None) -> bool:
 class Transformer(nnx.Module):
     """Tokens `b t` to features `b t e`: the embeddings of token and position, blocks, and a norm."""
 
-    def __init__(self, config: GPT2Config, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: GPT2Config, *, remat: bool = False, rngs: nnx.Rngs) -> None:
         e = config.embedding
+        self.remat = remat
         self.wte = Embed(config.vocabulary, e, rngs=rngs)
         self.wpe = Embed(config.positions, e, rngs=rngs)
         self.wte.embedding[...] = 0.02 * self.wte.embedding[...]
@@ -155,7 +171,11 @@ class Transformer(nnx.Module):
         x = self.drop(self.wte(tokens) + self.wpe(position_ids))
         states = []
         for index, block in enumerate(self.h):
-            x, pair = block(x, None if state is None else state[index], attention_mask, first)
+            past = None if state is None else state[index]
+            if self.remat:
+                x, pair = rematerialized(block, x, past, attention_mask, first)
+            else:
+                x, pair = block(x, past, attention_mask, first)
             if state is not None:
                 states.append(pair)
         return self.ln_f(x), tuple(states)

@@ -11,6 +11,7 @@ from jax import Array
 
 from einops_arch.architectures.language_model import LanguageModelConfig
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.generation import generate
 from einops_arch.flax.layers import GRU, LSTM, RNN, Dropout, Embed, Linear, TiedLinear
@@ -37,6 +38,8 @@ class LanguageModel(Pretrained, nnx.Module):
 
     Args:
         config: sizes; those of the medium model of Zaremba et al. if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random streams `params` and `dropout`.
 
     Raises:
@@ -54,7 +57,14 @@ class LanguageModel(Pretrained, nnx.Module):
     ((2, 3, 17), (2, 3, 7))
     """
 
-    def __init__(self, config: LanguageModelConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: LanguageModelConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or LanguageModelConfig()
         self.drop = Dropout(config.dropout, rngs=rngs)
         self.encoder = Embed(config.vocabulary, config.embedding, rngs=rngs)
@@ -65,6 +75,7 @@ class LanguageModel(Pretrained, nnx.Module):
             self.decoder = TiedLinear(self.encoder, rngs=rngs)
         else:
             self.decoder = Linear(config.hidden, config.vocabulary, rngs=rngs)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
         """Logits `t b token` for the word after each token, and the state after the last one."""
@@ -81,9 +92,9 @@ class LanguageModel(Pretrained, nnx.Module):
         return self(tokens, state)
 
     def init_state(self, batch: int) -> State:
-        """The state before the first token: zeros, with the dtype of the weights."""
+        """The state before the first token: zeros, with the dtype that is computed in."""
         shape = (self.config.layers, batch, self.config.hidden)
-        zeros = tuple(jnp.zeros(shape, self.encoder.embedding.dtype) for _ in self.config.state())
+        zeros = tuple(jnp.zeros(shape, self.encoder.dtype or self.encoder.embedding.dtype) for _ in self.config.state())
         return zeros if len(zeros) > 1 else zeros[0]
 
     def begin(self, batch: int, more: int, state: State | None = None) -> State:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.resnet import ResNetBlockConfig, ResNetConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, Conv, Identity, Linear, MaxPool, Reduce, ReLU, Sequential
 from einops_arch.flax.layers.init import he_normal
+from einops_arch.flax.layers.sequential import Rematerialized
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
@@ -21,6 +24,9 @@ class ResNet(Pretrained, Sequential):
 
     Args:
         config: blocks and sizes; those of ResNet-50 if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
+        remat: compute the blocks again in the backward pass, which keeps their inputs in memory and no more.
         rngs: random stream `params`.
 
     Raises:
@@ -36,7 +42,15 @@ class ResNet(Pretrained, Sequential):
     (2, 9)
     """
 
-    def __init__(self, config: ResNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: ResNetConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or ResNetConfig()
         stem = config.stem_channels
         layers: dict[str, nnx.Module] = {
@@ -45,11 +59,13 @@ class ResNet(Pretrained, Sequential):
             "relu": ReLU(),
             "maxpool": MaxPool((3, 3), strides=2, padding=1),
         }
+        sequence = Rematerialized if remat else Sequential
         for stage, blocks in enumerate(config.stages(), 1):
-            layers[f"layer{stage}"] = Sequential(*(_BLOCKS[block.kind](block, rngs=rngs) for block in blocks))
+            layers[f"layer{stage}"] = sequence(*(_BLOCKS[block.kind](block, rngs=rngs) for block in blocks))
         layers["avgpool"] = Reduce("b h w c -> b c", "mean")
         layers["fc"] = Linear(config.features, config.classes, rngs=rngs)
         super().__init__(layers)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

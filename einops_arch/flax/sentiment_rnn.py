@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 from jax import Array
@@ -9,6 +10,7 @@ from jax import Array
 from einops_arch.architectures._tokens import check_lengths
 from einops_arch.architectures.sentiment_rnn import SentimentRNNConfig
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import LSTM, Dropout, Embed, Linear
 from einops_arch.functional import split_directions
@@ -25,6 +27,8 @@ class SentimentRNN(Pretrained, nnx.Module):
 
     Args:
         config: sizes; those of the IMDb classifier if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random streams `params` and `dropout`.
 
     Raises:
@@ -43,7 +47,14 @@ class SentimentRNN(Pretrained, nnx.Module):
     (2, 1)
     """
 
-    def __init__(self, config: SentimentRNNConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: SentimentRNNConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or SentimentRNNConfig()
         self.embedding = Embed(config.vocabulary, config.embedding, padding_idx=config.padding_index, rngs=rngs)
         self.rnn = LSTM(
@@ -56,6 +67,7 @@ class SentimentRNN(Pretrained, nnx.Module):
         )
         self.fc = Linear(config.directions * config.hidden, config.classes, rngs=rngs)
         self.dropout = Dropout(config.dropout, rngs=rngs)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, tokens: Array, lengths: Array | None = None) -> Array:
         """Logits `b o`, from tokens `t b` and the number of words `b` of each padded sentence."""

@@ -7,6 +7,7 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.shuffle_unit import ShuffleUnitConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import AvgPool, BatchNorm, ChannelShuffle, Conv
 
@@ -22,6 +23,8 @@ class ShuffleUnit(Pretrained, nnx.Module):
 
     Args:
         config: sizes and the way to combine; the paper's "add" unit of 240 channels if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random stream `params`.
 
     Raises:
@@ -38,7 +41,14 @@ class ShuffleUnit(Pretrained, nnx.Module):
     (2, 4, 3, 480)
     """
 
-    def __init__(self, config: ShuffleUnitConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: ShuffleUnitConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or ShuffleUnitConfig()
         c, mid, out = config.in_channels, config.bottleneck_channels, config.expanded_channels
         if config.combine == "concat":
@@ -64,10 +74,13 @@ class ShuffleUnit(Pretrained, nnx.Module):
             mid, out, kernel_size=(1, 1), feature_group_count=config.groups, use_bias=False, rngs=rngs
         )
         self.expand_bn3 = BatchNorm(out, epsilon=1e-5, momentum=0.1, rngs=rngs)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, features: Array) -> Array:
         """Features `b h w c` to features `b h w c`."""
         self.config.check_inputs(features, channels_last=True)
+        if (dtype := self.compress_conv1.dtype) is not None:
+            features = features.astype(dtype)  # for the shortcut too, which has no weights
         right = nnx.relu(self.compress_bn1(self.compress_conv1(features)))
         right = self.dw_bn2(self.dw_conv2(self.c_shuffle(right)))
         right = self.expand_bn3(self.expand_conv3(right))

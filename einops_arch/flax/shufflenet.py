@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.shufflenet import ShuffleNetConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, Conv, Linear, MaxPool, Reduce, ReLU, Sequential
 from einops_arch.flax.shuffle_unit import ShuffleUnit
@@ -21,6 +23,8 @@ class ShuffleNet(Pretrained, Sequential):
 
     Args:
         config: groups and sizes; three groups and the full width if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random stream `params`.
 
     Raises:
@@ -37,7 +41,14 @@ class ShuffleNet(Pretrained, Sequential):
     (3, 5)
     """
 
-    def __init__(self, config: ShuffleNetConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: ShuffleNetConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or ShuffleNetConfig()
         stem = config.stem_channels
         features: dict[str, nnx.Module] = {
@@ -61,6 +72,7 @@ class ShuffleNet(Pretrained, Sequential):
                 "output": Linear(config.stage_channels[-1], config.classes, rngs=rngs),
             }
         )
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

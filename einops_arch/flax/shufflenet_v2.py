@@ -7,6 +7,7 @@ from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config, ShuffleNetV2UnitConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, ChannelShuffle, Conv, Linear, MaxPool, Reduce, ReLU, Sequential
 
@@ -20,6 +21,8 @@ class ShuffleNetV2(Pretrained, Sequential):
 
     Args:
         config: sizes; the paper's 1x if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random stream `params`.
 
     Raises:
@@ -34,7 +37,14 @@ class ShuffleNetV2(Pretrained, Sequential):
     (3, 7)
     """
 
-    def __init__(self, config: ShuffleNetV2Config | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: ShuffleNetV2Config | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or ShuffleNetV2Config()
         stem, last = config.stem_channels, config.last_channels
         layers: dict[str, nnx.Module] = {
@@ -55,6 +65,7 @@ class ShuffleNetV2(Pretrained, Sequential):
         layers["pool"] = Reduce("b h w c -> b c", "mean")
         layers["fc"] = Linear(last, config.classes, rngs=rngs)
         super().__init__(layers)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.style_transfer import StyleTransferConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import Conv, InstanceNorm, ReflectionPad, ReLU, Sequential, UpsampleNearest
 
@@ -83,6 +85,8 @@ class StyleTransfer(Pretrained, Sequential):
 
     Args:
         config: sizes; those of the paper if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random stream `params`.
 
     Raises:
@@ -100,7 +104,14 @@ class StyleTransfer(Pretrained, Sequential):
     (2, 16, 20, 3)
     """
 
-    def __init__(self, config: StyleTransferConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: StyleTransferConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or StyleTransferConfig()
         c1, c2, c3 = config.hidden
         layers = {
@@ -123,6 +134,7 @@ class StyleTransfer(Pretrained, Sequential):
             "deconv3": ConvLayer(c1, config.channels, config.kernel_size, rngs=rngs),
         }
         super().__init__(layers)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to painted images `b h w c`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.super_resolution import SuperResolutionConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import Conv, DepthToSpace, ReLU, Sequential
 
@@ -20,6 +22,8 @@ class SuperResolution(Pretrained, Sequential):
 
     Args:
         config: factor and sizes; brightness times three if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random stream `params`.
 
     Raises:
@@ -35,7 +39,14 @@ class SuperResolution(Pretrained, Sequential):
     (2, 24, 27)
     """
 
-    def __init__(self, config: SuperResolutionConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: SuperResolutionConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or SuperResolutionConfig()
         c1, c2, c3 = config.hidden
         c4 = config.channels * config.factor**2
@@ -50,6 +61,7 @@ class SuperResolution(Pretrained, Sequential):
             "depth_to_space": DepthToSpace(config.factor, drop_channel=config.drop_channel),
         }
         super().__init__(layers)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to larger images `b h w` or `b h w c`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.vgg import VGGConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import (
     AdaptiveAvgPool,
@@ -31,6 +33,8 @@ class VGG(Pretrained, Sequential):
 
     Args:
         config: blocks and sizes; those of VGG-16 if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random streams `params` and `dropout`.
 
     Raises:
@@ -45,7 +49,14 @@ class VGG(Pretrained, Sequential):
     (3, 7)
     """
 
-    def __init__(self, config: VGGConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: VGGConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or VGGConfig()
         c, (h, w) = config.widths[-1], config.grid
         features: list[nnx.Module] = []
@@ -69,6 +80,7 @@ class VGG(Pretrained, Sequential):
             ),
         }
         super().__init__(layers)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import MaxPool, Sequential
 from einops_arch.flax.vgg import convolutions
@@ -18,6 +20,8 @@ class VGG16Features(Pretrained, nnx.Module):
 
     Args:
         config: which layers, and sizes; the four of Johnson et al. if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
         rngs: random stream `params`.
 
     Raises:
@@ -35,7 +39,14 @@ class VGG16Features(Pretrained, nnx.Module):
     [(2, 16, 24, 4), (2, 8, 12, 5), (2, 4, 6, 6), (2, 2, 3, 7)]
     """
 
-    def __init__(self, config: VGG16FeaturesConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: VGG16FeaturesConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or VGG16FeaturesConfig()
         layers: list[nnx.Module] = []
         c_in = config.channels
@@ -45,6 +56,7 @@ class VGG16Features(Pretrained, nnx.Module):
             layers += convolutions(c_in, block, rngs=rngs)
             c_in = block[-1]
         self.features = Sequential(*layers)
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> tuple[Array, ...]:
         """Images `b h w c` to one array of features `b h w c` for each layer asked for."""

@@ -12,6 +12,7 @@ from jax import Array
 
 from einops_arch.architectures._resize import resize_positions, resize_weights
 from einops_arch.architectures.vit import ViTConfig
+from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import (
     GELU,
@@ -25,6 +26,7 @@ from einops_arch.flax.layers import (
     Sequential,
 )
 from einops_arch.flax.layers.init import normal
+from einops_arch.flax.layers.sequential import Rematerialized
 from einops_arch.flax.layers.transformer import DotProductAttention, PatchLinear, small_linear
 
 __all__ = ["ViT"]
@@ -39,6 +41,9 @@ class ViT(Pretrained, nnx.Module):
 
     Args:
         config: sizes; those of ViT-B/16 if left out.
+        dtype: what is computed in; the widest dtype of input and weights if left out.
+        param_dtype: of the weights.
+        remat: compute the blocks again in the backward pass, which keeps their inputs in memory and no more.
         rngs: random streams `params` and `dropout`.
 
     Raises:
@@ -52,7 +57,15 @@ class ViT(Pretrained, nnx.Module):
     ((2, 7), (2, 7))
     """
 
-    def __init__(self, config: ViTConfig | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: ViTConfig | None = None,
+        *,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.config = config = config or ViTConfig()
         e, before = config.embedding, config.tokens_before_patches
         h, w = config.grid
@@ -65,12 +78,14 @@ class ViT(Pretrained, nnx.Module):
             }
         )
         self.pos_drop = Dropout(config.dropout, rngs=rngs)
-        self.blocks = Sequential(*(Block(config, rngs=rngs) for _ in range(config.layers)))
+        blocks = Rematerialized if remat else Sequential
+        self.blocks = blocks(*(Block(config, rngs=rngs) for _ in range(config.layers)))
         norm = LayerNorm(e, epsilon=config.epsilon, rngs=rngs)
         self.norm = Identity() if config.norm_after_pool else norm
         self.pool = Rearrange("b 1 e -> b e") if config.pool == "token" else Reduce("b n e -> b e", "mean")
         self.fc_norm = norm if config.norm_after_pool else Identity()
         self.head = small_linear(e, config.classes, rngs=rngs) if config.classes else Identity()
+        set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to logits `b o`."""
@@ -78,8 +93,8 @@ class ViT(Pretrained, nnx.Module):
         b, height, width, _ = image.shape
         x = self.patch_embed(image)
         if self.cls_token is not None:
-            x = jnp.concatenate([repeat(self.cls_token[...], "1 1 e -> b 1 e", b=b), x], axis=1)
-        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
+            x = jnp.concatenate([repeat(self.cls_token[...].astype(x.dtype), "1 1 e -> b 1 e", b=b), x], axis=1)
+        x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)).astype(x.dtype))
         x = self.norm(self.blocks(x))
         x = self.pool(x[:, self.config.pooled_tokens])
         return self.head(self.fc_norm(x))

@@ -221,6 +221,7 @@ class ConvTranspose(nnx.Module):
             fan_in *= size
         init = uniform_fan_in(fan_in)
         kernel_shape = (*self.kernel_size, out_features // feature_group_count, in_features)
+        self.dtype: Any = None  # what is computed in; the widest of input and weights if None
         self.kernel = nnx.Param(init(rngs.params(), kernel_shape, jnp.float32))
         self.bias: Any = nnx.data(None)
         if use_bias:
@@ -252,7 +253,7 @@ class ConvTranspose(nnx.Module):
                 f"ConvTranspose: expected an output of at least 1 along each of '{spatial_pattern(axes)[2:-2]}', "
                 f"received {outputs} from shape {shape}; likely fix: less padding than {self.padding}"
             )
-        x, kernel, bias = dtypes.promote_dtype((inputs, self.kernel[...], _value(self.bias)))
+        x, kernel, bias = dtypes.promote_dtype((inputs, self.kernel[...], _value(self.bias)), dtype=self.dtype)
         if x.ndim == axes + 1:
             x = x[None]
         kernel = jnp.flip(kernel, axis=tuple(range(axes)))

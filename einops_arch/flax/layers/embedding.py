@@ -76,7 +76,7 @@ class Embed(nnx.Embed):
         self.max_norm = max_norm
         self.norm_type = norm_type
         self.scale_grad_by_freq = scale_grad_by_freq
-        self.dtype = None  # NNX remembers the first table's dtype and would cast every later table to it
+        self.dtype: Any = None  # NNX remembers the first table's dtype and would cast every later table to it
         if padding_idx is not None:
             self.embedding[...] = self.embedding[...].at[padding_idx].set(0.0)
 

@@ -57,6 +57,7 @@ class _Recurrent(nnx.Module):
             warnings.warn(
                 f"{layer}: dropout={dropout} acts between layers, and there is only one", UserWarning, stacklevel=3
             )
+        self.dtype: Any = None  # what is computed in; the widest of input and weights if None
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -169,7 +170,8 @@ class _Recurrent(nnx.Module):
     ) -> tuple[jax.Array, Carry]:
         """`t b i -> t b (direction hidden)` and the final states, through all layers."""
         names = [name + suffix for _, suffix in self._parts() for name in self._leaves()]
-        values = dtypes.promote_dtype((x, *carries, *(getattr(self, name)[...] for name in names)))
+        weights = (getattr(self, name)[...] for name in names)
+        values = dtypes.promote_dtype((x, *carries, *weights), dtype=self.dtype)
         x, carries = values[0], values[1 : 1 + len(carries)]
         leaves = dict(zip(names, values[1 + len(carries) :], strict=True))
         zeros = [jnp.zeros((x.shape[1], width), x.dtype) for width in self._widths]
@@ -370,6 +372,7 @@ class _Cell(nnx.Module):
 
     def __init__(self, input_size: int, hidden_size: int, *, use_bias: bool = True, rngs: nnx.Rngs) -> None:
         check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        self.dtype: Any = None  # what is computed in; the widest of input and weights if None
         self.input_size, self.hidden_size, self.use_bias = input_size, hidden_size, use_bias
         init, width = uniform_fan_in(hidden_size), self._gates * hidden_size
         self.weight_ih = nnx.Param(init(rngs.params(), (input_size, width), jnp.float32))
@@ -400,7 +403,7 @@ class _Cell(nnx.Module):
             raise ShapeError(f"{layer}: expected the state {', '.join(names)} of shape {expected}, received {received}")
         carry = [jnp.zeros(expected, x.dtype) if part is None else part for part in parts]
         leaves = (self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.use_bias else ()))
-        x, *rest = dtypes.promote_dtype((x, *carry, *(leaf[...] for leaf in leaves)))
+        x, *rest = dtypes.promote_dtype((x, *carry, *(leaf[...] for leaf in leaves)), dtype=self.dtype)
         carry, (w_ih, w_hh, *biases) = rest[: len(names)], rest[len(names) :]
         inputs, hidden = x @ w_ih, carry[0] @ w_hh
         if biases:

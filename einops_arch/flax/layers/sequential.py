@@ -10,7 +10,7 @@ from flax import nnx
 
 from einops_arch.errors import ConfigError, IndexRangeError
 
-__all__ = ["Sequential"]
+__all__ = ["Rematerialized", "Sequential", "rematerialized"]
 
 
 class Sequential(nnx.Module):
@@ -74,6 +74,35 @@ class Sequential(nnx.Module):
         if not -len(self) <= position < len(self):
             raise IndexRangeError(f"Sequential: expected a position below {len(self)}, received {position}")
         return getattr(self, self._names[position])
+
+
+class Rematerialized(Sequential):
+    """A `Sequential` whose modules are computed again in the backward pass: only their inputs are kept for it.
+
+    Outputs and gradients are those of `Sequential`; the backward pass takes the time of one more forward pass.
+
+    Args:
+        modules: as `Sequential` has them.
+
+    Source: Chen et al. 2016, https://arxiv.org/abs/1604.06174; `torch.utils.checkpoint`.
+
+    >>> from flax import nnx
+    >>> from einops_arch.flax.layers.basic import ReLU
+    >>> Rematerialized(ReLU(), ReLU())(jax.numpy.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+
+    def __call__(self, x: jax.Array) -> Any:
+        """What the last module makes of what the others made of x; x itself where there is no module."""
+        for module in self:
+            x = rematerialized(module, x)
+        return x
+
+
+@nnx.remat
+def rematerialized(module: Any, *arguments: Any) -> Any:
+    """Call a module, and call it again in the backward pass."""
+    return module(*arguments)
 
 
 def _check(name: Any, module: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -40,6 +42,7 @@ class TiedLinear(nnx.Module):
                 f"TiedLinear: expected an nnx.Embed or a subclass, received {type(embed).__name__}; "
                 "likely fix: give the layer, not its table"
             )
+        self.dtype: Any = None  # what is computed in; the widest of input and weights if None
         self.weight = embed.embedding
         # PyTorch's distribution for the bias of a linear layer.
         limit = embed.features**-0.5
@@ -50,7 +53,7 @@ class TiedLinear(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Scores `... token` of every word, for features `... h`."""
         if self.bias is None:
-            x, weight = nnx.nn.dtypes.promote_dtype((x, self.weight[...]))
+            x, weight = nnx.nn.dtypes.promote_dtype((x, self.weight[...]), dtype=self.dtype)
             return jnp.dot(x, weight.T)
-        x, weight, bias = nnx.nn.dtypes.promote_dtype((x, self.weight[...], self.bias[...]))
+        x, weight, bias = nnx.nn.dtypes.promote_dtype((x, self.weight[...], self.bias[...]), dtype=self.dtype)
         return jnp.dot(x, weight.T) + bias

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -52,6 +54,7 @@ class PatchLinear(nnx.Module):
     """
 
     def __init__(self, channels: int, out_features: int, patch: int, *, rngs: nnx.Rngs) -> None:
+        self.dtype: Any = None  # what is computed in; the widest of input and weights if None
         init = uniform_fan_in(channels * patch * patch)
         self.weight = nnx.Param(init(rngs.params(), (out_features, channels, patch, patch), jnp.float32))
         self.bias = nnx.Param(init(rngs.params(), (out_features,), jnp.float32))
@@ -59,7 +62,7 @@ class PatchLinear(nnx.Module):
     def __call__(self, x: Array) -> Array:
         weight = rearrange(self.weight[...], "o c p1 p2 -> o (c p1 p2)")
         check_features("PatchLinear", x.shape, weight.shape[1])
-        x, weight, bias = nnx.nn.dtypes.promote_dtype((x, weight, self.bias[...]))
+        x, weight, bias = nnx.nn.dtypes.promote_dtype((x, weight, self.bias[...]), dtype=self.dtype)
         return jnp.dot(x, rearrange(weight, "o i -> i o")) + bias
 
 
