@@ -82,7 +82,7 @@ def make(path: Path, gib: float) -> None:
 
     class Random(Reader):
         def __init__(self) -> None:
-            self.tensors, self.aliases, self.facts = {}, {}, {"framework": "torch", "format": "pt"}
+            self.tensors, self.aliases, self.metadata = {}, {}, {"framework": "torch", "format": "pt"}
             for kind, name, shape in layers(gib):
                 self.tensors[f"{name}.weight"] = TensorInfo(shape, "float32")
                 if kind != "embed":

@@ -191,11 +191,11 @@ def reduction(owner: str, value: Any) -> Any:
 
 
 def apply_pattern(
-    owner: str, x: Any, pattern: str, operation: Any, lengths: AxesLengths, *, said: str | None = None
+    owner: str, x: Any, pattern: str, operation: Any, lengths: AxesLengths, *, shown: str | None = None
 ) -> Any:
     """Run a checked pattern on an array; `"rearrange"` and `"repeat"` stand where a reduction's name does.
 
-    `said` is the pattern to name in an error, where the user wrote another one.
+    `shown` is the pattern to name in an error, where the user wrote another one.
     """
     try:
         return einops.reduce(x, pattern, operation, **dict(lengths))
@@ -203,7 +203,7 @@ def apply_pattern(
         bound = f" with {', '.join(f'{axis}={length}' for axis, length in lengths)}" if lengths else ""
         reason = str(error).splitlines()[-1].strip()
         raise ShapeError(
-            f"{owner}: pattern {(said or pattern)!r}{bound} does not fit shape {tuple(x.shape)}: {reason}"
+            f"{owner}: pattern {(shown or pattern)!r}{bound} does not fit shape {tuple(x.shape)}: {reason}"
         ) from None
     except NotImplementedError:  # einops' word for the mean of integers
         raise DtypeError(

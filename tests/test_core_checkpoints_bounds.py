@@ -173,7 +173,7 @@ def test_a_large_good_header_is_read(tmp_path):
     assert_bounded(path, refused=False)
     with open_checkpoint(path) as reader:
         assert reader.read("layer.7.weight").tolist() == [[4, 5]]
-        assert reader.facts == metadata
+        assert reader.metadata == metadata
 
 
 def test_json(tmp_path):

@@ -12,7 +12,7 @@ from einops_arch.port.models.recognize import (
     GPT2_NAMES,
     VIT_FILES,
     VIT_NAMES,
-    recognise,
+    recognize,
     vit_naming,
 )
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
@@ -42,9 +42,9 @@ def state_of(shapes):
 @pytest.mark.parametrize("naming", [VIT_NAMES, VIT_FILES])
 def test_names_of_a_vit_go_there_and_back(naming):
     ours = state_of(VIT)
-    theirs = naming.to_theirs(ours)
+    theirs = naming.from_canonical(ours)
     assert not set(theirs) & set(ours)
-    back = naming.to_ours(theirs)
+    back = naming.to_canonical(theirs)
     assert list(back) == list(ours)
     assert all(back[name].tobytes() == value.tobytes() for name, value in ours.items())
 
@@ -52,48 +52,48 @@ def test_names_of_a_vit_go_there_and_back(naming):
 def test_query_key_and_value_are_packed_in_this_order():
     theirs = {f"vit.layers.2.attention.{name}_proj.bias": np.full(2, index) for index, name in enumerate("qkv")}
     # Whatever the order of the file.
-    ours = VIT_NAMES.to_ours(dict(reversed(theirs.items())))
+    ours = VIT_NAMES.to_canonical(dict(reversed(theirs.items())))
     assert {name: value.tolist() for name, value in ours.items()} == {"blocks.2.attn.qkv.bias": [0, 0, 1, 1, 2, 2]}
 
 
 def test_a_part_that_is_missing_stays_visible():
     name = "vit.layers.2.attention.q_proj.bias"
-    assert VIT_NAMES.to_ours({name: 1, "something.else": 2}) == {name: 1, "something.else": 2}
+    assert VIT_NAMES.to_canonical({name: 1, "something.else": 2}) == {name: 1, "something.else": 2}
 
 
 def test_the_naming_of_a_vit_is_told_from_its_tensors():
     assert vit_naming(["vit.layers.0.mlp.fc1.bias"]) == VIT_NAMES
     assert vit_naming(["vit.encoder.layer.0.output.dense.bias"]) == VIT_FILES
     bare = vit_naming(["encoder.layer.0.output.dense.bias", "pooler.dense.bias"])
-    assert bare.to_ours({"encoder.layer.0.output.dense.bias": 1, "pooler.dense.bias": 2}) == {
+    assert bare.to_canonical({"encoder.layer.0.output.dense.bias": 1, "pooler.dense.bias": 2}) == {
         "blocks.0.mlp.fc2.bias": 1
     }
 
 
 def test_gpt2_without_its_last_layer_gets_it_from_the_embedding():
     ours = dict.fromkeys(GPT2, 1) | {"transformer.wte.weight": 2}
-    assert GPT2_NAMES.to_ours(ours) == ours | {"lm_head.weight": 2}
+    assert GPT2_NAMES.to_canonical(ours) == ours | {"lm_head.weight": 2}
     bare = {name.removeprefix("transformer."): value for name, value in ours.items()}
     masks = {"h.3.attn.bias": 0, "h.3.attn.masked_bias": 0, "h.3.attn.c_attn.bias": 1}
-    assert GPT2_BASE.to_ours(bare | masks) == ours | {"transformer.h.3.attn.c_attn.bias": 1, "lm_head.weight": 2}
-    assert AS_THEY_ARE.to_ours(ours) == ours
+    assert GPT2_BASE.to_canonical(bare | masks) == ours | {"transformer.h.3.attn.c_attn.bias": 1, "lm_head.weight": 2}
+    assert AS_THEY_ARE.to_canonical(ours) == ours
 
 
 def test_wildcards_stand_for_numbers_parts_and_several_parts():
     naming = Naming((Rename("a.{}.*", "b.*.{}"),), ignored=("**.mask",))
-    assert naming.to_ours({"x.3.y": 1, "a.3.y.z": 2, "a.x.y": 3, "mask": 4, "x.y.mask": 5}) == {
+    assert naming.to_canonical({"x.3.y": 1, "a.3.y.z": 2, "a.x.y": 3, "mask": 4, "x.y.mask": 5}) == {
         "x.3.y": 1,
         "a.3.y.z": 2,
         "a.x.y": 3,
         "mask": 4,
     }
     # In the order in which they stand.
-    assert Naming((Rename("a.{}.*", "b.{}.c.*"),)).to_ours({"a.3.y": 1}) == {"b.3.c.y": 1}
+    assert Naming((Rename("a.{}.*", "b.{}.c.*"),)).to_canonical({"a.3.y": 1}) == {"b.3.c.y": 1}
 
 
 @pytest.mark.parametrize("preset", [preset for preset in ViTConfig.PRESETS if not preset.startswith("tiny")])
 def test_timms_names_are_presets(preset):
-    found = recognise({"architecture": preset, "num_classes": 1000}, [])
+    found = recognize({"architecture": preset, "num_classes": 1000}, [])
     assert (found.architecture, found.config, found.naming) == ("vit", ViTConfig.preset(preset), AS_THEY_ARE)
     assert found.why == f"architecture={preset!r} of timm"
 
@@ -101,9 +101,9 @@ def test_timms_names_are_presets(preset):
 def test_no_shape_shows_how_many_heads_there_are():
     """timm's network with the mean of the patches has four heads more than the other of its size."""
     for architecture, heads in (("vit_base_patch16_384", 12), ("vit_base_patch16_gap_224", 16)):
-        assert recognise({"architecture": architecture}, []).config.heads == heads
+        assert recognize({"architecture": architecture}, []).config.heads == heads
     with pytest.raises(CheckpointError, match="vit_small_patch16_gap_224"):
-        recognise({"architecture": "vit_small_patch16_gap_224"}, [])
+        recognize({"architecture": "vit_small_patch16_gap_224"}, [])
 
 
 def test_what_timms_config_changes():
@@ -115,7 +115,7 @@ def test_what_timms_config_changes():
         "mlp_ratio": 2,
         "init_values": None,
     }
-    found = recognise({"architecture": "vit_small_patch32_384", "num_classes": 0, "model_args": changes}, [])
+    found = recognize({"architecture": "vit_small_patch32_384", "num_classes": 0, "model_args": changes}, [])
     assert found.config == ViTConfig(
         in_channels=1,
         image_size=(64, 96),
@@ -133,13 +133,13 @@ def test_what_timms_config_changes():
 def test_the_configs_of_transformers():
     # As OpenAI's weights on the hub say it, with fields of another time.
     fields = {"model_type": "gpt2", "n_ctx": 1024, "n_embd": 1280, "n_head": 20, "n_layer": 36, "vocab_size": 50257}
-    found = recognise(fields, ["wte.weight", "h.0.attn.bias"])
+    found = recognize(fields, ["wte.weight", "h.0.attn.bias"])
     assert (found.config, found.naming) == (GPT2Config.gpt2_large(), GPT2_BASE)
     fields = {"model_type": "vit", "image_size": 384, "id2label": {"0": "cat", "1": "dog", "2": "fox"}}
-    found = recognise(fields, ["classifier.bias", "vit.layernorm.bias"])
+    found = recognize(fields, ["classifier.bias", "vit.layernorm.bias"])
     assert found.config == ViTConfig(image_size=(384, 384), classes=3, epsilon=1e-12, antialias=False)
     assert found.why == "model_type='vit' of transformers, 12 layers of 768"
-    assert recognise(fields, ["layernorm.bias"]).config.classes == 0
+    assert recognize(fields, ["layernorm.bias"]).config.classes == 0
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_configs_of_transformers():
 )
 def test_what_computes_something_else_is_refused(fields, message):
     with pytest.raises(CheckpointError) as caught:
-        recognise(fields, [])
+        recognize(fields, [])
     assert str(caught.value) == message
 
 
@@ -213,7 +213,7 @@ def test_sizes_out_of_range_are_the_configs_own_error():
     with pytest.raises(
         ConfigError, match=r"^GPT2Config: expected embedding to be a multiple of heads=5, received 768$"
     ):
-        recognise({"model_type": "gpt2", "n_head": 5}, [])
+        recognize({"model_type": "gpt2", "n_head": 5}, [])
 
 
 # fmt: off
@@ -249,17 +249,17 @@ NOT_OURS = [
 @pytest.mark.parametrize(("fields", "text"), NOT_OURS)
 def test_every_field_is_used_or_harmless_or_refused_by_name(fields, text):
     with pytest.raises(CheckpointError, match=text):
-        recognise(fields, [])
+        recognize(fields, [])
 
 
 def test_the_other_names_of_a_field_are_used():
-    found = recognise({"model_type": "gpt2", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}, [])
+    found = recognize({"model_type": "gpt2", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}, [])
     assert (found.config.embedding, found.config.layers, found.config.heads) == (64, 3, 4)
     settings = {"cardinality": 32, "base_width": 4, "layers": [1, 2, 1, 1], "in_chans": 5}
-    found = recognise({"architecture": "resnet50", "model_args": settings, "num_classes": 7}, [])
+    found = recognize({"architecture": "resnet50", "model_args": settings, "num_classes": 7}, [])
     assert found.config == ResNetConfig(5, depths=(1, 2, 1, 1), groups=32, width_per_group=4, classes=7)
     prepared = {"input_size": [1, 224, 224], "num_classes": 9}
-    found = recognise({"architecture": "resnet18", "pretrained_cfg": prepared}, [])
+    found = recognize({"architecture": "resnet18", "pretrained_cfg": prepared}, [])
     assert (found.config.in_channels, found.config.classes) == (1, 9)
 
 

@@ -39,7 +39,7 @@ def float64():
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", AXES)
-def test_derivatives_of_normalise(kind):
+def test_derivatives_of_normalize(kind):
     shape, axes = SHAPES[kind], AXES[kind]
     channels = shape[3:]
     arguments = random(shape, channels, channels)
@@ -62,12 +62,12 @@ def test_derivatives_of_normalise(kind):
             "vmap": jax.vmap(gradient, in_axes=(0, None, None))(jnp.stack([arguments[0]] * 2), *arguments[1:]),
         }
 
-    close(derivatives(_moments.normalise), derivatives(formula))
+    close(derivatives(_moments.normalize), derivatives(formula))
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("features", [7, 1025], ids=["by products", "corrected"])
-def test_derivatives_of_normalise_rows(features):
+def test_derivatives_of_normalize_rows(features):
     x, direction = random((3, 2, features), (3, 2, features))
 
     def derivatives(function):
@@ -83,7 +83,7 @@ def test_derivatives_of_normalise_rows(features):
         }
 
     expected = derivatives(lambda x: formula(x, 1.0, 0.0, (-1,), 1e-3)[0])
-    close(derivatives(lambda x: _moments.normalise_rows(x, 1e-3)), expected)
+    close(derivatives(lambda x: _moments.normalize_rows(x, 1e-3)), expected)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_constant_input_has_a_finite_gradient(build):
 
 def test_only_a_cpu_adds_up_rows_by_products():
     x = np.zeros((3, 64), "float32")
-    program = jax.jit(lambda x: _moments.normalise_rows(x, 1e-5)).trace(x)
+    program = jax.jit(lambda x: _moments.normalize_rows(x, 1e-5)).trace(x)
     for platform, product in (("cpu", True), ("cuda", False), ("tpu", False)):
         text = program.lower(lowering_platforms=(platform,)).as_text()
         assert ("stablehlo.dot" in text) == product

@@ -17,7 +17,7 @@ from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import gpt2 as flax_side
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
-from einops_arch.port.models.recognize import recognise
+from einops_arch.port.models.recognize import recognize
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch import gpt2 as torch_side
 
@@ -43,7 +43,7 @@ def public(spread=None, **settings):
         for name, value in oracle.state_dict().items():
             if value.ndim > 1:
                 value.copy_(spread * torch.from_numpy(random_numbers(name, value.shape)))
-    config = recognise(json.loads(oracle.config.to_json_string()), oracle.state_dict()).config
+    config = recognize(json.loads(oracle.config.to_json_string()), oracle.state_dict()).config
     return Public(oracle, config, call=lambda model, tokens: model(tokens, use_cache=False).logits)
 
 
@@ -57,7 +57,7 @@ def test_every_size_has_the_names_shapes_and_count_of_transformers(preset):
     assert {name: value.shape for name, value in ours.state_dict().items()} == shapes
     assert list(ours.state_dict()) == list(shapes)
     assert checks.parameter_count(ours) == checks.parameter_count(oracle) == count
-    assert recognise(json.loads(oracle.config.to_json_string()), list(shapes)).config == config
+    assert recognize(json.loads(oracle.config.to_json_string()), list(shapes)).config == config
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -195,11 +195,11 @@ def test_masks_in_old_files_are_left_out():
     oracle = build(**SMALL).transformer
     old = {f"h.{layer}.attn.{name}": torch.ones(1) for layer in range(2) for name in ("bias", "masked_bias")}
     state = {**oracle.state_dict(), **old}
-    found = recognise({**SMALL, "model_type": "gpt2"}, state)
+    found = recognize({**SMALL, "model_type": "gpt2"}, state)
     assert {f"transformer.{name}" for name in oracle.state_dict()} | {"lm_head.weight"} == set(
-        found.naming.to_ours(state)
+        found.naming.to_canonical(state)
     )
     ours = torch_side.GPT2(found.config)
-    ours.load_state_dict(found.naming.to_ours(state), strict=True)
+    ours.load_state_dict(found.naming.to_canonical(state), strict=True)
     for name, value in oracle.state_dict().items():
         assert checks.same_bits(ours.state_dict()[f"transformer.{name}"], value), name

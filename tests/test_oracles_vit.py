@@ -23,7 +23,7 @@ from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port.models import recognize as pretrained
-from einops_arch.port.models.recognize import VIT_FILES, VIT_NAMES, recognise
+from einops_arch.port.models.recognize import VIT_FILES, VIT_NAMES, recognize
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch._build import without_values
 from einops_arch.torch.vit import ViT
@@ -53,7 +53,7 @@ def of_timm(name, folder, **settings):
     unsettle(oracle)
     timm.models.save_for_hf(oracle, folder, safe_serialization=True)
     fields = json.loads((folder / "config.json").read_text())
-    return Public(oracle, recognise(fields, oracle.state_dict()).config, call=double)
+    return Public(oracle, recognize(fields, oracle.state_dict()).config, call=double)
 
 
 def of_transformers(folder, **settings):
@@ -63,9 +63,9 @@ def of_transformers(folder, **settings):
     fields = json.loads((folder / "config.json").read_text())
     return Public(
         oracle,
-        recognise(fields, oracle.state_dict()).config,
-        to_ours=VIT_NAMES.to_ours,
-        to_oracle=VIT_NAMES.to_theirs,
+        recognize(fields, oracle.state_dict()).config,
+        to_ours=VIT_NAMES.to_canonical,
+        to_oracle=VIT_NAMES.from_canonical,
         call=lambda model, image: model(image, interpolate_pos_encoding=True).logits,
     )
 
@@ -90,7 +90,7 @@ def test_every_preset_is_a_name_of_timm():
 def test_every_name_is_the_network_that_timm_has(name):
     with torch.device("meta"):
         oracle = timm.create_model(name, pretrained=False, num_classes=1000)
-    config = recognise({"architecture": name, "num_classes": 1000}, []).config
+    config = recognize({"architecture": name, "num_classes": 1000}, []).config
     shapes = {key: value.shape for key, value in oracle.state_dict().items()}
     assert {key: value.shape for key, value in without_values(config).state_dict().items()} == shapes
     # No shape shows these.
@@ -192,14 +192,14 @@ def test_a_folder_of_transformers(shards, dtype, tmp_path):
     oracle = oracle.to(getattr(torch, dtype)).eval()
     oracle.save_pretrained(tmp_path, max_shard_size=shards)
     assert (tmp_path / "model.safetensors").exists() == (shards == "5GB")
-    assert_folder(tmp_path, VIT_NAMES.to_ours(oracle.state_dict()), lambda image: oracle(image).logits, dtype)
+    assert_folder(tmp_path, VIT_NAMES.to_canonical(oracle.state_dict()), lambda image: oracle(image).logits, dtype)
 
 
 def test_a_folder_of_transformers_without_classifier(tmp_path):
     settings = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 40}
     oracle = transformers.ViTModel(transformers.ViTConfig(**settings, image_size=32)).eval()
     oracle.save_pretrained(tmp_path)
-    found = VIT_NAMES.to_ours({f"vit.{name}": value for name, value in oracle.state_dict().items()})
+    found = VIT_NAMES.to_canonical({f"vit.{name}": value for name, value in oracle.state_dict().items()})
     assert_folder(tmp_path, found, lambda image: oracle(image).last_hidden_state[:, 0], "float32")
 
 
@@ -240,6 +240,6 @@ def test_the_names_in_files_are_those_of_transformers_own_conversion(tmp_path):
 
     public = of_transformers(tmp_path, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, image_size=32)
     written = load_file(tmp_path / "model.safetensors")
-    made = VIT_FILES.to_theirs(public.state)
+    made = VIT_FILES.from_canonical(public.state)
     assert set(made) == set(written)
     assert all(checks.same_bits(made[name], value) for name, value in written.items())

@@ -135,7 +135,7 @@ from einops_arch.checkpoints import Reader, TensorInfo, write_tensors
 class Same(Reader):
     def __init__(self, count, rows):
         self.tensors = {f"x{n}": TensorInfo((rows, 1 << 18), "float32") for n in range(count)}
-        self.aliases, self.facts = {}, {"framework": "torch"}
+        self.aliases, self.metadata = {}, {"framework": "torch"}
     def bits(self, name):
         return np.ones(self.tensors[name].shape, "float32").view("uint32")
 

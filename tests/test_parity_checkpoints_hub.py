@@ -126,7 +126,7 @@ def test_pushed_and_fetched_by_the_library(model, tmp_path, monkeypatch):
     assert same(einops_arch.torch.LanguageModel.from_pretrained("hf://me/again"), model)
     assert made[1:] == [(None, "me/again", None, True)]
     with open_checkpoint("hf://me/net@main") as reader:
-        assert reader.facts["architecture"] == "language_model"
+        assert reader.metadata["architecture"] == "language_model"
     with pytest.raises(
         CheckpointError, match=r"^hf://me/other: the hub does not give it: LocalEntryNotFoundError: no net"
     ):

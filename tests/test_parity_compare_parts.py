@@ -20,7 +20,7 @@ from einops_arch.parity.report.pair import pooled
 from einops_arch.parity.report.verdicts import Measure, Pair, measure, rms, worst
 from einops_arch.parity.runs.axes import TraceCall, channels_last, plain, resolve
 from einops_arch.parity.runs.values import flatten, rebuild
-from einops_arch.torch import layers as shells
+from einops_arch.torch import layers as wrappers
 
 NN = torch.nn
 MOVED = (0, 2, 3, 1)
@@ -46,11 +46,11 @@ def layout(module, out, given=None, other=None, known=()):
         (NN.ReflectionPad2d(1), (2, 4, 5, 6), MOVED),
         (NN.Dropout2d(), (2, 4, 5, 6), MOVED),
         (NN.PixelShuffle(2), (2, 4, 5, 6), MOVED),
-        (shells.DepthToSpace(2), (2, 4, 5, 6), MOVED),
-        (shells.DepthToSpace(2, drop_channel=True), (2, 5, 6), (0, 1, 2)),
-        (shells.Unpatchify(2, (2, 2)), (2, 4, 5, 6), MOVED),
-        (shells.Patchify(2), (2, 4, 5), (0, 1, 2)),
-        (shells.GramMatrix(), (2, 4, 4), (0, 1, 2)),
+        (wrappers.DepthToSpace(2), (2, 4, 5, 6), MOVED),
+        (wrappers.DepthToSpace(2, drop_channel=True), (2, 5, 6), (0, 1, 2)),
+        (wrappers.Unpatchify(2, (2, 2)), (2, 4, 5, 6), MOVED),
+        (wrappers.Patchify(2), (2, 4, 5), (0, 1, 2)),
+        (wrappers.GramMatrix(), (2, 4, 4), (0, 1, 2)),
         (NN.LSTM(4, 5), (2, 4, 5), (0, 1, 2)),
         (NN.Linear(4, 5), (2, 4, 7, 5), (0, 1, 2, 3)),
         (NN.Embedding(4, 5), (2, 4, 5), (0, 1, 2)),
@@ -61,10 +61,10 @@ def test_layers_know_their_channels(module, shape, expected):
     assert layout(module, torch.zeros(shape)) == expected
 
 
-def test_two_shells_of_one_data_format_have_the_same_axes():
+def test_two_wrappers_of_one_data_format_have_the_same_axes():
     first = ours.ChannelShuffle(2, data_format="channels_first")
-    assert layout(shells.ChannelShuffle(2), torch.zeros(2, 4, 5, 6), other=first) == (0, 1, 2, 3)
-    assert layout(shells.ChannelShuffle(2), torch.zeros(2, 4, 5, 6), other=ours.ChannelShuffle(2)) == MOVED
+    assert layout(wrappers.ChannelShuffle(2), torch.zeros(2, 4, 5, 6), other=first) == (0, 1, 2, 3)
+    assert layout(wrappers.ChannelShuffle(2), torch.zeros(2, 4, 5, 6), other=ours.ChannelShuffle(2)) == MOVED
 
 
 def test_patterns_that_name_their_axes_decide():

@@ -14,7 +14,7 @@ from test_parity_cli import invoke, refused
 
 from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import read_checkpoint
-from einops_arch.cli.demo.data import digits, photographs, resized, to_colours
+from einops_arch.cli.demo.data import digits, photographs, resized, to_colors
 from einops_arch.flax.convnet import ConvNet as FlaxConvNet
 from einops_arch.flax.state import load_state_dict
 from einops_arch.layouts.arrays import same_bits
@@ -122,8 +122,8 @@ def test_colours_come_back():
     _, photograph = photographs(2)
     assert photograph.bright.shape == tuple(2 * side for side in photograph.small.shape)
     # With the true brightness, what is left of the error is colour.
-    back = to_colours(photograph.bright, photograph.small_colours)
-    blurred = to_colours(resized(photograph.small, *photograph.bright.shape), photograph.small_colours)
+    back = to_colors(photograph.bright, photograph.small_colors)
+    blurred = to_colors(resized(photograph.small, *photograph.bright.shape), photograph.small_colors)
     errors = [float(np.mean((image - photograph.colours) ** 2)) for image in (back, blurred)]
     assert errors[0] < 0.25 * errors[1]
 

@@ -117,7 +117,7 @@ def test_a_folder_of_vit_makes_both_twins(dtype, tmp_path):
     fields = {"hidden_size": 10, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 14}
     fields |= {"model_type": "vit", "image_size": [6, 8], "patch_size": 2, "hidden_dropout_prob": 0.1}
     labels = {str(number): f"label {number}" for number in range(7)}
-    state = VIT_FILES.to_theirs(model.state_dict())
+    state = VIT_FILES.from_canonical(model.state_dict())
     folder = _folder(tmp_path / "vit", {**fields, "id2label": labels}, state)
     ours, other = torch_from_pretrained(folder), flax_from_pretrained(folder)
     assert ours.config == other.config == config

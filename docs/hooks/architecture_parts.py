@@ -20,7 +20,7 @@ from einops_arch.flax._build import abstract_model
 from einops_arch.flax.state import named_modules
 from einops_arch.torch._build import without_values
 
-_SHELLS = re.compile(r"einops\.layers\.torch|einops_arch\.torch\.layers\.(reshapes|wrappers|patterns)")
+_WRAPPERS = re.compile(r"einops\.layers\.torch|einops_arch\.torch\.layers\.(reshapes|wrappers|patterns)")
 
 
 @functools.cache
@@ -74,7 +74,7 @@ def patterns(architecture: architectures.Architecture) -> str:
         config = architecture.config.preset(preset)
         twins = dict(named_modules(abstract_model(config)))
         for path, module in without_values(config).named_modules():
-            if _SHELLS.match(type(module).__module__) and (ours := _pattern(module)):
+            if _WRAPPERS.match(type(module).__module__) and (ours := _pattern(module)):
                 theirs = _pattern(twins.get(path)) or ours
                 paths = found.setdefault((ours, theirs), [])
                 paths.append(re.sub(r"\b\d+\b", "*", path))

@@ -46,16 +46,16 @@ def resize_weights(arange: Callable[[int, int], Any], old: int, new: int, *, ant
     >>> resize_weights(lambda *ends: np.arange(*ends, dtype=np.float64), 2, 3, antialias=False).round(4).tolist()
     [[1.0868, -0.0868], [0.5, 0.5], [-0.0868, 1.0868]]
     """
-    centre = rearrange(arange(0, new) + 0.5, "o -> o 1") * (old / new) - 0.5
+    center = rearrange(arange(0, new) + 0.5, "o -> o 1") * (old / new) - 0.5
     if antialias:
-        weights = _keys(abs(arange(0, old) - centre) / max(old / new, 1.0), a=-0.5)
+        weights = _keys(abs(arange(0, old) - center) / max(old / new, 1.0), a=-0.5)
         return weights / reduce(weights, "o i -> o 1", "sum")
     # Two more positions at each edge, which the edge stands for.
     wide, index = rearrange(arange(-2, old + 2), "k -> k 1"), arange(0, old)
     edge = ((wide < 0) & (index == 0)) | ((wide >= old) & (index == old - 1))
     # Times ones of float64, because a framework may make truth into a narrower number.
     fold = ((wide == index) | edge) * (0 * index + 1)
-    return _keys(abs(rearrange(wide, "k 1 -> k") - centre), a=-0.75) @ fold
+    return _keys(abs(rearrange(wide, "k 1 -> k") - center), a=-0.75) @ fold
 
 
 def _keys(x: Any, a: float) -> Any:

@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "Description", "describe"]
 
 @dataclass(frozen=True)
 class Description:
-    """What the facts of a file say.
+    """What the metadata of a file says.
 
     Args:
         framework: `"torch"` or `"flax"`: whose names and layout the arrays have.
@@ -32,32 +32,32 @@ class Description:
     architecture: str | None = None
     config: architectures.Config | None = None
 
-    def facts(self) -> dict[str, str]:
-        """The facts as strings, as a file's header keeps them. `format` is what other libraries look for."""
-        facts = {"format": "pt" if self.framework == "torch" else "flax"}
-        facts |= {"framework": self.framework, "einops_arch_version": __version__}
+    def metadata(self) -> dict[str, str]:
+        """The metadata as strings, as a file's header keeps them. `format` is what other libraries look for."""
+        metadata = {"format": "pt" if self.framework == "torch" else "flax"}
+        metadata |= {"framework": self.framework, "einops_arch_version": __version__}
         if self.architecture is not None:
-            facts["architecture"] = self.architecture
+            metadata["architecture"] = self.architecture
         if self.config is not None:
-            facts["config"] = json.dumps(self.config.to_dict())
-        return facts
+            metadata["config"] = json.dumps(self.config.to_dict())
+        return metadata
 
 
-def describe(facts: Mapping[str, str]) -> Description:
-    """The inverse of `Description.facts`; a file of another library has no architecture and is PyTorch's.
+def describe(metadata: Mapping[str, str]) -> Description:
+    """The inverse of `Description.metadata`; a file of another library has no architecture and is PyTorch's.
 
     Raises:
         CheckpointError: the file names an unknown framework.
         UnknownArchitectureError: the file names an architecture that is not in the registry.
         ConfigError: the file's config does not fit the architecture.
     """
-    framework = facts.get("framework") or ("flax" if facts.get("format") == "flax" else "torch")
+    framework = metadata.get("framework") or ("flax" if metadata.get("format") == "flax" else "torch")
     if framework not in {"torch", "flax"}:
         raise CheckpointError(f"expected the framework torch or flax, received {brief(framework)}")
-    name = facts.get("architecture")
+    name = metadata.get("architecture")
     config = None
-    if name is not None and "config" in facts:
-        fields = parse_json(facts["config"])
+    if name is not None and "config" in metadata:
+        fields = parse_json(metadata["config"])
         if not isinstance(fields, dict):
             raise CheckpointError(f"config: expected a JSON object, received {brief(fields)}")
         config = architectures.get(name).config.from_dict(fields)
@@ -81,16 +81,16 @@ class Checkpoint:
     config: architectures.Config | None = None
 
     def metadata(self) -> dict[str, str]:
-        """The facts as strings, as a file's header keeps them."""
-        return Description(self.framework, self.architecture, self.config).facts()
+        """The metadata as strings, as a file's header keeps them."""
+        return Description(self.framework, self.architecture, self.config).metadata()
 
     @staticmethod
-    def from_metadata(tensors: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, str]) -> Checkpoint:
+    def from_metadata(tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> Checkpoint:
         """The inverse of `metadata`.
 
         Raises:
             UnknownArchitectureError: the file names an architecture that is not in the registry.
             ConfigError: the file's config does not fit the architecture.
         """
-        known = describe(facts)
+        known = describe(metadata)
         return Checkpoint(tensors, known.framework, known.architecture, known.config)

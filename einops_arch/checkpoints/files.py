@@ -109,7 +109,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     with open_checkpoint(path) as reader:
         arrays = {name: reader.read(name) for name in reader.tensors}
         arrays |= {name: arrays[target] for name, target in reader.aliases.items()}
-        return Checkpoint.from_metadata(arrays, reader.facts)
+        return Checkpoint.from_metadata(arrays, reader.metadata)
 
 
 def check_destination(
@@ -154,7 +154,7 @@ def write_tensors(
 
     Args:
         path: where to.
-        source: what to write; its facts say the framework.
+        source: what to write; its metadata says the framework.
         force: replace what is there.
         kind: the format, if the name does not say it: `"safetensors"`, `"torch"`, `"dcp"`, `"hub"` or `"orbax"`.
         max_shard_size: bytes of tensors in one file, for `"hub"`.
@@ -166,7 +166,7 @@ def write_tensors(
     """
     path = Path(path)
     kind = kind or format_of(path)
-    check_destination(path, source.facts.get("framework", "torch"), force=force, kind=kind, source=source)
+    check_destination(path, source.metadata.get("framework", "torch"), force=force, kind=kind, source=source)
     if max_shard_size is not None and kind != "hub":
         raise CheckpointError(f"{path}: only a hub folder has shards; likely fix: a name that ends with .hf")
     with POOL.in_use(), destination.replacing(path, force=force) as temporary:

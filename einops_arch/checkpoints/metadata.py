@@ -12,32 +12,34 @@ from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
 from einops_arch.errors import CheckpointError
 
-__all__ = ["FACTS", "read_facts", "read_json", "write_facts", "write_json"]
+__all__ = ["METADATA", "read_json", "read_metadata", "write_json", "write_metadata"]
 
-FACTS = "einops_arch.json"
+METADATA = "einops_arch.json"
 
 
-def read_facts(
+def read_metadata(
     folder: Path, tensors: Mapping[str, TensorInfo], framework: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The facts of a folder and the aliases; if nothing is said, only the framework is known.
+    """The metadata of a folder and the aliases; if nothing is said, only the framework is known.
 
     Raises:
         CheckpointError: the file is there and not what it should be.
     """
-    path = folder / FACTS
+    path = folder / METADATA
     if not exists(path):
         return {"framework": framework}, {}
-    facts = read_json(path)
-    if not all(isinstance(value, str) for value in facts.values()):
+    metadata = read_json(path)
+    if not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError(f"{path}: expected strings by name")
-    return facts, aliases_of(facts, tensors)
+    return metadata, aliases_of(metadata, tensors)
 
 
-def write_facts(folder: Path, source: Reader, more: Mapping[str, str] | None = None, *, aliases: bool = True) -> None:
-    """Write the facts of a reader and more of the format's own, and the aliases where the format has none."""
-    facts = {**source.facts, **(more or {})}
-    facts.pop(ALIASES, None)
+def write_metadata(
+    folder: Path, source: Reader, more: Mapping[str, str] | None = None, *, aliases: bool = True
+) -> None:
+    """Write the metadata of a reader and more of the format's own, and the aliases where the format has none."""
+    metadata = {**source.metadata, **(more or {})}
+    metadata.pop(ALIASES, None)
     if source.aliases and aliases:
-        facts[ALIASES] = json.dumps(dict(sorted(source.aliases.items())))
-    write_json(folder / FACTS, facts)
+        metadata[ALIASES] = json.dumps(dict(sorted(source.aliases.items())))
+    write_json(folder / METADATA, metadata)

@@ -41,14 +41,14 @@ class Reader(ABC):
     Attributes:
         tensors: what is there, by name, in the order in which it is best read. A tied tensor is there once.
         aliases: the other names of tied tensors, and the name under which `tensors` has each.
-        facts: strings by name: the framework, the architecture, its config.
+        metadata: strings by name: the framework, the architecture, its config.
         left_out: what the file holds beside these tensors, by name, each with the reason why it is not among them.
         paths: the files and folders that are read.
     """
 
     tensors: dict[str, TensorInfo]
     aliases: dict[str, str]
-    facts: dict[str, str]
+    metadata: dict[str, str]
     left_out: Mapping[str, str] = MappingProxyType({})
     paths: Sequence[Path] = ()
 
@@ -107,7 +107,7 @@ class Wrapper(Reader):
 
     def __init__(self, inner: Reader) -> None:
         self.inner = inner
-        self.tensors, self.aliases, self.facts = inner.tensors, inner.aliases, inner.facts
+        self.tensors, self.aliases, self.metadata = inner.tensors, inner.aliases, inner.metadata
         self.left_out, self.paths = inner.left_out, inner.paths
 
     def bits(self, name: str) -> Bits:
@@ -129,13 +129,13 @@ class Wrapper(Reader):
 class MemoryReader(Reader):
     """Arrays that are in memory already; arrays that are the same memory are tied."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, str]) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> None:
         first: dict[Any, str] = {}
         same = {name: first.setdefault(_identity(array), name) for name, array in arrays.items()}
         self.arrays = {name: array for name, array in arrays.items() if same[name] == name}
         self.aliases = {name: target for name, target in same.items() if target != name}
         self.tensors = {name: info_of(array) for name, array in self.arrays.items()}
-        self.facts = dict(facts)
+        self.metadata = dict(metadata)
 
     def bits(self, name: str) -> Bits:
         array = self.arrays[name]

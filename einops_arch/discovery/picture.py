@@ -50,7 +50,7 @@ def draw(operation: str, pattern: str) -> str:
         after = einops.repeat(flat, pattern, **split)
     else:
         after = einops.rearrange(flat, pattern, **split)
-    colours = _colours(left, right, names, sizes)
+    colors = _colors(left, right, names, sizes)
     boxes = [(left, flat, list(_cells(flat))), (right, after, list(_cells(after)))]
     parts, x = [], _MARGIN
     height = _LABEL + max(_extent(array)[1] for _, array, _ in boxes) + 2 * _MARGIN
@@ -65,7 +65,7 @@ def draw(operation: str, pattern: str) -> str:
         for left_edge, top, number in cells:
             # What a reduction gives is none of the numbered elements.
             shown = "" if place and operation == "reduce" else str(number)
-            parts.append(_cell(x + left_edge, _LABEL + _MARGIN + top, shown, colours[number]))
+            parts.append(_cell(x + left_edge, _LABEL + _MARGIN + top, shown, colors[number]))
         x += max(width, words) + _MARGIN
     title = escape(pattern)
     return (
@@ -91,7 +91,7 @@ def _small(names: list[str], new: list[str]) -> dict[str, int]:
     return sizes
 
 
-def _colours(left: str, right: str, names: list[str], sizes: dict[str, int]) -> list[str]:
+def _colors(left: str, right: str, names: list[str], sizes: dict[str, int]) -> list[str]:
     kept = [name for name in names if name in _names(right)]
     inside = [name for group in re.findall(r"\(([^)]*)\)", left + " " + right) for name in group.split()]
     order = [name for name in dict.fromkeys(inside) if name in kept] or [
@@ -99,13 +99,13 @@ def _colours(left: str, right: str, names: list[str], sizes: dict[str, int]) -> 
     ]
     order = list(dict.fromkeys([*order, *kept[1:], *kept]))
     index = np.indices([sizes[name] for name in names]).reshape(len(names), -1)
-    colours = []
+    colors = []
     for number in range(index.shape[1] if names else 1):
         digits = [(index[names.index(name), number], sizes[name]) for name in order[:2]]
         hue = 205 + 360 * (digits[0][0] / digits[0][1]) if digits else 205
         shade = 74 - 24 * (digits[1][0] / max(digits[1][1] - 1, 1)) if len(digits) > 1 else 66
-        colours.append(f"hsl({hue % 360:.0f} 62% {shade:.0f}%)")
-    return colours
+        colors.append(f"hsl({hue % 360:.0f} 62% {shade:.0f}%)")
+    return colors
 
 
 def _extent(array: Any) -> tuple[int, int]:
@@ -140,8 +140,8 @@ def _cells(array: Any, x: int = 0, y: int = 0) -> Iterator[tuple[int, int, int]]
         yield from _cells(block, x + place * (width + gap) * aside, y + place * (height + gap) * (1 - aside))
 
 
-def _cell(x: float, y: float, words: str, colour: str) -> str:
-    box = f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}" rx="3" fill="{colour}"/>'
+def _cell(x: float, y: float, words: str, color: str) -> str:
+    box = f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}" rx="3" fill="{color}"/>'
     return box + _text(words, x + _CELL / 2, y + _CELL / 2 + 4, size=10, fill="#16202a")
 
 

@@ -222,7 +222,7 @@ def _steps_of_row(
     path: str,
     module: nnx.Module,
     variables: Mapping[str, nnx.Variable[Any]],
-    given: Mapping[str, np.ndarray[Any, Any]] | None,
+    arrays: Mapping[str, np.ndarray[Any, Any]] | None,
 ) -> Iterator[tuple[Step, tuple[str, ...]]]:
     """The steps of one row; none where the layer was built without the leaf (`use_bias=False`)."""
     if isinstance(row, Constant):
@@ -231,7 +231,7 @@ def _steps_of_row(
     names = (row.flax,) if isinstance(row.flax, str) else row.flax
     if any(name not in variables for name in names):
         return
-    leaves = tuple(_leaf(_join(path, name), variables[name], given) for name in names)
+    leaves = tuple(_leaf(_join(path, name), variables[name], arrays) for name in names)
     if isinstance(row, Sum):
         first, second = (_join(path, name) for name in row.torch)
         yield SumStep((first, second), leaves, row.zero_gate), names
@@ -291,9 +291,9 @@ def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
         yield from ((name, value) for name, value in vars(module).items() if not name.startswith("_pytree"))
 
 
-def _leaf(path: str, variable: nnx.Variable[Any], given: Mapping[str, np.ndarray[Any, Any]] | None) -> Leaf:
+def _leaf(path: str, variable: nnx.Variable[Any], arrays: Mapping[str, np.ndarray[Any, Any]] | None) -> Leaf:
     value = variable.get_value()
-    read = (lambda: to_numpy(variable.get_value())) if given is None else (lambda: given[path])
+    read = (lambda: to_numpy(variable.get_value())) if arrays is None else (lambda: arrays[path])
     return Leaf(path, tuple(value.shape), np.dtype(value.dtype), read)
 
 

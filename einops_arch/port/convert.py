@@ -96,7 +96,7 @@ class Port:
         """
         reader = path if isinstance(path, Reader) else open_checkpoint(path)
         try:
-            before = describe(reader.facts)
+            before = describe(reader.metadata)
             renamed = Renamed(reader, rename) if rename else None
             source = renamed or reader
             if model is None:
@@ -352,6 +352,6 @@ class _Described(Wrapper):
 
     def __init__(self, inner: Reader, description: Description, left_out: Mapping[str, str]) -> None:
         super().__init__(inner)
-        self.facts = description.facts()
+        self.metadata = description.metadata()
         if left_out:
-            self.facts["left_out"] = json.dumps(left_out)
+            self.metadata["left_out"] = json.dumps(left_out)

@@ -62,5 +62,5 @@ def _unwrapped(error: BaseException) -> BaseException:
             inside = [failure[0] for failure in failures.values()] if isinstance(failures, dict) else []
         if not inside:
             break
-        error = next((one for one in inside if not isinstance(one, Exception)), inside[0])
+        error = next((member for member in inside if not isinstance(member, Exception)), inside[0])
     return error

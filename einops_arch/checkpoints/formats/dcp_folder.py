@@ -29,7 +29,7 @@ from einops_arch.checkpoints.formats.torch_pickle import View, load_tensors, ten
 from einops_arch.checkpoints.formats.torch_writer import write_tensor
 from einops_arch.checkpoints.formats.torch_zip import Archive
 from einops_arch.checkpoints.limits import DCP_COMPARISONS, FILE_NAME
-from einops_arch.checkpoints.metadata import read_facts, write_facts
+from einops_arch.checkpoints.metadata import read_metadata, write_metadata
 from einops_arch.checkpoints.reader import Reader, reading
 from einops_arch.checkpoints.tensors import DTYPES, MAX_RANK, Bits, TensorInfo, carrier
 from einops_arch.errors import CheckpointError
@@ -76,7 +76,7 @@ class DcpReader(Reader):
         self._files: dict[str, tuple[int, int]] = {}
         with reading(path / MARK):
             self.tensors, self._pieces, self.left_out = _parse(_loaded(path / MARK))
-            self.facts, self.aliases = read_facts(path, self.tensors, "torch")
+            self.metadata, self.aliases = read_metadata(path, self.tensors, "torch")
             _check_sizes(path, self.tensors, self._pieces)
             for name, pieces in self._pieces.items():
                 _check_cover(name, self.tensors[name], pieces)
@@ -185,7 +185,7 @@ def write_dcp(path: Path, source: Reader, *, progress: Progress | None = None) -
         dcp.save(shapes, storage_writer=Writer(path, sync_files=True), planner=planner, no_dist=True)
         if source.aliases:
             _add_aliases(path, source.aliases)
-    write_facts(path, source, aliases=False)
+    write_metadata(path, source, aliases=False)
 
 
 def _add_aliases(path: Path, aliases: Mapping[str, str]) -> None:
@@ -216,13 +216,13 @@ def _loaded(path: Path) -> Any:
 
 def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]], dict[str, str]]:
     """The tensors, their pieces, and what else the folder holds, with the reason why it is no tensor."""
-    facts = _state(loaded, "Metadata")
-    places = _dict(facts.get("storage_data"))
+    content = _state(loaded, "Metadata")
+    places = _dict(content.get("storage_data"))
     tensors: dict[str, TensorInfo] = {}
     chunks: dict[str, dict[tuple[int, ...], tuple[int, ...]]] = {}
     left_out: dict[str, str] = {}
     count = 0
-    for name, entry in _dict(facts.get("state_dict_metadata")).items():
+    for name, entry in _dict(content.get("state_dict_metadata")).items():
         if not isinstance(name, str):
             raise CheckpointError("expected names")
         if isinstance(entry, Call) and entry.path.endswith(".BytesStorageMetadata"):
@@ -300,7 +300,7 @@ def _overlap(pieces: list[_Piece]) -> bool:
     sizes = np.array([piece.sizes for piece in pieces if 0 not in piece.sizes], np.int64)
     if len(starts) < 2:
         return False
-    axis = max(range(starts.shape[1]), key=lambda one: len(np.unique(starts[:, one])))
+    axis = max(range(starts.shape[1]), key=lambda candidate: len(np.unique(starts[:, candidate])))
     order = np.argsort(starts[:, axis], kind="stable")
     starts, ends = starts[order], (starts + sizes)[order]
     last = np.searchsorted(starts[:, axis], ends[:, axis], side="left")

@@ -22,7 +22,7 @@ from einops_arch.checkpoints.disk.bounded_json import exists, parse_json, read_j
 from einops_arch.checkpoints.disk.foreign import foreign_writer
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.limits import ORBAX_EXPANSION
-from einops_arch.checkpoints.metadata import FACTS, read_facts, write_facts
+from einops_arch.checkpoints.metadata import METADATA, read_metadata, write_metadata
 from einops_arch.checkpoints.reader import Reader, reading
 from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError
@@ -64,7 +64,7 @@ class OrbaxReader(Reader):
         with reading(f"{path}: not a whole Orbax checkpoint"):
             room = _bytes_of(path)
             metadata = read_json(path / "_METADATA")
-            specs = dict(_specs(self.path, metadata, own=exists(path / FACTS)))
+            specs = dict(_specs(self.path, metadata, own=exists(path / METADATA)))
             opening = {name: tensorstore.open(spec, context=self._context, read=True) for name, spec in specs.items()}
             self._stores = {name: future.result() for name, future in opening.items()}
             self.tensors = {
@@ -78,8 +78,8 @@ class OrbaxReader(Reader):
             if twice := self.tensors.keys() & empty.keys():
                 raise CheckpointError(f"{brief(min(twice))} is there twice, with elements and without")
             self.tensors |= empty
-            self.facts, self.aliases = read_facts(path, self.tensors, "flax")
-            self.facts.pop(_EMPTY, None)
+            self.metadata, self.aliases = read_metadata(path, self.tensors, "flax")
+            self.metadata.pop(_EMPTY, None)
 
     def bits(self, name: str) -> Bits:
         return self._read(name, ...)
@@ -131,7 +131,7 @@ def write_orbax(path: Path, source: Reader, *, progress: Progress | None = None)
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
     with foreign_writer(path.name, "Orbax"), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(path.resolve(), args=ocp.args.PyTreeSave(tree, save_args=arguments))
-    write_facts(path, source, {_EMPTY: json.dumps(empty)} if empty else {})
+    write_metadata(path, source, {_EMPTY: json.dumps(empty)} if empty else {})
 
 
 class _Promise:
@@ -156,10 +156,10 @@ def _bytes_of(path: Path) -> int:
             file = Path(folder) / name
             if name in folders and not file.is_symlink():
                 continue
-            facts = file.stat()
-            if not stat.S_ISREG(facts.st_mode):
+            status = file.stat()
+            if not stat.S_ISREG(status.st_mode):
                 raise CheckpointError(f"{brief(str(file.relative_to(path)))}: not a regular file")
-            total += facts.st_size
+            total += status.st_size
     return total
 
 
@@ -201,7 +201,7 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _empty(path: Path) -> dict[str, TensorInfo]:
-    text = read_json(path / FACTS).get(_EMPTY, "{}") if exists(path / FACTS) else "{}"
+    text = read_json(path / METADATA).get(_EMPTY, "{}") if exists(path / METADATA) else "{}"
     entries = parse_json(text).items()
     return {name: TensorInfo(tuple(map(int, shape)), dtype) for name, (dtype, *shape) in entries if 0 in shape}
 

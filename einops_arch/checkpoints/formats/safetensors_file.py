@@ -52,7 +52,7 @@ class SafetensorsReader(Reader):
         tensors, metadata = parse_header(read_bytes(self.file, 8, length), size - 8 - length)
         self.tensors = {name: info for name, (info, _) in tensors.items()}
         self.starts = {name: 8 + length + start for name, (_, start) in tensors.items()}
-        self.aliases, self.facts = aliases_of(metadata, self.tensors), metadata
+        self.aliases, self.metadata = aliases_of(metadata, self.tensors), metadata
 
     def bits(self, name: str) -> Bits:
         with reading(self.path):
@@ -99,7 +99,7 @@ def aliases_of(metadata: Mapping[str, str], tensors: Mapping[str, TensorInfo]) -
 
 def write_safetensors(path: Path, source: Reader, *, progress: Progress | None = None) -> None:
     """Write one file with everything that a reader reads."""
-    metadata = dict(source.facts)
+    metadata = dict(source.metadata)
     metadata.pop(ALIASES, None)
     if source.aliases:
         metadata[ALIASES] = json.dumps(dict(sorted(source.aliases.items())))

@@ -52,13 +52,13 @@ class ShardedReader(Reader):
                 raise CheckpointError(f"{index}: the index and the shards do not agree: {problem}")
             if sum(len(shard.names()) for shard in self._shards.values()) != len(where):
                 raise CheckpointError(f"{index}: a tensor is in two shards")
-            facts = content.get("metadata")
-            facts = facts if isinstance(facts, dict) else {}
-            self.facts = {name: value for name, value in facts.items() if isinstance(value, str)}
+            entries = content.get("metadata")
+            entries = entries if isinstance(entries, dict) else {}
+            self.metadata = {name: value for name, value in entries.items() if isinstance(value, str)}
             shards = self._shards.values()
             self.tensors = {name: shard.tensors[name] for shard in shards for name in shard.tensors}
             inside = {name: target for shard in shards for name, target in shard.aliases.items()}
-            self.aliases = {**inside, **aliases_of(self.facts, self.tensors)}
+            self.aliases = {**inside, **aliases_of(self.metadata, self.tensors)}
             self.left_out = {
                 f"{file}: {name}": reason
                 for file, shard in self._shards.items()
@@ -99,7 +99,7 @@ class HubReader(Reader):
         self._inner = ShardedReader(weights) if weights.suffix == ".json" else _open(folder, weights.name)
         self.paths = self._inner.paths
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
-        self.facts, self.left_out = dict(self._inner.facts), self._inner.left_out
+        self.metadata, self.left_out = dict(self._inner.metadata), self._inner.left_out
         try:
             config = read_json(folder / CONFIG) if exists(folder / CONFIG) else {}
         except CheckpointError:
@@ -107,7 +107,7 @@ class HubReader(Reader):
             raise
         name, fields = config.get("einops_arch"), config.get("config")
         if isinstance(name, str) and isinstance(fields, dict):
-            self.facts |= {"architecture": name, "config": json.dumps(fields)}
+            self.metadata |= {"architecture": name, "config": json.dumps(fields)}
 
     def bits(self, name: str) -> Bits:
         return self._inner.bits(name)
@@ -138,7 +138,7 @@ def write_hub(
     """
     path.mkdir()
     shards = _split(source, max_shard_size)
-    metadata = {name: value for name, value in source.facts.items() if name != ALIASES}
+    metadata = {name: value for name, value in source.metadata.items() if name != ALIASES}
     aliases = json.dumps(dict(sorted(source.aliases.items())))
     if "architecture" in metadata and "config" in metadata:
         fields = {"einops_arch": metadata["architecture"], "config": json.loads(metadata["config"])}
@@ -152,10 +152,10 @@ def write_hub(
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         write_tensors(path / file, source, names, metadata, progress=progress)
         where.update(dict.fromkeys(names, file))
-    facts = {"total_size": sum(info.nbytes for info in source.tensors.values()), **metadata}
+    index = {"total_size": sum(info.nbytes for info in source.tensors.values()), **metadata}
     if source.aliases:
-        facts[ALIASES] = aliases
-    write_json(path / INDEX, {"metadata": facts, "weight_map": dict(sorted(where.items()))})
+        index[ALIASES] = aliases
+    write_json(path / INDEX, {"metadata": index, "weight_map": dict(sorted(where.items()))})
 
 
 def _split(source: Reader, most: int | None) -> list[list[str]]:

@@ -53,7 +53,7 @@ class TorchViews(Reader):
 
     def __init__(self) -> None:
         self._checked: set[str] = set()
-        self.facts = {"framework": "torch"}
+        self.metadata = {"framework": "torch"}
 
     def bits(self, name: str) -> Bits:
         with reading(self.path):

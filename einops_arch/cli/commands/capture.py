@@ -63,7 +63,7 @@ def capture_target(target: str, output: Path, options: CaptureOptions) -> None:
     files = [f"{output}.safetensors", f"{output}.json"]
     if options.as_json:
         calls = len(made.runs["float64"].calls)
-        facts = {"framework": made.framework, "model": made.model, "mode": made.mode, "calls": calls}
-        print_json({**facts, "weights": made.digest, "files": files})
+        described = {"framework": made.framework, "model": made.model, "mode": made.mode, "calls": calls}
+        print_json({**described, "weights": made.digest, "files": files})
     else:
         echo(f"{made!r}\nwritten to {files[0]} and {files[1]}")

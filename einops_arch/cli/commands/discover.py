@@ -96,8 +96,8 @@ def _print_report(report: ModelReport, *, as_json: bool, show_diff: bool) -> Non
     for column in ("source", "runs", "module", "operations", "einops"):
         table.add_column(column, justify="right" if column == "runs" else "left", overflow="fold")
     for chain, times in report.sites():
-        said = chain.discovery.code if chain.discovery else f"no pattern: {chain.reason}"
-        table.add_row(*map(Text, (_place(chain), str(times), chain.module or ".", chain.operations, said)))
+        pattern = chain.discovery.code if chain.discovery else f"no pattern: {chain.reason}"
+        table.add_row(*map(Text, (_place(chain), str(times), chain.module or ".", chain.operations, pattern)))
     page = console()
     page.print(table)
     page.print(", ".join(f"{name}: {count}" for name, count in report.counts.items()), soft_wrap=True)

@@ -58,7 +58,7 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
     prompt = _prompt(folder, tokenizer, options)
     framework = options.framework or ("torch" if installed("torch") else "flax")
     with open_pretrained(folder) as reader:
-        architecture = reader.facts["architecture"]
+        architecture = reader.metadata["architecture"]
     if not continues_texts(architectures.get(architecture).config):
         known = ", ".join(name for name in architectures.names() if continues_texts(architectures.get(name).config))
         raise ConfigError(f"{folder}: expected a network that continues texts ({known}), received {architecture}")
@@ -68,8 +68,8 @@ def generate_text(folder: Path, options: GenerateOptions) -> None:
         tokens = _continued(model, prompt, framework, options)
     text = tokenizer.decode(tokens) if tokenizer is not None else None
     if options.as_json:
-        facts = {"architecture": architecture, "framework": framework, "config": model.config.to_dict()}
-        print_json({**facts, "prompt_tokens": prompt, "tokens": tokens, "text": text})
+        described = {"architecture": architecture, "framework": framework, "config": model.config.to_dict()}
+        print_json({**described, "prompt_tokens": prompt, "tokens": tokens, "text": text})
     else:
         echo(text if text is not None else " ".join(map(str, tokens)))
 

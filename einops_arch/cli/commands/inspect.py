@@ -43,7 +43,7 @@ def inspect_file(path: Path, *, key: str | None = None, values: bool, as_json: b
                     advance(info.nbytes)
         contents = {
             "path": str(path),
-            "facts": {name: value for name, value in reader.facts.items() if name != "aliases"},
+            "facts": {name: value for name, value in reader.metadata.items() if name != "aliases"},
             "tensors": [
                 {
                     "name": name,
@@ -68,7 +68,7 @@ def inspect_file(path: Path, *, key: str | None = None, values: bool, as_json: b
 
 def fitting(reader: Reader) -> list[str]:
     """The architectures, with the preset where one is known, whose tensors have these names and shapes."""
-    known = describe(reader.facts)
+    known = describe(reader.metadata)
     if known.architecture is not None and known.config is not None:
         return [f"{known.architecture} (it says so)"]
     if known.framework != "torch" or not installed("flax"):

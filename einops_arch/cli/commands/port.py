@@ -18,7 +18,7 @@ from einops_arch.cli.models import check_names, identify
 from einops_arch.cli.output import byte_count, byte_size, bytes_bar, console, print_json, progress
 from einops_arch.errors import CheckpointError, ConfigError, PortError
 from einops_arch.port.convert import Port
-from einops_arch.port.models.folder import RECOGNISED, open_pretrained
+from einops_arch.port.models.folder import RECOGNIZED, open_pretrained
 
 __all__ = ["PortOptions", "port_file"]
 
@@ -88,7 +88,7 @@ def port_file(source: Path, destination: Path, to: str, options: PortOptions) ->
 def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: PortOptions) -> Port:
     reader = open_checkpoint(source, key=options.key)
     try:
-        if "architecture" not in reader.facts and (source / CONFIG).is_file():
+        if "architecture" not in reader.metadata and (source / CONFIG).is_file():
             reader = open_pretrained(source, reader)
         names = Renamed(reader, rename).names() if rename else reader.names()
         check_names(source, names)
@@ -112,7 +112,7 @@ def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: Por
 def _config(source: Path, reader: Reader, to: str, options: PortOptions) -> Config | None:
     """The config; none is needed where a file only changes its format."""
     try:
-        known = describe(reader.facts)
+        known = describe(reader.metadata)
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{source}: its metadata: {error}") from error
     asked = options.arch or options.preset or options.config
@@ -136,7 +136,7 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
     ]
     if as_json:
         plan = {"plan": rows, "aliases": port.result.aliases, "renamed": dict(port.renamed), "remarks": port.remarks}
-        print_json({**_facts(source, destination, port), **plan})
+        print_json({**_described(source, destination, port), **plan})
         return
     from rich.table import Table
     from rich.text import Text
@@ -156,11 +156,11 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
         page.print(printable(line, ""), markup=False, soft_wrap=True)
 
 
-def _facts(source: Path, destination: Path, port: Port) -> dict[str, Any]:
-    why = port.source.facts.get(RECOGNISED)
+def _described(source: Path, destination: Path, port: Port) -> dict[str, Any]:
+    why = port.source.metadata.get(RECOGNIZED)
     return {
         "source": str(source),
-        **({RECOGNISED: why} if why else {}),
+        **({RECOGNIZED: why} if why else {}),
         "destination": str(destination),
         "from": port.before.framework,
         "to": port.after.framework,
@@ -177,16 +177,16 @@ def _report(source: Path, destination: Path, port: Port, digests: dict[str, str]
     remarks = port.remarks
     if as_json:
         more = {} if digests is None else {"checked": digests}
-        print_json({**_facts(source, destination, port), "remarks": remarks, **more})
+        print_json({**_described(source, destination, port), "remarks": remarks, **more})
         return
     names = {"torch": "PyTorch", "flax": "Flax"}
-    facts = _facts(source, destination, port)
+    described = _described(source, destination, port)
     way = f"{names[port.before.framework]} to {names[port.after.framework]}"
-    why = facts.get(RECOGNISED)
+    why = described.get(RECOGNIZED)
     lines = [
         *([f"{source}: recognised as {port.before.architecture} by {why}"] if why else []),
         f"{destination}: {port.after.architecture or 'unknown'}, {way}",
-        f"{facts['tensors_read']} tensors read, {facts['tensors_written']} written, {byte_count(port.nbytes)}",
+        f"{described['tensors_read']} tensors read, {described['tensors_written']} written, {byte_count(port.nbytes)}",
         *(remarks or ["every value was moved, bit for bit; nothing was left out or added"]),
     ]
     if digests is not None:

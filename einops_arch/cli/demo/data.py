@@ -9,7 +9,7 @@ import numpy as np
 
 from einops_arch.functional import upsample_nearest
 
-__all__ = ["HELD_OUT", "TRAINED_ON", "Array", "Digits", "Photograph", "digits", "photographs", "resized", "to_colours"]
+__all__ = ["HELD_OUT", "TRAINED_ON", "Array", "Digits", "Photograph", "digits", "photographs", "resized", "to_colors"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -47,8 +47,8 @@ class Photograph:
     name: str
     bright: Array
     small: Array
-    colours: Array
-    small_colours: Array
+    colors: Array
+    small_colors: Array
 
 
 def digits() -> Digits:
@@ -76,13 +76,13 @@ def resized(image: Array, height: int, width: int) -> Array:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def to_colours(bright: Array, small_colours: Array) -> Array:
+def to_colors(bright: Array, small_colors: Array) -> Array:
     """An enlarged brightness with the colours of the small image, which are enlarged by bicubic interpolation.
 
     The eye sees fine detail in brightness only, so that is all the network is asked for.
     """
-    small_bright = small_colours @ _LUMA
-    red, blue = (bright + resized(small_colours[..., c] - small_bright, *bright.shape) for c in (0, 2))
+    small_bright = small_colors @ _LUMA
+    red, blue = (bright + resized(small_colors[..., c] - small_bright, *bright.shape) for c in (0, 2))
     green = (bright - _LUMA[0] * red - _LUMA[2] * blue) / _LUMA[1]
     return np.clip(np.stack([red, green, blue], axis=-1), 0, 1)
 

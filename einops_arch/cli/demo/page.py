@@ -78,17 +78,17 @@ def _digits(digits: dict[str, Any]) -> str:
     for place in chosen_digits(digits):
         torch_answer, flax_answer, label = (int(digits[name][place]) for name in ("torch", "flax", "labels"))
         wrong = (torch_answer, flax_answer) != (label, label)
-        said = f"<b>{torch_answer}</b> <b>{flax_answer}</b>" + (f" <i>is {label}</i>" if wrong else "")
+        caption = f"<b>{torch_answer}</b> <b>{flax_answer}</b>" + (f" <i>is {label}</i>" if wrong else "")
         image = _image(1 - digits["images"][place], f"a handwritten {label}", 2)
         figures.append(
-            f'<figure class="{"wrong" if wrong else "right"}">{image}<figcaption>{said}</figcaption></figure>'
+            f'<figure class="{"wrong" if wrong else "right"}">{image}<figcaption>{caption}</figcaption></figure>'
         )
     return "".join(figures)
 
 
 def _crop(title: str, image: Array, psnr: float | None) -> str:
-    said = f"<b>{escape(title)}</b>" + ("" if psnr is None else f" {psnr:.2f} dB")
-    return f"<figure>{_image(image, title, 2)}<figcaption>{said}</figcaption></figure>"
+    caption = f"<b>{escape(title)}</b>" + ("" if psnr is None else f" {psnr:.2f} dB")
+    return f"<figure>{_image(image, title, 2)}<figcaption>{caption}</figcaption></figure>"
 
 
 def _image(image: Array, text: str, scale: int) -> str:

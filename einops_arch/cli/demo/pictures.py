@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.cli.demo.data import Array, to_colours
+from einops_arch.cli.demo.data import Array, to_colors
 
 __all__ = ["CROP", "chosen_digits", "crops", "draw_digits", "draw_upscaled", "png"]
 
@@ -29,9 +29,9 @@ def chosen_digits(digits: dict[str, Any], count: int = 40) -> list[int]:
 def crops(upscaled: dict[str, Any]) -> list[tuple[str, Array, float | None]]:
     """The same part of each version of the photograph: what it is, the image `h w c`, and its PSNR."""
     photograph = upscaled["photograph"]
-    shown: list[tuple[str, Array, float | None]] = [("original", photograph.colours[CROP], None)]
+    shown: list[tuple[str, Array, float | None]] = [("original", photograph.colors[CROP], None)]
     for name, title in (("bicubic", "bicubic"), ("torch", "PyTorch"), ("flax", "Flax, ported")):
-        image = to_colours(np.clip(upscaled[name], 0, 1), photograph.small_colours)
+        image = to_colors(np.clip(upscaled[name], 0, 1), photograph.small_colors)
         shown.append((title, image[CROP], upscaled["psnr"][name]))
     return shown
 

@@ -77,8 +77,8 @@ def _lines(modules: Sequence[Module], depth: int | None) -> Iterator[_Line]:
         children[around].append(module)
 
     def signature(module: Module) -> Any:
-        facts = (module.kind, module.calls, module.parameters, module.multiply_adds, _shapes(module))
-        return facts, tuple(signature(child) for child in children[module.path])
+        entries = (module.kind, module.calls, module.parameters, module.multiply_adds, _shapes(module))
+        return entries, tuple(signature(child) for child in children[module.path])
 
     def walk(parent: Module, indent: str, level: int) -> Iterator[_Line]:
         inside = children[parent.path]

@@ -99,18 +99,18 @@ class Runner:
         return self._call(values, self.backend, self.dtype)
 
     def _call(self, values: Sequence[Any], backend: str | None, dtype: str | None) -> tuple[Any, ...]:
-        given = [_to(value, backend, dtype) for value in values]
+        arguments = [_to(value, backend, dtype) for value in values]
         with np.errstate(all="ignore"):  # the numbers are ours, not the function's fault
-            found = self.function(*given)
-        for before, after in zip(values, given, strict=True):
+            result = self.function(*arguments)
+        for before, after in zip(values, arguments, strict=True):
             if backend != "jax" and not (
                 np.shape(before) == tuple(after.shape) and np.array_equal(before, _from(after))
             ):
                 raise DiscoveryError(
                     "discover: the function changes its input; expected one that leaves it as it is", kind="side effect"
                 )
-        outputs = tuple(found) if isinstance(found, tuple | list) else (found,)
-        return tuple(_from(one) for one in outputs)
+        outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
+        return tuple(_from(output) for output in outputs)
 
 
 @contextlib.contextmanager
@@ -162,9 +162,9 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return len(one) == len(other) and all(
-        a.shape == b.shape and np.allclose(a, b, rtol=1e-4) for a, b in zip(one, other, strict=True)
+def _equal(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    return len(left) == len(right) and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-4) for a, b in zip(left, right, strict=True)
     )
 
 
@@ -176,10 +176,10 @@ def framework_of(function: Callable[..., Any]) -> list[str]:
     >>> framework_of(lambda x: x.T)
     []
     """
-    found = dict.fromkeys(_signs(function, depth=3))
+    named = dict.fromkeys(_signs(function, depth=3))
     # A function of torch or jax may well use numpy for its sizes.
     order: list[str] = ["torch", "jax", "numpy"]
-    return [name for name in order if name in found][:1]
+    return [name for name in order if name in named][:1]
 
 
 def _signs(function: Any, depth: int) -> Iterator[str]:
@@ -210,5 +210,5 @@ def _signs(function: Any, depth: int) -> Iterator[str]:
 
 def _framework(value: Any) -> str | None:
     name = value.__name__ if type(value) is type(sys) else getattr(value, "__module__", None)
-    top = {"flax": "jax", "jaxlib": "jax"}.get(found := str(name).partition(".")[0], found)
+    top = {"flax": "jax", "jaxlib": "jax"}.get(package := str(name).partition(".")[0], package)
     return top if top in BACKENDS else None

@@ -102,7 +102,7 @@ class Quick:
         except Exception:  # noqa: BLE001 the function is anybody's: jax itself says what is wrong with it
             return None
         several = shapes if isinstance(shapes, tuple | list) else [shapes]
-        return closed if all(hasattr(one, "dtype") for one in several) else None
+        return closed if all(hasattr(shape, "dtype") for shape in several) else None
 
 
 def _evaluate(jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
@@ -113,13 +113,13 @@ def _evaluate(jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) ->
         return np.asarray(variable.val) if hasattr(variable, "val") else values[variable]
 
     for equation in jaxpr.eqns:
-        given = [read(variable) for variable in equation.invars]
+        operands = [read(variable) for variable in equation.invars]
         name = equation.primitive.name
         if name in _INNER:
             inner = equation.params[_INNER[name]]
-            outputs = _evaluate(inner.jaxpr, inner.consts, given)
+            outputs = _evaluate(inner.jaxpr, inner.consts, operands)
         elif name in _RULES:
-            outputs = [_RULES[name](*given, **equation.params)]
+            outputs = [_RULES[name](*operands, **equation.params)]
         else:
             raise _UnknownError
         values.update(zip(equation.outvars, outputs, strict=True))

@@ -68,70 +68,72 @@ class _Walker:
             return variable.val if hasattr(variable, "val") else values[variable]
 
         for equation in jaxpr.eqns:
-            given = [read(variable) for variable in equation.invars]
-            outputs = self._inline(equation, given, outer)
+            operands = [read(variable) for variable in equation.invars]
+            outputs = self._inline(equation, operands, outer)
             if outputs is None:
-                outputs = self._run(equation, given, outer)
+                outputs = self._run(equation, operands, outer)
             values.update(zip(equation.outvars, outputs, strict=True))
         return [read(variable) for variable in jaxpr.outvars]
 
-    def _inline(self, equation: Any, given: Sequence[Any], outer: Step | None) -> list[Any] | None:
+    def _inline(self, equation: Any, operands: Sequence[Any], outer: Step | None) -> list[Any] | None:
         if equation.primitive.name in _OPAQUE:
             return None
         inner = next((equation.params[name] for name in _INNER if name in equation.params), None)
         if inner is None:
             return None
         jaxpr, constants = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-        if len(jaxpr.invars) != len(given):
+        if len(jaxpr.invars) != len(operands):
             return None
         # The jaxpr of a function of jax itself is kept from its first call: its lines are those of that call.
         source = str(getattr(jaxpr.debug_info, "func_src_info", "") or "")
         own = any(folder in source for folder in _JAX)
-        return self.walk(jaxpr, constants, given, (outer or _step(equation)) if own else outer)
+        return self.walk(jaxpr, constants, operands, (outer or _step(equation)) if own else outer)
 
-    def _run(self, equation: Any, given: Sequence[Any], outer: Step | None) -> list[Any]:
+    def _run(self, equation: Any, operands: Sequence[Any], outer: Step | None) -> list[Any]:
         primitive = equation.primitive
         parameters = primitive.get_bind_params(equation.params)
 
         def again(*values: Any) -> Any:
             return primitive.bind(*values, **parameters)
 
-        found = again(*given)
-        outputs = list(found) if primitive.multiple_results else [found]
-        self.kept += [*given, *outputs]
+        result = again(*operands)
+        outputs = list(result) if primitive.multiple_results else [result]
+        self.kept += [*operands, *outputs]
         name = primitive.name
         step = (outer or _step(equation)) if name in _MOVES | _PARTS | {"concatenate", "split"} else None
-        if step is None or not hasattr(given[0], "shape"):
-            self._consume(given)
-            self._tag(name, given, outputs)
+        if step is None or not hasattr(operands[0], "shape"):
+            self._consume(operands)
+            self._tag(name, operands, outputs)
             return outputs
         asked = name not in _IMPLIED or any(word in step.operation for word in _WORDS)
         asked = asked and not step.file.startswith(_LIBRARIES)
         sizes = tuple(outputs[0].shape) if name == "reshape" else ()
         step = Step(name, step.file, step.line, step.function, sizes)
         key = (name, str(sorted(parameters.items(), key=str)))
-        call = _Equation(name, again, given[0], outputs[0], step, key, len(self.kept), asked)
-        if name in _MOVES and len(given) == 1:
+        call = _Equation(name, again, operands[0], outputs[0], step, key, len(self.kept), asked)
+        if name in _MOVES and len(operands) == 1:
             self.made[id(outputs[0])] = call
-            self.used_by_moves.add(id(given[0]))
+            self.used_by_moves.add(id(operands[0]))
         else:
-            self._consume(given)
+            self._consume(operands)
             axis = int(parameters.get("dimension", parameters.get("axis", 0)) or 0)
-            self.single.append((name, call, list(given), outputs, axis))
-        self._tag("", given, outputs)
+            self.single.append((name, call, list(operands), outputs, axis))
+        self._tag("", operands, outputs)
         return outputs
 
     def _consume(self, values: Sequence[Any]) -> None:
-        for one in values:
-            if id(one) in self.made:
-                self.ends[id(one)] = one
+        for value in values:
+            if id(value) in self.made:
+                self.ends[id(value)] = value
 
-    def _tag(self, name: str, given: Sequence[Any], outputs: Sequence[Any]) -> None:
-        layout = _LAYOUTS.get(name) or next((self.layouts[id(one)] for one in given if id(one) in self.layouts), "")
-        if name == "dot_general" and getattr(outputs[0], "ndim", 0) == 4 and getattr(given[1], "ndim", 0) == 4:
+    def _tag(self, name: str, operands: Sequence[Any], outputs: Sequence[Any]) -> None:
+        layout = _LAYOUTS.get(name) or next(
+            (self.layouts[id(operand)] for operand in operands if id(operand) in self.layouts), ""
+        )
+        if name == "dot_general" and getattr(outputs[0], "ndim", 0) == 4 and getattr(operands[1], "ndim", 0) == 4:
             layout = "heads"
         if layout:
-            self.layouts.update({id(one): layout for one in outputs})
+            self.layouts.update({id(output): layout for output in outputs})
 
     def chains(self) -> Iterator[RawChain]:
         for number, call in self.made.items():
@@ -168,7 +170,7 @@ class _Walker:
         outputs: Sequence[Any],
         replay: Callable[[Sequence[Any]], list[Any]],
     ) -> RawChain:
-        shapes = tuple(tuple(np.shape(one)) for one in inputs)
+        shapes = tuple(tuple(np.shape(array)) for array in inputs)
         layout = self.layouts.get(id(inputs[0]), "last")
         return RawChain(
             kind,
@@ -178,18 +180,18 @@ class _Walker:
             axis_names(len(shapes[0]), layout),
             replay,
             tuple(call.key for call in calls),
-            lambda: ([_array(one) for one in inputs], [_array(one) for one in outputs]),
+            lambda: ([_array(array) for array in inputs], [_array(array) for array in outputs]),
             order=calls[-1].order,
         )
 
 
 def _replay(calls: Sequence[_Equation]) -> Callable[[Sequence[Any]], list[Any]]:
     def replay(values: Sequence[Any]) -> list[Any]:
-        found: Any = [jax.numpy.asarray(value) for value in values]
+        arrays: Any = [jax.numpy.asarray(value) for value in values]
         for call in calls:
-            found = call.again(*found)
-            found = found if isinstance(found, list | tuple) else [found]
-        return [np.asarray(one) for one in found]
+            arrays = call.again(*arrays)
+            arrays = arrays if isinstance(arrays, list | tuple) else [arrays]
+        return [np.asarray(array) for array in arrays]
 
     return replay
 

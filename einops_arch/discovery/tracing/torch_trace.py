@@ -89,8 +89,8 @@ class _Recorder(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         name = _name(func)
         output = func(*args, **kwargs)
-        given = list(_tensors((args, kwargs)))
-        if not given or not any(True for _ in _tensors(output)):
+        tensors = list(_tensors((args, kwargs)))
+        if not tensors or not any(True for _ in _tensors(output)):
             return output
         source = args[0] if args else kwargs.get("input", kwargs.get("tensors"))
         if name in _MOVES and isinstance(output, torch.Tensor) and isinstance(source, torch.Tensor):
@@ -101,10 +101,10 @@ class _Recorder(TorchFunctionMode):
         elif name in _SPLITS or name in _JOINS:
             self._keep(name, func, args, kwargs, source, output, move=False)
         else:
-            self._consume(given)
-            self._tag(name, given, output)
+            self._consume(tensors)
+            self._tag(name, tensors, output)
             if (layout := _layout(name)) in {"first", "last"}:
-                self.wanted.setdefault(id(given[0]), layout)
+                self.wanted.setdefault(id(tensors[0]), layout)
         return output
 
     def _keep(
@@ -122,11 +122,11 @@ class _Recorder(TorchFunctionMode):
             len(self.kept),
         )
         inputs = [source] if isinstance(source, torch.Tensor) else list(_tensors(source))
-        if any(_strange(one) for one in inputs):
+        if any(_strange(tensor) for tensor in inputs):
             return
         self.kept += [*inputs, output]
-        for one in inputs:
-            self.versions.setdefault(id(one), _version(one))
+        for tensor in inputs:
+            self.versions.setdefault(id(tensor), _version(tensor))
         if move:
             if not (source is output and name in _NOT_A_CHAIN):
                 self.made[id(output)] = call
@@ -135,25 +135,25 @@ class _Recorder(TorchFunctionMode):
             self._tag("", inputs, output)
             return
         self._consume(inputs)
-        for one in _tensors(output):
-            self.versions[id(one)] = _version(one)
+        for tensor in _tensors(output):
+            self.versions[id(tensor)] = _version(tensor)
         self.single.append((name, call, inputs))
         self._tag("", inputs, output)
 
     def _consume(self, tensors: Sequence[torch.Tensor]) -> None:
-        for one in tensors:
-            if id(one) in self.made:
-                self.ends[id(one)] = one
+        for tensor in tensors:
+            if id(tensor) in self.made:
+                self.ends[id(tensor)] = tensor
 
-    def _tag(self, name: str, given: Sequence[torch.Tensor], output: Any) -> None:
+    def _tag(self, name: str, inputs: Sequence[torch.Tensor], output: Any) -> None:
         if layout := _layout(name):
-            found = (layout, next(_tensors(output)).ndim)
+            tag = (layout, next(_tensors(output)).ndim)
         else:
-            found = next((self.layouts[id(one)] for one in given if id(one) in self.layouts), ("", 0))
-        for one in _tensors(output):
-            if found[0]:
-                self.layouts[id(one)] = found
-                self.kept.append(one)
+            tag = next((self.layouts[id(tensor)] for tensor in inputs if id(tensor) in self.layouts), ("", 0))
+        for tensor in _tensors(output):
+            if tag[0]:
+                self.layouts[id(tensor)] = tag
+                self.kept.append(tensor)
 
     def chains(self) -> Iterator[RawChain]:
         for number, call in self.made.items():
@@ -191,12 +191,12 @@ class _Recorder(TorchFunctionMode):
 
         def replay(values: Sequence[Any]) -> list[Any]:
             tensors = [torch.from_numpy(np.array(value)) for value in values]
-            given: Any = tensors if name in _JOINS else tensors[0]
+            source: Any = tensors if name in _JOINS else tensors[0]
             if call.args:
-                found = call.func(given, *call.args[1:], **call.kwargs)
+                result = call.func(source, *call.args[1:], **call.kwargs)
             else:
-                found = call.func(**{**call.kwargs, "tensors" if name in _JOINS else "input": given})
-            return [one.numpy() for one in _tensors(found)]
+                result = call.func(**{**call.kwargs, "tensors" if name in _JOINS else "input": source})
+            return [tensor.numpy() for tensor in _tensors(result)]
 
         kind = "pack" if name in _JOINS else "unpack" if name in _SPLITS else "move"
         raw = self._raw(kind, [call], inputs, outputs, replay)
@@ -210,7 +210,7 @@ class _Recorder(TorchFunctionMode):
             return None
         rank = inputs[0].ndim + (name == "stack")
         raw.axis = dim % rank if rank else 0
-        if len({one.dtype for one in inputs}) > 1 or len({one.ndim for one in inputs}) > 1:
+        if len({tensor.dtype for tensor in inputs}) > 1 or len({tensor.ndim for tensor in inputs}) > 1:
             return None
         return raw
 
@@ -223,9 +223,11 @@ class _Recorder(TorchFunctionMode):
         replay: Callable[[Sequence[Any]], list[Any]],
     ) -> RawChain:
         def values() -> tuple[list[Any], list[Any]] | None:
-            if any(_version(one) != self.versions.get(id(one), _version(one)) for one in (*inputs, *outputs)):
+            if any(
+                _version(tensor) != self.versions.get(id(tensor), _version(tensor)) for tensor in (*inputs, *outputs)
+            ):
                 return None
-            return [_array(one) for one in inputs], [_array(one) for one in outputs]
+            return [_array(tensor) for tensor in inputs], [_array(tensor) for tensor in outputs]
 
         rank = inputs[0].ndim
         guess = self.wanted.get(id(outputs[0]), "first" if rank in {4, 5} else "last")
@@ -238,7 +240,7 @@ class _Recorder(TorchFunctionMode):
             kind,
             calls[-1].module,
             tuple(call.step for call in calls),
-            tuple(tuple(one.shape) for one in inputs),
+            tuple(tuple(tensor.shape) for tensor in inputs),
             axis_names(inputs[0].ndim, layout),
             replay,
             tuple(call.key for call in calls),
@@ -276,9 +278,9 @@ def _watched(module: Any, path: list[str]) -> Iterator[None]:
     """Keep the dotted path of the module that is running."""
     handles = []
     if isinstance(module, torch.nn.Module):
-        for name, one in module.named_modules():
-            handles.append(one.register_forward_pre_hook(lambda *_, name=name: path.append(name)))
-            handles.append(one.register_forward_hook(lambda *_: path.pop() and None, always_call=True))
+        for name, child in module.named_modules():
+            handles.append(child.register_forward_pre_hook(lambda *_, name=name: path.append(name)))
+            handles.append(child.register_forward_hook(lambda *_: path.pop() and None, always_call=True))
     try:
         yield
     finally:
@@ -305,7 +307,7 @@ def _where(name: str, arguments: Sequence[Any], output: Any) -> Step:
         frame = frame.f_back
     if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
         arguments = arguments[0]
-    sizes = tuple(arguments) if all(isinstance(one, int) for one in arguments) else ()
+    sizes = tuple(arguments) if all(isinstance(argument, int) for argument in arguments) else ()
     if name in {"view", "reshape"} and isinstance(output, torch.Tensor):
         sizes = tuple(output.shape)  # what -1 stands for, too
     return Step(name, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, sizes)
@@ -315,11 +317,11 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors(one)
+        for item in value:
+            yield from _tensors(item)
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _tensors(one)
+        for item in value.values():
+            yield from _tensors(item)
 
 
 def _plain(value: Any) -> Any:
@@ -327,9 +329,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return ("tensor", tuple(value.shape), value.tolist() if value.ndim < 2 and value.numel() < 64 else id(value))
     if isinstance(value, list | tuple):
-        return tuple(_plain(one) for one in value)
+        return tuple(_plain(item) for item in value)
     if isinstance(value, dict):
-        return tuple((key, _plain(one)) for key, one in value.items())
+        return tuple((key, _plain(item)) for key, item in value.items())
     return value
 
 

@@ -118,16 +118,16 @@ class Windows:
             Window(size, w, s, p, d, self._outputs(size, w, s, p, d))
             for size, w, s, p, d in zip(sizes, *each, strict=True)
         )
-        if math.prod(sizes) and min(one.outputs for one in bound) < 1:
-            reach = tuple(one.reach for one in bound)
-            padded = tuple(one.size + 2 * one.padding for one in bound)
+        if math.prod(sizes) and min(axis.outputs for axis in bound) < 1:
+            reach = tuple(axis.reach for axis in bound)
+            padded = tuple(axis.size + 2 * axis.padding for axis in bound)
             raise ShapeError(
                 f"{self.layer}: expected spatial sizes of at least {reach} (the window's reach), "
                 f"received {padded} after padding in shape {shape}"
             )
-        if within and any(one.size < one.window for one in bound):
+        if within and any(axis.size < axis.window for axis in bound):
             raise ShapeError(
-                f"{self.layer}: expected 3 spatial sizes of at least the window {tuple(one.window for one in bound)} "
+                f"{self.layer}: expected 3 spatial sizes of at least the window {tuple(axis.window for axis in bound)} "
                 f"before padding, as PyTorch does, received shape {shape}"
             )
         return bound

@@ -89,7 +89,7 @@ def max_pool(
     if not isinstance(window, Windows):
         window = Windows("max_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
     bound = window.bind(x.shape)
-    return _largest(x, [stretches_of(one) for one in bound], return_indices=return_indices)
+    return _largest(x, [stretches_of(window) for window in bound], return_indices=return_indices)
 
 
 def avg_pool(
@@ -134,7 +134,7 @@ def avg_pool(
     total = _sums(wide, bound)
     if divisor_override is not None:
         return (total / divisor_override).astype(x.dtype)
-    counts = [one.counts(with_padding=count_include_pad) for one in bound]
+    counts = [window.counts(with_padding=count_include_pad) for window in bound]
     if all((count == count[:1]).all() for count in counts):
         divisor = math.prod(int(count[0]) for count in counts if count.size)
         return (total / max(divisor, 1)).astype(x.dtype)
@@ -175,7 +175,7 @@ def lp_pool(
     check_floating(window.layer, x)
     # Integer powers of negative numbers are what PyTorch gives; a float that is whole is one to `jnp.power` too.
     mean = avg_pool(jnp.power(widened(x), norm_type), window)
-    size = math.prod(one.window for one in window.bind(x.shape))
+    size = math.prod(axis.window for axis in window.bind(x.shape))
     total = jnp.sign(mean) * jax.nn.relu(jnp.abs(mean)) * size
     return jnp.power(total, 1.0 / norm_type).astype(x.dtype)
 
@@ -344,9 +344,9 @@ def _means(x: jax.Array, axis: int, outputs: int) -> jax.Array:
 def _sums(x: jax.Array, bound: Sequence[Window]) -> jax.Array:
     """The sum of each window, zeros beyond the image."""
     around = x.ndim - len(bound) - 1
-    window = (1,) * around + tuple(one.window for one in bound) + (1,)
-    strides = (1,) * around + tuple(one.stride for one in bound) + (1,)
-    padding = [(0, 0)] * around + [one.pads for one in bound] + [(0, 0)]
+    window = (1,) * around + tuple(axis.window for axis in bound) + (1,)
+    strides = (1,) * around + tuple(axis.stride for axis in bound) + (1,)
+    padding = [(0, 0)] * around + [axis.pads for axis in bound] + [(0, 0)]
     # `reduce_window` takes no negative padding: what is in no window is cut away.
     x = lax.slice(
         x, (0,) * x.ndim, tuple(size + min(high, 0) for size, (_, high) in zip(x.shape, padding, strict=True))

@@ -108,10 +108,10 @@ def grouped_on_cpu(x: jax.Array, kernel: jax.Array, settings: Settings) -> jax.A
     if kernel.shape[-2] == 1:
         pays = _frame_pays(x, kernel.shape[:-2], settings)
         return _depthwise(x, kernel, settings) if pays else _sum_of_shifted_slices(x, kernel, settings)
-    groups, one = settings.groups, settings._replace(groups=1)
+    groups, ungrouped = settings.groups, settings._replace(groups=1)
     dense = as_product if math.prod(kernel.shape[:-2]) == 1 else native
     pieces = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
-    return jnp.concatenate([dense(piece, k, one) for piece, k in pieces], axis=-1)
+    return jnp.concatenate([dense(piece, k, ungrouped) for piece, k in pieces], axis=-1)
 
 
 def as_product(x: jax.Array, kernel: jax.Array, settings: Settings) -> jax.Array:
@@ -143,14 +143,14 @@ def _grouped_pays(kernel: jax.Array, groups: int) -> bool:
 
 
 def _frame_pays(x: jax.Array, window: tuple[int, ...], settings: Settings) -> bool:
-    if any(one > 1 for one in settings.lhs_dilation) or not any(max(pads) > 0 for pads in settings.padding):
+    if any(rate > 1 for rate in settings.lhs_dilation) or not any(max(pads) > 0 for pads in settings.padding):
         return False
     return math.prod(window) <= _MOST_FRAMED_TAPS and math.prod(x.shape) >= _FEWEST_FRAMED
 
 
 def _product_pays(result: jax.ShapeDtypeStruct, kernel: jax.Array, settings: Settings) -> bool:
     window, channels = kernel.shape[:-2], kernel.shape[-2]
-    if math.prod(window) * channels < _FEWEST_VALUES or any(one > 1 for one in settings.lhs_dilation):
+    if math.prod(window) * channels < _FEWEST_VALUES or any(rate > 1 for rate in settings.lhs_dilation):
         return False
     if math.prod(window) == 1 or _tiles(window, settings):
         return True
@@ -171,16 +171,16 @@ def _rows_pay(result: jax.ShapeDtypeStruct, kernel: jax.Array, settings: Setting
 
 def _tiles(window: tuple[int, ...], settings: Settings) -> bool:
     """Whether the windows lie side by side, as the patches of a vision transformer do."""
-    return window == settings.strides and all(one == 1 for one in settings.rhs_dilation)
+    return window == settings.strides and all(rate == 1 for rate in settings.rhs_dilation)
 
 
 def _tiles_as_rows(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
     """`b (h p) (w q) c -> b h w (p q c)` for two spatial axes; what is left at the far sides is in no window."""
-    whole = [size // one * one for size, one in zip(x.shape[1:-1], window, strict=True)]
+    whole = [size // width * width for size, width in zip(x.shape[1:-1], window, strict=True)]
     names = range(len(window))
     inside = " ".join(f"k{n}" for n in names)
     before, after = " ".join(f"(s{n} k{n})" for n in names), " ".join(f"s{n}" for n in names)
-    sizes = {f"k{n}": one for n, one in enumerate(window)}
+    sizes = {f"k{n}": width for n, width in enumerate(window)}
     x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *whole, x.shape[-1]))
     rows: jax.Array = rearrange(x, f"b {before} c -> b {after} ({inside} c)", **sizes)
     return rows

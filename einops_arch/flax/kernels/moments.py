@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["normalise", "normalise_rows"]
+__all__ = ["normalize", "normalize_rows"]
 
 # A product with a vector adds up in eight sums side by side, which up to here is as good as what PyTorch does.
 _MOST_FEATURES = 1024
@@ -22,7 +22,7 @@ Three = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> Three:
+def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> Three:
     """An array less its mean over some axes, divided by its deviation, scaled and shifted.
 
     Args:
@@ -35,51 +35,51 @@ def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsil
     Returns:
         The result, the mean, and the biased variance.
     """
-    mean, centred, var = _statistics(x, axes)
-    return centred * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
+    mean, centered, var = _statistics(x, axes)
+    return centered * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
 
 
-@normalise.defjvp
-def _normalise_jvp(axes: Axes, epsilon: float, primals: Three, tangents: Three) -> tuple[Three, Three]:
+@normalize.defjvp
+def _normalize_jvp(axes: Axes, epsilon: float, primals: Three, tangents: Three) -> tuple[Three, Three]:
     (x, scale, bias), (dx, dscale, dbias) = primals, tangents
-    mean, centred, var = _statistics(x, axes)
+    mean, centered, var = _statistics(x, axes)
     inverse = lax.rsqrt(var + epsilon)
     factor = inverse * scale
-    dmean, dvar = _mean(dx, axes), 2 * _mean(centred * dx, axes)
+    dmean, dvar = _mean(dx, axes), 2 * _mean(centered * dx, axes)
     dfactor = inverse * dscale - 0.5 * factor * jnp.square(inverse) * dvar
     # In this order the gradient sums the incoming one, and its product with `centred`, once each.
-    dy = factor * dx + (dbias - factor * dmean) + centred * dfactor
-    return (centred * factor + bias, mean, var), (dy, dmean, dvar)
+    dy = factor * dx + (dbias - factor * dmean) + centered * dfactor
+    return (centered * factor + bias, mean, var), (dy, dmean, dvar)
 
 
-def normalise_rows(x: jax.Array, epsilon: float) -> jax.Array:
+def normalize_rows(x: jax.Array, epsilon: float) -> jax.Array:
     """`... c -> ... c`: each row less its mean, divided by its deviation.
 
     Args:
         x: at least float32.
         epsilon: added to the variance.
     """
-    centred, var = _row_statistics(x)
-    return centred * lax.rsqrt(var + epsilon)
+    centered, var = _row_statistics(x)
+    return centered * lax.rsqrt(var + epsilon)
 
 
 @jax.custom_jvp
 def _row_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A row without its mean, and its biased variance."""
-    centred, var = _by_platform(x) if x.shape[-1] <= _MOST_FEATURES else _corrected(x)
-    return centred, var
+    centered, var = _by_platform(x) if x.shape[-1] <= _MOST_FEATURES else _corrected(x)
+    return centered, var
 
 
 @jax.jit
 def _by_platform(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Compiled once for all equal shapes, so that a call outside of `jax.jit` does not compile again."""
-    centred, var = lax.platform_dependent(x, cpu=_by_products, default=_corrected)
-    return centred, var
+    centered, var = lax.platform_dependent(x, cpu=_by_products, default=_corrected)
+    return centered, var
 
 
 def _corrected(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    _, centred, var = _statistics(x, (-1,))
-    return centred, var
+    _, centered, var = _statistics(x, (-1,))
+    return centered, var
 
 
 @_row_statistics.defjvp
@@ -87,15 +87,15 @@ def _row_statistics_jvp(
     primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     (x,), (dx,) = primals, tangents
-    centred, var = _row_statistics(x)
-    return (centred, var), (dx - _mean(dx, (-1,)), 2 * _mean(centred * dx, (-1,)))
+    centered, var = _row_statistics(x)
+    return (centered, var), (dx - _mean(dx, (-1,)), 2 * _mean(centered * dx, (-1,)))
 
 
 def _by_products(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """XLA adds up a row one value after the other on a CPU; a product with a vector takes 0.4 to 0.9 of the time."""
     share = jnp.full((x.shape[-1],), 1 / x.shape[-1], x.dtype)
-    centred = x - jnp.expand_dims(jnp.matmul(x, share), -1)
-    return centred, jnp.expand_dims(jnp.matmul(jnp.square(centred), share), -1)
+    centered = x - jnp.expand_dims(jnp.matmul(x, share), -1)
+    return centered, jnp.expand_dims(jnp.matmul(jnp.square(centered), share), -1)
 
 
 def _statistics(x: jax.Array, axes: Axes) -> Three:

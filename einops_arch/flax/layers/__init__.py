@@ -1,6 +1,6 @@
-"""The layers: patterns, a shell around each core, and layers that mean what PyTorch's mean.
+"""The layers: patterns, a wrapper around each core, and layers that mean what PyTorch's mean.
 
-`einops_arch.torch.layers` has the same patterns and shells, with the same names and arguments.
+`einops_arch.torch.layers` has the same patterns and wrappers, with the same names and arguments.
 """
 
 from einops_arch.flax.layers.activation import (
@@ -108,7 +108,7 @@ __all__ = [
     "Reduce",
     "Repeat",
     "EinMix",
-    # Shells around the cores
+    # Wrappers around the cores
     "GramMatrix",
     "ChannelShuffle",
     "ChannelUnshuffle",

@@ -1,4 +1,4 @@
-"""Activations that mean what PyTorch's mean: shells around `einops_arch.flax.functional`.
+"""Activations that mean what PyTorch's mean: wrappers around `einops_arch.flax.functional`.
 
 They differ from the functions of `nnx` and `jax.nn` in settings that those lack, in the gradient where there is a kink,
 and in that half precision is computed in float32 and rounded once.

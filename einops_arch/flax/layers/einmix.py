@@ -109,12 +109,12 @@ class EinMix(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         name, (before, lengths) = type(self).__name__, self._before
-        x = checks.apply_pattern(name, x, before, "rearrange", lengths, said=self.pattern)
+        x = checks.apply_pattern(name, x, before, "rearrange", lengths, shown=self.pattern)
         x = jnp.einsum(self._einsum, x, self.weight[...])
         if self.bias is not None:
             x = x + self.bias[...]
         if self._after is not None:
-            x = checks.apply_pattern(name, x, self._after, "rearrange", (), said=self.pattern)
+            x = checks.apply_pattern(name, x, self._after, "rearrange", (), shown=self.pattern)
         return x
 
 

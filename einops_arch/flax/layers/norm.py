@@ -18,7 +18,7 @@ from flax import nnx
 
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_channels, check_features, check_sizes
-from einops_arch.flax.kernels.moments import normalise, normalise_rows
+from einops_arch.flax.kernels.moments import normalize, normalize_rows
 
 __all__ = [
     "BatchNorm",
@@ -120,7 +120,7 @@ class BatchNorm(nnx.BatchNorm):
                 f"BatchNorm: expected more than one value per channel in training, received shape {x.shape}; "
                 "likely fix: a larger batch, or model.eval()"
             )
-        y, mean, var = _normalised(wide, scale, bias, tuple(range(x.ndim - 1)), self.epsilon)
+        y, mean, var = _normalize(wide, scale, bias, tuple(range(x.ndim - 1)), self.epsilon)
         if self.track_running_stats:
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1  # an empty batch counts too
             if values:
@@ -184,13 +184,13 @@ class LayerNorm(nnx.LayerNorm):
         x, scale, bias = _promoted(self, x)
         wide = _wide(x)
         if self.axis == (-1,):
-            return _scaled(normalise_rows(wide, self.epsilon), scale, bias, x.dtype)
+            return _scaled(normalize_rows(wide, self.epsilon), scale, bias, x.dtype)
         shape = tuple(x.shape[axis] if axis in self.axis else 1 for axis in range(-x.ndim, 0))
         scale, bias = (None if value is None else value.reshape(shape) for value in (scale, bias))
         if sorted(self.axis) == list(range(-len(self.axis), 0)):
             rows = wide.reshape(*x.shape[: -len(self.axis)], math.prod(self.normalized_shape))
-            return _scaled(normalise_rows(rows, self.epsilon).reshape(x.shape), scale, bias, x.dtype)
-        y, _, _ = _normalised(wide, scale, bias, tuple(axis + x.ndim for axis in sorted(self.axis)), self.epsilon)
+            return _scaled(normalize_rows(rows, self.epsilon).reshape(x.shape), scale, bias, x.dtype)
+        y, _, _ = _normalize(wide, scale, bias, tuple(axis + x.ndim for axis in sorted(self.axis)), self.epsilon)
         return y.astype(x.dtype)
 
 
@@ -347,7 +347,7 @@ class GroupNorm(nnx.GroupNorm):
             None if value is None else rearrange(value, "(g k) -> g k", g=self.num_groups) for value in (scale, bias)
         )
         axes = (*range(1, x.ndim - 1), x.ndim)
-        y, _, _ = _normalised(grouped, scale, bias, axes, self.epsilon)
+        y, _, _ = _normalize(grouped, scale, bias, axes, self.epsilon)
         return rearrange(y, "... g k -> ... (g k)").astype(x.dtype)
 
 
@@ -428,7 +428,7 @@ class InstanceNorm(nnx.InstanceNorm):
         wide = _wide(x)
         if running:
             return _with_running(self, wide, scale, bias).astype(x.dtype)
-        y, mean, var = _normalised(wide, scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
+        y, mean, var = _normalize(wide, scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
         if self.track_running_stats:
             unbiased = var * (values / (values - 1))
             _move_running(self, mean.mean(0).reshape(-1), unbiased.mean(0).reshape(-1), self.momentum or 0.0)
@@ -589,10 +589,10 @@ def _wide_or(value: jax.Array | None, default: float, wide: jax.Array) -> jax.Ar
     return jnp.full((), default, wide.dtype) if value is None else value.astype(wide.dtype)
 
 
-def _normalised(
+def _normalize(
     wide: jax.Array, scale: jax.Array | None, bias: jax.Array | None, axes: tuple[int, ...], epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    y, mean, var = normalise(wide, _wide_or(scale, 1.0, wide), _wide_or(bias, 0.0, wide), axes, epsilon)
+    y, mean, var = normalize(wide, _wide_or(scale, 1.0, wide), _wide_or(bias, 0.0, wide), axes, epsilon)
     return y, mean, var
 
 

@@ -1,4 +1,4 @@
-"""Padding layers, channels last: shells around `einops_arch.flax.functional.pad`."""
+"""Padding layers, channels last: wrappers around `einops_arch.flax.functional.pad`."""
 
 from __future__ import annotations
 

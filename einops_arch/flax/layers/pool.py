@@ -1,4 +1,4 @@
-"""Pooling over space with PyTorch's defaults, channels last: shells around `einops_arch.flax.functional`."""
+"""Pooling over space with PyTorch's defaults, channels last: wrappers around `einops_arch.flax.functional`."""
 
 from __future__ import annotations
 

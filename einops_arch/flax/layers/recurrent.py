@@ -125,17 +125,17 @@ class _Recurrent(nnx.Module):
                 f"{layer}: expected {self.input_size} input features on the last axis of '{axes}', "
                 f"received {x.shape[-1]} in shape {x.shape}"
             )
-        batched, given = x.ndim == 3, x.shape
+        batched, shape = x.ndim == 3, x.shape
         if not batched:
             x = x[:, None]
         elif self.batch_first:
             x = rearrange(x, "b t i -> t b i")
         if x.shape[0] == 0:
-            raise ShapeError(f"{layer}: expected at least one step in time, received shape {given}")
+            raise ShapeError(f"{layer}: expected at least one step in time, received shape {shape}")
         valid = None
         if lengths is not None:
             if not batched:
-                raise ShapeError(f"{layer}: expected a batch axis in x where lengths are given, received shape {given}")
+                raise ShapeError(f"{layer}: expected a batch axis in x where lengths are given, received shape {shape}")
             valid = _valid_steps(layer, lengths, x.shape[0], x.shape[1])
         carries = self._carries(state, x.shape[1], batched=batched)
         output, finals = self._run(x, carries, valid)

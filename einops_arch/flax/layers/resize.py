@@ -1,4 +1,4 @@
-"""Upsample, a shell around `einops_arch.flax.functional.interpolate`."""
+"""Upsample, a wrapper around `einops_arch.flax.functional.interpolate`."""
 
 from __future__ import annotations
 

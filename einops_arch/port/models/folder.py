@@ -22,38 +22,38 @@ from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
 from einops_arch.port.bounds import check_bounds
 from einops_arch.port.convert import convert
-from einops_arch.port.models.recognize import Recognised, recognise
+from einops_arch.port.models.recognize import Recognized, recognize
 
-__all__ = ["RECOGNISED", "PretrainedReader", "open_pretrained", "read_pretrained"]
+__all__ = ["RECOGNIZED", "PretrainedReader", "open_pretrained", "read_pretrained"]
 
-RECOGNISED = "recognised_by"
-"""The fact that says what a folder was recognised by."""
+RECOGNIZED = "recognised_by"
+"""The metadata entry that says what a folder was recognised by."""
 
 
 class PretrainedReader(Wrapper):
-    """The tensors of another library's file by our names; what ours holds in one array is put together when read.
+    """The tensors of another library's file by canonical names; what is one array here is put together when read.
 
     Args:
         inner: the file.
-        found: what it was recognised as.
+        recognized: the network in it.
     """
 
-    def __init__(self, inner: Reader, found: Recognised) -> None:
+    def __init__(self, inner: Reader, recognized: Recognized) -> None:
         super().__init__(inner)
         # By the names under which the file holds them, so that tied tensors meet.
         sources = {
-            name: tuple(inner.aliases.get(source, source) for source in theirs)
-            for name, theirs in found.naming.sources(inner.names()).items()
+            name: tuple(inner.aliases.get(source, source) for source in names)
+            for name, names in recognized.naming.sources(inner.names()).items()
         }
         first: dict[tuple[str, ...], str] = {}
-        for name, theirs in sources.items():
-            first.setdefault(theirs, name)
-        self._sources = {name: theirs for theirs, name in first.items()}
-        self.tensors = {name: self._packed(theirs) for name, theirs in self._sources.items()}
-        self.aliases = {name: first[theirs] for name, theirs in sources.items() if first[theirs] != name}
-        known = Description("torch", found.architecture, found.config).facts()
-        self.facts = {**inner.facts, **known, RECOGNISED: found.why}
-        self.left_out = {**inner.left_out, **found.naming.left_out(inner.names())}
+        for name, names in sources.items():
+            first.setdefault(names, name)
+        self._sources = {name: names for names, name in first.items()}
+        self.tensors = {name: self._packed(names) for name, names in self._sources.items()}
+        self.aliases = {name: first[names] for name, names in sources.items() if first[names] != name}
+        known = Description("torch", recognized.architecture, recognized.config).metadata()
+        self.metadata = {**inner.metadata, **known, RECOGNIZED: recognized.why}
+        self.left_out = {**inner.left_out, **recognized.naming.left_out(inner.names())}
 
     def bits(self, name: str) -> Bits:
         parts = [self.inner.bits(source) for source in self._sources[name]]
@@ -101,7 +101,7 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
         reader: the folder, opened already; it is closed with what is given back.
 
     Returns:
-        A reader by our names, whose facts say the architecture and its config.
+        A reader by our names, whose metadata says the architecture and its config.
 
     Raises:
         CheckpointError: the folder is not whole, or no network of ours.
@@ -112,13 +112,13 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
         raise CheckpointError(f"{folder}: expected a folder with {CONFIG}, as the hub has them")
     reader = reader or open_checkpoint(folder)
     try:
-        config = describe(reader.facts).config
+        config = describe(reader.metadata).config
         if config is not None:
             check_bounds(config, reader)
             return reader
-        recognised = recognise(read_json(folder / CONFIG), reader.names())
-        check_bounds(recognised.config, reader)
-        return PretrainedReader(reader, recognised)
+        recognized = recognize(read_json(folder / CONFIG), reader.names())
+        check_bounds(recognized.config, reader)
+        return PretrainedReader(reader, recognized)
     except CheckpointError as error:
         reader.close()
         raise CheckpointError(f"{folder}: {error}") from error
@@ -140,7 +140,7 @@ def read_pretrained(folder: str | Path) -> tuple[Config, Mapping[str, Any]]:
     with open_pretrained(folder) as reader:
         arrays = {name: reader.read(name) for name in reader.tensors}
         arrays |= {name: arrays[target] for name, target in reader.aliases.items()}
-        read = Checkpoint.from_metadata(arrays, reader.facts)
+        read = Checkpoint.from_metadata(arrays, reader.metadata)
     if read.config is None:
         raise CheckpointError(f"{folder}: expected a config, received none")
     tensors = read.tensors if read.framework == "torch" else convert(read, "torch", read.config).tensors

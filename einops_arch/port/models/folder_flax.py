@@ -23,7 +23,7 @@ __all__ = ["from_pretrained"]
 def from_pretrained(folder: str | Path) -> Any:
     """Build the network that a folder holds; see `einops_arch.flax.from_pretrained`."""
     with open_pretrained(folder) as reader:
-        known = describe(reader.facts)
+        known = describe(reader.metadata)
         if known.config is None:
             raise CheckpointError(f"{folder}: expected a config, received none")
         model = without_values(known.config)

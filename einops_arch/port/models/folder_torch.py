@@ -25,7 +25,7 @@ __all__ = ["from_pretrained"]
 def from_pretrained(folder: str | Path) -> Any:
     """Build the network that a folder holds; see `einops_arch.torch.from_pretrained`."""
     with open_pretrained(folder) as reader:
-        known = describe(reader.facts)
+        known = describe(reader.metadata)
         if known.config is not None and known.framework == "torch":
             model = _filled(known.config, reader)
         else:

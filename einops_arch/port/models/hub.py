@@ -52,16 +52,16 @@ def _reader(model: Any) -> Reader:
     config = getattr(model, "config", None)
     if not isinstance(config, architectures.Config):
         raise PortError(f"expected a network of a registered architecture, received {type(model).__name__}")
-    facts = Description("torch", architectures.of_config(config).name, config).facts()
+    metadata = Description("torch", architectures.of_config(config).name, config).metadata()
     if framework == "torch":
-        return MemoryReader(_torch_arrays(model), facts)
+        return MemoryReader(_torch_arrays(model), metadata)
     from einops_arch.flax.state import port_steps
     from einops_arch.port.stream import Ported
 
     leaves = {leaf.path: leaf for step, _ in port_steps(model) for leaf in step.leaves}
     inner = MemoryReader({path: leaf.read() for path, leaf in leaves.items()}, {"framework": "flax"})
     ported = Ported(inner, model, "flax", "torch")
-    ported.facts = facts
+    ported.metadata = metadata
     return ported
 
 
@@ -70,12 +70,12 @@ def _torch_arrays(model: Any) -> dict[str, Any]:
     from einops_arch.layouts.arrays import to_numpy
 
     arrays: dict[Any, Any] = {}
-    found = {}
+    state = {}
     for name, tensor in model.state_dict().items():
         same = (
             (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else name
         )
         if same not in arrays:
             arrays[same] = to_numpy(tensor)
-        found[name] = arrays[same]
-    return found
+        state[name] = arrays[same]
+    return state

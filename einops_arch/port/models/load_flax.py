@@ -25,7 +25,7 @@ __all__ = ["load_onto"]
 def load_onto(opened: Callable[[], Reader], model: nnx.Module, mesh: Any, shardings: Mapping[str, str]) -> None:
     """Load a checkpoint into a Flax model; see `einops_arch.checkpoints.load`."""
     with opened() as reader:
-        leaves = Ported(reader, model, describe(reader.facts).framework, "flax")
+        leaves = Ported(reader, model, describe(reader.metadata).framework, "flax")
         steps = port_steps(model)
         variables = {
             leaf.path: variable for step, row in steps for leaf, variable in zip(step.leaves, row, strict=True)
@@ -74,7 +74,7 @@ def _array(leaves: Reader, name: str, place: Any) -> jax.Array:
 
     def shard(index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         """What is on several devices is read once."""
-        box = tuple(one.indices(size)[:2] for one, size in zip(index, info.shape, strict=True))
+        box = tuple(piece.indices(size)[:2] for piece, size in zip(index, info.shape, strict=True))
         if box not in read:
             read[box] = aligned_copy(leaves.part(name, box).view(dtype))
         return read[box]

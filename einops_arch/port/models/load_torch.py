@@ -48,7 +48,7 @@ def load_onto(opened: Callable[[], Reader], model: nn.Module, mesh: Any, shardin
 def _in_torch_layout(reader: Reader, model: nn.Module) -> Reader:
     """The checkpoint by PyTorch's names, in its layout."""
     try:
-        if describe(reader.facts).framework == "torch":
+        if describe(reader.metadata).framework == "torch":
             return reader
         config = getattr(model, "config", None)
         if not isinstance(config, architectures.Config):
@@ -118,7 +118,7 @@ def _staged(
         raise ConfigError("load: expected a mesh whose axes have names; likely fix: mesh_dim_names=")
     names = torch_axes(model)
     groups = {group[0]: group for group in _groups(targets)}
-    tensors = {name: (info.shape, [names[one] for one in groups[name]]) for name, info in infos.items()}
+    tensors = {name: (info.shape, [names[member] for member in groups[name]]) for name, info in infos.items()}
     sizes = {name: mesh.size(number) for number, name in enumerate(mesh.mesh_dim_names)}
     specs, problems = specs_of(tensors, shardings, sizes)
     problems += _unfilled(model, targets)
@@ -210,10 +210,10 @@ def _put(model: nn.Module, targets: State, staged: State) -> None:
 
 def _agree(problem: EinopsArchError | None) -> None:
     """Raise an error where another process has one, so that none waits for it."""
-    found: list[str | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, None if problem is None else str(problem))
-    if problem is None and any(found):
-        rank, text = next((rank, text) for rank, text in enumerate(found) if text is not None)
+    messages: list[str | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(messages, None if problem is None else str(problem))
+    if problem is None and any(messages):
+        rank, text = next((rank, text) for rank, text in enumerate(messages) if text is not None)
         raise CheckpointError(f"process {rank}: {text}")
 
 

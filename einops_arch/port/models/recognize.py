@@ -22,11 +22,11 @@ from einops_arch.errors import CheckpointError, suggestion
 from einops_arch.port.models.fields import ANY, Fields
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
 
-__all__ = ["GPT2_BASE", "GPT2_NAMES", "Recognised", "VIT_FILES", "VIT_NAMES", "recognise", "vit_naming"]
+__all__ = ["GPT2_BASE", "GPT2_NAMES", "Recognized", "VIT_FILES", "VIT_NAMES", "recognize", "vit_naming"]
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """What a folder of public weights holds.
 
     Args:
@@ -42,7 +42,7 @@ class Recognised:
     why: str
 
 
-def recognise(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
+def recognize(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     """Tell the network from a `config.json` of transformers or timm, and from the names of its tensors.
 
     Args:
@@ -53,8 +53,8 @@ def recognise(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognised
         CheckpointError: it is no such file, no network of ours, or one that differs from ours in what it computes.
         ConfigError: a size is out of range.
 
-    >>> found = recognise({"model_type": "gpt2", "n_layer": 24, "n_embd": 1024, "n_head": 16}, ["h.0.ln_1.weight"])
-    >>> found.config == GPT2Config.gpt2_medium(), found.why
+    >>> gpt2 = recognize({"model_type": "gpt2", "n_layer": 24, "n_embd": 1024, "n_head": 16}, ["h.0.ln_1.weight"])
+    >>> gpt2.config == GPT2Config.gpt2_medium(), gpt2.why
     (True, "model_type='gpt2' of transformers, 24 layers of 1024")
     """
     kind, name = fields.get("model_type"), fields.get("architecture")
@@ -160,7 +160,7 @@ def vit_naming(tensors: Collection[str]) -> Naming:
         return name.removeprefix("vit.")
 
     rows = tuple(
-        Rename(bare(row.theirs) if isinstance(row.theirs, str) else tuple(map(bare, row.theirs)), row.ours)
+        Rename(bare(row.source) if isinstance(row.source, str) else tuple(map(bare, row.source)), row.target)
         for row in naming.rows
     )
     return Naming(rows, {bare(name): reason for name, reason in _NO_PART.items()}, naming.ties)
@@ -214,7 +214,7 @@ _OF_GPT2: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
+def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     fields = Fields(values, "ViTConfig")
     fields.one_of("hidden_act", {"gelu": True}, "gelu")
     classifies = any(name.startswith("classifier.") for name in tensors)
@@ -234,7 +234,7 @@ def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
         attention_dropout=fields.number("attention_probs_dropout_prob", default=0.0),
     )
     fields.finish(_OF_VIT)
-    return Recognised("vit", config, vit_naming(tensors), _why(values, config.layers, config.embedding))
+    return Recognized("vit", config, vit_naming(tensors), _why(values, config.layers, config.embedding))
 
 
 def _classes(values: Mapping[str, Any]) -> int:
@@ -247,7 +247,7 @@ def _classes(values: Mapping[str, Any]) -> int:
 _TANH_GELU = {"gelu_new": True, "gelu_pytorch_tanh": True, "gelu_fast": True}
 
 
-def _gpt2(values: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
+def _gpt2(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     fields = Fields(values, "GPT2Config")
     fields.one_of("activation_function", _TANH_GELU, "gelu_new")
     embedding = fields.whole("n_embd", "hidden_size", default=768)
@@ -269,10 +269,10 @@ def _gpt2(values: Mapping[str, Any], tensors: Collection[str]) -> Recognised:
     around = any(name.startswith("transformer.") for name in tensors)
     naming = GPT2_NAMES if around else GPT2_BASE
     naming = naming if config.tied else dataclasses.replace(naming, ties=())
-    return Recognised("gpt2", config, naming, _why(values, config.layers, config.embedding))
+    return Recognized("gpt2", config, naming, _why(values, config.layers, config.embedding))
 
 
-_TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], Collection[str]], Recognised]] = {"vit": _vit, "gpt2": _gpt2}
+_TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], Collection[str]], Recognized]] = {"vit": _vit, "gpt2": _gpt2}
 
 
 def _why(fields: Mapping[str, Any], layers: int, embedding: int) -> str:
@@ -341,16 +341,16 @@ _OF_TIMM_RESNET: dict[str, tuple[Any, ...]] = {
 """What timm's ResNet takes and ours has no field for: the values with which it is the same network."""
 
 
-def _timm(name: str, values: Mapping[str, Any]) -> Recognised:
+def _timm(name: str, values: Mapping[str, Any]) -> Recognized:
     why = f"architecture={name!r} of timm"
     if match := _VIT.fullmatch(name):
         size, patch, gap, side = match.groups()
         fields = _arguments(values, "ViTConfig", (3, int(side), int(side)))
-        return Recognised("vit", _timm_vit(fields, size, int(patch), int(side), gap=bool(gap)), AS_THEY_ARE, why)
+        return Recognized("vit", _timm_vit(fields, size, int(patch), int(side), gap=bool(gap)), AS_THEY_ARE, why)
     for architecture in _TIMM_NAMES:
         if architecture in names() and name in get(architecture).config.PRESETS:
             config = _timm_resnet(_arguments(values, "ResNetConfig", (3, 224, 224)), ResNetConfig.preset(name))
-            return Recognised(architecture, config, AS_THEY_ARE, why)
+            return Recognized(architecture, config, AS_THEY_ARE, why)
     known = [
         *ViTConfig.PRESETS,
         *(preset for each in _TIMM_NAMES if each in names() for preset in get(each).config.PRESETS),
@@ -372,7 +372,7 @@ def _arguments(values: Mapping[str, Any], who: str, trained: tuple[int, int, int
     arguments = dict(values.get("model_args") or {})
     for source in (outer, prepared):
         size = source.pop("input_size", None)
-        if isinstance(size, list | tuple) and len(size) == 3 and all(type(one) is int for one in size):
+        if isinstance(size, list | tuple) and len(size) == 3 and all(type(length) is int for length in size):
             trained = (size[0], size[1], size[2])
         elif size is not None:
             raise CheckpointError(f"config.json: expected input_size to be three numbers, received {brief(size)}")

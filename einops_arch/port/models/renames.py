@@ -14,23 +14,23 @@ __all__ = ["AS_THEY_ARE", "Naming", "Rename"]
 
 @dataclass(frozen=True)
 class Rename:
-    """A name in another library, and ours for the same numbers.
+    """A name in another library, and the canonical name of the same numbers.
 
     In both, `{}` is a number, `*` one part of a name (`weight` or `bias`), and `**` one or more parts.
 
     Args:
-        theirs: the other library's name; or several names, whose arrays ours holds one after the other along the first
-            axis: `qkv o ... -> (qkv o) ...`.
-        ours: our name.
+        source: the other library's name; or several names, whose arrays are one here, one after the other along the
+            first axis: `qkv o ... -> (qkv o) ...`.
+        target: the canonical name.
     """
 
-    theirs: str | tuple[str, ...]
-    ours: str
+    source: str | tuple[str, ...]
+    target: str
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Their names, one or several."""
-        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+        """The other library's names, one or several."""
+        return (self.source,) if isinstance(self.source, str) else self.source
 
 
 @dataclass(frozen=True)
@@ -39,51 +39,51 @@ class Naming:
 
     Args:
         rows: the names that differ.
-        ignored: their names of what is no part of our network, each with the reason.
-        ties: our name of a tied parameter that their files leave out, and the name that it is under.
+        ignored: the other library's names of what is no part of the network, each with the reason.
+        ties: the canonical name of a tied parameter that its files leave out, and the name that it is under.
     """
 
     rows: tuple[Rename, ...] = ()
     ignored: Mapping[str, str] | tuple[str, ...] = ()
     ties: tuple[tuple[str, str], ...] = ()
 
-    def to_ours(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """A state by our names; arrays of any framework, which are packed where a row says so, and else the same.
+    def to_canonical(self, foreign: Mapping[str, Any]) -> dict[str, Any]:
+        """A state by canonical names; arrays of any framework, which are packed where a row says so, and else the same.
 
         >>> naming = Naming((Rename("layers.{}.fc.*", "blocks.{}.linear.*"),))
-        >>> naming.to_ours({"layers.3.fc.bias": 0.5, "head.bias": 1.0})
+        >>> naming.to_canonical({"layers.3.fc.bias": 0.5, "head.bias": 1.0})
         {'blocks.3.linear.bias': 0.5, 'head.bias': 1.0}
         """
-        ours: dict[str, Any] = {}
-        for name, sources in self.sources(state).items():
+        state: dict[str, Any] = {}
+        for name, sources in self.sources(foreign).items():
             packed = len(sources) > 1
-            parts = [state[source] for source in sources]
-            ours[name] = rearrange(parts, "qkv o ... -> (qkv o) ...") if packed else parts[0]
-        return ours
+            parts = [foreign[source] for source in sources]
+            state[name] = rearrange(parts, "qkv o ... -> (qkv o) ...") if packed else parts[0]
+        return state
 
     def sources(self, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-        """Each of our names, and their names of the arrays that it is made of.
+        """Each canonical name, and the other library's names of the arrays that it is made of.
 
         >>> Naming((Rename(("q.*", "k.*", "v.*"), "qkv.*"),)).sources(["q.bias", "k.bias", "v.bias"])
         {'qkv.bias': ('q.bias', 'k.bias', 'v.bias')}
         """
-        found: dict[str, tuple[str, ...]] = {}
+        sources: dict[str, tuple[str, ...]] = {}
         for name in names:
             if any(_fill(pattern, pattern, name) is not None for pattern in self.ignored):
                 continue
-            sources, target = self._row_of(name)
-            if not all(source in names for source in sources):
+            row_sources, target = self._row_of(name)
+            if not all(source in names for source in row_sources):
                 # Under its own name, so that whoever loads it says what is missing.
-                found[name] = (name,)
-            elif name == sources[0]:
-                found[target] = sources
+                sources[name] = (name,)
+            elif name == row_sources[0]:
+                sources[target] = row_sources
         for name, source in self.ties:
-            if name not in found and source in found:
-                found[name] = found[source]
-        return found
+            if name not in sources and source in sources:
+                sources[name] = sources[source]
+        return sources
 
     def left_out(self, names: Iterable[str]) -> dict[str, str]:
-        """The names of what is no part of our network, each with the reason.
+        """The names of what is no part of the network, each with the reason.
 
         >>> Naming(ignored={"**.mask": "it is computed"}).left_out(["h.0.mask", "h.0.weight"])
         {'h.0.mask': 'it is computed'}
@@ -92,38 +92,38 @@ class Naming:
         matches = {name: [r for p, r in reasons.items() if _fill(p, p, name) is not None] for name in names}
         return {name: reason[0] for name, reason in matches.items() if reason}
 
-    def to_theirs(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The inverse of `to_ours`, without what is ignored and with each tied parameter under both names.
+    def from_canonical(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The inverse of `to_canonical`, without what is ignored and with each tied parameter under both names.
 
         >>> naming = Naming((Rename(("q.*", "k.*", "v.*"), "qkv.*"),))
         >>> import numpy as np
-        >>> {name: value.tolist() for name, value in naming.to_theirs({"qkv.bias": np.arange(6)}).items()}
+        >>> {name: value.tolist() for name, value in naming.from_canonical({"qkv.bias": np.arange(6)}).items()}
         {'q.bias': [0, 1], 'k.bias': [2, 3], 'v.bias': [4, 5]}
         """
-        theirs: dict[str, Any] = {}
+        foreign: dict[str, Any] = {}
         for name, value in state.items():
             for row in self.rows:
-                sources = [_fill(row.ours, source, name) for source in row.sources]
+                sources = [_fill(row.target, source, name) for source in row.sources]
                 if None not in sources:
                     parts = [value] if len(sources) == 1 else _unpacked(value, len(sources))
-                    theirs |= dict(zip(map(str, sources), parts, strict=True))
+                    foreign |= dict(zip(map(str, sources), parts, strict=True))
                     break
             else:
-                theirs[name] = value
-        return theirs
+                foreign[name] = value
+        return foreign
 
     def _row_of(self, name: str) -> tuple[tuple[str, ...], str]:
-        """All names of the row that one of their names is in, and ours."""
+        """All names of the row that holds the other library's name, and the canonical one."""
         for row in self.rows:
             for source in row.sources:
-                target = _fill(source, row.ours, name)
+                target = _fill(source, row.target, name)
                 if target is not None:
                     return tuple(str(_fill(source, other, name)) for other in row.sources), target
         return (name,), name
 
 
 AS_THEY_ARE = Naming()
-"""For weights with our names."""
+"""For weights with canonical names."""
 
 
 def _unpacked(value: Any, parts: int) -> Iterator[Any]:
@@ -142,8 +142,8 @@ def _fill(pattern: str, target: str, name: str) -> str | None:
         re.escape(text) + _WILDCARDS.get(wildcard, "")
         for text, wildcard in zip(literals, [*wildcards, ""], strict=True)
     )
-    found = re.fullmatch(expression, name)
-    if found is None:
+    match = re.fullmatch(expression, name)
+    if match is None:
         return None
-    values = iter(found.groups())
+    values = iter(match.groups())
     return _WILDCARD.sub(lambda _: next(values), target)

@@ -77,7 +77,7 @@ def write_flax(model: Any, optimizer: Any, state: OptimizerState) -> Any:
 
 
 def _read(model: Any, optimizer: Any, take: Callable[[Any], np.ndarray[Any, Any]]) -> OptimizerState:
-    found: dict[str, dict[_Path, np.ndarray[Any, Any]]] = {}
+    arrays: dict[str, dict[_Path, np.ndarray[Any, Any]]] = {}
     counts: dict[str, set[int]] = {"steps": set(), "schedule": set()}
     problems: list[str] = []
 
@@ -85,32 +85,32 @@ def _read(model: Any, optimizer: Any, take: Callable[[Any], np.ndarray[Any, Any]
         if kind in counts:
             counts[kind].add(int(_value(leaf)))
         else:
-            found.setdefault(kind, {})[path] = take(_value(leaf))
+            arrays.setdefault(kind, {})[path] = take(_value(leaf))
         return leaf
 
     map_state(_tree(optimizer), note, problems)
     for kind, values in counts.items():
         if len(values) > 1:
             problems.append(f"{kind}: expected one count, received {sorted(values)}")
-    family = "Adam" if counts["steps"] else "RMSprop" if "square" in found else "SGD"
+    family = "Adam" if counts["steps"] else "RMSprop" if "square" in arrays else "SGD"
     steps = max(counts["steps"], default=None)
     if steps is None and _tree(optimizer) is not optimizer:
         steps = int(optimizer.step[...])
-    moments, names = _moments(model, found, problems)
-    if not found:
+    moments, names = _moments(model, arrays, problems)
+    if not arrays:
         # It keeps nothing of any parameter, and so cannot say which ones it changes.
         names = [name for step, paths in trained_steps(model) if paths for name in step.expected]
     return OptimizerState(family, moments, names, steps, max(counts["schedule"], default=None), problems)
 
 
 def _moments(
-    model: Any, found: Mapping[str, Mapping[_Path, np.ndarray[Any, Any]]], problems: list[str]
+    model: Any, received: Mapping[str, Mapping[_Path, np.ndarray[Any, Any]]], problems: list[str]
 ) -> tuple[Moments, list[str]]:
     """By PyTorch's names; then all names that have any moment."""
-    moments: Moments = {kind: {} for kind in found}
+    moments: Moments = {kind: {} for kind in received}
     names: dict[str, None] = {}
     used: set[_Path] = set()
-    for kind, arrays in found.items():
+    for kind, arrays in received.items():
         for step, paths in trained_steps(model):
             present = [path for path in paths if path in arrays]
             used.update(present)
@@ -122,12 +122,12 @@ def _moments(
                     "one is a state of the other; likely fix: einops_arch.flax.LSTM, GRU or RNN, which have both"
                 )
             elif len(present) < len(paths):
-                said = ", ".join(".".join(path) for path in paths if path not in arrays)
-                problems.append(f"{', '.join(step.expected)}: expected moments of every part, missing for {said}")
+                missing = ", ".join(".".join(path) for path in paths if path not in arrays)
+                problems.append(f"{', '.join(step.expected)}: expected moments of every part, missing for {missing}")
             else:
                 moments[kind] |= _moved(step, [arrays[path] for path in paths])
                 names |= dict.fromkeys(step.expected)
-    extra = sorted({path for arrays in found.values() for path in arrays} - used)
+    extra = sorted({path for arrays in received.values() for path in arrays} - used)
     problems += [f"{'.'.join(path)}: not a parameter of the model" for path in extra]
     return moments, list(names)
 
@@ -136,14 +136,14 @@ def _moved(step: Step, arrays: list[np.ndarray[Any, Any]]) -> State:
     """The arrays in the place of the step's own leaves, moved to PyTorch's layout."""
     changed: Any = step
     leaves = tuple(
-        Leaf(leaf.path, array.shape, array.dtype, partial(_given, array))
+        Leaf(leaf.path, array.shape, array.dtype, partial(_same, array))
         for leaf, array in zip(step.leaves, arrays, strict=True)
     )
     moved: State = dataclasses.replace(changed, leaves=leaves).to_torch()
     return moved
 
 
-def _given(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _same(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
@@ -159,8 +159,8 @@ def trained_steps(model: Any) -> Iterator[tuple[Step, list[_Path]]]:
         if isinstance(node, nnx.Param):
             paths.setdefault(id(node), tuple(map(str, path)))
     for step, variables in port_steps(model):
-        if not isinstance(step, ConstantStep) and all(id(one) in paths for one in variables):
-            yield step, [paths[id(one)] for one in variables]
+        if not isinstance(step, ConstantStep) and all(id(variable) in paths for variable in variables):
+            yield step, [paths[id(variable)] for variable in variables]
 
 
 def _tree(optimizer: Any) -> Any:
@@ -188,9 +188,9 @@ def map_state(node: Any, slot: _Slot, problems: list[str] | None = None, where: 
         return node._replace(**changed)
     if isinstance(node, tuple | list):
         _check_chain(node, problems)
-        return kind_of_node(map_state(one, slot, problems) for one in node)
+        return kind_of_node(map_state(child, slot, problems) for child in node)
     if isinstance(node, Mapping):
-        return kind_of_node({key: map_state(one, slot, problems) for key, one in node.items()})
+        return kind_of_node({key: map_state(child, slot, problems) for key, child in node.items()})
     if hasattr(node, "shape"):
         problems.append(f"{where or 'state'}: an array that no known state of optax holds")
     return node
@@ -200,7 +200,7 @@ _TRANSPARENT = ("EmptyState", "MaskedState", "PartitionState", "MultiTransformSt
 
 
 def _check_chain(chain: Any, problems: list[str]) -> None:
-    names = [type(one).__name__ for one in chain]
+    names = [type(part).__name__ for part in chain]
     rms = [names.index(name) for name in ("ScaleByRmsState", "ScaleByRStdDevState") if name in names]
     if rms and "TraceState" in names and names.index("TraceState") > rms[0] + 1:
         problems.append(
@@ -219,7 +219,7 @@ def map_leaves(tree: Any, change: Callable[[_Path, Any], Any]) -> Any:
         # A masked parameter has an empty tuple in the place of its moment.
         return change(tuple(keys), leaf) if hasattr(_value(leaf), "dtype") else leaf
 
-    return jax.tree_util.tree_map_with_path(visit, tree, is_leaf=lambda one: isinstance(one, nnx.Variable))
+    return jax.tree_util.tree_map_with_path(visit, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 def _arrays(node: Any) -> bool:

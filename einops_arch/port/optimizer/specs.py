@@ -60,12 +60,12 @@ class Optimizer(ABC):
 
     def torch(self, model: Any) -> Any:
         """The optimiser of `torch.optim` for every parameter of a model that wants a gradient."""
-        named = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         if self.decay is None or not self.weight_decay:
-            return self._torch([one for _, one in named])
+            return self._torch([parameter for _, parameter in named])
         sides: dict[bool, list[Any]] = {True: [], False: []}
-        for name, one in named:
-            sides[self.decay(name, tuple(one.shape))].append(one)
+        for name, parameter in named:
+            sides[self.decay(name, tuple(parameter.shape))].append(parameter)
         groups: list[dict[str, Any]] = [{"params": sides[True]}, {"params": sides[False], "weight_decay": 0.0}]
         return self._torch([group for group in groups if group["params"]])
 

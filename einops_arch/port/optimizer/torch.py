@@ -76,7 +76,9 @@ def write_torch(model: Any, optimizer: Any, state: OptimizerState, schedule: Any
         kept: dict[str, Any] = {}
         if state.family != "SGD":
             kept["step"] = torch.tensor(float(state.steps or 0), dtype=counted)
-        group = next(one for one in optimizer.param_groups if any(each is parameter for each in one["params"]))
+        group = next(
+            settings for settings in optimizer.param_groups if any(member is parameter for member in settings["params"])
+        )
         if state.family != "SGD" and (group.get("capturable") or group.get("fused")):
             kept["step"] = kept["step"].to(parameter.device)
         for kind, arrays in state.moments.items():
@@ -104,7 +106,7 @@ def torch_settings(model: Any, optimizer: Any, schedule: Any, position: int | No
 
     family = _family(optimizer)
     rates = list(zip(*_rates(optimizer, schedule, position), strict=True))
-    found = {}
+    settings = {}
     names: dict[int, list[str]] = {}
     for name, parameter in _named(model).items():
         names.setdefault(id(parameter), []).append(name)
@@ -123,8 +125,8 @@ def torch_settings(model: Any, optimizer: Any, schedule: Any, position: int | No
             values |= {"momentum": group["momentum"], "nesterov": bool(group["nesterov"])}
         for parameter in group["params"]:
             for name in names.get(id(parameter), []):
-                found[name] = Settings(family, bool(parameter.requires_grad), of_group, values)
-    return found
+                settings[name] = Settings(family, bool(parameter.requires_grad), of_group, values)
+    return settings
 
 
 def _rates(optimizer: Any, schedule: Any, position: int | None) -> Iterator[list[float]]:
@@ -134,7 +136,9 @@ def _rates(optimizer: Any, schedule: Any, position: int | None) -> Iterator[list
             yield [float(group["lr"]) for group in optimizer.param_groups]
         return
     # The parameters and what is kept of them are not copied.
-    memo: dict[int, Any] = {id(one): one for group in optimizer.param_groups for one in group["params"]}
+    memo: dict[int, Any] = {
+        id(parameter): parameter for group in optimizer.param_groups for parameter in group["params"]
+    }
     later = copy.deepcopy(schedule, memo | {id(optimizer.state): {}})
     start = int(later.last_epoch) if position is None else position
     with warnings.catch_warnings():
@@ -186,10 +190,10 @@ def _described(model: Any, optimizer: Any) -> OptimizerState:
 def _kinds_of(family: str, group: Mapping[str, Any]) -> set[str]:
     if family == "Adam":
         return {"mean", "square"}
-    found = {"momentum"} if group["momentum"] else set()
+    kinds = {"momentum"} if group["momentum"] else set()
     if family == "RMSprop":
-        found |= {"square"} | ({"mean"} if group["centered"] else set())
-    return found
+        kinds |= {"square"} | ({"mean"} if group["centered"] else set())
+    return kinds
 
 
 def _only_torch(group: Mapping[str, Any]) -> list[str]:

@@ -116,7 +116,9 @@ def _settings(
 
 
 def _problems(state: OptimizerState, expected: OptimizerState, *, into_torch: bool) -> list[str]:
-    problems = [f"source, {one}" for one in state.problems] + [f"target, {one}" for one in expected.problems]
+    problems = [f"source, {problem}" for problem in state.problems] + [
+        f"target, {problem}" for problem in expected.problems
+    ]
     if problems:
         return problems
     if (state.family, set(state.moments)) != (expected.family, set(expected.moments)):
@@ -165,11 +167,14 @@ def _misfit(where: str, array: np.ndarray[Any, Any], spec: np.ndarray[Any, Any])
 
 def _tied(state: OptimizerState, source_model: Any, target_model: Any) -> list[str]:
     """What is one parameter on one side, trained once, must be one on the other."""
-    ours, theirs = (_ties(model, state.names) for model in (source_model, target_model))
+    in_source, in_target = (_ties(model, state.names) for model in (source_model, target_model))
     return [
         f"{', '.join(names)}: one parameter in the {here}, several in the {there}"
-        for here, there, found, other in (("source", "target", ours, theirs), ("target", "source", theirs, ours))
-        for names in found
+        for here, there, ties, other in (
+            ("source", "target", in_source, in_target),
+            ("target", "source", in_target, in_source),
+        )
+        for names in ties
         if names not in other
     ]
 

@@ -30,8 +30,8 @@ DTYPES = [
     torch.bool,
 ]
 
-# Shell, the core it stands for, the shape of an input: prime sizes, so that no wrong order has the right shape.
-SHELLS = [
+# Wrapper, the core it stands for, the shape of an input: prime sizes, so that no wrong order has the right shape.
+WRAPPERS = [
     (layers.GramMatrix(), core.gram_matrix, (2, 3, 5, 7)),
     (layers.GramMatrix("full"), partial(core.gram_matrix, normalize="full"), (2, 3, 5, 7, 11)),
     (layers.ChannelShuffle(3), partial(core.channel_shuffle, groups=3), (2, 6, 5, 7)),
@@ -59,7 +59,7 @@ SHELLS = [
         (2, 105),
     ),
 ]
-# The same for shells that know no channels.
+# The same for wrappers that know no channels.
 SEQUENCES = [
     (layers.FlattenSequence(), core.flatten_sequence, (5, 2, 3)),
     (layers.FlattenSequence(batch_first=True), partial(core.flatten_sequence, batch_first=True), (2, 5, 3)),
@@ -74,7 +74,7 @@ SEQUENCES = [
     (layers.SplitDirections(), core.split_directions, (6, 5, 7)),
     (layers.MergeDirections(), core.merge_directions, (3, 2, 5, 7)),
 ]
-ALL = SHELLS + SEQUENCES
+ALL = WRAPPERS + SEQUENCES
 KEEPS_FORMAT = [
     (layers.ChannelShuffle(3), (2, 6, 5, 7)),
     (layers.ChannelShuffle(3), (2, 6, 3, 5, 7)),
@@ -102,24 +102,24 @@ def named(cases: list) -> list:
     return [pytest.param(*case, id=f"{case[0]}{len(case[-1])}d") for case in cases]
 
 
-@pytest.mark.parametrize(("shell", "function", "shape"), named(ALL))
-def test_a_shell_is_its_core(shell, function, shape, device):
+@pytest.mark.parametrize(("wrapper", "function", "shape"), named(ALL))
+def test_a_wrapper_is_its_core(wrapper, function, shape, device):
     x = distinct(shape, device)
-    torch.testing.assert_close(shell(x), function(x), rtol=0, atol=0)
+    torch.testing.assert_close(wrapper(x), function(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("shell", "function", "shape"), named(SHELLS))
-def test_a_shell_takes_channels_last_data(shell, function, shape, device):
+@pytest.mark.parametrize(("wrapper", "function", "shape"), named(WRAPPERS))
+def test_a_wrapper_takes_channels_last_data(wrapper, function, shape, device):
     x = distinct(shape, device)
-    build = {name: value for name, value in vars(shell).items() if name in shell.__init__.__annotations__}
-    last = type(shell)(**{**build, "data_format": "channels_last"})
-    takes_image = not isinstance(shell, layers.Unpatchify | layers.UnflattenFeatures)
+    build = {name: value for name, value in vars(wrapper).items() if name in wrapper.__init__.__annotations__}
+    last = type(wrapper)(**{**build, "data_format": "channels_last"})
+    takes_image = not isinstance(wrapper, layers.Unpatchify | layers.UnflattenFeatures)
     given = core.to_channels_last(x) if takes_image else x
     torch.testing.assert_close(last(given), function(given, data_format="channels_last"), rtol=0, atol=0)
     assert "data_format='channels_last'" in repr(last)
 
 
-def test_shells_are_pytorchs_own_operations(device):
+def test_wrappers_are_pytorchs_own_operations(device):
     x = distinct((2, 12, 10, 14), device)
     assert_same = partial(torch.testing.assert_close, rtol=0, atol=0)
     assert_same(layers.ChannelShuffle(3)(x), F.channel_shuffle(x, 3))
@@ -137,7 +137,7 @@ def test_shells_are_pytorchs_own_operations(device):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
-    ("shell", "function", "kernel", "shape"),
+    ("wrapper", "function", "kernel", "shape"),
     [
         (layers.ChannelShuffle(3), partial(core.channel_shuffle, groups=3), "channel_shuffle", (2, 6, 5, 7)),
         (layers.ChannelUnshuffle(3), partial(core.channel_unshuffle, groups=3), "channel_shuffle", (2, 6, 5, 7)),
@@ -146,14 +146,16 @@ def test_shells_are_pytorchs_own_operations(device):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_a_kernel_of_pytorch_is_the_core_bit_for_bit(shell, function, kernel, shape, memory_format, dtype, monkeypatch):
+def test_a_kernel_of_pytorch_is_the_core_bit_for_bit(
+    wrapper, function, kernel, shape, memory_format, dtype, monkeypatch
+):
     calls = []
     native = getattr(F, kernel)
     monkeypatch.setattr(F, kernel, lambda *args: calls.append(kernel) or native(*args))
     x = distinct(shape, dtype=dtype).contiguous(memory_format=memory_format)
     differentiable = dtype.is_floating_point
     received, wanted = (x.clone().requires_grad_(differentiable) for _ in range(2))
-    got, expected = shell(received), function(wanted)
+    got, expected = wrapper(received), function(wanted)
     assert len(calls) == (kernel == "channel_shuffle" or memory_format == torch.channels_last)
     assert torch.equal(got, expected)
     if differentiable:
@@ -164,7 +166,7 @@ def test_a_kernel_of_pytorch_is_the_core_bit_for_bit(shell, function, kernel, sh
 
 
 @pytest.mark.parametrize(
-    ("shell", "shape"),
+    ("wrapper", "shape"),
     [
         (layers.ChannelShuffle(3), (12, 60, 40, 40)),  # slower than the core where three groups are large
         (layers.DepthToSpace(3), (2, 9, 5, 7)),  # and where one channel is left
@@ -173,36 +175,36 @@ def test_a_kernel_of_pytorch_is_the_core_bit_for_bit(shell, function, kernel, sh
         (layers.SpaceToDepth(2, "DCR"), (2, 3, 10, 14)),
     ],
 )
-def test_no_kernel_is_called_where_it_is_slower_or_another_function(shell, shape, monkeypatch):
+def test_no_kernel_is_called_where_it_is_slower_or_another_function(wrapper, shape, monkeypatch):
     for kernel in ("channel_shuffle", "pixel_shuffle", "pixel_unshuffle"):
         monkeypatch.setattr(F, kernel, None)  # a call would raise
     x = distinct(shape).contiguous(memory_format=torch.channels_last)
-    last = copy.copy(shell)
+    last = copy.copy(wrapper)
     last.data_format = "channels_last"
-    assert torch.equal(shell(x), core.to_channels_first(last(core.to_channels_last(x))))
+    assert torch.equal(wrapper(x), core.to_channels_first(last(core.to_channels_last(x))))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64], ids=str)
-@pytest.mark.parametrize(("shell", "shape"), named(KEEPS_FORMAT))
-def test_a_tensor_in_channels_last_stays_there(shell, shape, dtype, device):
+@pytest.mark.parametrize(("wrapper", "shape"), named(KEEPS_FORMAT))
+def test_a_tensor_in_channels_last_stays_there(wrapper, shape, dtype, device):
     ordinary = distinct(shape, device, dtype)
     memory_format = last_format(ordinary)
     x = ordinary.contiguous(memory_format=memory_format)
-    y = shell(x)
+    y = wrapper(x)
     assert y.is_contiguous(memory_format=memory_format)
     assert not y.is_contiguous()
-    assert shell(ordinary).is_contiguous()
-    assert torch.equal(y, shell(ordinary))
+    assert wrapper(ordinary).is_contiguous()
+    assert torch.equal(y, wrapper(ordinary))
 
 
-@pytest.mark.parametrize(("shell", "shape"), named(KEEPS_FORMAT))
-def test_the_gradient_lies_as_the_tensor_does(shell, shape, device):
+@pytest.mark.parametrize(("wrapper", "shape"), named(KEEPS_FORMAT))
+def test_the_gradient_lies_as_the_tensor_does(wrapper, shape, device):
     ordinary = distinct(shape, device)
     memory_format = last_format(ordinary)
     gradients = []
     for lies in (torch.contiguous_format, memory_format):
         x = ordinary.contiguous(memory_format=lies).requires_grad_()
-        y = shell(x)
+        y = wrapper(x)
         cotangent = distinct(tuple(y.shape), device).contiguous(memory_format=lies)
         (gradient,) = torch.autograd.grad(y, x, cotangent)
         assert gradient.is_contiguous(memory_format=lies)
@@ -215,25 +217,25 @@ def test_a_gram_matrix_is_made_of_the_tensor_as_it_lies(device):
     torch.testing.assert_close(layers.GramMatrix()(x), core.gram_matrix(x.contiguous()))
 
 
-@pytest.mark.parametrize("shell", [layers.ChannelShuffle(2), layers.DepthToSpace(2), layers.UpsampleNearest(2)])
+@pytest.mark.parametrize("wrapper", [layers.ChannelShuffle(2), layers.DepthToSpace(2), layers.UpsampleNearest(2)])
 @pytest.mark.parametrize("shape", [(0, 4, 3, 5), (2, 4, 1, 1), (1, 4, 0, 5)])
-def test_empty_and_single_axes_pass(shell, shape, device):
+def test_empty_and_single_axes_pass(wrapper, shape, device):
     x = distinct(shape, device).contiguous(memory_format=torch.channels_last)
-    wanted = copy.copy(shell)
+    wanted = copy.copy(wrapper)
     wanted.data_format = "channels_last"
-    assert torch.equal(shell(x), core.to_channels_first(wanted(core.to_channels_last(x))))
+    assert torch.equal(wrapper(x), core.to_channels_first(wanted(core.to_channels_last(x))))
 
 
 class Every(nn.Module):
-    """All shells at once, so that one compilation covers them."""
+    """All wrappers at once, so that one compilation covers them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shells = nn.ModuleList(shell for shell, _, _ in ALL)
+        self.wrappers = nn.ModuleList(wrapper for wrapper, _, _ in ALL)
         self.repeat = layers.Repeat("b h w -> b c h w", c=3)
 
     def forward(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        results = [shell(x) for shell, x in zip(self.shells, inputs, strict=True)]
+        results = [wrapper(x) for wrapper, x in zip(self.wrappers, inputs, strict=True)]
         return [*results, self.repeat(inputs[0][:, 0])]
 
 
@@ -247,13 +249,13 @@ def assert_same(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
         torch.testing.assert_close(one, other, check_stride=True)
 
 
-def test_shells_compile_without_a_graph_break(device):
+def test_wrappers_compile_without_a_graph_break(device):
     inputs = every_input(device)
     compiled = torch.compile(Every(), fullgraph=True, backend="eager")
     assert_same(compiled(inputs), Every()(inputs))
 
 
-def test_shells_export_with_a_batch_of_any_size(device):
+def test_wrappers_export_with_a_batch_of_any_size(device):
     x = distinct((2, 12, 6, 10), device).contiguous(memory_format=torch.channels_last)
     model = nn.Sequential(
         layers.ChannelShuffle(3),
@@ -268,37 +270,37 @@ def test_shells_export_with_a_batch_of_any_size(device):
     assert torch.equal(exported(more), model(more))
 
 
-@pytest.mark.parametrize(("shell", "function", "shape"), named(ALL))
-def test_vmap_is_a_loop(shell, function, shape, device):
+@pytest.mark.parametrize(("wrapper", "function", "shape"), named(ALL))
+def test_vmap_is_a_loop(wrapper, function, shape, device):
     x = torch.stack([distinct(shape, device), distinct(shape, device) + 1]).double()
     memory_format = last_format(x[0]) if len(shape) in (4, 5) else torch.contiguous_format
     lies = torch.stack([one.contiguous(memory_format=memory_format) for one in x])
     for batch in (x, lies):
-        torch.testing.assert_close(torch.func.vmap(shell)(batch), torch.stack([function(one) for one in x]))
+        torch.testing.assert_close(torch.func.vmap(wrapper)(batch), torch.stack([function(one) for one in x]))
 
 
 # PyTorch itself scripts its decompositions when the first dual number is made.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_forward_mode_derivatives(device):
     x = distinct((2, 8, 4, 6), device)
-    for shell in (layers.ChannelShuffle(2), layers.ChannelUnshuffle(2), layers.DepthToSpace(2)):
-        value, derivative = torch.func.jvp(shell, (x,), (x * 2,))
-        assert torch.equal(value, shell(x))
-        assert torch.equal(derivative, shell(x * 2))
+    for wrapper in (layers.ChannelShuffle(2), layers.ChannelUnshuffle(2), layers.DepthToSpace(2)):
+        value, derivative = torch.func.jvp(wrapper, (x,), (x * 2,))
+        assert torch.equal(value, wrapper(x))
+        assert torch.equal(derivative, wrapper(x * 2))
 
 
-@pytest.mark.parametrize(("shell", "function", "shape"), named(ALL))
-def test_shells_print_as_written_and_can_be_copied(shell, function, shape):
-    assert repr(eval(repr(shell), vars(layers))) == repr(shell)
+@pytest.mark.parametrize(("wrapper", "function", "shape"), named(ALL))
+def test_wrappers_print_as_written_and_can_be_copied(wrapper, function, shape):
+    assert repr(eval(repr(wrapper), vars(layers))) == repr(wrapper)
     x = distinct(shape)
-    for twin in (pickle.loads(pickle.dumps(shell)), copy.deepcopy(shell), eval(repr(shell), vars(layers))):
-        assert type(twin) is type(shell)
-        assert torch.equal(twin(x), shell(x))
-    assert list(shell.parameters()) == list(shell.buffers()) == []
-    assert shell.state_dict() == {}
+    for twin in (pickle.loads(pickle.dumps(wrapper)), copy.deepcopy(wrapper), eval(repr(wrapper), vars(layers))):
+        assert type(twin) is type(wrapper)
+        assert torch.equal(twin(x), wrapper(x))
+    assert list(wrapper.parameters()) == list(wrapper.buffers()) == []
+    assert wrapper.state_dict() == {}
 
 
-def test_shells_print_well():
+def test_wrappers_print_well():
     model = nn.Sequential(
         layers.DepthToSpace(3),
         layers.SpaceToDepth([2, 3], order="DCR", data_format="channels_last"),
@@ -319,15 +321,15 @@ def test_shells_print_well():
     )
 
 
-def test_every_shell_has_its_pattern_in_the_first_line():
-    assert {type(shell).__name__ for shell, _, _ in ALL} == set(layers.__all__) - {
+def test_every_wrapper_has_its_pattern_in_the_first_line():
+    assert {type(wrapper).__name__ for wrapper, _, _ in ALL} == set(layers.__all__) - {
         "Rearrange",
         "Reduce",
         "Repeat",
         "EinMix",
     }
-    for shell, _, _ in ALL:
-        pattern = type(shell).__doc__.split("`")[1]
+    for wrapper, _, _ in ALL:
+        pattern = type(wrapper).__doc__.split("`")[1]
         assert pattern.count("->") == 1
 
 
@@ -437,14 +439,14 @@ def test_an_image_of_another_size_is_an_error_and_no_row_of_nonsense():
 
 def test_an_error_speaks_of_the_axes_as_they_were_given():
     x = torch.zeros(1, 10, 4, 5).contiguous(memory_format=torch.channels_last)
-    for shell, function in (
+    for wrapper, function in (
         (layers.DepthToSpace(3), partial(core.depth_to_space, factor=3)),
         (layers.ChannelShuffle(3), partial(core.channel_shuffle, groups=3)),
         (layers.ChannelUnshuffle(3), partial(core.channel_unshuffle, groups=3)),
         (layers.SpaceToDepth(2), partial(core.space_to_depth, factor=2)),
     ):
         with pytest.raises(ShapeError) as error:
-            shell(x)
+            wrapper(x)
         with pytest.raises(ShapeError) as wanted:
             function(x)
         assert str(error.value) == str(wanted.value)

@@ -17,8 +17,8 @@ from einops_arch.errors import ConfigError, DtypeError, PatternError, ShapeError
 from einops_arch.flax import layers
 
 LAST = {"data_format": "channels_last"}
-# Shell, the core it stands for, the shape of an input: prime sizes, so that no wrong order has the right shape.
-SHELLS = [
+# Wrapper, the core it stands for, the shape of an input: prime sizes, so that no wrong order has the right shape.
+WRAPPERS = [
     (layers.GramMatrix(), partial(core.gram_matrix, **LAST), (2, 5, 7, 3)),
     (layers.GramMatrix("none"), partial(core.gram_matrix, normalize="none", **LAST), (2, 5, 3)),
     (layers.ChannelShuffle(3), partial(core.channel_shuffle, groups=3, **LAST), (2, 5, 7, 6)),
@@ -82,7 +82,7 @@ PATTERNS = [
         (2, 5, 7, 3),
     ),
 ]
-ALL = SHELLS + PATTERNS
+ALL = WRAPPERS + PATTERNS
 
 
 def distinct(shape: tuple[int, ...], dtype: str = "float32") -> jax.Array:
@@ -97,56 +97,56 @@ def mixer() -> layers.EinMix:
     return layers.EinMix("b n (heads c) -> b heads (n k)", "heads c k", "heads k", heads=3, c=5, k=2, rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize(("shell", "function", "shape"), named(ALL))
-def test_a_shell_is_its_function(shell, function, shape):
+@pytest.mark.parametrize(("wrapper", "function", "shape"), named(ALL))
+def test_a_wrapper_is_its_function(wrapper, function, shape):
     x = distinct(shape)
-    assert jnp.array_equal(shell(x), function(x))
+    assert jnp.array_equal(wrapper(x), function(x))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "int32", "bool"])
 def test_moves_keep_the_dtype(dtype):
     x = distinct((2, 4, 6, 8), dtype)
-    for shell in (layers.ChannelShuffle(2), layers.DepthToSpace(2), layers.FlattenFeatures(8, (4, 6))):
-        assert shell(x).dtype == dtype
+    for wrapper in (layers.ChannelShuffle(2), layers.DepthToSpace(2), layers.FlattenFeatures(8, (4, 6))):
+        assert wrapper(x).dtype == dtype
 
 
-def test_shells_work_in_jit_and_vmap():
+def test_wrappers_work_in_jit_and_vmap():
     @nnx.jit  # one program for all of them
-    def everything(shells, inputs):
-        return [jax.vmap(shell)(jnp.stack([x, x + 1])) for shell, x in zip(shells, inputs, strict=True)]
+    def everything(wrappers, inputs):
+        return [jax.vmap(wrapper)(jnp.stack([x, x + 1])) for wrapper, x in zip(wrappers, inputs, strict=True)]
 
     inputs = [distinct(shape) for _, _, shape in ALL]
-    results = everything(nnx.List(shell for shell, _, _ in ALL), inputs)
-    for (shell, function, _), x, batched in zip(ALL, inputs, results, strict=True):
-        assert jnp.allclose(batched[0], function(x), rtol=1e-6), shell
+    results = everything(nnx.List(wrapper for wrapper, _, _ in ALL), inputs)
+    for (wrapper, function, _), x, batched in zip(ALL, inputs, results, strict=True):
+        assert jnp.allclose(batched[0], function(x), rtol=1e-6), wrapper
 
 
 def test_gradients_of_moves_move_back():
     x = distinct((2, 4, 6, 8))
-    for shell in (layers.ChannelShuffle(2), layers.DepthToSpace(2), layers.FlattenFeatures(8, (4, 6))):
-        assert jnp.array_equal(jax.grad(lambda x, shell=shell: (shell(x) ** 2).sum())(x), 2 * x)
+    for wrapper in (layers.ChannelShuffle(2), layers.DepthToSpace(2), layers.FlattenFeatures(8, (4, 6))):
+        assert jnp.array_equal(jax.grad(lambda x, wrapper=wrapper: (wrapper(x) ** 2).sum())(x), 2 * x)
 
 
-@pytest.mark.parametrize(("shell", "function", "shape"), named(ALL))
-def test_shells_print_as_written_and_can_be_copied(shell, function, shape):
+@pytest.mark.parametrize(("wrapper", "function", "shape"), named(ALL))
+def test_wrappers_print_as_written_and_can_be_copied(wrapper, function, shape):
     x = distinct(shape)
-    graph, state = nnx.split(shell)
+    graph, state = nnx.split(wrapper)
     assert not jax.tree.leaves(state)
     for twin in (
-        pickle.loads(pickle.dumps(shell)),
-        copy.deepcopy(shell),
-        eval(repr(shell), vars(layers)),
+        pickle.loads(pickle.dumps(wrapper)),
+        copy.deepcopy(wrapper),
+        eval(repr(wrapper), vars(layers)),
         nnx.merge(graph, state),
-        nnx.clone(shell),
+        nnx.clone(wrapper),
     ):
-        assert type(twin) is type(shell)
-        assert repr(twin) == repr(shell)
+        assert type(twin) is type(wrapper)
+        assert repr(twin) == repr(wrapper)
         assert jnp.array_equal(twin(x), function(x))
         assert nnx.graphdef(twin) == graph  # what was compiled for one serves the other
-    assert hash(graph) == hash(nnx.graphdef(eval(repr(shell), vars(layers))))
+    assert hash(graph) == hash(nnx.graphdef(eval(repr(wrapper), vars(layers))))
 
 
-def test_shells_print_well():
+def test_wrappers_print_well():
     class Model(nnx.Module):
         def __init__(self) -> None:
             self.up = layers.DepthToSpace(3)
@@ -179,12 +179,12 @@ def test_shells_print_well():
     )
 
 
-def test_every_shell_has_its_pattern_in_the_first_line():
-    for shell, _, _ in SHELLS:
-        assert type(shell).__doc__.split("`")[1].count("->") == 1
+def test_every_wrapper_has_its_pattern_in_the_first_line():
+    for wrapper, _, _ in WRAPPERS:
+        assert type(wrapper).__doc__.split("`")[1].count("->") == 1
 
 
-def test_shells_serve_linen_users():
+def test_wrappers_serve_linen_users():
     linen = nnx.bridge.to_linen(layers.DepthToSpace, 2, skip_rng=True)
     x = distinct((1, 3, 5, 8))
     assert jnp.array_equal(linen.apply(linen.init(jax.random.key(0), x), x), core.depth_to_space(x, 2, **LAST))
