@@ -17,6 +17,7 @@ import einops
 from einops import EinopsError
 from einops.layers import ReduceMixin
 
+from einops_arch import _settings
 from einops_arch.errors import ConfigError, DtypeError, PatternError, ShapeError
 from einops_arch.functional import _checks
 
@@ -62,7 +63,7 @@ def factors(owner: str, name: str, value: Any) -> int | tuple[int, ...]:
 
 def one_per_axis(owner: str, name: str, value: int | tuple[int, ...], grid: tuple[int, ...]) -> None:
     """Check that a patch speaks of as many axes as its grid."""
-    _checks.per_axis(owner, name, value, _checks.SPATIAL_AXES[len(grid)])
+    _checks.per_axis(owner, name, value, _settings.SPATIAL_AXES[len(grid)])
 
 
 def choice(owner: str, name: str, value: str, known: Sequence[str]) -> str:
@@ -71,7 +72,7 @@ def choice(owner: str, name: str, value: str, known: Sequence[str]) -> str:
     >>> choice("DepthToSpace", "order", "CRD", ("CRD", "DCR"))
     'CRD'
     """
-    _checks.check_choice(owner, name, value, known)
+    _settings.check_choice(owner, name, value, known)
     return value
 
 
@@ -81,9 +82,8 @@ def data_format(owner: str, value: str) -> str:
 
 
 def flag(owner: str, name: str, value: bool) -> bool:
-    """Check a yes or no; a 0 or 1 here is more often a number in the wrong place."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{owner}: {name} needs True or False, received {value!r}")
+    """Check a yes or no."""
+    _settings.check_flag(owner, name, value)
     return value
 
 

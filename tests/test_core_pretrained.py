@@ -210,9 +210,7 @@ def test_what_computes_something_else_is_refused(fields, message):
 
 
 def test_sizes_out_of_range_are_the_configs_own_error():
-    with pytest.raises(
-        ConfigError, match=r"^GPT2Config: expected embedding to be a multiple of heads=5, received 768$"
-    ):
+    with pytest.raises(ConfigError, match=r"^GPT2Config: embedding needs a multiple of heads=5, received 768$"):
         recognize({"model_type": "gpt2", "n_head": 5}, [])
 
 

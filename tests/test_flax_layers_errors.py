@@ -71,15 +71,15 @@ WRONG_SETTINGS = [
     ),
     (
         lambda: Conv(3, 4, (3, 3), strides=(1, 2, 1), rngs=rngs()),
-        "Conv: expected strides as an integer of at least 1, or one for each of the 2 spatial axes, received (1, 2, 1)",
+        "Conv: strides needs one whole number, or one for each of the spatial axes h w, received (1, 2, 1)",
     ),
     (
         lambda: Conv(6, 4, (3, 3), feature_group_count=3, rngs=rngs()),
-        "Conv: expected out_features divisible by feature_group_count=3, received out_features=4",
+        "Conv: out_features needs a multiple of feature_group_count=3, received 4",
     ),
     (
         lambda: Conv(3, 4, (3,), padding_mode="symmetric", rngs=rngs()),
-        "Conv: expected padding_mode as one of zeros, reflect, circular, replicate, received 'symmetric'",
+        "Conv: padding_mode needs 'zeros', 'reflect', 'circular' or 'replicate', received 'symmetric'",
     ),
     (
         lambda: ConvTranspose(3, 4, (3,), strides=2, output_padding=2, rngs=rngs()),
@@ -91,18 +91,21 @@ WRONG_SETTINGS = [
     ),
     (
         lambda: Embed(10, 4, padding_idx=10, rngs=rngs()),
-        "Embed: expected padding_idx from -10 to 9 (num_embeddings=10), received 10",
+        "Embed: padding_idx needs a whole number from -10 to 9, received 10",
     ),
-    (lambda: Dropout(1.5), "Dropout: expected rate between 0 and 1, received 1.5"),
+    (lambda: Dropout(1.5), "Dropout: rate needs a number in [0, 1], received 1.5"),
     (
         lambda: BatchNorm(3, momentum=99, rngs=rngs()),
-        "BatchNorm: expected momentum between 0 and 1, or None, received 99",
+        "BatchNorm: momentum needs a number in [0, 1], received 99",
     ),
-    (lambda: LayerNorm(3, epsilon=-1e-5, rngs=rngs()), "LayerNorm: expected epsilon of at least 0, received -1e-05"),
+    (
+        lambda: LayerNorm(3, epsilon=-1e-5, rngs=rngs()),
+        "LayerNorm: epsilon needs a number of at least 0, received -1e-05",
+    ),
     (
         lambda: GroupNorm(4, 12, rngs=rngs()),
         (
-            "GroupNorm: expected num_features divisible by num_groups=12, received num_features=4; "
+            "GroupNorm: num_features needs a multiple of num_groups=12, received 4; "
             "likely fix: the channels come first here, then the groups"
         ),
     ),
@@ -127,12 +130,12 @@ WRONG_SETTINGS = [
             "integer or a pair (before, after), received (1, 2, 3, 4)"
         ),
     ),
-    (lambda: GELU("tanh"), "GELU: expected approximate as True or False, received 'tanh'"),
+    (lambda: GELU("tanh"), "GELU: approximate needs True or False, received 'tanh'"),
     (
         lambda: RNN(3, 4, nonlinearity="gelu", rngs=rngs()),
-        "RNN: expected nonlinearity as 'tanh' or 'relu', received 'gelu'",
+        "RNN: nonlinearity needs 'tanh' or 'relu', received 'gelu'; likely fix: nonlinearity='relu'",
     ),
-    (lambda: LSTM(3, 4, 2, dropout=2, rngs=rngs()), "LSTM: expected dropout between 0 and 1, received 2"),
+    (lambda: LSTM(3, 4, 2, dropout=2, rngs=rngs()), "LSTM: dropout needs a number in [0, 1], received 2"),
     (
         lambda: Sequential(ReLU(), nnx.relu),
         (

@@ -223,8 +223,8 @@ def test_tokens_that_are_not_in_the_vocabulary():
     ("settings", "message"),
     [
         ({"steps": 0}, "generate: steps needs a whole number of at least 1, received 0"),
-        ({"top_k": 18}, "generate: expected top_k to be None or an integer from 1 to 17, received 18"),
-        ({"top_p": 0.0}, "generate: expected top_p to be None or a number in (0, 1], received 0.0"),
+        ({"top_k": 18}, "generate: top_k needs a whole number from 1 to 17, received 18"),
+        ({"top_p": 0.0}, "generate: top_p needs a number in (0, 1], received 0.0"),
         ({"uniform": torch.zeros(2, 5)}, "generate: expected uniform of shape (2, 2), received (2, 5)"),
     ],
 )
@@ -237,4 +237,4 @@ def test_settings_of_generation_that_do_not_fit(settings, message):
 def test_configs_check_themselves():
     with pytest.raises(ConfigError) as error:
         GPT2Config(heads=7)
-    assert str(error.value) == "GPT2Config: expected embedding to be a multiple of heads=7, received 768"
+    assert str(error.value) == "GPT2Config: embedding needs a multiple of heads=7, received 768"

@@ -148,7 +148,7 @@ def test_gradients_pass_what_is_done_in_place():
             ),
         ),
         (lambda: VGGConfig(grid=(7,)), "VGGConfig: expected grid to be a height and a width, received (7,)"),
-        (lambda: VGGConfig(dropout=1.0), "VGGConfig: expected dropout to be a number in [0, 1), received 1.0"),
+        (lambda: VGGConfig(dropout=1.0), "VGGConfig: dropout needs a number in [0, 1), received 1.0"),
         (
             lambda: ShuffleNetV2Config(stage_channels=(116, 233, 464)),
             "ShuffleNetV2Config: expected stage_channels to be even numbers, received (116, 233, 464)",

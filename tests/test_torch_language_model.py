@@ -235,8 +235,8 @@ def test_the_sharpest_draw_is_the_greedy_word(settings):
             ),
         ),
         ({"layers": 0}, "LanguageModelConfig: layers needs a whole number of at least 1, received 0"),
-        ({"dropout": 1.0}, "LanguageModelConfig: expected dropout to be a number in [0, 1), received 1.0"),
-        ({"tied": 1}, "LanguageModelConfig: expected tied to be True or False, received 1"),
+        ({"dropout": 1.0}, "LanguageModelConfig: dropout needs a number in [0, 1), received 1.0"),
+        ({"tied": 1}, "LanguageModelConfig: tied needs True or False, received 1"),
         (
             {"tied": True, "embedding": 5, "hidden": 7},
             (
@@ -337,9 +337,9 @@ def test_states_that_do_not_fit(preset, state, message):
     ("settings", "message"),
     [
         ({"steps": 0}, "generate: steps needs a whole number of at least 1, received 0"),
-        ({"temperature": -1.0}, "generate: expected temperature to be a number of at least 0, received -1.0"),
-        ({"temperature": float("nan")}, "generate: expected temperature to be a number of at least 0, received nan"),
-        ({"top_k": 18}, "generate: expected top_k to be None or an integer from 1 to 17, received 18"),
+        ({"temperature": -1.0}, "generate: temperature needs a number of at least 0, received -1.0"),
+        ({"temperature": float("nan")}, "generate: temperature needs a number of at least 0, received nan"),
+        ({"top_k": 18}, "generate: top_k needs a whole number from 1 to 17, received 18"),
     ],
 )
 def test_settings_of_generation_that_do_not_fit(settings, message):

@@ -145,10 +145,10 @@ def test_the_published_size():
     ("fields", "message"),
     [
         ({"hidden": 0}, "SentimentRNNConfig: hidden needs a whole number of at least 1, received 0"),
-        ({"bidirectional": 2}, "SentimentRNNConfig: expected bidirectional to be True or False, received 2"),
+        ({"bidirectional": 2}, "SentimentRNNConfig: bidirectional needs True or False, received 2"),
         (
             {"vocabulary": 13, "padding_index": 13},
-            "SentimentRNNConfig: expected padding_index to be None or an integer from 0 to 12, received 13",
+            "SentimentRNNConfig: padding_index needs a whole number from 0 to 12, received 13",
         ),
     ],
 )

@@ -188,7 +188,7 @@ ERRORS = [
     ),
     (
         lambda: ShuffleNetConfig(stage_channels=()),
-        "ShuffleNetConfig: expected stage_channels to be whole numbers of at least 1, received ()",
+        "ShuffleNetConfig: stage_channels needs whole numbers of at least 1, received ()",
     ),
 ]
 

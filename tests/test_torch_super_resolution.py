@@ -115,7 +115,7 @@ def test_an_image_that_does_not_fit(shape, message):
         ({"factor": 1.5}, "factor needs a whole number of at least 1, received 1.5"),
         ({"channels": -3}, "channels needs a whole number of at least 1, received -3"),
         ({"hidden": (64, 32)}, "expected hidden to be three numbers of channels, received (64, 32)"),
-        ({"hidden": (64, 0, 32)}, "expected hidden to be whole numbers of at least 1, received (64, 0, 32)"),
+        ({"hidden": (64, 0, 32)}, "hidden needs a whole number of at least 1, received 0"),
     ],
 )
 def test_a_config_that_is_wrong(fields, message):

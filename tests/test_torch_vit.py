@@ -160,11 +160,11 @@ def test_it_begins_as_timms():
             {"image_size": (224, 220)},
             "ViTConfig: expected image_size to be multiples of patch_size=16, received (224, 220)",
         ),
-        ({"heads": 7}, "ViTConfig: expected embedding to be a multiple of heads=7, received 768"),
+        ({"heads": 7}, "ViTConfig: embedding needs a multiple of heads=7, received 768"),
         ({"classes": -1}, "ViTConfig: classes needs a whole number of at least 1, received -1"),
         ({"pool": "avg"}, "ViTConfig: pool needs 'token' or 'mean', received 'avg'"),
         ({"class_token": False}, "ViTConfig: expected pool to be 'mean' where class_token=False, received 'token'"),
-        ({"epsilon": 0}, "ViTConfig: expected epsilon to be a number between 0 and 1, received 0"),
+        ({"epsilon": 0}, "ViTConfig: epsilon needs a number in (0, 1), received 0"),
         ({"image_size": (224,)}, "ViTConfig: expected image_size to be a height and a width, received (224,)"),
     ],
 )

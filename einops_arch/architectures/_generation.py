@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from einops_arch.architectures._tokens import is_whole
+from einops_arch._settings import check_fraction, check_number, check_whole
 from einops_arch.errors import ConfigError
-from einops_arch.functional._checks import whole_error
 
 __all__ = ["check_generation", "check_settings", "continues_texts"]
 
@@ -82,18 +80,11 @@ def check_settings(vocabulary: int, steps: object, temperature: object, top_k: o
 
     >>> check_settings(17, 5, 1.0, None, 1.5)
     Traceback (most recent call last):
-    einops_arch.errors.ConfigError: generate: expected top_p to be None or a number in (0, 1], received 1.5
+    einops_arch.errors.ConfigError: generate: top_p needs a number in (0, 1], received 1.5
     """
-
-    def require(name: str, expected: str, received: object, *, holds: bool) -> None:
-        if not holds:
-            raise ConfigError(f"generate: expected {name} to be {expected}, received {received!r}")
-
-    if not is_whole(steps) or steps < 1:
-        raise whole_error("generate", "steps", steps)
-    holds = isinstance(temperature, int | float) and not isinstance(temperature, bool) and 0 <= temperature < math.inf
-    require("temperature", "a number of at least 0", temperature, holds=holds)
-    holds = top_k is None or (is_whole(top_k) and 0 < top_k <= vocabulary)
-    require("top_k", f"None or an integer from 1 to {vocabulary}", top_k, holds=holds)
-    holds = top_p is None or (isinstance(top_p, int | float) and not isinstance(top_p, bool) and 0 < top_p <= 1)
-    require("top_p", "None or a number in (0, 1]", top_p, holds=holds)
+    check_whole("generate", "steps", steps)
+    check_number("generate", "temperature", temperature)
+    if top_k is not None:
+        check_whole("generate", "top_k", top_k, most=vocabulary)
+    if top_p is not None:
+        check_fraction("generate", "top_p", top_p, "(0, 1]")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from einops_arch.architectures.axes import Axes
 from einops_arch.errors import IndexRangeError
 
-__all__ = ["check_lengths", "check_tokens", "check_values", "is_whole"]
+__all__ = ["check_lengths", "check_tokens", "check_values"]
 
 
 def check_tokens(axes: Axes, tokens: Any, *, values: bool) -> None:
@@ -62,11 +62,6 @@ def check_lengths(lengths: Any, tokens: Any, *, values: bool) -> None:
     if values:
         fix = "leave out sentences without words, or pad the tokens to the longest sentence"
         check_values(axes, lengths, lowest=1, fix=fix)
-
-
-def is_whole(number: object) -> TypeGuard[int]:
-    """Whether a setting is an integer; True and False are not."""
-    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def check_values(

@@ -7,11 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from einops_arch.architectures._tokens import check_values, is_whole
+from einops_arch._settings import (
+    check_choice,
+    check_flag,
+    check_fraction,
+    check_whole,
+    is_plain,
+    is_plain_number,
+    wrong,
+)
+from einops_arch.architectures._tokens import check_values
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.images import ImagePreprocessing
 from einops_arch.errors import ConfigError, suggestion
-from einops_arch.functional._checks import check_choice, whole_error
 
 __all__ = ["Axes", "Config"]
 
@@ -116,30 +124,27 @@ class Config:
             raise ConfigError(f"{name}: expected {field} to be {expected}, received {getattr(self, field)!r}")
 
     def _require_positive(self, *fields: str) -> None:
+        name = type(self).__name__
         for field in fields:
             value = getattr(self, field)
-            if isinstance(value, tuple):
-                self._require(bool(value) and all(map(_positive, value)), field, "whole numbers of at least 1")
-            elif not _positive(value):
-                raise whole_error(type(self).__name__, field, value)
+            if isinstance(value, tuple) and not value:
+                raise wrong(name, field, "whole numbers of at least 1", value)
+            for number in value if isinstance(value, tuple) else (value,):
+                # Python's own numbers only: JSON holds no others.
+                check_whole(name, field, number, accepts=is_plain)
 
     def _require_probability(self, *fields: str) -> None:
+        name = type(self).__name__
         for field in fields:
-            value = getattr(self, field)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            self._require(number and 0 <= value < 1, field, "a number in [0, 1)")
+            check_fraction(name, field, getattr(self, field), "[0, 1)", accepts=is_plain_number)
 
     def _require_choice(self, field: str, choices: Sequence[str]) -> None:
         check_choice(type(self).__name__, field, getattr(self, field), choices)
 
     def _require_bool(self, *fields: str) -> None:
+        name = type(self).__name__
         for field in fields:
-            self._require(isinstance(getattr(self, field), bool), field, "True or False")
-
-
-def _positive(value: object) -> bool:
-    # Python's own numbers only: JSON holds no others.
-    return is_whole(value) and value > 0
+            check_flag(name, field, getattr(self, field))
 
 
 def _tuples(value: Any) -> Any:

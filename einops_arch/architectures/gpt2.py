@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from einops_arch._settings import check_fraction, check_multiple, is_plain_number
 from einops_arch.architectures._tokens import check_values
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.config import Config
@@ -52,8 +53,8 @@ class GPT2Config(Config):
 
     def __post_init__(self) -> None:
         self._require_positive("vocabulary", "positions", "embedding", "layers", "heads", "hidden")
-        self._require(self.embedding % self.heads == 0, "embedding", f"a multiple of heads={self.heads}")
-        self._require(0 < self.epsilon < 1, "epsilon", "a number between 0 and 1")
+        check_multiple(type(self).__name__, "embedding", self.embedding, "heads", self.heads)
+        check_fraction(type(self).__name__, "epsilon", self.epsilon, "(0, 1)", accepts=is_plain_number)
         self._require_bool("tied")
         self._require_probability("dropout", "embedding_dropout", "attention_dropout")
 

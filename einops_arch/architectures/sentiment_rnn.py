@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from einops_arch.architectures._tokens import is_whole
+from einops_arch._settings import check_whole, is_plain
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.config import Config
 
@@ -47,9 +47,9 @@ class SentimentRNNConfig(Config):
         self._require_positive("vocabulary", "embedding", "hidden", "classes", "layers")
         self._require_bool("bidirectional")
         self._require_probability("dropout")
-        index = self.padding_index
-        in_range = index is None or (is_whole(index) and 0 <= index < self.vocabulary)
-        self._require(in_range, "padding_index", f"None or an integer from 0 to {self.vocabulary - 1}")
+        if self.padding_index is not None:
+            name, most = type(self).__name__, self.vocabulary - 1
+            check_whole(name, "padding_index", self.padding_index, 0, most, accepts=is_plain)
 
     @classmethod
     def imdb(cls) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from einops_arch._settings import check_fraction, check_multiple, is_plain_number
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.config import Config
 from einops_arch.architectures.images import ImagePreprocessing
@@ -95,13 +96,13 @@ class ViTConfig(Config):
         self._require(len(self.image_size) == 2, "image_size", "a height and a width")
         divides = all(side % self.patch_size == 0 for side in self.image_size)
         self._require(divides, "image_size", f"multiples of patch_size={self.patch_size}")
-        self._require(self.embedding % self.heads == 0, "embedding", f"a multiple of heads={self.heads}")
+        check_multiple(type(self).__name__, "embedding", self.embedding, "heads", self.heads)
         if self.classes != 0:
             self._require_positive("classes")
         self._require_choice("pool", ("token", "mean"))
         self._require_bool("class_token", "norm_after_pool", "qkv_bias", "antialias")
         self._require(self.class_token or self.pool != "token", "pool", "'mean' where class_token=False")
-        self._require(0 < self.epsilon < 1, "epsilon", "a number between 0 and 1")
+        check_fraction(type(self).__name__, "epsilon", self.epsilon, "(0, 1)", accepts=is_plain_number)
         self._require_probability("dropout", "attention_dropout")
 
     @classmethod

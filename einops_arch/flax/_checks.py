@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from einops_arch.errors import ConfigError, ShapeError
-from einops_arch.functional._checks import whole_error
+from einops_arch import _settings
+from einops_arch._settings import SPATIAL_AXES, check_fraction
+from einops_arch.errors import ShapeError
 
 __all__ = [
     "check_channels",
@@ -23,51 +22,29 @@ __all__ = [
     "window_outputs",
 ]
 
-_SPATIAL = {1: "w", 2: "h w", 3: "d h w"}
-
 
 def spatial_pattern(axes: int, last: str = "c") -> str:
     """The axis names of a channels-last input: `spatial_pattern(2)` is `"b h w c"`."""
-    return f"b {_SPATIAL[axes]} {last}"
-
-
-def _whole(value: object, minimum: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= minimum
+    return f"b {' '.join(SPATIAL_AXES[axes])} {last}"
 
 
 def per_axis(layer: str, name: str, value: Any, axes: int, minimum: int) -> tuple[int, ...]:
     """One integer per spatial axis, from one integer for all axes or a sequence with one for each."""
-    values = (value,) * axes if isinstance(value, int | np.integer) else value
-    well_formed = isinstance(values, tuple | list) and len(values) == axes and all(_whole(v, minimum) for v in values)
-    if not well_formed:
-        raise ConfigError(
-            f"{layer}: expected {name} as an integer of at least {minimum}, or one for each of the {axes} spatial "
-            f"axes, received {value!r}"
-        )
-    return tuple(int(v) for v in values)
+    names = SPATIAL_AXES.get(axes, ())
+    return tuple(int(number) for number in _settings.per_axis(layer, name, value, names, minimum))
 
 
 def check_sizes(layer: str, **sizes: Any) -> None:
     """Every named size is a whole number of at least 1."""
     for name, value in sizes.items():
-        if not _whole(value, 1):
-            raise whole_error(layer, name, value)
+        _settings.check_whole(layer, name, value)
 
 
 def check_groups(layer: str, groups: int, **features: int) -> None:
     """The number of groups divides every named number of features."""
     check_sizes(layer, feature_group_count=groups)
     for name, value in features.items():
-        if value % groups:
-            raise ConfigError(
-                f"{layer}: expected {name} divisible by feature_group_count={groups}, received {name}={value}"
-            )
-
-
-def check_fraction(layer: str, name: str, value: Any) -> None:
-    """A probability lies between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{layer}: expected {name} between 0 and 1, received {value!r}")
+        _settings.check_multiple(layer, name, value, "feature_group_count", groups)
 
 
 def check_rank(layer: str, shape: tuple[int, ...], axes: int, last: str = "c") -> None:

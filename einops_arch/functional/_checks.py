@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from einops_arch import _settings
+from einops_arch._settings import SPATIAL_AXES, check_choice
 from einops_arch.errors import ConfigError, DtypeError, ShapeError
 
 DATA_FORMATS = ("channels_first", "channels_last")
-SPATIAL_AXES = {1: ("w",), 2: ("h", "w"), 3: ("d", "h", "w")}
 _ALIASES = {"nchw": "channels_first", "nhwc": "channels_last"}
 
 
@@ -33,56 +34,19 @@ def shape_error(
     )
 
 
-def check_choice(core: str, name: str, value: object, known: Sequence[str]) -> None:
-    """Refuse an option that is none of the known words, and offer the nearest."""
-    if value in known:
-        return
-    expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-    import difflib  # noqa: PLC0415 - only when there is an error: `import einops_arch` stays as light as einops
-
-    spellings = {word.casefold(): word for word in known}
-    spellings.update({alias: word for alias, word in _ALIASES.items() if word in known})
-    nearest = difflib.get_close_matches(str(value).casefold(), spellings, n=1)
-    hint = f"; likely fix: {name}={spellings[nearest[0]]!r}" if nearest else ""
-    raise ConfigError(f"{core}: {name} needs {expected}, received {value!r}{hint}")
-
-
 def check_data_format(core: str, data_format: str) -> None:
     """Refuse all but the two data formats."""
-    check_choice(core, "data_format", data_format, DATA_FORMATS)
+    check_choice(core, "data_format", data_format, DATA_FORMATS, _ALIASES)
 
 
 def check_whole(core: str, name: str, value: Any, least: int = 1) -> None:
-    """Refuse all but whole numbers of at least `least`: no bool, no float, no -1 to be guessed."""
-    if not _is_whole(value) or value < least:
-        raise whole_error(core, name, value, least)
-
-
-def whole_error(core: str, name: str, value: Any, least: int = 1) -> ConfigError:
-    """The error for a number that is not whole or too small, in the one wording of cores, layers and configs."""
-    return ConfigError(f"{core}: {name} needs a whole number of at least {least}, received {value!r}")
-
-
-def _is_whole(value: Any) -> bool:
-    if isinstance(value, int):  # a size that torch.compile traces counts as one
-        return not isinstance(value, bool)
-    # numpy's integers say so; a symbolic size of jax can only be told by what it has and a float has not.
-    return hasattr(value, "__index__") or (hasattr(value, "__int__") and not hasattr(value, "__float__"))
+    """Refuse all but whole numbers of at least `least`, and the symbols of a tracer for such."""
+    _settings.check_whole(core, name, value, least, accepts=_settings.is_size)
 
 
 def per_axis(core: str, name: str, value: Any, axes: Sequence[str]) -> tuple[Any, ...]:
     """One number per axis, from one number for all of them or a tuple."""
-    if not isinstance(value, tuple | list):
-        check_whole(core, name, value)
-        return (value,) * len(axes)
-    if len(value) != len(axes):
-        raise ConfigError(
-            f"{core}: {name} needs one whole number, or one for each of the spatial axes {' '.join(axes)}, "
-            f"received {tuple(value)}"
-        )
-    for number in value:
-        check_whole(core, name, number)
-    return tuple(value)
+    return _settings.per_axis(core, name, value, axes, accepts=_settings.is_size)
 
 
 def named_sizes(core: str, name: str, sizes: Any, fewest: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from einops import rearrange
 
+from einops_arch._settings import check_choice
 from einops_arch.functional import _checks
 from einops_arch.functional._array import Array
 
@@ -78,7 +79,7 @@ def depth_to_space(
     """
     core = "depth_to_space"
     _checks.check_data_format(core, data_format)
-    _checks.check_choice(core, "order", order, ORDERS)
+    check_choice(core, "order", order, ORDERS)
     shape = x.shape
     axes = _checks.spatial_axes(core, " -> ".join(_sides(2, order, data_format)), shape)
     deep, fine = _sides(len(axes), order, data_format, "" if drop_channel else "c")
@@ -130,7 +131,7 @@ def space_to_depth(
     """
     core = "space_to_depth"
     _checks.check_data_format(core, data_format)
-    _checks.check_choice(core, "order", order, ORDERS)
+    check_choice(core, "order", order, ORDERS)
     shape = x.shape
     axes = _checks.spatial_axes(core, " -> ".join(_sides(2, order, data_format)[::-1]), shape)
     deep, fine = _sides(len(axes), order, data_format)

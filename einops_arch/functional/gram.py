@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from einops import rearrange
 
+from einops_arch._settings import check_choice
 from einops_arch.functional import _checks
 from einops_arch.functional._array import Array
 
@@ -49,7 +50,7 @@ def gram_matrix(x: Array, *, normalize: str = "spatial", data_format: str = "cha
         [[[2.5, 5.5], [5.5, 12.5]]]
     """
     _checks.check_data_format("gram_matrix", data_format)
-    _checks.check_choice("gram_matrix", "normalize", normalize, NORMALIZE)
+    check_choice("gram_matrix", "normalize", normalize, NORMALIZE)
     pattern, shape = _PATTERNS[data_format], x.shape
     _checks.check_rank("gram_matrix", pattern, shape, 3)
     first = data_format == "channels_first"

@@ -12,6 +12,7 @@ from typing import Any
 
 from einops import reduce
 
+from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.functional import _checks
 from einops_arch.functional.gram import gram_matrix
@@ -95,7 +96,7 @@ def style_loss(
         >>> float(style_loss([image], [gram_matrix(painting)]))  # every entry of the gram matrices: 4 and 1
         9.0
     """
-    _checks.check_choice("style_loss", "distance", distance, DISTANCES)
+    check_choice("style_loss", "distance", distance, DISTANCES)
     for name, value in (("features", features), ("target_grams", target_grams)):
         if hasattr(value, "shape"):
             raise ConfigError(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from einops_arch.flax._concrete import is_concrete
 
@@ -103,8 +104,7 @@ def pool_rows(
 
 def check_bags(layer: str, inputs: jax.Array, offsets: jax.Array | None, mode: str, weights: jax.Array | None) -> None:
     """What a call may be given."""
-    if mode not in MODES:
-        raise ConfigError(f"{layer}: expected mode as one of {', '.join(MODES)}, received {mode!r}")
+    check_choice(layer, "mode", mode, MODES)
     if not (inputs.ndim == 2 and offsets is None) and not (inputs.ndim == 1 and offsets is not None):
         raise ShapeError(
             f"{layer}: expected 'b n' without offsets or 'n' with offsets, received {inputs.ndim} axes in "

@@ -9,6 +9,7 @@ from typing import Literal, overload
 import jax
 import jax.numpy as jnp
 
+from einops_arch._settings import check_fraction
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_rank, per_axis
 from einops_arch.flax.functional._windows import PerAxis
@@ -121,9 +122,9 @@ def check_fractional(name: str, window: PerAxis, output_size: PerAxis | None, ou
     for label, value, least in (("window", window, 1), ("output_size", output_size, 1)):
         if value is not None:
             per_axis(name, label, value, len(value) if isinstance(value, (tuple, list)) else 2, least)
-    ratios = output_ratio if isinstance(output_ratio, (tuple, list)) else [output_ratio]
-    if output_ratio is not None and not all(isinstance(r, int | float) and 0 < r < 1 for r in ratios):
-        raise ConfigError(f"{name}: expected output_ratio between 0 and 1, received {output_ratio!r}")
+    if output_ratio is not None:
+        for ratio in output_ratio if isinstance(output_ratio, (tuple, list)) else [output_ratio]:
+            check_fraction(name, "output_ratio", ratio, "(0, 1)")
 
 
 def _outputs(

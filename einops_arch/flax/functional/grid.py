@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import per_axis
 from einops_arch.flax.functional._dtypes import check_floating, widened
@@ -79,11 +80,8 @@ def grid_sample(
     [1.5]
     """
     axes = x.ndim - 2
-    if mode not in _MODES or padding_mode not in _PADDING_MODES:
-        raise ConfigError(
-            f"grid_sample: expected mode as one of {', '.join(_MODES)} and padding_mode as one of "
-            f"{', '.join(_PADDING_MODES)}, received {mode!r} and {padding_mode!r}"
-        )
+    check_choice("grid_sample", "mode", mode, _MODES)
+    check_choice("grid_sample", "padding_mode", padding_mode, _PADDING_MODES)
     if axes not in (2, 3) or grid.ndim != x.ndim or grid.shape[-1] != axes or grid.shape[0] != x.shape[0]:
         raise ShapeError(
             f"grid_sample: expected x as 'b h w c' with grid 'b oh ow 2', or 'b d h w c' with 'b od oh ow 3', "

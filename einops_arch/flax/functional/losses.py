@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from einops_arch._settings import check_choice, check_fraction
 from einops_arch.errors import ConfigError, ShapeError
 
 __all__ = [
@@ -56,8 +57,7 @@ def cross_entropy(
     >>> float(cross_entropy(jnp.zeros((3, 4)), jnp.asarray([0, 2, -100])).round(4))
     1.3863
     """
-    if not 0 <= label_smoothing <= 1:
-        raise ConfigError(f"cross_entropy: expected label_smoothing between 0 and 1, received {label_smoothing!r}")
+    check_fraction("cross_entropy", "label_smoothing", label_smoothing)
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
     if jnp.issubdtype(target.dtype, jnp.integer):
         return _cross_entropy_of_indices(
@@ -335,8 +335,7 @@ def _check_same(name: str, first: jax.Array, target: jax.Array) -> None:
 
 
 def _reduce(name: str, losses: jax.Array, reduction: str, allowed: tuple[str, ...] = _REDUCTIONS) -> jax.Array:
-    if reduction not in allowed:
-        raise ConfigError(f"{name}: expected reduction as one of {', '.join(allowed)}, received {reduction!r}")
+    check_choice(name, "reduction", reduction, allowed)
     if reduction == "none":
         return losses
     return jnp.mean(losses) if reduction == "mean" else jnp.sum(losses)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from einops_arch._settings import check_choice, is_whole
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_rank
 
@@ -71,17 +72,13 @@ def check_padding(name: str, padding: object, mode: str = "constant") -> None:
     """Refuse padding of another form, before there is an image."""
     sides = padding if isinstance(padding, (tuple, list)) else (padding,)
     pairs = [side if isinstance(side, (tuple, list)) else (side, side) for side in sides]
-    whole = all(
-        len(pair) == 2 and all(isinstance(p, int | np.integer) and not isinstance(p, bool) for p in pair)
-        for pair in pairs
-    )
+    whole = all(len(pair) == 2 and all(map(is_whole, pair)) for pair in pairs)
     if not whole or not 1 <= len(pairs) <= 3:
         raise ConfigError(
             f"{name}: expected padding as an integer, or for each of 1, 2 or 3 spatial axes an integer or a pair "
             f"(before, after), received {padding!r}"
         )
-    if mode not in PAD_MODES:
-        raise ConfigError(f"{name}: expected mode as one of {', '.join(PAD_MODES)}, received {mode!r}")
+    check_choice(name, "mode", mode, tuple(PAD_MODES))
 
 
 def padding_pairs(name: str, x: jax.Array, padding: Padding) -> tuple[tuple[int, int], ...]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, DtypeError, ShapeError
 from einops_arch.flax._checks import per_axis
 from einops_arch.flax.functional._dtypes import widened
@@ -131,8 +132,7 @@ def check_resize(
         raise ConfigError(
             f"{name}: expected either size or scale_factor, received size={size!r}, scale_factor={scale_factor!r}"
         )
-    if mode not in MODES:
-        raise ConfigError(f"{name}: expected mode as one of {', '.join(MODES)}, received {mode!r}")
+    check_choice(name, "mode", mode, MODES)
     if align_corners is not None and mode not in _ALIGNED:
         raise ConfigError(f"{name}: align_corners is for {', '.join(_ALIGNED)}, received {align_corners} with {mode!r}")
     if antialias and mode not in _ANTIALIASED:

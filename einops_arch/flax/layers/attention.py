@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax import nnx
 
+from einops_arch._settings import check_multiple
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_sizes
 from einops_arch.flax.functional.attention import attention_scores, causal_mask, safe_softmax
@@ -79,10 +80,7 @@ class MultiheadAttention(nnx.Module):
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
         check_sizes("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=self.kdim, vdim=self.vdim)
-        if embed_dim % num_heads:
-            raise ConfigError(
-                f"MultiheadAttention: expected embed_dim divisible by num_heads={num_heads}, received {embed_dim}"
-            )
+        check_multiple("MultiheadAttention", "embed_dim", embed_dim, "num_heads", num_heads)
         self.add_zero_attn = add_zero_attn
         self.batch_first = batch_first
         if self.kdim == self.vdim == embed_dim:

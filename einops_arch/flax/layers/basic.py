@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from einops_arch.errors import ConfigError
+from einops_arch._settings import check_flag
 from einops_arch.flax._checks import check_features, check_sizes
 from einops_arch.flax.functional._dtypes import check_floating, widened
 from einops_arch.flax.layers.init import Initializer, uniform_fan_in
@@ -101,8 +101,7 @@ class GELU(nnx.Module):
     """
 
     def __init__(self, approximate: bool = False) -> None:
-        if not isinstance(approximate, bool):
-            raise ConfigError(f"GELU: expected approximate as True or False, received {approximate!r}")
+        check_flag("GELU", "approximate", approximate)
         self.approximate = approximate
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from einops import rearrange
 from flax import nnx
 from flax.nnx.nn import dtypes
 
+from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import (
     check_channels,
@@ -84,10 +85,7 @@ class Conv(nnx.Conv):
         axes = len(kernel_size)
         check_sizes("Conv", in_features=in_features, out_features=out_features)
         check_groups("Conv", feature_group_count, in_features=in_features, out_features=out_features)
-        if padding_mode not in _PAD_MODES:
-            raise ConfigError(
-                f"Conv: expected padding_mode as one of {', '.join(_PAD_MODES)}, received {padding_mode!r}"
-            )
+        check_choice("Conv", "padding_mode", padding_mode, tuple(_PAD_MODES))
         strides = per_axis("Conv", "strides", strides, axes, 1)
         kernel_dilation = per_axis("Conv", "kernel_dilation", kernel_dilation, axes, 1)
         self.padding_widths = _padding_pairs(padding, kernel_size, strides, kernel_dilation)

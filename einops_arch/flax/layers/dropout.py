@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch._settings import check_choice
+from einops_arch.errors import ShapeError
 from einops_arch.flax._checks import check_fraction
 
 __all__ = [
@@ -211,8 +212,7 @@ class StochasticDepth(Dropout):
     """
 
     def __init__(self, rate: float, mode: str, *, rngs: nnx.Rngs | None = None) -> None:
-        if mode not in ("row", "batch"):
-            raise ConfigError(f"{type(self).__name__}: expected mode as 'row' or 'batch', received {mode!r}")
+        check_choice(type(self).__name__, "mode", mode, ("row", "batch"))
         super().__init__(rate, rngs=rngs)
         self.mode = mode
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from einops_arch._settings import check_choice, check_whole
 from einops_arch.errors import ConfigError, DtypeError, IndexRangeError
 from einops_arch.flax._checks import check_sizes
 from einops_arch.flax._concrete import is_concrete
@@ -65,11 +66,7 @@ class Embed(nnx.Embed):
         name = type(self).__name__
         check_sizes(name, num_embeddings=num_embeddings, features=features)
         if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ConfigError(
-                    f"{name}: expected padding_idx from {-num_embeddings} to {num_embeddings - 1} "
-                    f"(num_embeddings={num_embeddings}), received {padding_idx}"
-                )
+            check_whole(name, "padding_idx", padding_idx, -num_embeddings, num_embeddings - 1)
             padding_idx %= num_embeddings
         super().__init__(num_embeddings, features, embedding_init=standard_normal(), rngs=rngs)
         self.padding_idx = padding_idx
@@ -183,8 +180,7 @@ class EmbeddingBag(Embed):
         scale_grad_by_freq: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if mode not in MODES:
-            raise ConfigError(f"EmbeddingBag: expected mode as one of {', '.join(MODES)}, received {mode!r}")
+        check_choice("EmbeddingBag", "mode", mode, MODES)
         if mode == "max" and scale_grad_by_freq:
             raise ConfigError("EmbeddingBag: expected scale_grad_by_freq=False with mode='max', received True")
         super().__init__(

@@ -16,6 +16,7 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
+from einops_arch._settings import check_fraction, check_multiple, check_number
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_channels, check_features, check_sizes
 from einops_arch.flax.kernels.moments import normalize, normalize_rows
@@ -317,12 +318,8 @@ class GroupNorm(nnx.GroupNorm):
     ) -> None:
         _check("GroupNorm", num_features, epsilon)
         check_sizes("GroupNorm", num_groups=num_groups)
-        if num_features % num_groups:
-            hint = "" if num_groups % num_features else "; likely fix: the channels come first here, then the groups"
-            raise ConfigError(
-                f"GroupNorm: expected num_features divisible by num_groups={num_groups}, "
-                f"received num_features={num_features}{hint}"
-            )
+        fix = "" if num_groups % num_features else "the channels come first here, then the groups"
+        check_multiple("GroupNorm", "num_features", num_features, "num_groups", num_groups, fix)
         self.num_features = num_features
         super().__init__(
             num_features,
@@ -545,13 +542,13 @@ def _check_normalized(layer: str, shape: tuple[int, ...], sizes: tuple[int, ...]
 
 def _check(layer: str, num_features: int, epsilon: float | None) -> None:
     check_sizes(layer, num_features=num_features)
-    if epsilon is not None and not epsilon >= 0:
-        raise ConfigError(f"{layer}: expected epsilon of at least 0, received {epsilon!r}")
+    if epsilon is not None:
+        check_number(layer, "epsilon", epsilon)
 
 
 def _check_momentum(layer: str, momentum: float | None) -> None:
-    if momentum is not None and not 0 <= momentum <= 1:
-        raise ConfigError(f"{layer}: expected momentum between 0 and 1, or None, received {momentum!r}")
+    if momentum is not None:
+        check_fraction(layer, "momentum", momentum)
 
 
 def _with_running(layer: Any, wide: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:

@@ -20,6 +20,7 @@ from einops import rearrange
 from flax import nnx
 from flax.nnx.nn import dtypes
 
+from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, DtypeError, ShapeError
 from einops_arch.flax._checks import check_fraction, check_sizes
 from einops_arch.flax._concrete import is_concrete
@@ -346,8 +347,7 @@ class RNN(_Recurrent):
         bidirectional: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ConfigError(f"RNN: expected nonlinearity as 'tanh' or 'relu', received {nonlinearity!r}")
+        check_choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         self.nonlinearity = nonlinearity
         super().__init__(
             input_size,
@@ -500,8 +500,7 @@ class RNNCell(_Cell):
     def __init__(
         self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", use_bias: bool = True, rngs: nnx.Rngs
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ConfigError(f"RNNCell: expected nonlinearity as 'tanh' or 'relu', received {nonlinearity!r}")
+        check_choice("RNNCell", "nonlinearity", nonlinearity, ("tanh", "relu"))
         self.nonlinearity = nonlinearity
         super().__init__(input_size, hidden_size, use_bias=use_bias, rngs=rngs)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from einops_arch._settings import check_whole
 from einops_arch.errors import ConfigError
 from einops_arch.flax.layers.conv import Conv
 from einops_arch.layouts.patterns import LayoutPattern
@@ -135,8 +136,7 @@ class SpectralNorm(_Reparametrized):
         legacy: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if n_power_iterations < 1:
-            raise ConfigError(f"SpectralNorm: expected n_power_iterations of at least 1, received {n_power_iterations}")
+        check_whole("SpectralNorm", "n_power_iterations", n_power_iterations)
         kernel = _kernel_of(layer)
         if dim is None:
             dim = 1 if type(layer).__name__ == "ConvTranspose" else 0
