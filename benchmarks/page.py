@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from benchmarks.table import cells, ratio_text, summary, time_text
+from einops_arch._html import page
 
 __all__ = ["html_page"]
 
@@ -15,25 +16,15 @@ _WIDTH, _NAMES, _BAR, _RIGHT = 1070, 440, 20, 210
 _TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1, 1.25, 2, 4, 8, 16]
 
 _STYLE = """
-:root { color-scheme: light dark; --page: #fbfbfa; --panel: #fff; --ink: #1d2327; --soft: #5d6a70; --line: #dfe3e4;
-  --grid: #e9eced; --good: #11705f; --doubt: #b07400; --bad: #b3261e; --plain: #7b8a91; }
-@media (prefers-color-scheme: dark) { :root { --page: #14181a; --panel: #1c2225; --ink: #e6eaeb; --soft: #9aa7ac;
-  --line: #313a3e; --grid: #2a3235; --good: #5fd0b7; --doubt: #f0b955; --bad: #ff8a80; --plain: #71808a; } }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 20px 64px; }
-h1 { margin: 0 0 4px; font-size: 30px; } h2 { margin: 0 0 2px; font-size: 18px; }
+main { max-width: 1120px; }
 p { margin: 4px 0; } .soft { color: var(--soft); font-size: 14px; }
-section { margin-top: 18px; padding: 16px 22px 18px; border: 1px solid var(--line); border-radius: 10px;
-  background: var(--panel); overflow-x: auto; }
-svg { display: block; font: 12px system-ui, sans-serif; }
-text { fill: var(--soft); } text.name { fill: var(--ink); text-anchor: end; } text.mid { text-anchor: middle; }
+section { overflow-x: auto; }
+svg text.name { fill: var(--ink); text-anchor: end; } svg text.mid { text-anchor: middle; }
 .one { stroke: var(--ink); stroke-width: 1.5; } .grid { stroke: var(--grid); }
 .held, .same { fill: var(--good); } .level { fill: var(--doubt); } .missed, .wrong { fill: var(--bad); }
 .none { fill: var(--plain); } .spread { stroke: var(--ink); stroke-opacity: .55; stroke-width: 2; }
 .bar { stroke: var(--bad); stroke-width: 2; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
-th { color: var(--soft); white-space: nowrap; } td.held, td.same { color: var(--good); }
+td.held, td.same { color: var(--good); }
 td.level { color: var(--doubt); }
 td.missed, td.wrong { color: var(--bad); font-weight: 600; }
 """
@@ -45,21 +36,9 @@ def html_page(run: dict[str, Any]) -> str:
     Args:
         run: in the form of the JSON file.
     """
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>einops_arch benchmark: {escape(summary(run['rows']))}</title>",
-            f"<style>{_STYLE}</style></head><body><main>",
-            *_head(run),
-            *_charts(run["rows"]),
-            *_growth(run["rows"]),
-            *_numbers(run["rows"]),
-            "</main></body></html>",
-            "",
-        ]
-    )
+    rows = run["rows"]
+    body = [*_head(run), *_charts(rows), *_growth(rows), *_numbers(rows)]
+    return page(f"einops_arch benchmark: {summary(rows)}", body, _STYLE)
 
 
 def _head(run: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from einops_arch._html import page
 from einops_arch.cli.demo.data import Array
 from einops_arch.cli.demo.pictures import chosen_digits, crops, png
 from einops_arch.parity.report.report import Report
@@ -43,8 +44,9 @@ def write_page(path: Path, report: dict[str, Any], seen: dict[str, Any]) -> None
     ]
     mistakes = digits["tested_on"] - round(accuracy["torch"] * digits["tested_on"])
     names = " ".join(f"{name} {number}" for name, number in report["versions"].items())
-    page = Template(_PAGE).substitute(
-        verdict="the same function" if report["passed"] else "NOT the same function",
+    verdict = "the same function" if report["passed"] else "NOT the same function"
+    body = Template(_BODY).substitute(
+        verdict=verdict,
         state="good" if report["passed"] else "bad",
         tiles="".join(f"<li><strong>{escape(value)}</strong><span>{escape(text)}</span></li>" for value, text in tiles),
         code=escape(_CODE),
@@ -64,7 +66,7 @@ def write_page(path: Path, report: dict[str, Any], seen: dict[str, Any]) -> None
         seconds=report["seconds"],
         versions=escape(names),
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page(f"PyTorch to Flax: {verdict}", [body.rstrip()], _STYLE, images=True), encoding="utf-8")
 
 
 def _both(values: dict[str, float], form: str) -> str:
@@ -113,46 +115,24 @@ def _tables(report: Report) -> str:
     return "".join(parts)
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>PyTorch to Flax: $verdict</title>
-<style>
-:root {
-  color-scheme: light dark;
-  --page: #fbfbfa; --card: #ffffff; --ink: #1c2024; --soft: #60646c; --line: #e0e1e6; --good: #18794e; --bad: #c62a2f;
-  --accent: #3358d4;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #111113; --card: #1b1c1f; --ink: #edeef0; --soft: #a5a9b1; --line: #33363b; --good: #4cc38a; --bad: #ff8589;
-    --accent: #9eb1ff;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI",
-  Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 48px 24px 72px; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 8px; letter-spacing: -0.02em; }
+_STYLE = """
+main { padding: 48px 24px 72px; }
 h2 { font-size: 1.3rem; margin: 56px 0 8px; letter-spacing: -0.01em; }
 p { margin: 0 0 16px; max-width: 72ch; }
 .soft, footer { color: var(--soft); }
 .good-text { color: var(--good); } .bad-text { color: var(--bad); }
 .tiles { list-style: none; margin: 32px 0; padding: 0; display: grid; gap: 12px;
   grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); }
-.tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px; }
+.tiles li { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 16px; }
 .tiles strong { display: block; font-size: 1.45rem; letter-spacing: -0.01em; font-variant-numeric: tabular-nums; }
 .tiles span { color: var(--soft); font-size: 0.9rem; line-height: 1.4; display: block; }
 pre, code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px; overflow-x: auto;
-  font-size: 0.88rem; line-height: 1.6; margin: 0 0 16px; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px;
+  overflow-x: auto; font-size: 0.88rem; line-height: 1.6; margin: 0 0 16px; }
 code { font-size: 0.88em; overflow-wrap: anywhere; }
 figure { margin: 0; }
 .digits { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); }
-.digits figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 8px;
+.digits figure { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 8px;
   text-align: center; }
 .digits img { width: 100%; image-rendering: pixelated; border-radius: 4px; display: block; }
 .digits figcaption { font-variant-numeric: tabular-nums; color: var(--good); padding-top: 4px; font-size: 0.95rem; }
@@ -165,19 +145,15 @@ figure { margin: 0; }
 details { margin: 8px 0; }
 summary { cursor: pointer; padding: 6px 0; color: var(--accent); }
 h3 { font-size: 1.05rem; margin: 24px 0 4px; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
-table { border-collapse: collapse; width: 100%; font-size: 0.86rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 7px 12px; white-space: nowrap; border-bottom: 1px solid var(--line); }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--panel); }
+th, td { padding: 7px 12px; white-space: nowrap; }
 tbody tr:last-child td { border-bottom: 0; }
-th { color: var(--soft); font-weight: 600; }
 td:nth-child(n+4):nth-child(-n+8), th:nth-child(n+4):nth-child(-n+8) { text-align: right; }
 tr.good td:last-child { color: var(--good); } tr.bad td:last-child { color: var(--bad); font-weight: 600; }
 footer { margin-top: 56px; border-top: 1px solid var(--line); padding-top: 16px; font-size: 0.88rem; }
-</style>
-</head>
-<body>
-<main>
-<h1>Trained in PyTorch, running in Flax</h1>
+"""
+
+_BODY = """<h1>Trained in PyTorch, running in Flax</h1>
 <p class="soft">Two networks, trained in PyTorch on real images and ported to Flax. Verdict:
 <strong class="$state-text">$verdict</strong>.</p>
 <ul class="tiles">$tiles</ul>
@@ -207,7 +183,4 @@ $super_resolution
 <p>The weights are beside this page: $files, and every number in <code>report.json</code>.</p>
 <p>$seconds seconds. $versions</p>
 </footer>
-</main>
-</body>
-</html>
 """

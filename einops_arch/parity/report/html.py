@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Protocol
 
+from einops_arch._html import page
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.error_maps import ErrorMaps
 from einops_arch.parity.report.html_charts import Point, channel_bars, layer_chart, position_map
@@ -16,7 +17,6 @@ from einops_arch.parity.report.verdicts import Verdict, worst
 
 __all__ = ["html_page", "html_pages"]
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _EXPLAINED = {
     "modules": "One row for each module, in call order: inner modules before those around them.",
     "outputs": "What the network gives.",
@@ -73,21 +73,8 @@ def html_pages(reports: Sequence[tuple[str, Shown]]) -> str:
     """
     worst_of_all = worst([report.verdict for _, report in reports])
     names = ", ".join(dict.fromkeys(title for title, _ in reports))
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{escape(names)}: {escape(str(worst_of_all))}</title>",
-            f"<style>{STYLE}</style></head><body><main>",
-            *(line for title, report in reports for line in _body(report, title)),
-            *_limits(),
-            "</main></body></html>",
-            "",
-        ]
-    )
+    body = [*(line for title, report in reports for line in _body(report, title)), *_limits()]
+    return page(f"{names}: {worst_of_all}", body, STYLE)
 
 
 def _body(report: Shown, title: str) -> Iterator[str]:
