@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,9 +13,9 @@ from flax import nnx
 from einops_arch.errors import PatternError, PortError, ShapeError
 from einops_arch.layouts.arrays import dtype_kind, to_numpy
 from einops_arch.layouts.patterns import LayoutPattern
-from einops_arch.layouts.plan import ConstantStep, Leaf, Move, Step, SumStep, check_state, problems_error
+from einops_arch.layouts.plan import ConstantStep, Leaf, Move, Step, SumStep
 from einops_arch.layouts.rules import Constant, Row, Sum, find_rule
-from einops_arch.layouts.state import complete_state, state_arrays
+from einops_arch.layouts.state import Held, hold_state, problems_error, state_arrays
 
 __all__ = [
     "IncompatibleKeys",
@@ -23,8 +24,10 @@ __all__ = [
     "linen_variables",
     "load_state_dict",
     "named_modules",
+    "narrowing",
     "port_steps",
     "state_dict",
+    "tied_names",
     "to_leaves",
 ]
 
@@ -80,19 +83,20 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any], strict: bool = 
     """
     steps = port_steps(model)
     arrays, odd = state_arrays(state)
-    arrays = complete_state(arrays, _expected(steps), _aliases(steps)) if strict else arrays
-    values, missing, unexpected, problems = _values(steps, arrays)
-    problems = [*odd, *problems]
-    step_of = {name: step for step, _ in steps for name in step.expected}
-    problems += [
-        _too_wide(name, arrays[name]) for name, step in step_of.items() if _is_too_wide(step, arrays.get(name))
-    ]
-    if problems or (strict and (missing or unexpected)):
-        lacks, extras = (missing, unexpected) if strict else ([], [])
-        raise problems_error(f"load_state_dict into {type(model).__name__}", _expected(steps), lacks, extras, problems)
+    held = _held(steps, arrays)
+    missing: list[str] = []
+    if strict:
+        arrays = held.complete(arrays)
+    else:
+        optional = _constants(steps)
+        missing = [name for name in held.expected if name not in arrays and name not in optional]
+        held = dataclasses.replace(held, missing=(), unexpected=())
+    values, wrong = _values(steps, arrays) if not held.problems else ([], [])
+    wrong += [problem for step, _ in steps for name in step.expected for problem in _too_wide(step, name, arrays)]
+    held.check(f"load_state_dict into {type(model).__name__}", [*odd, *wrong])
     for variable, _, value in values:
         variable.set_value(_like(value, variable.get_value()))
-    return IncompatibleKeys(missing, unexpected)
+    return IncompatibleKeys(missing, [name for name in arrays if name not in held.expected])
 
 
 def to_leaves(model: nnx.Module, state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
@@ -107,10 +111,9 @@ def to_leaves(model: nnx.Module, state: Mapping[str, Any]) -> dict[str, np.ndarr
     """
     steps = port_steps(model)
     arrays, odd = state_arrays(state)
-    values, missing, unexpected, problems = _values(steps, complete_state(arrays, _expected(steps), _aliases(steps)))
-    problems = [*odd, *problems]
-    if missing or unexpected or problems:
-        raise problems_error(f"state of {type(model).__name__}", _expected(steps), missing, unexpected, problems)
+    held = _held(steps, arrays)
+    values, wrong = _values(steps, held.complete(arrays)) if not held.problems else ([], [])
+    held.check(f"state of {type(model).__name__}", [*odd, *wrong])
     return {leaf.path: value for _, leaf, value in values}
 
 
@@ -122,9 +125,7 @@ def from_leaves(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]]) -
     """
     steps = port_steps(model, leaves)
     expected = {leaf.path: (leaf.shape, dtype_kind(leaf.dtype)) for step, _ in steps for leaf in step.leaves}
-    missing, unexpected, problems = check_state(expected, leaves)
-    if missing or unexpected or problems:
-        raise problems_error(f"leaves of {type(model).__name__}", expected, missing, unexpected, problems)
+    hold_state(expected, leaves).check(f"leaves of {type(model).__name__}")
     return {name: value for step, _ in steps for name, value in step.to_torch().items()}
 
 
@@ -210,7 +211,7 @@ def port_steps(model: nnx.Module, leaves: Mapping[str, np.ndarray[Any, Any]] | N
             if name not in used
         ]
     if problems:
-        raise problems_error(f"layout of {type(model).__name__}", {}, [], [], problems)
+        raise problems_error(f"layout of {type(model).__name__}", problems)
     return steps
 
 
@@ -297,26 +298,29 @@ def _leaf(path: str, variable: nnx.Variable[Any], arrays: Mapping[str, np.ndarra
     return Leaf(path, tuple(value.shape), np.dtype(value.dtype), read)
 
 
-def _expected(steps: Steps) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: spec for step, _ in steps for name, spec in step.expected.items()}
+def _held(steps: Steps, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Held:
+    expected = {name: spec for step, _ in steps for name, spec in step.expected.items()}
+    return hold_state(expected, arrays, tied_names(steps), optional=_constants(steps))
+
+
+def _constants(steps: Steps) -> set[str]:
+    """What Flax does not have, and so cannot be missed."""
+    return {step.name for step, _ in steps if isinstance(step, ConstantStep)}
 
 
 def _values(
     steps: Steps, arrays: Mapping[str, np.ndarray[Any, Any]]
-) -> tuple[list[tuple[nnx.Variable[Any], Leaf, np.ndarray[Any, Any]]], list[str], list[str], list[str]]:
-    """The value of each leaf; then the missing names, the unexpected ones, and the problems of the others."""
-    missing, unexpected, problems = check_state(_expected(steps), arrays, _aliases(steps))
-    # What Flax does not have cannot be missed.
-    constants = {step.name for step, _ in steps if isinstance(step, ConstantStep)}
-    missing = [name for name in missing if name not in constants]
+) -> tuple[list[tuple[nnx.Variable[Any], Leaf, np.ndarray[Any, Any]]], list[str]]:
+    """The value of each leaf that the state has, and a problem for each that does not fit it."""
     values: list[tuple[nnx.Variable[Any], Leaf, np.ndarray[Any, Any]]] = []
-    for step, variables in steps if not problems else []:
+    problems = []
+    for step, variables in steps:
         if all(name in arrays for name in step.expected):
             try:
                 values.extend(zip(variables, step.leaves, step.to_flax(arrays), strict=True))
             except PortError as error:
                 problems.append(str(error))
-    return values, missing, unexpected, problems
+    return values, problems
 
 
 def _like(value: np.ndarray[Any, Any], old: Any) -> jax.Array:
@@ -337,8 +341,8 @@ def aligned_copy(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return copied
 
 
-def _aliases(steps: Steps) -> list[list[str]]:
-    """Groups of names that are one variable in the model."""
+def tied_names(steps: Steps) -> list[list[str]]:
+    """Groups of PyTorch's names that are one variable in the model."""
     groups: dict[int, list[str]] = {}
     for step, variables in steps:
         if len(variables) == 1 and isinstance(step, Move):
@@ -346,19 +350,20 @@ def _aliases(steps: Steps) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def _is_too_wide(step: Step, array: np.ndarray[Any, Any] | None) -> bool:
-    """Without x64, jax would narrow the array in silence; a row with a dtype narrows it with a check."""
-    if array is None or isinstance(step, ConstantStep) or (isinstance(step, Move) and step.dtype):
-        return False
-    return bool(jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype)
+def _too_wide(step: Step, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[str]:
+    """A row with a dtype narrows an array with a check."""
+    if name not in arrays or isinstance(step, ConstantStep) or (isinstance(step, Move) and step.dtype):
+        return []
+    return narrowing(name, arrays[name].dtype)
 
 
-def _too_wide(name: str, array: np.ndarray[Any, Any]) -> str:
-    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
-    return (
-        f"{name}: {array.dtype} would become {narrow} in silence; likely fix: "
-        "jax.config.update('jax_enable_x64', True) before the first array"
-    )
+def narrowing(name: str, dtype: np.dtype[Any]) -> list[str]:
+    """The problem with a dtype that jax without x64 would narrow in silence, if it would."""
+    narrow = jax.dtypes.canonicalize_dtype(dtype)
+    if narrow == dtype:
+        return []
+    fix = "jax.config.update('jax_enable_x64', True) before the first array"
+    return [f"{name}: {dtype} would become {narrow} in silence; likely fix: {fix}"]
 
 
 def _is_inside(path: str, owner: str) -> bool:

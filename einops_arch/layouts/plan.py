@@ -5,7 +5,6 @@ Steps work on numpy arrays and know nothing of a framework; `einops_arch/flax/st
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -13,10 +12,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from einops_arch.errors import PortError
-from einops_arch.layouts.arrays import dtype_kind, same_bits
+from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.layouts.patterns import LayoutPattern, Sizes
 
-__all__ = ["ConstantStep", "Leaf", "Move", "State", "Step", "SumStep", "check_state", "problems_error"]
+__all__ = ["ConstantStep", "Leaf", "Move", "State", "Step", "SumStep"]
 
 State: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
 
@@ -154,60 +153,6 @@ class ConstantStep:
 
     def to_flax(self, state: State) -> list[np.ndarray[Any, Any]]:
         return []
-
-
-def check_state(
-    expected: Mapping[str, tuple[tuple[int, ...], str]], state: State, aliases: Sequence[Sequence[str]] = ()
-) -> tuple[list[str], list[str], list[str]]:
-    """Hold a state against what a model expects.
-
-    Args:
-        expected: the names, with the shape and the kind of number that each must have.
-        state: the state that was received.
-        aliases: groups of names that are one array in the model.
-
-    Returns:
-        The missing names, the unexpected names, and the problems of the others, each a line.
-    """
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    problems = []
-    for name, (shape, kind) in expected.items():
-        if name not in state:
-            continue
-        received = state[name]
-        if received.shape != shape:
-            hint = ""
-            if sorted(received.shape) == sorted(shape):
-                hint = "; the axes are permuted: a state is in PyTorch's layout"
-            problems.append(f"{name}: expected shape {shape}, received {received.shape}{hint}")
-        if dtype_kind(received.dtype) != kind:
-            problems.append(f"{name}: expected {kind} numbers, received {received.dtype}")
-    for group in aliases:
-        present = [name for name in group if name in state]
-        problems += [
-            f"{name}: expected the same values as {present[0]}, which the model ties to it"
-            for name in present[1:]
-            if not same_bits(state[present[0]], state[name])
-        ]
-    return missing, unexpected, problems
-
-
-def problems_error(
-    what: str,
-    expected: Mapping[str, tuple[tuple[int, ...], str]],
-    missing: Sequence[str],
-    unexpected: Sequence[str],
-    problems: Sequence[str],
-) -> PortError:
-    """One error with every problem, a line each."""
-    lines = [f"{name}: missing, expected shape {expected[name][0]}" for name in missing]
-    for name in unexpected:
-        near = difflib.get_close_matches(name, missing, n=1)
-        lines.append(f"{name}: not in the model" + (f"; did you mean {near[0]}?" if near else ""))
-    lines += problems
-    count = f"{len(lines)} problem" + "s" * (len(lines) != 1)
-    return PortError("\n  ".join([f"{what}: {count}, nothing was changed", *lines]))
 
 
 def _widen(value: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:

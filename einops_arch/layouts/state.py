@@ -1,16 +1,22 @@
-"""A state before it is held against a model: its arrays, and what a model can fill in by itself."""
+"""A state, held against what a model expects: names, shapes, kinds of numbers, ties, and what follows from others."""
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from einops_arch.layouts.arrays import to_numpy
+from einops_arch.errors import PortError
+from einops_arch.layouts.arrays import dtype_kind, same_bits, to_numpy
 
-__all__ = ["complete_state", "state_arrays"]
+__all__ = ["Described", "Expected", "Held", "hold_state", "problems_error", "state_arrays"]
+
+Expected: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
+"""Names, with the shape and the kind of number that each must have."""
 
 _COUNTER, _EXTRA = "num_batches_tracked", "_extra_state"
 _LOG = logging.getLogger("einops_arch")
@@ -42,35 +48,142 @@ def state_arrays(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, An
     return arrays, problems
 
 
-def complete_state(
-    arrays: Mapping[str, np.ndarray[Any, Any]], expected: Mapping[str, Any], aliases: Sequence[Sequence[str]] = ()
-) -> dict[str, np.ndarray[Any, Any]]:
-    """A state with the names that follow from others: those of tied arrays, and counters of batches.
+class Described(Protocol):
+    """An array, or what can be said of one without reading it."""
 
-    Files older than the counters of PyTorch's batch norms lack them, and PyTorch fills in 0; so does this, and says so
-    in the log `einops_arch`.
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """A state that was held against what a model expects.
 
     Args:
-        arrays: the state.
-        expected: the names that a model expects.
-        aliases: groups of names that are one array in the model.
-
-    >>> state = {"bn.running_mean": np.zeros(2)}
-    >>> list(complete_state(state, {"bn.running_mean": (), "bn.num_batches_tracked": ()}))
-    ['bn.running_mean', 'bn.num_batches_tracked']
+        expected: the names of the model, with the shape and the kind of number that each must have.
+        sources: for each name of the model that has a value, the name in the state that holds it.
+        counters: counters of batches that the state lacks, as files have that are older than them; they are 0.
+        missing: names of the model that nothing fills.
+        unexpected: names of the state that are not in the model.
+        problems: what is wrong with the others, each a line.
     """
-    complete = dict(arrays)
-    for group in aliases:
-        present = [name for name in group if name in arrays]
-        complete.update({name: arrays[present[0]] for name in group if present and name not in arrays})
-    filled = [
-        name
+
+    expected: Expected
+    sources: Mapping[str, str]
+    counters: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def check(self, what: str, more: Sequence[str] = ()) -> None:
+        """Raise one error with every problem, a line each.
+
+        Args:
+            what: what was going to happen.
+            more: further problems.
+
+        Raises:
+            PortError: there is one.
+        """
+        if self.missing or self.unexpected or self.problems or more:
+            raise problems_error(what, [*self._missing_lines(), *self._unexpected_lines(), *more, *self.problems])
+
+    def complete(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """The state with every name that follows from others: those of tied arrays, and counters."""
+        tied = {name: arrays[source] for name, source in self.sources.items()}
+        self.tell()
+        return {**arrays, **tied, **{name: np.zeros((), np.int64) for name in self.counters}}
+
+    def tell(self) -> None:
+        """Say in the log `einops_arch` which counters are 0 because the state lacks them."""
+        if self.counters:
+            names = ", ".join(self.counters)
+            _LOG.warning("%d counters of batches are not in the state, and are 0: %s", len(self.counters), names)
+
+    def _missing_lines(self) -> list[str]:
+        return [f"{name}: missing, expected shape {self.expected[name][0]}" for name in self.missing]
+
+    def _unexpected_lines(self) -> list[str]:
+        lines = []
+        for name in self.unexpected:
+            near = difflib.get_close_matches(name, self.missing, n=1)
+            lines.append(f"{name}: not in the model" + (f"; did you mean {near[0]}?" if near else ""))
+        return lines
+
+
+def hold_state(
+    expected: Expected,
+    state: Mapping[str, Described],
+    tied: Sequence[Sequence[str]] = (),
+    *,
+    optional: Collection[str] = (),
+    same: Callable[[str, str], bool] | None = None,
+) -> Held:
+    """Hold a state against what a model expects.
+
+    Args:
+        expected: the names, with the shape and the kind of number that each must have.
+        state: the arrays, or what is known of them without reading.
+        tied: groups of names that are one array in the model; the state may have any of them, or several alike.
+        optional: names that nothing is made of, and that cannot be missed.
+        same: whether two names of the state hold the same values, asked only where all else fits; if left out, `state`
+            holds the arrays themselves.
+
+    >>> expected = {"bn.running_mean": ((2,), "floating-point"), "bn.num_batches_tracked": ((), "integer")}
+    >>> held = hold_state(expected, {"bn.running_mean": np.zeros(2), "bn.bias": np.zeros(2)})
+    >>> held.counters, held.missing, held.unexpected
+    (('bn.num_batches_tracked',), (), ('bn.bias',))
+    """
+    groups = {name: group for group in tied for name in group}
+    sources = {
+        name: source
         for name in expected
-        if name not in complete
-        and name.rpartition(".")[2] == _COUNTER
-        and f"{name.removesuffix(_COUNTER)}running_mean" in complete
-    ]
-    complete.update({name: np.zeros((), np.int64) for name in filled})
-    if filled:
-        _LOG.warning("%d counters of batches are not in the state, and are 0: %s", len(filled), ", ".join(filled))
-    return complete
+        for source in [name if name in state else next((o for o in groups.get(name, ()) if o in state), None)]
+        if source is not None
+    }
+    counters = tuple(name for name in expected if _is_old_counter(name, sources) and name not in optional)
+    missing = tuple(name for name in expected if name not in sources and name not in {*counters, *optional})
+    unexpected = tuple(name for name in state if name not in expected)
+    problems = [line for name, spec in expected.items() if name in state for line in _misfits(name, state[name], spec)]
+    if same is None or not (missing or unexpected or problems):
+        arrays: Any = state
+        alike = same or (lambda first, other: same_bits(arrays[first], arrays[other]))
+        for group in tied:
+            present = [name for name in group if name in state]
+            problems += [
+                f"{name}: expected the same values as {present[0]}, which the model ties to it"
+                for name in present[1:]
+                if not alike(present[0], name)
+            ]
+    return Held(expected, sources, counters, missing, unexpected, tuple(problems))
+
+
+def problems_error(what: str, problems: Sequence[str]) -> PortError:
+    """One error with every problem, a line each.
+
+    >>> print(problems_error("load into Model", ["fc.bias: missing", "fc.bais: not in the model"]))
+    load into Model: 2 problems, nothing was changed
+      fc.bias: missing
+      fc.bais: not in the model
+    """
+    count = f"{len(problems)} problem" + "s" * (len(problems) != 1)
+    return PortError("\n  ".join([f"{what}: {count}, nothing was changed", *problems]))
+
+
+def _is_old_counter(name: str, sources: Mapping[str, str]) -> bool:
+    """Whether a counter is missing beside a mean that is there; PyTorch fills in 0, too."""
+    owner, _, leaf = name.rpartition(".")
+    return leaf == _COUNTER and name not in sources and f"{owner}{'.' if owner else ''}running_mean" in sources
+
+
+def _misfits(name: str, received: Described, spec: tuple[tuple[int, ...], str]) -> Iterator[str]:
+    shape, kind = spec
+    if received.shape != shape:
+        permuted = sorted(received.shape) == sorted(shape)
+        hint = "; the axes are permuted: a state is in PyTorch's layout" if permuted else ""
+        yield f"{name}: expected shape {shape}, received {received.shape}{hint}"
+    if dtype_kind(received.dtype) != kind:
+        yield f"{name}: expected {kind} numbers, received {received.dtype}"

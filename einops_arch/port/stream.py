@@ -12,10 +12,12 @@ import numpy as np
 
 from einops_arch.checkpoints.disk.blocks import blocks, contiguous
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
-from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, info_of, numpy_dtype
+from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, info_of
+from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.layouts.boxes import Box, slices
-from einops_arch.layouts.plan import ConstantStep, Move, Step, check_state, problems_error
+from einops_arch.layouts.plan import ConstantStep, Move, Step
 from einops_arch.layouts.slices import part_through
+from einops_arch.port.held import hold_reader
 
 __all__ = ["Origin", "Ported"]
 
@@ -53,10 +55,8 @@ class Ported(Wrapper):
     """
 
     def __init__(self, inner: Reader, model: Any, framework: str, to: str) -> None:
-        super().__init__(inner)
         from einops_arch.flax.state import port_steps
 
-        self._name = type(model).__name__
         steps = port_steps(model, _Lazy(inner))
         self.origins: dict[str, Origin] = {}
         self.ignored: dict[str, str] = {}
@@ -66,7 +66,7 @@ class Ported(Wrapper):
         # The name that the source writes a tied tensor under comes first, and is the one that is written.
         steps = sorted(steps, key=lambda step: any(name in inner.aliases for name in _names(step[0], framework)))
         self._tied = _tied(steps, framework)
-        self._check(steps, framework)
+        super().__init__(_held(inner, steps, framework, self._tied, type(model).__name__))
         self.tensors, self.aliases = {}, {}
         if framework == to:
             self._pass_on()
@@ -78,7 +78,7 @@ class Ported(Wrapper):
                 else:
                     self._to_torch(step, variables, first)
         # In the order of the source, which is read from the front to the back then.
-        order = {name: index for index, name in enumerate(inner.tensors)}
+        order = {name: index for index, name in enumerate(self.inner.tensors)}
         self.tensors = dict(sorted(self.tensors.items(), key=lambda entry: self._position(entry[0], order)))
 
     def bits(self, name: str) -> Bits:
@@ -143,45 +143,6 @@ class Ported(Wrapper):
     def _position(self, name: str, order: Mapping[str, int]) -> int:
         places = (order[self.inner.aliases.get(name, name)] for name in self.origins[name].names)
         return min(places, default=len(order))
-
-    def _check(self, steps: Any, framework: str) -> None:
-        source = self.inner
-        present = {name: _Shaped(source.info(name)) for name in source.names()}
-        if framework == "torch":
-            what = f"state of {self._name}"
-            expected = {name: spec for step, _ in steps for name, spec in step.expected.items()}
-        else:
-            from einops_arch.layouts.arrays import dtype_kind
-
-            what = f"leaves of {self._name}"
-            expected = {leaf.path: (leaf.shape, dtype_kind(leaf.dtype)) for step, _ in steps for leaf in step.leaves}
-        missing, unexpected, problems = check_state(expected, present)  # type: ignore[arg-type]
-        constants = {step.name for step, _ in steps if isinstance(step, ConstantStep)}
-        tied = {name: group for group in self._tied for name in group}
-        missing = [
-            name
-            for name in missing
-            if name not in constants and not any(other in present for other in tied.get(name, ()))
-        ]
-        if not (missing or unexpected or problems):
-            problems = self._check_tied(present)
-        if missing or unexpected or problems:
-            raise problems_error(what, expected, missing, unexpected, problems)
-        # What a file leaves out because it is tied is there under its other name.
-        others = {name: next(o for o in group if o in present) for name, group in tied.items() if name not in present}
-        source.aliases = {**source.aliases, **{name: source.aliases.get(o, o) for name, o in others.items()}}
-
-    def _check_tied(self, present: Mapping[str, Any]) -> list[str]:
-        problems = []
-        source = self.inner
-        for group in self._tied:
-            names = [name for name in group if name in present]
-            targets = {source.aliases.get(name, name) for name in names}
-            if len(targets) > 1 and len({source.digest(target) for target in targets}) > 1:
-                problems += [
-                    f"{name}: expected the same values as {names[0]}, which the model ties to it" for name in names[1:]
-                ]
-        return problems
 
     def _pass_on(self) -> None:
         source = self.inner
@@ -250,11 +211,14 @@ class _Lazy(Mapping[str, np.ndarray[Any, Any]]):
         return len(self.reader.names())
 
 
-class _Shaped:
-    """A tensor to those who look at shape and dtype only."""
-
-    def __init__(self, info: TensorInfo) -> None:
-        self.shape, self.dtype = info.shape, numpy_dtype(info.dtype)
+def _held(inner: Reader, steps: Any, framework: str, tied: list[list[str]], name: str) -> Reader:
+    """The source, checked against the model."""
+    if framework == "torch":
+        expected = {name: spec for step, _ in steps for name, spec in step.expected.items()}
+        constants = {step.name for step, _ in steps if isinstance(step, ConstantStep)}
+        return hold_reader(inner, expected, tied, f"state of {name}", optional=constants)
+    expected = {leaf.path: (leaf.shape, dtype_kind(leaf.dtype)) for step, _ in steps for leaf in step.leaves}
+    return hold_reader(inner, expected, tied, f"leaves of {name}")
 
 
 def _names(step: Step, framework: str) -> list[str]:

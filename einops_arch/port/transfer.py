@@ -12,7 +12,7 @@ from einops_arch import architectures
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import to_numpy
 
-__all__ = ["framework_of", "model_state", "to_flax", "to_torch", "transfer"]
+__all__ = ["framework_of", "model_state", "tied_names", "to_flax", "to_torch", "transfer"]
 
 
 def to_flax(model: Any, *, rngs: Any = None) -> Any:
@@ -105,6 +105,18 @@ def model_state(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     from einops_arch.flax.state import state_dict
 
     return state_dict(model)
+
+
+def tied_names(model: Any) -> list[list[str]]:
+    """Groups of PyTorch's names that are one array in a model of either framework."""
+    if framework_of(model) == "torch":
+        from einops_arch.torch.state import tied_names as torch_names
+
+        return torch_names(model.state_dict(keep_vars=True))
+    from einops_arch.flax.state import port_steps
+    from einops_arch.flax.state import tied_names as flax_names
+
+    return flax_names(port_steps(model))
 
 
 def framework_of(model: Any) -> str:

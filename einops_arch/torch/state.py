@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from einops_arch.layouts.arrays import to_tensor
-from einops_arch.layouts.plan import check_state, problems_error
-from einops_arch.layouts.state import complete_state, state_arrays
+from einops_arch.layouts.state import Expected, hold_state, state_arrays
 
-__all__ = ["load_torch_state", "torch_kind"]
+__all__ = ["expected_state", "load_torch_state", "tied_names", "torch_kind"]
 
 
 def load_torch_state(model: nn.Module, state: Mapping[str, Any]) -> None:
@@ -27,23 +26,29 @@ def load_torch_state(model: nn.Module, state: Mapping[str, Any]) -> None:
     arrays, odd = state_arrays(state)
     extra = [name for name, value in targets.items() if not isinstance(value, torch.Tensor)]
     targets = {name: tensor for name, tensor in targets.items() if name not in extra}
-    expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
-    aliases: dict[int, list[str]] = {}
-    for name, tensor in targets.items():
-        aliases.setdefault(id(tensor), []).append(name)
-    tied = [names for names in aliases.values() if len(names) > 1]
-    arrays = complete_state(arrays, expected, tied)
-    missing, unexpected, problems = check_state(expected, arrays, tied)
-    problems = [*odd, *(f"{name}: the model keeps more than tensors there" for name in extra), *problems]
-    if missing or unexpected or problems:
-        what = f"transfer into {type(model).__name__}"
-        raise problems_error(what, expected, missing, unexpected, problems)
+    held = hold_state(expected_state(targets), arrays, tied_names(targets))
+    odd += [f"{name}: the model keeps more than tensors there" for name in extra]
+    held.check(f"transfer into {type(model).__name__}", odd)
+    arrays = held.complete(arrays)
     for name, tensor in targets.items():
         value = to_tensor(arrays[name])
         if value.dtype == tensor.dtype:
             tensor.data.copy_(value)
         else:
             tensor.data = value.to(tensor.device)
+
+
+def expected_state(targets: Mapping[str, torch.Tensor]) -> Expected:
+    """What a model's `state_dict(keep_vars=True)` expects of a state: shapes and kinds of numbers by name."""
+    return {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
+
+
+def tied_names(targets: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """Groups of names of a model's `state_dict(keep_vars=True)` that are one tensor."""
+    groups: dict[int, list[str]] = {}
+    for name, tensor in targets.items():
+        groups.setdefault(id(tensor), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def torch_kind(tensor: torch.Tensor) -> str:

@@ -12,7 +12,7 @@ from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.tensors import numpy_dtype
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.flax._build import check_filled, without_values
-from einops_arch.flax.state import port_steps
+from einops_arch.flax.state import narrowing, port_steps
 from einops_arch.layouts.boxes import slices
 from einops_arch.port.models.folder import open_pretrained
 from einops_arch.port.stream import Ported
@@ -70,11 +70,7 @@ _LINE = 64
 
 
 def _on_device(name: str, array: np.ndarray[Any, Any]) -> jax.Array:
-    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
-    if narrow != array.dtype:
-        raise PortError(
-            f"{name}: {array.dtype} would become {narrow} in silence; likely fix: "
-            "jax.config.update('jax_enable_x64', True) before the first array"
-        )
+    for problem in narrowing(name, array.dtype):
+        raise PortError(problem)
     # Nobody else has the array, so jax may keep its memory.
     return jax.device_put(array)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +12,11 @@ from torch import nn
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.tensors import numpy_dtype
-from einops_arch.layouts.arrays import same_bits, to_tensor
-from einops_arch.layouts.plan import check_state, problems_error
+from einops_arch.layouts.arrays import to_tensor
+from einops_arch.port.held import hold_reader
 from einops_arch.port.models.folder import open_pretrained, read_pretrained
 from einops_arch.torch._build import from_state, without_values
-from einops_arch.torch.state import torch_kind
+from einops_arch.torch.state import expected_state, tied_names
 
 __all__ = ["from_pretrained"]
 
@@ -35,13 +34,6 @@ def from_pretrained(folder: str | Path) -> Any:
     return model
 
 
-class _Form(NamedTuple):
-    """What can be said of a tensor without reading it."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-
 def _filled(config: Config, reader: Reader) -> Any:
     """The network, whose tensors are read one by one into memory that it keeps.
 
@@ -50,28 +42,17 @@ def _filled(config: Config, reader: Reader) -> Any:
     """
     model = without_values(config)
     targets = model.state_dict(keep_vars=True)
-    expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
-    infos = {name: reader.info(name) for name in reader.names()}
-    forms: Any = {name: _Form(info.shape, numpy_dtype(info.dtype)) for name, info in infos.items()}
-    missing, unexpected, problems = check_state(expected, forms)
-    groups: dict[int, list[str]] = {}
-    for name, tensor in targets.items():
-        groups.setdefault(id(tensor), []).append(name)
-    if not (missing or unexpected or problems):
-        for first, *others in groups.values():
-            problems += [
-                f"{name}: expected the same values as {first}, which the model ties to it"
-                for name in others
-                if reader.aliases.get(name, name) != reader.aliases.get(first, first)
-                and not same_bits(reader.read(first), reader.read(name))
-            ]
-    if missing or unexpected or problems:
-        raise problems_error(f"transfer into {type(model).__name__}", expected, missing, unexpected, problems)
-    for first, *others in groups.values():
+    tied = tied_names(targets)
+    reader = hold_reader(reader, expected_state(targets), tied, f"transfer into {type(model).__name__}")
+    groups = {name: group for group in tied for name in group}
+    for first in targets:
+        names = groups.get(first, [first])
+        if names[0] != first:
+            continue
         value = _tensor(reader.read(first))
         if isinstance(targets[first], nn.Parameter):
             value = nn.Parameter(value, requires_grad=value.is_floating_point())
-        for name in (first, *others):
+        for name in names:
             owner, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(owner), attribute, value)
     return model

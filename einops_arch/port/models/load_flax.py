@@ -13,10 +13,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import numpy_dtype
-from einops_arch.flax.state import aligned_copy, port_steps
+from einops_arch.flax.state import aligned_copy, narrowing, port_steps
 from einops_arch.layouts.axes import flax_axes, specs_of
 from einops_arch.layouts.boxes import Box
-from einops_arch.layouts.plan import problems_error
+from einops_arch.layouts.state import problems_error
 from einops_arch.port.stream import Ported
 
 __all__ = ["load_onto"]
@@ -30,12 +30,12 @@ def load_onto(opened: Callable[[], Reader], model: nnx.Module, mesh: Any, shardi
         variables = {
             leaf.path: variable for step, row in steps for leaf, variable in zip(step.leaves, row, strict=True)
         }
-        problems = [_too_wide(name, info.dtype) for name, info in leaves.tensors.items() if _is_too_wide(info.dtype)]
+        problems = [line for name, info in leaves.tensors.items() for line in narrowing(name, numpy_dtype(info.dtype))]
         problems += _unfilled(model, {id(variable) for variable in variables.values()})
         places, more = _places(leaves, variables, steps, mesh, shardings)
         problems += more
         if problems:
-            raise problems_error(f"load into {type(model).__name__}", {}, [], [], problems)
+            raise problems_error(f"load into {type(model).__name__}", problems)
         # The largest first, while there is the most room.
         order = sorted(leaves.tensors, key=lambda name: -leaves.tensors[name].nbytes)
         values = {name: _array(leaves, name, places[name]) for name in order}
@@ -92,15 +92,3 @@ def _unfilled(model: nnx.Module, filled: set[int]) -> list[str]:
         and id(node) not in filled
         and isinstance(node.get_value(), jax.ShapeDtypeStruct)
     ]
-
-
-def _is_too_wide(dtype: str) -> bool:
-    return bool(jax.dtypes.canonicalize_dtype(numpy_dtype(dtype)) != numpy_dtype(dtype))
-
-
-def _too_wide(name: str, dtype: str) -> str:
-    narrow = jax.dtypes.canonicalize_dtype(numpy_dtype(dtype))
-    return (
-        f"{name}: {dtype} would become {narrow} in silence; likely fix: "
-        "jax.config.update('jax_enable_x64', True) before the first array"
-    )

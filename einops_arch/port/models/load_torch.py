@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from einops_arch import architectures
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.tensors import TensorInfo, numpy_dtype
-from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError, MissingFrameworkError
+from einops_arch.checkpoints.tensors import TensorInfo
+from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError
 from einops_arch.layouts.axes import specs_of, torch_axes
-from einops_arch.layouts.plan import check_state, problems_error
-from einops_arch.torch.state import torch_kind
+from einops_arch.layouts.state import problems_error
+from einops_arch.port.held import hold_reader
+from einops_arch.torch.state import expected_state, tied_names
 
 __all__ = ["load_onto"]
 
@@ -33,7 +34,9 @@ def load_onto(opened: Callable[[], Reader], model: nn.Module, mesh: Any, shardin
     with contextlib.ExitStack() as stack:
         try:
             reader = stack.enter_context(_in_torch_layout(opened(), model))
-            stored = _stored(model, targets, reader)
+            what = f"load into {type(model).__name__}"
+            reader = hold_reader(reader, expected_state(targets), tied_names(targets), what)
+            stored = _stored(targets, reader)
             staged = _staged(model, targets, stored, reader, mesh, shardings)
         except EinopsArchError as error:
             problem = error
@@ -65,27 +68,10 @@ def _in_torch_layout(reader: Reader, model: nn.Module) -> Reader:
         raise
 
 
-def _stored(model: nn.Module, targets: State, reader: Reader) -> dict[str, str]:
-    """The name in the checkpoint of every tensor of the model that is not another name of one before it.
-
-    Raises:
-        PortError: names, shapes or kinds of numbers do not fit.
-    """
-    groups = _groups(targets)
-    present = {name: _Shaped(reader.info(name)) for name in reader.names()}
-    expected = {name: (tuple(tensor.shape), torch_kind(tensor)) for name, tensor in targets.items()}
-    state: Any = present
-    missing, unexpected, problems = check_state(expected, state)
-    tied = {name: group for group in groups for name in group}
-    missing = [name for name in missing if not any(other in present for other in tied[name])]
-    if not (missing or unexpected or problems):
-        for group in groups:
-            names = [name for name in group if name in present]
-            if len({reader.aliases.get(name, name) for name in names}) > 1 and len(set(map(reader.digest, names))) > 1:
-                problems.append(f"{names[1]}: expected the same values as {names[0]}, which the model ties to it")
-    if missing or unexpected or problems:
-        raise problems_error(f"load into {type(model).__name__}", expected, missing, unexpected, problems)
-    return {group[0]: next(name for name in group if name in present) for group in groups}
+def _stored(targets: State, reader: Reader) -> dict[str, str]:
+    """The name in the checkpoint of every tensor of the model that is not another name of one before it."""
+    groups = {name: group for group in tied_names(targets) for name in group}
+    return {name: reader.aliases.get(name, name) for name in targets if name not in groups or name == groups[name][0]}
 
 
 def _staged(
@@ -108,7 +94,7 @@ def _staged(
         ]
         problems += _unfilled(model, targets)
         if problems:
-            raise problems_error(what, {}, [], [], problems)
+            raise problems_error(what, problems)
         return {name: _like(targets[name], info) for name, info in infos.items()}
     from torch.distributed import tensor as dtensor  # a torch without it has no mesh either
 
@@ -117,13 +103,15 @@ def _staged(
     if not mesh.mesh_dim_names:
         raise ConfigError("load: expected a mesh whose axes have names; likely fix: mesh_dim_names=")
     names = torch_axes(model)
-    groups = {group[0]: group for group in _groups(targets)}
-    tensors = {name: (info.shape, [names[member] for member in groups[name]]) for name, info in infos.items()}
+    groups = {name: group for group in tied_names(targets) for name in group}
+    tensors = {
+        name: (info.shape, [names[member] for member in groups.get(name, [name])]) for name, info in infos.items()
+    }
     sizes = {name: mesh.size(number) for number, name in enumerate(mesh.mesh_dim_names)}
     specs, problems = specs_of(tensors, shardings, sizes)
     problems += _unfilled(model, targets)
     if problems:
-        raise problems_error(what, {}, [], [], problems)
+        raise problems_error(what, problems)
     staged = {}
     for name, info in infos.items():
         spec = specs[name]
@@ -235,14 +223,6 @@ def _unfilled(model: nn.Module, targets: State) -> list[str]:
     ]
 
 
-def _groups(targets: State) -> list[list[str]]:
-    """The names of each tensor."""
-    groups: dict[int, list[str]] = {}
-    for name, tensor in targets.items():
-        groups.setdefault(id(tensor), []).append(name)
-    return list(groups.values())
-
-
 def _tensor(bits: np.ndarray[Any, Any], info: TensorInfo) -> Tensor:
     with warnings.catch_warnings():
         # It is only read.
@@ -264,15 +244,3 @@ def _local(tensor: Any) -> Tensor:
 
 def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-class _Shaped:
-    """A tensor to those who look at shape and dtype only."""
-
-    def __init__(self, info: TensorInfo) -> None:
-        self.shape = info.shape
-        try:
-            self.dtype = numpy_dtype(info.dtype)
-        except MissingFrameworkError:
-            # A floating-point type that numpy does not have.
-            self.dtype = np.dtype("float32")
