@@ -78,7 +78,8 @@ def choice(owner: str, name: str, value: str, known: Sequence[str]) -> str:
 
 def data_format(owner: str, value: str) -> str:
     """Check where the channels are said to be."""
-    return choice(owner, "data_format", value, _checks.DATA_FORMATS)
+    _checks.check_data_format(owner, value)
+    return value
 
 
 def flag(owner: str, name: str, value: bool) -> bool:

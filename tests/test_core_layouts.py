@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from einops_arch.errors import PatternError, PortError, ShapeError
 from einops_arch.layouts.arrays import dtype_kind, same_bits
 from einops_arch.layouts.patterns import LayoutPattern
-from einops_arch.layouts.plan import ConstantStep, Leaf, Move, SumStep, check_state, problems_error
+from einops_arch.layouts.plan import ConstantStep, Leaf, Move, SumStep
 from einops_arch.layouts.rules import _RULES, Row, Sum, find_rule, register_layout
+from einops_arch.layouts.state import hold_state
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,10 @@ def test_every_problem_of_a_state_is_in_one_message():
         "decoder.weight": np.ones((7, 2)),
         "steps": np.zeros(()),
     }
-    missing, unexpected, problems = check_state(expected, state, [["encoder.weight", "decoder.weight"]])
-    error = problems_error("load into Model", expected, missing, unexpected, problems)
-    assert str(error) == (
+    held = hold_state(expected, state, [["encoder.weight", "decoder.weight"]])
+    with pytest.raises(PortError) as error:
+        held.check("load into Model")
+    assert str(error.value) == (
         "load into Model: 5 problems, nothing was changed\n"
         "  fc.bias: missing, expected shape (5,)\n"
         "  fc.bais: not in the model; did you mean fc.bias?\n"

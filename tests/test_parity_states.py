@@ -10,9 +10,15 @@ from flax import nnx
 import einops_arch.flax
 import einops_arch.torch
 from einops_arch.architectures import LanguageModelConfig, ResNetConfig
+from einops_arch.checkpoints import load, save_pretrained
+from einops_arch.checkpoints.checkpoint import Description
+from einops_arch.checkpoints.files import write_tensors
+from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import PortError
 from einops_arch.flax import state_dict
-from einops_arch.port import transfer
+from einops_arch.port import model_state, port_checkpoint, transfer
+
+SIDES = (einops_arch.torch, einops_arch.flax)
 
 
 def both(config, name):
@@ -63,3 +69,45 @@ def test_extra_state_is_a_named_problem():
     ):
         with pytest.raises(PortError, match=r"0\._extra_state: expected an array, received a dict.*leave it out"):
             transfer(source.state_dict(), target)
+
+
+INCOMPLETE = {
+    "counters": (ResNetConfig.tiny(), "resnet", "ResNet", "num_batches_tracked"),
+    "one of tied names": (LanguageModelConfig.tiny_tied(), "language_model", "LanguageModel", "decoder.weight"),
+}
+
+
+@pytest.mark.parametrize("what", INCOMPLETE)
+def test_what_a_file_lacks_follows_from_the_rest_whichever_way_it_takes(what, tmp_path, caplog):
+    config, architecture, name, suffix = INCOMPLETE[what]
+    source, _ = both(config, name)
+    whole = {name: value.numpy() for name, value in source.state_dict().items()}
+    old = {name: value for name, value in whole.items() if not name.endswith(suffix)}
+    save_pretrained(source, tmp_path / "folder")
+    reader = MemoryReader(old, Description("torch", architecture, config).metadata())
+    write_tensors(tmp_path / "folder" / "model.safetensors", reader, force=True)
+    write_tensors(tmp_path / "old.safetensors", reader)
+    old_file, ported, again = (tmp_path / f"{name}.safetensors" for name in ("old", "ported", "again"))
+    for target, to in ((ported, "flax"), (again, "torch")):
+        remarks = port_checkpoint(old_file, target, to, check=True)
+        assert ("bn1.num_batches_tracked: not in the source; written as 0" in remarks) == (what == "counters")
+    loaded = both(config, name)
+    for model in loaded:
+        load(old_file, model)
+    from_torch, from_flax = both(config, name)
+    load(again, from_torch)
+    load(ported, from_flax)
+    models = [*loaded, from_torch, from_flax, *(side.from_pretrained(tmp_path / "folder") for side in SIDES)]
+    said = [record for record in caplog.records if record.name == "einops_arch"]
+    assert len(said) == (6 if what == "counters" else 0)
+    for model in models:
+        state = model_state(model)
+        assert list(state) == list(whole)
+        for key, value in whole.items():
+            is_zero = key not in old and key.endswith("num_batches_tracked")
+            np.testing.assert_array_equal(state[key], np.zeros_like(value) if is_zero else value)
+    spoiled = {key: value for key, value in old.items() if key not in ("bn1.running_mean", "encoder.weight")}
+    write_tensors(tmp_path / "spoiled.safetensors", MemoryReader(spoiled, reader.metadata))
+    for model in loaded:
+        with pytest.raises(PortError, match=r"(bn1\.num_batches_tracked|decoder\.weight): missing"):
+            load(tmp_path / "spoiled.safetensors", model)

@@ -89,7 +89,7 @@ def randomize(model: Any, seed: int = 0) -> None:
     True
     """
     from einops_arch.layouts.arrays import dtype_kind
-    from einops_arch.port.transfer import model_state, transfer
+    from einops_arch.port.transfer import model_state, tied_names, transfer
 
     state = model_state(model)
     shapes = {
@@ -97,7 +97,7 @@ def randomize(model: Any, seed: int = 0) -> None:
         for name, value in state.items()
         if dtype_kind(value.dtype) == "floating-point" or _last(name) == "num_batches_tracked"
     }
-    filled = random_state(shapes, seed, _aliases(model))
+    filled = random_state(shapes, seed, tied_names(model))
     transfer(state | {name: value.astype(state[name].dtype) for name, value in filled.items()}, model)
 
 
@@ -160,19 +160,3 @@ def _example(axes: Axes, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, A
         high = axes.high or 2
         return np.asarray(np.floor(high * _uniform(axes.name, shape, seed)).astype(axes.dtype))
     return np.asarray(random_numbers(axes.name, shape, seed).astype(axes.dtype))
-
-
-def _aliases(model: Any) -> list[list[str]]:
-    from einops_arch.port.transfer import framework_of
-
-    groups: dict[int, list[str]] = {}
-    if framework_of(model) == "torch":
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            groups.setdefault(id(tensor), []).append(name)
-    else:
-        from einops_arch.flax.state import port_steps
-
-        for step, variables in port_steps(model):
-            for name in step.expected if len(variables) == len(step.expected) == 1 else ():
-                groups.setdefault(id(variables[0]), []).append(name)
-    return [names for names in groups.values() if len(names) > 1]

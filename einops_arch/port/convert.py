@@ -172,8 +172,10 @@ class Port:
         lines = [f"{name}: left out: {reason}" for name, reason in self.source.left_out.items()]
         if self._ported is not None:
             lines += [f"{name}: ignored: {reason}" for name, reason in self._ported.ignored.items()]
+            added = [name for name in self._ported.inner.tensors if name not in self.source.names()]
+            lines += [f"{name}: not in the source; written as 0" for name in added]
             for name, origin in self._ported.origins.items():
-                if not origin.moved:
+                if not origin.moved and not set(origin.names) & set(added):
                     old = self.source.info(origin.names[0]).dtype if origin.names else None
                     new = self._ported.tensors[name].dtype
                     if old is not None and old != new:

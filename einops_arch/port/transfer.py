@@ -112,7 +112,8 @@ def tied_names(model: Any) -> list[list[str]]:
     if framework_of(model) == "torch":
         from einops_arch.torch.state import tied_names as torch_names
 
-        return torch_names(model.state_dict(keep_vars=True))
+        state = model.state_dict(keep_vars=True)
+        return torch_names({name: value for name, value in state.items() if hasattr(value, "shape")})
     from einops_arch.flax.state import port_steps
     from einops_arch.flax.state import tied_names as flax_names
 

@@ -180,16 +180,6 @@ def _tied(state: OptimizerState, source_model: Any, target_model: Any) -> list[s
 
 
 def _ties(model: Any, names: list[str]) -> list[list[str]]:
-    from einops_arch.port.transfer import framework_of
+    from einops_arch.port.transfer import tied_names
 
-    groups: dict[int, list[str]] = {}
-    if framework_of(model) == "torch":
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            groups.setdefault(id(parameter), []).append(name)
-    else:
-        from einops_arch.flax.state import port_steps
-
-        for step, variables in port_steps(model):
-            if len(variables) == 1 and len(step.expected) == 1:
-                groups.setdefault(id(variables[0]), []).extend(step.expected)
-    return [sorted(group) for group in groups.values() if len(group) > 1 and any(name in names for name in group)]
+    return [sorted(group) for group in tied_names(model) if any(name in names for name in group)]
