@@ -123,6 +123,6 @@ class _Player:
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    map_tree(tree, lambda leaf: found.append(leaf) if isinstance(leaf, torch.Tensor) else None)
-    return found
+    tensors: list[torch.Tensor] = []
+    map_tree(tree, lambda leaf: tensors.append(leaf) if isinstance(leaf, torch.Tensor) else None)
+    return tensors
