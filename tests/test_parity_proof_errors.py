@@ -74,7 +74,10 @@ def test_a_model_that_raises_before_its_first_module_is_named_with_its_exception
 
     found = compare(Torch(), Fails(), ROWS)
     assert not found.passed
-    assert found.outputs[0].detail == "ValueError in the network: no such thing"
+    assert found.outputs[0].detail == "ValueError in the network: no such thing (raised by Flax's model)"
+    assert str(found).startswith(
+        "ValueError in the network: no such thing (raised by Flax's model)\nverdict: missing\n"
+    )
 
 
 def test_a_module_may_be_left_out_and_layouts_have_wildcards():

@@ -107,4 +107,4 @@ def test_inputs_that_do_not_correspond_are_noted():
     randomize(models[0])
     transfer(*models)
     report = compare(*models, ROWS, axes="b t c", teacher=True)
-    assert "fc: not given PyTorch's inputs: shapes (15, 12) and (3, 5, 12)" in report.notes
+    assert "fc: not given PyTorch's inputs: shapes (15, 12) and (3, 5, 12)" in report.seen.not_seen

@@ -15,9 +15,13 @@ from typer.core import TyperGroup
 
 from einops_arch._text import printable
 from einops_arch._version import __version__
+from einops_arch.cli.output import raised
+from einops_arch.cli.reports import Rows
 from einops_arch.errors import ConfigError, EinopsArchError
 
 __all__ = ["app", "run"]
+
+_TRACEBACK = "EINOPS_ARCH_TRACEBACK"
 
 
 class _Group(TyperGroup):
@@ -34,6 +38,10 @@ class _Group(TyperGroup):
             reason = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         except MemoryError:
             reason = "it does not fit the memory"
+        except Exception as error:  # a model is any code at all, and exit code 1 would say that two differ
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or os.environ.get(_TRACEBACK):
+                raise
+            reason = f"{raised(error)}; {_TRACEBACK}=1 shows the traceback"
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
@@ -282,6 +290,10 @@ def verify(
     training: Annotated[
         bool, typer.Option("--training", help="Also take three steps of SGD with momentum, in float64.")
     ] = False,
+    lift_casts: Annotated[
+        bool, typer.Option("--lift-casts", help="Keep float64 where a model casts to less; with --against.")
+    ] = False,
+    rows: Annotated[Rows, typer.Option("--rows", help="Those that are wrong by themselves, or all.")] = Rows.WRONG,
     every: Annotated[bool, typer.Option("--all", help="All architectures.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -307,16 +319,18 @@ def verify(
             randomize=randomize,
             report=report,
             as_json=as_json,
+            rows=rows,
+            lift_casts=lift_casts,
         )
         if not verify_pair((targets or [""])[0], against, pair):
             raise typer.Exit(1)
         return
     from einops_arch.cli.commands.verify import Options, verify_all
 
-    if inputs or layouts or paths or transfer or randomize:
-        raise ConfigError("verify: --input, --layout, --path, --transfer and --randomize go with --against")
+    if inputs or layouts or paths or transfer or randomize or lift_casts:
+        raise ConfigError("verify: --input, --layout, --path, --transfer, --randomize, --lift-casts go with --against")
     options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
-    options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training)
+    options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training, rows=rows)
     if not verify_all(targets or [], options, every=every):
         raise typer.Exit(1)
 

@@ -8,7 +8,9 @@ import os
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,7 +22,20 @@ from rich.text import Text
 from einops_arch._text import printable
 from einops_arch.errors import ConfigError
 
-__all__ = ["Page", "byte_count", "byte_size", "bytes_bar", "console", "echo", "print_json", "progress", "screen"]
+__all__ = [
+    "Page",
+    "byte_count",
+    "byte_size",
+    "bytes_bar",
+    "console",
+    "echo",
+    "print_json",
+    "progress",
+    "raised",
+    "screen",
+]
+
+_HERE = Path(__file__).resolve().parent
 
 _WIDE = 200
 """Columns of a page when the output goes to a file or a pipe: a table must not be folded for a screen it never sees."""
@@ -32,6 +47,9 @@ _DELAY = 0.8
 class Page(Console):
     """A console on which names from files and models cannot move the cursor, clear the screen or turn text round."""
 
+    is_wide = False
+    """The output goes to no screen, so that lines are not wrapped for it."""
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Everything that is printed passes here: controls and bidirectional marks become escapes."""
         if isinstance(renderable, Text) and not renderable.plain.isprintable():
@@ -41,11 +59,13 @@ class Page(Console):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
-def console() -> Console:
+def console() -> Page:
     """A console on stdout as it is now; colours are there on a terminal only, and not where NO_COLOR is set."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return Page(highlight=False)
-    return Page(highlight=False, width=_WIDE)
+    page = Page(highlight=False, width=_WIDE)
+    page.is_wide = True
+    return page
 
 
 def screen() -> Console:
@@ -61,6 +81,16 @@ def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
 def print_json(value: Any) -> None:
     """Print JSON and nothing else on stdout."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def raised(error: BaseException) -> str:
+    """An exception of the user's own code in one line: its type, its words, and the line of code that raised it."""
+    words = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, ImportError | SyntaxError) or not frames or Path(frames[-1].filename).parent == _HERE:
+        return text
+    return f"{text} (at {Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
 @contextlib.contextmanager

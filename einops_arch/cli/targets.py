@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from einops_arch import architectures
-from einops_arch.errors import ConfigError
+from einops_arch.cli.output import raised
+from einops_arch.errors import ConfigError, suggestion
 
 __all__ = ["Input", "inputs_of", "loaded", "model_of", "parsed"]
 
 _INPUT = re.compile(r"(?P<axes>[^=@]+)=(?P<shape>[0-9, ]+)(@(?P<dtype>\w+))?")
+_DTYPES = (
+    *("float16", "float32", "float64", "complex64", "complex128", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ def parsed(text: str) -> Input:
     shape = tuple(int(size) for size in match["shape"].split(",") if size.strip()) if match else ()
     if match is None or len(shape) != len(match["axes"].split()):
         raise ConfigError(f"--input: expected axes and as many sizes, such as 'b c h w=2,12,5,7', received {text!r}")
+    if (match["dtype"] or "float32") not in _DTYPES:
+        raise ConfigError(f"--input {text}: {suggestion(match['dtype'], _DTYPES)}, received {match['dtype']!r}")
     return Input(match["axes"].strip(), shape, match["dtype"] or "float32")
 
 
@@ -57,11 +64,13 @@ def loaded(target: str) -> Any:
         value: Any = importlib.import_module(name)
         for part in attribute.removesuffix("()").split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{target}: cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises while it is imported
+        raise ConfigError(f"{target}: cannot be imported: {raised(error)}") from error
     if not called and not inspect.isclass(value):
         return value
     arguments: dict[str, Any] = {}
+    if not callable(value):
+        raise ConfigError(f"{target}: expected something that can be called, received {type(value).__name__}")
     # Of the constructor: the metaclass of NNX hides its arguments from the class.
     if inspect.isclass(value) and "rngs" in inspect.signature(value.__init__).parameters:
         from flax import nnx
@@ -69,9 +78,9 @@ def loaded(target: str) -> Any:
         arguments["rngs"] = nnx.Rngs(0)
     try:
         value = value(**arguments)
-    except TypeError as error:
-        fix = f"a function that makes it, as {name}:make()"
-        raise ConfigError(f"{target}: cannot be made without arguments: {error}; likely fix: {fix}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        fix = f"; likely fix: a function that makes it, as {name}:make()" if inspect.isclass(value) else ""
+        raise ConfigError(f"{target}: cannot be made without arguments: {raised(error)}{fix}") from error
     if hasattr(value, "eval"):
         value.eval()
     return value

@@ -125,6 +125,7 @@ def compare(
     torch_side = TorchSide(torch_model, training=training)
     names = torch_paths_of(paths, torch_side.modules, [path for path, _ in named_modules(flax_model)])
     flax_side = FlaxSide(flax_model, training=training, jit=jit, paths=names)
+    torch_side.fold_for(flax_side.modules)
     config = getattr(torch_model, "config", None)
     options = Options(
         config=config if isinstance(config, Config) else None,

@@ -48,7 +48,7 @@ def probed(torch_side: Any, flax_side: Any, given_inputs: Inputs, options: Optio
         try:
             rows.append(_row(name, compared(torch_side, flax_side, inputs, plainly), len(rows)))
         except ParityError as error:
-            notes.append(f"probe {name}: not possible: {str(error).splitlines()[1].strip()}")
+            notes.append(f"probe {name}: not possible: {str(error).splitlines()[0].strip()}")
     options.say("probe: random state")
     try:
         sides = _random_state(torch_side, flax_side)
@@ -157,7 +157,9 @@ def _random_state(torch_side: Any, flax_side: Any) -> tuple[Any, Any]:
     else:
         transfer(torch_model, flax_model)
     first = type(torch_side)(torch_model, training=torch_side.training)
-    return first, type(flax_side)(flax_model, training=flax_side.training, jit=flax_side.jit, paths=flax_side.paths)
+    second = type(flax_side)(flax_model, training=flax_side.training, jit=flax_side.jit, paths=flax_side.paths)
+    first.fold_for(second.modules)
+    return first, second
 
 
 def _is_float(array: Array) -> bool:

@@ -19,7 +19,7 @@ from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import gradient_rows, output_rows, rate_rows, statistic_rows
 from einops_arch.parity.report.seen import Seen
-from einops_arch.parity.report.text import Row
+from einops_arch.parity.report.text import RAISED, Row
 from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, guessed, resolve
 from einops_arch.parity.runs.casts import Cast, same_casts
@@ -80,8 +80,8 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
         return _teacher(torch_side, flax_side, inputs, options, why)
     if two.torch.failure is not None and two.flax.failure is not None:
         raise ParityError(
-            "compare: expected a model that runs with these inputs, received two that do not:\n"
-            f"  PyTorch: {two.torch.failure}\n  Flax: {two.flax.failure}"
+            f"{two.torch.failure} (raised by PyTorch's model)\n{two.flax.failure} (raised by Flax's model)\n"
+            "compare: expected a model that runs with these inputs, received two that do not"
         ) from two.torch.failure.error
     report = _report(torch_side, flax_side, inputs, two, options, lift=lift)
     casts = two.torch.casts + two.flax.casts
@@ -123,8 +123,13 @@ def _with_evidence(torch_side: Any, inputs: Inputs, two: RunPair, report: Report
     if seen is None or not report.outputs or two.torch.failure or two.flax.failure:
         return report
     run = two.torch_own or two.torch
+    if run.failure is not None:
+        return report
     varies = torch_side.varies(inputs.torch, [array for _, array in run.outputs], double=two.torch_own is None)
-    names = [row.path for row in report.outputs][: len(two.torch.outputs)]
+    return _changing(report, seen, [row.path for row in report.outputs][: len(two.torch.outputs)], varies)
+
+
+def _changing(report: Report, seen: Seen, names: Sequence[str], varies: Sequence[bool]) -> Report:
     evidence = tuple(name for name, changes in zip(names, varies, strict=False) if changes)
     constant = [name for name in names if name not in evidence]
     unseen = tuple(f"{name}: it does not change when the inputs do, or holds no numbers" for name in constant)
@@ -179,14 +184,19 @@ def _has_statistics(two: RunPair) -> bool:
 
 
 def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, options: Options, *, lift: bool) -> Report:
-    failures = [run.failure for run in (two.torch, two.flax) if run.failure is not None]
-    for name in ("torch_own", "flax_own"):
+    sides = (("PyTorch", two.torch), ("Flax", two.flax))
+    failures = [(side, run.failure) for side, run in sides if run.failure is not None]
+    for side, name in (("PyTorch", "torch_own"), ("Flax", "flax_own")):
         if (own := getattr(two, name)) is not None and own.failure is not None:
-            failures += [] if failures else [own.failure]
+            failures += [] if failures else [(side, own.failure)]
             two = dataclasses.replace(two, torch_own=None, flax_own=None)
     rows, unseen = module_rows(two)
     if failures:
-        return Report(_marked(rows, two), _failed(failures), mode=options.mode, notes=unseen)
+        # What comes after the exception is missing on one side: that says nothing of the modules.
+        seen = Seen(
+            modules=len(rows), calls=sum(row.calls for row in rows), not_seen=("what comes after the exception",)
+        )
+        return Report(_marked(rows, two), _failed(failures), mode=options.mode, seen=seen)
     names = [output.name for output in options.config.outputs()] if options.config else []
     outputs = output_rows(two, names, options.steps)
     if all(row.verdict.passed for row in outputs):
@@ -273,7 +283,7 @@ def _hidden_casts(report: Report, under: Report, two: RunPair, narrow: tuple[Seq
         for row in rows:
             if row.verdict is Verdict.SEMANTIC and row.path in fine:
                 side, cast = next(((side, cast) for side, cast in casts if _is_at(cast.path, row.path)), casts[0])
-                words = f"{side}: {cast}; likely fix: the same cast in both, or lift_casts=True to look under it"
+                words = f"{side}: {cast}"
                 row = dataclasses.replace(row, verdict=Verdict.HIDDEN_CAST, detail=words)  # noqa: PLW2901
             changed.append(row)
         return tuple(changed)
@@ -294,16 +304,30 @@ def _is_at(path: str, module: str) -> bool:
 def _teacher(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, why: str) -> Report:
     options.say("each module with PyTorch's inputs")
     run, trace, tensors = torch_side.run(*inputs.torch, 1, double=False, inputs_of=None)
-    return teacher_report(
-        torch_side,
-        flax_side,
-        inputs,
-        run,
-        trace,
-        known_tensors(trace, tensors, inputs, options),
-        why,
-        mode=options.mode,
-    )
+    if run.failure is not None:
+        return Report((), _failed([("PyTorch", run.failure)]), mode=options.mode, seen=Seen())
+    known = known_tensors(trace, tensors, inputs, options)
+    forms = flax_side.run(*inputs.flax, 1, double=False, inputs_of=None)
+    if forms.failure is not None:
+        return Report((), _failed([("Flax", forms.failure)]), mode=options.mode, seen=Seen())
+    lift = not why and _lifts(torch_side, flax_side, inputs, options)
+    report = teacher_report(torch_side, flax_side, run, forms.inputs, trace, known, why, mode=options.mode, lift=lift)
+    seen = report.seen
+    if seen is None or not seen.outputs:
+        return report
+    varies = torch_side.varies(inputs.torch, [array for _, array in run.outputs], double=False)
+    return _changing(report, seen, [f"output {place}".strip() for place, _ in run.outputs], varies)
+
+
+def _lifts(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) -> bool:
+    """Whether casts are lifted in float64: where that was asked for, and where both models have the narrowing ones."""
+    if options.lift_casts is not None:
+        return options.lift_casts
+    wide = torch_side.run(*Inputs.widened(inputs.torch), 1, double=True)[0]
+    other = flax_side.run(*Inputs.widened(inputs.flax), 1, double=True)
+    if wide.failure or other.failure or not (wide.casts or other.casts):
+        return False
+    return same_casts(_narrow(wide, torch_side), _narrow(other, flax_side))
 
 
 def _cannot_be_wide(two: RunPair) -> str | None:
@@ -311,8 +335,8 @@ def _cannot_be_wide(two: RunPair) -> str | None:
     return "; ".join(failures) or None
 
 
-def _failed(failures: Sequence[Failure]) -> tuple[Row, ...]:
-    words = "; ".join(map(str, failures))
+def _failed(failures: Sequence[tuple[str, Failure]]) -> tuple[Row, ...]:
+    words = "; ".join(f"{failure}{RAISED}{side}'s model)" for side, failure in failures)
     return (Row("outputs", "", "", (), None, None, None, None, Verdict.MISSING, detail=words),)
 
 
@@ -322,7 +346,7 @@ def _marked(rows: Sequence[Row], two: RunPair) -> tuple[Row, ...]:
     for side, run in (("PyTorch", two.torch), ("Flax", two.flax)):
         if run.failure is None:
             continue
-        words = f"{side} stopped here: {run.failure}"
+        words = f"{run.failure}{RAISED}{side}'s model)"
         for n, row in enumerate(marked):
             if row.path == run.failure.path:
                 marked[n] = dataclasses.replace(row, verdict=Verdict.MISSING, detail=words)

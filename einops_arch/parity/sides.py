@@ -77,7 +77,7 @@ def _kind(model: Any) -> str:
     if callable(model) and not _framework(model):
         return f"a function ({getattr(model, '__name__', kind.__name__)})"
     return {"torch": f"PyTorch's {kind.__name__}", "flax": f"Flax's {kind.__name__}"}.get(
-        _framework(model), f"a {kind.__name__}"
+        _framework(model), f"{'an' if kind.__name__[0].lower() in 'aeiou' else 'a'} {kind.__name__}"
     )
 
 

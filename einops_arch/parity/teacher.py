@@ -17,9 +17,9 @@ from einops_arch.parity.report import limits
 from einops_arch.parity.report.module_rows import module_rows
 from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, resolve, resolve_inputs
-from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.run import Call, Run
 from einops_arch.parity.runs.values import in_order, rebuild
 
@@ -29,43 +29,45 @@ __all__ = ["in_flax_form", "teacher_report"]
 def teacher_report(
     torch_side: Any,
     flax_side: Any,
-    inputs: Inputs,
     run: Run,
+    forms: Mapping[tuple[str, int], Any],
     trace: Sequence[TraceCall],
     known: Sequence[tuple[Any, Layout]],
     why: str,
     *,
     mode: str,
+    lift: bool = False,
 ) -> Report:
     """Give each Flax module the inputs that PyTorch's had, in PyTorch's own dtype and in float64.
 
     Args:
         torch_side: PyTorch's side.
         flax_side: Flax's side.
-        inputs: the inputs of both.
         run: PyTorch's, in its own dtype, with the inputs of every module.
+        forms: the arguments of Flax's modules, whatever numbers are in them.
         trace: of that run.
         known: the tensors whose layouts are said.
         why: why there is no float64; empty if there is.
         mode: of the report.
+        lift: keep float64 where a model casts to less.
     """
     layouts = resolve(trace, flax_side.modules, known)
     input_layouts = resolve_inputs(trace, flax_side.modules, known)
-    forms = flax_side.run(*inputs.flax, 1, double=False, inputs_of=None).inputs
     notes: list[str] = []
+    unforced: list[str] = []
     nests: dict[tuple[str, int], Any] = {}
     for key, nest in run.inputs.items():
         if key in forms:
             moved = in_flax_form(nest, forms[key], input_layouts[key])
             if isinstance(moved, str):
-                notes.append(f"{key[0] or '(network)'}: not given PyTorch's inputs: {moved}")
+                unforced.append(f"{key[0] or 'the network'}: not given PyTorch's inputs: {moved}")
             else:
                 nests[key] = moved
-    other = _forced(flax_side.forced(nests, double=False), run, notes)
+    other = _forced(flax_side.forced(nests, double=False), run, unforced)
     wide = wide_other = None
     if not why:
-        wide = torch_side.forced({key: run.inputs[key] for key in nests}, double=True)
-        wide_other = flax_side.forced(nests, double=True)
+        wide = torch_side.forced({key: run.inputs[key] for key in nests}, double=True, lift=lift)
+        wide_other = flax_side.forced(nests, double=True, lift=lift)
         failed = [str(value) for value in (*wide.values(), *wide_other.values()) if isinstance(value, Exception)]
         why = failed[0].splitlines()[0] if failed else ""
     recorded = Run([call for call in run.calls if (call.path, call.index) in nests])
@@ -77,11 +79,20 @@ def teacher_report(
         )
         rows, more = module_rows(two, limit=_limits(two, torch_side.dtype))
     else:
-        first, second = (_forced(results, run, notes) for results in (wide, wide_other))
+        first, second = (_forced(results, run, unforced) for results in (wide, wide_other))
         two = RunPair(torch_side.modules, flax_side.modules, first, second, recorded, other, layouts)
-        notes.append("each module was given the inputs that PyTorch's had")
+        notes.append("each module was given the inputs that PyTorch's had" + " with casts lifted" * lift)
         rows, more = module_rows(two)
-    return Report(rows=rows, outputs=(), mode=mode, notes=(*more, *notes))
+    # The network itself is one of the modules: its values are the outputs.
+    whole = [call for call in two.torch.calls if not call.path and any(not row.path for row in rows)]
+    seen = Seen(
+        outputs=len(whole[0].arrays) if whole else 0,
+        numbers=sum(array.size for array in whole[0].arrays) if whole else 0,
+        modules=len(rows),
+        calls=sum(row.calls for row in rows),
+        not_seen=(*more, *unforced),
+    )
+    return Report(rows=rows, outputs=(), mode=mode, notes=tuple(notes), seen=seen)
 
 
 def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
@@ -104,13 +115,13 @@ def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
     )
 
 
-def _forced(results: Mapping[tuple[str, int], Any], run: Run, notes: list[str]) -> Run:
+def _forced(results: Mapping[tuple[str, int], Any], run: Run, unforced: list[str]) -> Run:
     """Calls in the order of the run that was recorded."""
     calls = []
     for call in run.calls:
         arrays = results.get((call.path, call.index))
         if isinstance(arrays, Exception):
-            notes.append(f"{call.path or '(network)'}: {type(arrays).__name__}: {arrays}")
+            unforced.append(f"{call.path or 'the network'}: {type(arrays).__name__}: {arrays}")
         elif arrays is not None:
             calls.append(Call(call.path, call.index, tuple(arrays)))
     return Run(calls)

@@ -134,6 +134,7 @@ def compare_training(
     torch_side = TorchSide(torch_model, training=training)
     names = torch_paths_of(paths, torch_side.modules, [path for path, _ in named_modules(flax_model)])
     flax_side = FlaxSide(flax_model, training=training, jit=jit, paths=names)
+    torch_side.fold_for(flax_side.modules)
     config = getattr(torch_model, "config", None)
     options = Options(config=config if isinstance(config, Config) else None, layouts=layouts or {}, training=training)
     both_inputs = prepare(inputs, flax_inputs, axes, options.config, (torch_side.dtype, flax_side.dtype))
@@ -158,7 +159,8 @@ def compare_training(
     )
     optimizers = optimizer if isinstance(optimizer, Optimizer) else "the optimisers that were given"
     note = f"{steps} steps of {optimizers}, in float64"
-    return dataclasses.replace(before, training=rows, notes=(*before.notes, note))
+    seen = None if before.seen is None else dataclasses.replace(before.seen, trained=len(rows))
+    return dataclasses.replace(before, training=rows, notes=(*before.notes, note), seen=seen)
 
 
 def _targets(torch_side: Any, flax_side: Any, both_inputs: Inputs, options: Options, seed: int) -> list[_Target]:

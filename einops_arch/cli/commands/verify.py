@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from einops_arch._frameworks import require
 from einops_arch.architectures import Architecture, Config
 from einops_arch.cli.models import chosen_config, identify, read
 from einops_arch.cli.output import console, print_json, progress
+from einops_arch.cli.reports import Rows, print_lines, print_reports
 from einops_arch.errors import ConfigError, DestinationError, PortError, UnknownArchitectureError
 
 __all__ = ["Options", "verify_all", "write_report"]
@@ -39,6 +40,7 @@ class Options:
         training: also take three steps of an optimiser.
         as_json: print JSON.
         report: the HTML file to write.
+        rows: which rows of a single target to print.
     """
 
     arch: str | None
@@ -51,6 +53,7 @@ class Options:
     probes: bool = False
     teacher: bool = False
     training: bool = False
+    rows: Rows = Rows.WRONG
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,9 @@ def verify_all(targets: Sequence[str], options: Options, *, every: bool) -> bool
             {"passed": all(result.passed for result in results), "results": [result.to_dict() for result in results]}
         )
     elif len(results) == 1:
-        _print_tables(results[0])
+        _print_result(results[0], options.rows)
     else:
-        _print_summary(results)
+        _print_summary(results, options.rows)
     return all(result.passed for result in results)
 
 
@@ -196,34 +199,19 @@ def _round_trip(torch_model: Any, flax_model: Any) -> tuple[int, list[str]]:
     return len(before), [name for name in before if name not in back or not same_bits(before[name], back[name])]
 
 
-def _print_tables(result: _Verified) -> None:
-    from einops_arch.parity.report.table import rich_tables
-
+def _print_result(result: _Verified, rows: Rows) -> None:
     page = console()
-    page.print(f"{result.target}: {result.config}", markup=False, soft_wrap=True)
-    for report in result.reports:
-        for table in rich_tables(report):
-            page.print(table)
-        for note in report.notes:
-            page.print(note, markup=False, soft_wrap=True)
-    for line in _conclusion(result):
-        page.print(line, markup=False, soft_wrap=True)
+    print_lines(page, [f"{result.target}: {result.config}", _round_trip_words(result)])
+    print_reports(page, list(zip(result.parts, result.reports, strict=True)), rows)
 
 
-def _conclusion(result: _Verified) -> Iterator[str]:
-    from einops_arch.parity.report.text import describe
-
+def _round_trip_words(result: _Verified) -> str:
     if result.changed:
-        yield f"round trip: {len(result.changed)} of {result.tensors} tensors changed: {', '.join(result.changed)}"
-    else:
-        yield f"round trip: {result.tensors} tensors, bit for bit"
-    for part, report in zip(result.parts, result.reports, strict=True):
-        first = report.first_divergence
-        yield f"{part}: {report.verdict}" + (f"; {describe(first)}" if first else "")
-        yield from report.causes
+        return f"round trip: {len(result.changed)} of {result.tensors} tensors changed: {', '.join(result.changed)}"
+    return f"round trip: {result.tensors} tensors, bit for bit"
 
 
-def _print_summary(results: Sequence[_Verified]) -> None:
+def _print_summary(results: Sequence[_Verified], rows: Rows) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -232,14 +220,17 @@ def _print_summary(results: Sequence[_Verified]) -> None:
         table.add_column(column, justify="right" if column in ("rows", "largest float64 difference") else "left")
     for result in results:
         for part, report in zip(result.parts, result.reports, strict=True):
-            rows = [row for section in report.sections.values() for row in section]
-            largest = max((row.difference for row in rows if row.difference is not None), default=0.0)
+            every = [row for section in report.sections.values() for row in section]
+            largest = max((row.difference for row in every if row.difference is not None), default=0.0)
             style = "green" if report.passed else "bold red"
-            cells = (result.target, part, str(len(rows)), f"{largest:.1e}")
+            cells = (result.target, part, str(len(every)), f"{largest:.1e}")
             table.add_row(*map(Text, cells), Text(str(report.verdict), style))
     page = console()
     page.print(table)
     for result in results:
         if not result.passed:
-            for line in _conclusion(result):
-                page.print(f"{result.target}: {line}", markup=False, soft_wrap=True)
+            print_lines(page, [f"{result.target}: {_round_trip_words(result)}"])
+            parts = zip(result.parts, result.reports, strict=True)
+            print_reports(
+                page, [(f"{result.target}, {part}", report) for part, report in parts if not report.passed], rows
+            )

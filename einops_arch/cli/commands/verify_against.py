@@ -9,6 +9,7 @@ from typing import Any
 
 from einops_arch.cli.commands.verify import write_report
 from einops_arch.cli.output import console, print_json, progress
+from einops_arch.cli.reports import Rows, print_reports
 from einops_arch.cli.targets import inputs_of, model_of
 from einops_arch.errors import ConfigError
 
@@ -30,6 +31,8 @@ class PairOptions:
         randomize: fill the first with weights in which a mistake shows, before.
         report: the HTML file to write.
         as_json: print JSON.
+        rows: which rows to print.
+        lift_casts: keep float64 where a model casts to less.
     """
 
     inputs: Sequence[str] = ()
@@ -42,6 +45,8 @@ class PairOptions:
     randomize: bool = False
     report: Path | None = None
     as_json: bool = False
+    rows: Rows = Rows.WRONG
+    lift_casts: bool = False
 
 
 def verify_pair(target: str, against: str, options: PairOptions) -> bool:
@@ -58,10 +63,15 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
     Raises:
         EinopsArchError: one of its children, for whatever is wrong with the models or the options.
     """
+    from einops_arch._frameworks import require
     from einops_arch.parity import compare
+    from einops_arch.parity.sides import two_models
 
     torch_side, flax_side = _side(target), _side(against)
     recorded = isinstance(torch_side, str) or isinstance(flax_side, str)
+    if not recorded:
+        require("torch", "jax", "flax", extra="all", by="verify")
+        torch_side, flax_side = two_models(torch_side, flax_side, "verify")
     if recorded and (options.transfer or options.randomize or options.inputs or options.probes):
         raise ConfigError(
             "verify: a capture has its weights and inputs, received --transfer, --randomize, --probes or --input"
@@ -76,7 +86,8 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
         transfer(torch_side, flax_side)
     settings: dict[str, Any] = {
         "layouts": _pairs(options.layouts, "--layout"),
-        "paths": _pairs(options.paths, "--path") or None,
+        # Nothing after the sign leaves a module out.
+        "paths": {path: other or None for path, other in _pairs(options.paths, "--path").items()} or None,
     }
     with progress(f"Comparing {target} with {against}", quiet=options.as_json) as say:
         settings["progress"] = say
@@ -96,6 +107,7 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
                     gradients=options.gradients,
                     probes=options.probes,
                     steps=3 if mode == "train" else 1,
+                    lift_casts=options.lift_casts or None,
                     **settings,
                 )
                 for mode in options.modes
@@ -107,7 +119,7 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
     if options.as_json:
         print_json({"passed": passed, "reports": [report.to_dict() for report in reports]})
     else:
-        _print(reports)
+        print_reports(console(), [(f"{report.mode} mode", report) for report in reports], options.rows)
     return passed
 
 
@@ -127,22 +139,3 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             raise ConfigError(f"{option}: expected PATH=..., received {text!r}")
         pairs[path.strip()] = value.strip()
     return pairs
-
-
-def _print(reports: Sequence[Any]) -> None:
-    from einops_arch.parity.report.table import rich_tables
-    from einops_arch.parity.report.text import describe
-
-    page = console()
-    for report in reports:
-        for table in rich_tables(report):
-            page.print(table)
-        maps = report.maps.reading if report.maps is not None else ()
-        for line in (*report.notes, *report.casts, *maps):
-            page.print(line, markup=False, soft_wrap=True)
-    for report in reports:
-        first = report.first_divergence
-        line = f"{report.mode} mode: {report.verdict}" + (f"; {describe(first)}" if first else "")
-        page.print(line, markup=False, soft_wrap=True)
-        for cause in report.causes:
-            page.print(cause, markup=False, soft_wrap=True)

@@ -40,7 +40,8 @@ def compare_captures(
     Needs the framework of a live model only, and for two captures none.
 
     Args:
-        torch: PyTorch's side: what `capture` has written, by its path; a `Capture`; or a `torch.nn.Module`.
+        torch: PyTorch's side: what `capture` has written, by its path; a `Capture`; or a `torch.nn.Module`. The two
+            sides may come in either order.
         flax: Flax's side, likewise.
         layouts: as for `compare`.
         paths: as for `compare`.
@@ -70,13 +71,15 @@ def compare_captures(
     """
     sides = [read_capture(side) if isinstance(side, str | Path) else side for side in (torch, flax)]
     records = [side if isinstance(side, Capture) else None for side in sides]
-    for n, framework in enumerate(("torch", "flax")):
-        record = records[n]
-        received = framework_of(sides[n]) if record is None else record.framework
-        if received != framework:
-            raise ParityError(
-                f"compare_captures: expected {framework}'s side first and flax's second, received {received}"
-            )
+    kinds = [
+        framework_of(side) if record is None else record.framework for side, record in zip(sides, records, strict=True)
+    ]
+    if sorted(kinds) != ["flax", "torch"]:
+        raise ParityError(
+            f"compare_captures: expected a side of torch and a side of flax, received {kinds[0]} and {kinds[1]}"
+        )
+    if kinds[0] == "flax":
+        sides, records = sides[::-1], records[::-1]
     source = records[0] or records[1]
     if source is None:
         raise ParityError("compare_captures: expected a capture, received two models; likely fix: compare")

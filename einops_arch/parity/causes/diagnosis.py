@@ -73,7 +73,8 @@ def diagnose(
     causes = [*_sentences(faults), *_of_statistics(torch_side, flax_side, two, report, steps, alone=not faults)]
     if not causes and first in report.gradients:
         causes = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
-    return dataclasses.replace(report, causes=tuple(causes))
+    paths = tuple(fault.path for fault in faults if fault.path or "the network" in fault.cause)
+    return dataclasses.replace(report, causes=tuple(causes), faults=paths)
 
 
 def _recorded(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Protocol
 
 from einops_arch._html import page
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.error_maps import ErrorMaps
 from einops_arch.parity.report.html_charts import Point, channel_bars, layer_chart, position_map
 from einops_arch.parity.report.html_style import STYLE
-from einops_arch.parity.report.seen import NO_EVIDENCE, Seen
+from einops_arch.parity.report.seen import NO_EVIDENCE
+from einops_arch.parity.report.summary import Shown, answer
 from einops_arch.parity.report.text import Row, cells, columns, describe
 from einops_arch.parity.report.verdicts import Verdict, worst
 
@@ -26,33 +25,6 @@ _EXPLAINED = {
     "probes": "Further inputs and states that bring hidden differences out.",
     "training": "After some steps of the same optimiser on both sides, in float64.",
 }
-
-
-class Shown(Protocol):
-    """What the page shows of a `Report`, which makes the page."""
-
-    @property
-    def rows(self) -> tuple[Row, ...]: ...
-    @property
-    def mode(self) -> str: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-    @property
-    def causes(self) -> tuple[str, ...]: ...
-    @property
-    def casts(self) -> tuple[str, ...]: ...
-    @property
-    def maps(self) -> ErrorMaps | None: ...
-    @property
-    def sections(self) -> dict[str, tuple[Row, ...]]: ...
-    @property
-    def verdict(self) -> Verdict: ...
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def seen(self) -> Seen | None: ...
-    @property
-    def first_divergence(self) -> Row | None: ...
 
 
 def html_page(report: Shown, *, title: str = "PyTorch and Flax") -> str:
@@ -99,6 +71,8 @@ def _head(report: Shown, title: str) -> Iterator[str]:
         yield f"<p>{escape(_sentence(describe(first)))}</p>"
     for cause in report.causes:
         yield f'<p class="cause">{escape(cause)}</p>'
+    if fix := answer(report):
+        yield f'<p class="cause">{escape(_sentence(f"likely fix: {fix}"))}</p>'
     yield "</header>"
     yield f'<p class="facts">{escape(" · ".join(_facts(report)))}</p>'
     if report.seen is not None:

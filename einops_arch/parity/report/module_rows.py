@@ -143,7 +143,7 @@ def _absent(two: RunPair, path: str) -> list[str]:
         why = f"no such module in {there}"
     module = torch_module if here == "PyTorch" else flax_module
     more = "" if has_state(module) else "; it has no parameters"
-    return [f"{path} ({type(module).__name__}): in {here}; {why}{more}"]
+    return [f"{path or 'the network'} ({type(module).__name__}): in {here}; {why}{more}"]
 
 
 def can_be_called(module: Any) -> bool:

@@ -12,6 +12,7 @@ from einops_arch.errors import ParityError
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.error_maps import ErrorMaps
 from einops_arch.parity.report.seen import NO_EVIDENCE, Seen
+from einops_arch.parity.report.summary import account, check_rows, headline, summary
 from einops_arch.parity.report.text import COLUMNS, Row, cells, columns, describe
 from einops_arch.parity.report.verdicts import Verdict, worst
 
@@ -38,6 +39,7 @@ class Report:
         seen: what was compared, and what was not; None where no account was kept.
         rates: one for each module that drops values in training, in train mode.
         lifted: the float64 run was made with casts lifted.
+        faults: paths of the modules that are wrong by themselves, as the search for causes has located them.
     """
 
     rows: tuple[Row, ...]
@@ -55,6 +57,7 @@ class Report:
     seen: Seen | None = None
     rates: tuple[Row, ...] = ()
     lifted: bool = False
+    faults: tuple[str, ...] = ()
 
     @property
     def cause(self) -> str:
@@ -108,11 +111,11 @@ class Report:
         """Raise if the two models do not compute the same function.
 
         Raises:
-            ParityError: names the first divergence; the whole table follows.
+            ParityError: names the first divergence and its cause; the rows that are wrong by themselves follow.
         """
         row = self.first_divergence
         if row is not None:
-            raise ParityError("\n".join([describe(row), *self.causes, f"\n{self}"]))
+            raise ParityError(f"{describe(row)}\n\n{self}")
         if not self.passed:
             raise ParityError(f"{self.verdict}: {NO_EVIDENCE}\n\n{self}")
 
@@ -129,6 +132,7 @@ class Report:
             "notes": list(self.notes),
             "cause": self.cause,
             "causes": list(self.causes),
+            "faults": list(self.faults),
             "casts": list(self.casts),
             "maps": None if self.maps is None else dataclasses.asdict(self.maps),
             "seen": None if self.seen is None else _lists(dataclasses.asdict(self.seen)),
@@ -148,25 +152,34 @@ class Report:
 
         return html_page(self, title=title)
 
-    def __str__(self) -> str:
-        parts = []
-        for name, rows in self.sections.items():
-            if rows:
-                lines = [[printable(cell, "") for cell in line] for line in (columns(name), *map(cells, rows))]
-                widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
-                text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-                parts.append("\n".join([f"{name} ({self.mode} mode)", *text]))
-        first = self.first_divergence
-        parts.extend(self.notes)
-        if self.seen is not None:
-            parts.append("\n".join(self.seen))
-        if self.maps is not None:
-            parts.extend(f"{self.maps.path or 'the network'}: {line}" for line in self.maps.reading)
-        why = describe(first) if first else "" if self.verdict is not Verdict.NO_EVIDENCE else NO_EVIDENCE
-        parts.append(f"verdict: {self.verdict}" + (f"; {why}" if why else ""))
-        parts[-1] = "\n".join([parts[-1], *self.causes])
+    def to_text(self, *, rows: str = "wrong") -> str:
+        """The verdict, the first divergence, the causes and what answers them; then rows, and what was seen.
+
+        Args:
+            rows: `"wrong"` for those that are wrong by themselves, `"all"` for the table of all of them.
+
+        Raises:
+            ConfigError: rows is neither.
+        """
+        check_rows(rows)
+        parts = ["\n".join(headline(self))]
+        if rows == "all":
+            parts += [_table(name, section, self.mode) for name, section in self.sections.items() if section]
+        elif short := list(summary(self)):
+            parts.append("\n".join([f"wrong by themselves ({self.mode} mode)", *short]))
+        parts.append("\n".join(account(self)))
         # Modules and tensors have whatever names their authors gave them.
-        return printable("\n\n".join(parts))
+        return printable("\n\n".join(part for part in parts if part))
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+def _table(name: str, rows: tuple[Row, ...], mode: str) -> str:
+    lines = [[printable(cell, "") for cell in line] for line in (columns(name), *map(cells, rows))]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return "\n".join([f"{name} ({mode} mode)", *text])
 
 
 def _lists(values: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def statistic_rows(two: RunPair) -> tuple[Row, ...]:
 
 
 def _lost(here: str, there: str) -> Measure:
-    words = f"it changes in {here} and has no counterpart in {there}; likely fix: paths=, or a variable of that name"
+    words = f"it changes in {here} and has no counterpart in {there}"
     return Measure(None, None, None, None, Verdict.MISSING, 0, words)
 
 

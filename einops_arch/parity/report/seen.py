@@ -25,6 +25,7 @@ class Seen:
         calls: how many of their calls.
         buffers: how many buffers and statistics were compared.
         gradients: how many gradients were compared.
+        trained: how many losses, parameters and buffers were compared after steps of an optimiser.
         not_seen: what could not be compared, with the reason; it speaks neither for the models nor against them.
     """
 
@@ -35,6 +36,7 @@ class Seen:
     calls: int = 0
     buffers: int = 0
     gradients: int = 0
+    trained: int = 0
     not_seen: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
@@ -44,6 +46,7 @@ class Seen:
             (self.modules, "module", f" in {self.calls} calls"),
             (self.buffers, "buffer", ""),
             (self.gradients, "gradient", ""),
+            (self.trained, "value", " after training"),
         ]
         shown = [f"{count} {word}{'s' * (count != 1)}{more}" for count, word, more in counts if count or not more]
         yield "compared: " + (", ".join(count for count in shown if not count.startswith("0 ")) or "nothing")

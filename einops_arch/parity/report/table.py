@@ -18,9 +18,18 @@ _STYLES = {
     Verdict.MISSING: "yellow",
 }
 
+_WIDE = 100
+"""Columns that all of a row takes."""
+_NARROW = (0, 4, 7, 8)
+"""The name, the difference in float64, the ratio and the verdict."""
 
-def rich_tables(report: Report) -> list[Any]:
+
+def rich_tables(report: Report, *, width: int = _WIDE) -> list[Any]:
     """One `rich.table.Table` for each section that has rows.
+
+    Args:
+        report: what to show.
+        width: columns of the screen; a narrow one gets the path, the figures that decide, and the verdict.
 
     Raises:
         MissingFrameworkError: rich is not installed.
@@ -38,7 +47,8 @@ def rich_tables(report: Report) -> list[Any]:
         table = Table(title=f"{name} ({report.mode} mode)", title_justify="left")
         lines = [cells(row) for row in rows]
         names = columns(name)
-        shown = [n for n in range(len(names)) if any(line[n] for line in lines)]
+        fitting = range(len(names)) if width >= _WIDE else _NARROW
+        shown = [n for n in fitting if any(line[n] for line in lines)]
         for n in shown:
             table.add_column(names[n], justify="right" if 3 <= n <= 7 else "left", overflow="fold")
         for row, line in zip(rows, lines, strict=True):

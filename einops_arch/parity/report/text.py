@@ -7,7 +7,7 @@ import dataclasses
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Verdict
 
-__all__ = ["COLUMNS", "Row", "cells", "columns", "describe"]
+__all__ = ["COLUMNS", "RAISED", "Row", "block", "cells", "columns", "describe", "named"]
 
 COLUMNS = ("module", "PyTorch", "Flax", "shape", "float64", "error torch", "error flax", "ratio", "verdict")
 
@@ -45,8 +45,14 @@ class Row:
     detail: str = ""
 
 
+RAISED = " (raised by "
+"""What stands between an exception of the user's own code and the side that raised it."""
+
+
 def describe(row: Row) -> str:
-    """A divergence in one sentence."""
+    """A divergence in one sentence; an exception of the user's own code comes first."""
+    if RAISED in row.detail:
+        return row.detail
     parts = [f"first divergence at {row.path or 'the network'}"]
     types = " and ".join(name for name in (row.torch_type, row.flax_type) if name)
     if types:
@@ -75,6 +81,42 @@ def columns(section: str) -> tuple[str, ...]:
     ('gradient of', 'PyTorch')
     """
     return (_FIRST.get(section, COLUMNS[0]), *COLUMNS[1:])
+
+
+def block(row: Row, section: str) -> list[str]:
+    """A row of a section as two short lines, for narrow screens.
+
+    >>> block(Row("fc", "Linear", "Linear", (3, 2), 0.25, 1e-8, 0.25, 2.5e7, Verdict.SEMANTIC), "modules")
+    ['fc (Linear) 3 2', '  semantic difference: float64 2.5e-01, ratio 2.5e+07']
+    """
+    name, torch_type, flax_type, shape, difference, torch_error, flax_error, ratio, verdict = cells(row)
+    types = ", ".join(dict.fromkeys(kind for kind in (torch_type, flax_type) if kind))
+    words = "" if section == "modules" else f"{_FIRST[section]} "
+    numbers = [f"float64 {difference}" if difference else "", f"ratio {ratio}" if ratio else ""]
+    del torch_error, flax_error
+    figures = ", ".join(number for number in numbers if number)
+    verdict, colon, detail = verdict.partition(": ")
+    line = f"{verdict}: {figures}" if figures else verdict
+    return [
+        f"{words}{name}" + (f" ({types})" if types else "") + (f" {shape}" if shape else ""),
+        f"  {line}" + (f"; {detail}" if colon else ""),
+    ]
+
+
+def named(count: int, section: str) -> str:
+    """A number of rows of a section, in words.
+
+    >>> named(1, "modules"), named(3, "training")
+    ('1 module', '3 values after training')
+    """
+    single, several = _COUNTED.get(section, (section.removesuffix("s"), section))
+    return f"{count} {single if count == 1 else several}"
+
+
+_COUNTED = {
+    "rates": ("rate of dropout", "rates of dropout"),
+    "training": ("value after training", "values after training"),
+}
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -145,12 +145,15 @@ class FlaxSide:
                 return nests_by_call
         return self.run(arguments, keywords, 1, double=True, inputs_of=inputs_of).inputs
 
-    def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
+    def forced(
+        self, nests: Mapping[tuple[str, int], Any], *, double: bool, lift: bool = False
+    ) -> dict[tuple[str, int], Any]:
         """Call modules one by one with given inputs.
 
         Args:
             nests: arguments by position and by name, for paths and numbers of calls.
             double: run in float64, the inputs widened.
+            lift: keep float64 where the model casts to less.
 
         Returns:
             For each the arrays that it gave, or the exception that it raised.
@@ -161,7 +164,7 @@ class FlaxSide:
             for key, nest in nests.items():
                 args, kwargs = (jax_arrays(part) for part in (Inputs.widened(nest) if double else nest))
                 try:
-                    output = modules[key[0]](*args, **kwargs)
+                    output = _called(modules[key[0]], args, kwargs, lift=lift)
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
                     results[key] = error
                 else:
@@ -288,6 +291,23 @@ def _lift_dtypes(module: Any) -> None:
         value = vars(module).get(name)
         if value is not None and jnp.issubdtype(value, jnp.inexact):
             setattr(module, name, jnp.complex128 if jnp.issubdtype(value, jnp.complexfloating) else jnp.float64)
+
+
+def _called(module: Any, args: Any, kwargs: Any, *, lift: bool) -> Any:
+    """What a module gives, with its casts lifted if they are to be."""
+    if not lift:
+        return module(*args, **kwargs)
+    from flax import nnx
+
+    graph, state = nnx.split(module)
+    leaves = dict(array_leaves((args, kwargs)))
+
+    def call(state: Any, leaves: Any) -> Any:
+        args, kwargs = rebuild((args_, kwargs_), lambda place, _: leaves[place], is_array)
+        return merged(graph, state)(*args, **kwargs)
+
+    args_, kwargs_ = args, kwargs
+    return lifted_function(call, state, leaves)[0](state, leaves)
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ def prepare(
     for place, array in leaves:
         text = named.get(place)
         if text is not None:
+            _check_names(place, text)
             layout = from_axes(text)
             if len(layout) != array.ndim:
                 raise ShapeError(
@@ -89,6 +90,13 @@ def prepare(
     else:
         flax = _arguments(flax_inputs)
     return Inputs(torch, _cast(_cast(flax, coarse), dtypes[1]), layouts, named)
+
+
+def _check_names(place: str, axes: str) -> None:
+    names = axes.split()
+    if len(set(names)) < len(names) or ("C" in names and "c" not in names):
+        why = "each name once" if len(set(names)) < len(names) else "the channels to be 'c', which is last in Flax"
+        raise ShapeError(f"compare: axes of input {place!r}: expected {why}, received '{axes}'")
 
 
 def _coarseness(dtype: np.dtype[Any]) -> float:

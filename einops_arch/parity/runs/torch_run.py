@@ -16,6 +16,7 @@ from einops_arch.parity.report.verdicts import Array, is_exact, rms, wide
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import torch_watch
 from einops_arch.parity.runs.evidence import changes
+from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.randomness import stop_torch, without_dropout
 from einops_arch.parity.runs.run import Call, Run, Wanted
@@ -37,6 +38,11 @@ class TorchSide:
         self.model = model
         self.training = training
         self.modules = dict(model.named_modules(remove_duplicate=False))
+        self._folded: list[str] = []
+
+    def fold_for(self, flax_modules: Mapping[str, Any]) -> None:
+        """In copies, let computed weights be what they are where Flax's layers hold the results."""
+        self._folded = foldable(self.modules, flax_modules, training=self.training)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -174,12 +180,15 @@ class TorchSide:
                     grown[exact.path] = max(grown.get(exact.path, 0.0), rms(wide(after) - wide(before)) / size)
         return grown
 
-    def forced(self, nests: Mapping[tuple[str, int], Any], *, double: bool) -> dict[tuple[str, int], Any]:
+    def forced(
+        self, nests: Mapping[tuple[str, int], Any], *, double: bool, lift: bool = False
+    ) -> dict[tuple[str, int], Any]:
         """Call modules one by one with given inputs.
 
         Args:
             nests: arguments by position and by name, for paths and numbers of calls.
             double: run in float64, the inputs widened.
+            lift: keep float64 where the model casts to less.
 
         Returns:
             For each the arrays that it gave, or the exception that it raised.
@@ -187,7 +196,8 @@ class TorchSide:
         import torch
 
         results: dict[tuple[str, int], Any] = {}
-        with undisturbed(self.model), torch.no_grad():
+        watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
+        with undisturbed(self.model), torch.no_grad(), watch:
             model = self._copy(double=double)
             modules = dict(model.named_modules(remove_duplicate=False))
             for key, nest in nests.items():
@@ -246,6 +256,7 @@ class TorchSide:
 
     def _copy(self, *, double: bool) -> Any:
         model = _copy_of(self.model).train(self.training)
+        fold(model, self._folded)
         if self.training:
             for module in model.modules():
                 stop_torch(module)
