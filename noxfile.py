@@ -91,6 +91,13 @@ def tests_oracles(session: nox.Session) -> None:
     tests(session, "oracles", "--dist", "loadfile")
 
 
+@nox.session(name="tests-translate")
+def tests_translate(session: nox.Session) -> None:
+    """Translate 270 public models and prove each (hours; resumes; -- MODEL ..., --set timm, --write-only)."""
+    install(session, "oracles-cpu", *group("test"), *group("lint"))  # ruff formats what is written
+    session.run("python", "-m", "benchmarks.translate", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and its formatting (-- --fix to repair what it can)."""

@@ -19,7 +19,7 @@ from einops_arch.cli.output import print_json, progress
 from einops_arch.cli.targets import loaded
 from einops_arch.errors import ConfigError, DestinationError
 
-__all__ = ["TranslateOptions", "translate_target"]
+__all__ = ["TranslateOptions", "random_inputs", "translate_target"]
 
 _INPUT = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)\s*:\s*)?(?P<axes>[^=@:]+)=(?P<shape>[0-9, ]+?)"
@@ -58,7 +58,7 @@ def translate_target(target: str, output: Path, options: TranslateOptions) -> bo
     for path in (output, options.weights, options.test):
         if path is not None and path.exists() and not options.force:
             raise DestinationError(f"{path}: there is a file of this name; likely fix: --force, which replaces it")
-    inputs, axes = _inputs(options.inputs)
+    inputs, axes = random_inputs(options.inputs)
     make = _factory(target, options.state)
     with progress(f"translating {target}", quiet=options.as_json) as say:
         try:
@@ -116,8 +116,15 @@ def _factory(target: str, state: Path | None) -> Any:
     return with_state
 
 
-def _inputs(texts: Sequence[str]) -> tuple[Any, Any]:
-    """Arrays and axes: by position, or by name where the inputs have names."""
+def random_inputs(texts: Sequence[str]) -> tuple[Any, Any]:
+    """Arrays and axes: by position, or by name where the inputs have names.
+
+    Args:
+        texts: as `--input` takes them, such as `"b 3 h w=2,3,64,64"` or `"input_ids: b t=2,7 int<50"`.
+
+    Raises:
+        ConfigError: a text has another form, or some have a name and some have none.
+    """
     random = np.random.default_rng(0)
     arrays: dict[str, Any] = {}
     axes: dict[str, str] = {}

@@ -154,6 +154,7 @@ class _Recorder(TorchFunctionMode):
         self.state: dict[int, list[str]] = {}
         self.affine: Known = {}
         self.casts: list[Source] = []
+        self.views: dict[int, tuple[int, Any]] = {}
         self.busy = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
             self.state.setdefault(id(tensor), []).append(name)
@@ -167,7 +168,7 @@ class _Recorder(TorchFunctionMode):
 
     def value(self, tensor: torch.Tensor, source: Source, operation: str = "") -> Value:
         scope, key = self.stack[-1], id(tensor)
-        if key in scope.stale:
+        if key in scope.stale and not self.written_back(tensor, source):
             self.note(source, operation, "a tensor is used that was overwritten in place through another one")
         if key in scope.values:
             if self.versions.get(key, tensor._version) != tensor._version:
@@ -274,6 +275,8 @@ class _Recorder(TorchFunctionMode):
             _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
         )
         self.affine |= affine_of(plain_name, inner[0], inner[1], node.outputs, self.affine)
+        if name == "__getitem__" and _memory(output) == _memory(args[0]) and _is_plain_index(args[1]):
+            self.views[id(output)] = (id(args[0]), inner[0][1])
         if self.without_gradient(tensors):
             self.detach(output, source)
         self.check_range(name, output, source)
@@ -302,6 +305,19 @@ class _Recorder(TorchFunctionMode):
             return True
         known = self.affine.get(id(args[0])) if name in _ASKED and args else None
         return isinstance(known, Affine) and known.constant
+
+    def written_back(self, tensor: torch.Tensor, source: Source) -> bool:
+        """A part that was taken by an index and overwritten, and nothing else of this memory, is put in its place."""
+        scope = self.stack[-1]
+        part = scope.stale[id(tensor)]
+        base, index = self.views.get(part, (0, None))
+        if base != id(tensor) or part in scope.stale or part not in scope.values or id(tensor) not in scope.values:
+            return False
+        args = (scope.values[id(tensor)], index, scope.values[part])
+        node = Node("operation", "__setitem__", args, {}, None, source)
+        scope.nodes.append(node)
+        node.outputs = self.fresh(tensor)
+        return True
 
     def check_range(self, name: str, output: Any, source: Source) -> None:
         """JAX has integers of 32 bits unless it is told otherwise; other inputs may give larger ones than these."""
@@ -551,6 +567,11 @@ def _opened(tree: Any) -> Any:
     if type(tree) in (tuple, list):
         return type(tree)(_opened(item) for item in tree)
     return tree
+
+
+def _is_plain_index(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is Ellipsis or (isinstance(part, (int, slice)) and not isinstance(part, bool)) for part in parts)
 
 
 def _own_size(leaf: Any) -> Any:

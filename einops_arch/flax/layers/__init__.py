@@ -71,6 +71,7 @@ from einops_arch.flax.layers.norm import (
     LocalResponseNorm,
     RMSNorm,
 )
+from einops_arch.flax.layers.norm_act import BatchNormAct
 from einops_arch.flax.layers.padding import CircularPad, ConstantPad, ReflectionPad, ReplicationPad, ZeroPad
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
 from einops_arch.flax.layers.pixels import PixelShuffle, PixelUnshuffle
@@ -133,6 +134,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "BatchNorm",
+    "BatchNormAct",
     "LayerNorm",
     "GroupNorm",
     "InstanceNorm",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
-from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.ops.reductions import reduced
 from einops_arch.translation.ops.table import elementwise, functional, operation, renamed
@@ -204,110 +203,6 @@ def dropout(
     else:
         array = writer.whole(input)
     return renamed(array, writer.bind(f"self.{attribute}({array.code})"), node.outputs)
-
-
-@operation("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
-def adaptive_average(writer: Writer, node: Node, input: Any, output_size: Any) -> Array:
-    """Means over a grid; over all of space as a plain mean."""
-    rank, axes = len(input.shape), int(node.name[-2])
-    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
-    if sizes == (1,) * axes:
-        dims = tuple(range(rank - axes, rank))
-        return reduced(writer, node.outputs, input, dims, "jnp.mean({x}{axes})", keepdim=True)
-    if rank != axes + 2 or any(isinstance(size, FreeSize) or size is None for size in sizes):
-        raise UnknownOperationError("an output size that depends on the input")
-    order = channels_last_order(rank)
-    array = writer.ordered(input, order)
-    writer.imports.add("from einops_arch.flax.layers import AdaptiveAvgPool")
-    return writer.make(f"AdaptiveAvgPool({sizes})({array.code})", node.outputs, order, array.names)
-
-
-@operation("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
-def adaptive_maximum(
-    writer: Writer,
-    node: Node,
-    input: Any,
-    output_size: Any,
-    return_indices: bool = False,
-) -> Array:
-    """The largest value of all of space."""
-    rank, axes = len(input.shape), int(node.name[-2])
-    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
-    if return_indices or sizes != (1,) * axes:
-        raise UnknownOperationError("adaptive max pooling to more than one place")
-    dims = tuple(range(rank - axes, rank))
-    return reduced(writer, node.outputs, input, dims, "jnp.max({x}{axes})", keepdim=True)
-
-
-@operation("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d")
-def pool(
-    writer: Writer,
-    node: Node,
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    *extra: Any,
-    **kwargs: Any,
-) -> Array:
-    """Windows over space."""
-    axes = int(node.name[-2])
-    average = node.name.startswith("avg")
-    names = ("ceil_mode", "count_include_pad", "divisor_override") if average else ("dilation", "ceil_mode")
-    settings = dict(zip(names, extra, strict=False)) | kwargs
-    count_pads = settings.pop("count_include_pad", True)
-    settings.pop("return_indices", None)
-    for name, plain in (("dilation", 1), ("ceil_mode", False), ("divisor_override", None)):
-        value = settings.pop(name, plain)
-        if value not in (plain, None) and per_axis(value, 1) != (1,):
-            if name == "ceil_mode" and not _ceil_matters(node, input, kernel_size, stride, padding, axes):
-                continue
-            raise UnknownOperationError(f"{name}={value}")
-    if settings or len(input.shape) != axes + 2:
-        raise UnknownOperationError(f"settings {sorted(settings)} or no batch axis")
-    order = channels_last_order(axes + 2)
-    array = writer.ordered(input, order)
-    window = per_axis(kernel_size, axes)
-    steps = window if stride in (None, ()) or stride == [] else per_axis(stride, axes)
-    kind = "AvgPool" if average else "MaxPool"
-    writer.imports.add(f"from einops_arch.flax.layers import {kind}")
-    text = f"{window}, {steps}, {per_axis(padding, axes)}"
-    if average and not count_pads:
-        text += ", count_include_pad=False"
-    return writer.make(f"{kind}({text})({array.code})", node.outputs, order, array.names)
-
-
-def _ceil_matters(node: Node, value: Value, window: Any, stride: Any, padding: Any, axes: int) -> bool:
-    windows, pads = per_axis(window, axes), per_axis(padding, axes)
-    steps = windows if stride is None else per_axis(stride, axes)
-    sizes = value.sizes[-axes:]
-    return any(a != b or (a + 2 * p - k) % s != 0 for (a, b), k, s, p in zip(sizes, windows, steps, pads, strict=True))
-
-
-@operation("interpolate")
-def interpolate(
-    writer: Writer,
-    node: Node,
-    input: Any,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    align_corners: Any = None,
-    recompute_scale_factor: Any = None,
-    antialias: bool = False,
-) -> Array:
-    """Another resolution."""
-    rank = len(input.shape)
-    if mode == "nearest" and scale_factor is not None:
-        factors = scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * (rank - 2)
-        if all(float(factor).is_integer() for factor in factors):
-            order = channels_last_order(rank)
-            array = writer.ordered(input, order)
-            writer.imports.add("from einops_arch import upsample_nearest")
-            whole = tuple(int(factor) for factor in factors)
-            text = f'upsample_nearest({array.code}, {whole}, data_format="channels_last")'
-            return writer.make(text, node.outputs, order, array.names)
-    raise UnknownOperationError(f"mode={mode!r} with size={size!r} and scale_factor={scale_factor!r}")
 
 
 @operation("glu")

@@ -1,0 +1,121 @@
+"""Functions of images and writes on parts of tensors, translated and held against PyTorch at sizes never recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from einops_arch.translation import TranslationError, translate
+
+Function = Callable[[Tensor], Tensor]
+
+# Each gives an image; the height and the width of the input differ, and no window divides both.
+FUNCTIONS: dict[str, Function] = {
+    "a max pool that reaches beyond the image": lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True),
+    "a dilated max pool": lambda x: F.max_pool2d(x, 3, 2, 1, 2),
+    "an average that reaches beyond the image": lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "an average without its padding": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "an average with a divisor": lambda x: F.avg_pool2d(x, 2, divisor_override=3),
+    "adaptive means": lambda x: F.adaptive_avg_pool2d(x, (3, 2)),
+    "adaptive means of one axis": lambda x: F.adaptive_avg_pool2d(x, (None, 1)),
+    "adaptive maxima": lambda x: F.adaptive_max_pool2d(x, (2, 3)),
+    "adaptive means of a size that depends on the input": lambda x: F.adaptive_avg_pool2d(x, x.shape[-1] // 2),
+    "bilinear to a size of another tensor": lambda x: F.interpolate(
+        F.max_pool2d(x, 2), x.shape[-2:], mode="bilinear", align_corners=False
+    ),
+    "bilinear by a factor": lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"),
+    "bicubic with corners": lambda x: F.interpolate(x, (9, 7), mode="bicubic", align_corners=True),
+    "nearest to a size": lambda x: F.interpolate(x, size=(x.shape[2] * 2, 5)),
+    "nearest twice": lambda x: F.interpolate(x, scale_factor=2),
+}
+
+
+class _All(nn.Module):
+    def __init__(self, functions: list[Function]) -> None:
+        super().__init__()
+        self.functions = functions
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(function(x) for function in self.functions)
+
+
+def _channels_first(array: object) -> np.ndarray:
+    return np.moveaxis(np.asarray(array), -1, 1)
+
+
+def test_functions_of_images_agree_at_a_size_that_was_not_recorded() -> None:
+    model = _All(list(FUNCTIONS.values()))
+    twin = translate(model, torch.randn(2, 3, 12, 18), axes="b 3 h w", prove=False)
+    assert not twin.fixed
+    x = torch.randn(3, 3, 23, 15)
+    results = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))
+    for name, expected, received in zip(FUNCTIONS, model(x), results, strict=True):
+        np.testing.assert_allclose(
+            _channels_first(received), expected.numpy(), rtol=1e-5, atol=1e-5, err_msg=name, strict=True
+        )
+
+
+def _part_doubled(x: Tensor) -> Tensor:
+    y = x * 1
+    y[:, 1:].mul_(2)
+    return y
+
+
+def _part_written_twice(x: Tensor) -> Tensor:
+    y = x + 1
+    part = y[..., 0]
+    part.zero_()
+    total = y.sum(-1, keepdim=True)
+    part.add_(3)
+    return y + total
+
+
+def _middle_of_a_copy(x: Tensor) -> Tensor:
+    y = x.clone()
+    third = y.shape[0] // 3
+    y[third : 2 * third].zero_()
+    return y
+
+
+PARTS: list[Function] = [_part_doubled, _part_written_twice, _middle_of_a_copy]
+
+
+def test_a_part_that_is_overwritten_is_part_of_the_whole() -> None:
+    model = _All(PARTS)
+    twin = translate(model, torch.randn(6, 4), axes="b 4", prove=False)
+    x = torch.randn(12, 4)
+    for function, expected, received in zip(PARTS, model(x), twin.model(jnp.asarray(x.numpy())), strict=True):
+        np.testing.assert_allclose(received, expected.numpy(), rtol=1e-6, err_msg=function.__name__)
+
+
+def _through_two_parts(x: Tensor) -> Tensor:
+    y = x * 1
+    first, second = y[:, :2], y[:, 1:]
+    first.mul_(2)
+    second.mul_(3)
+    return y
+
+
+def _a_part_beside_the_overwritten_one(x: Tensor) -> Tensor:
+    y = x * 1
+    first, second = y[:, :2], y[:, 1:]
+    second.mul_(3)
+    return first + 1
+
+
+def _a_part_of_a_part(x: Tensor) -> Tensor:
+    y = x * 1
+    y[:, 1:][:1].mul_(3)
+    return y
+
+
+@pytest.mark.parametrize("function", [_through_two_parts, _a_part_beside_the_overwritten_one, _a_part_of_a_part])
+def test_what_else_lies_in_overwritten_memory_is_refused(function: Function) -> None:
+    with pytest.raises(TranslationError, match="overwritten in place through another"):
+        translate(_All([function]), torch.randn(3, 4), axes="b 4", prove=False)
