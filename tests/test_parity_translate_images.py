@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from flax import nnx
 from torch import Tensor, nn
 
 from einops_arch.translation import TranslationError, translate
@@ -33,6 +34,12 @@ FUNCTIONS: dict[str, Function] = {
     "bicubic with corners": lambda x: F.interpolate(x, (9, 7), mode="bicubic", align_corners=True),
     "nearest to a size": lambda x: F.interpolate(x, size=(x.shape[2] * 2, 5)),
     "nearest twice": lambda x: F.interpolate(x, scale_factor=2),
+    "windows side by side": lambda x: F.unfold(x, (2, 3), dilation=(1, 2), padding=1, stride=(2, 1)),
+    "windows along one axis": lambda x: x.unfold(2, 4, 3).mean(-1),
+    "windows put together": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[-2:], 3, padding=1),
+    "places of a grid": lambda x: F.grid_sample(
+        x, x[:, :2, ::2].permute(0, 2, 3, 1) / 2, padding_mode="border", align_corners=True
+    ),
 }
 
 
@@ -54,7 +61,7 @@ def test_functions_of_images_agree_at_a_size_that_was_not_recorded() -> None:
     twin = translate(model, torch.randn(2, 3, 12, 18), axes="b 3 h w", prove=False)
     assert not twin.fixed
     x = torch.randn(3, 3, 23, 15)
-    results = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))
+    results = nnx.jit(lambda model, x: model(x))(twin.model, jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))
     for name, expected, received in zip(FUNCTIONS, model(x), results, strict=True):
         np.testing.assert_allclose(
             _channels_first(received), expected.numpy(), rtol=1e-5, atol=1e-5, err_msg=name, strict=True

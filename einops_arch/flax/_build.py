@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from einops_arch.architectures import Config
 from einops_arch.errors import PortError
 from einops_arch.flax.state import load_state_dict, named_modules
 
-__all__ = ["abstract_model", "check_filled", "create_model", "from_state", "without_values"]
+__all__ = ["abstract", "abstract_model", "check_filled", "create_model", "filled", "from_state", "without_values"]
 
 
 class _SameKey(nnx.RngStream):
@@ -39,12 +39,21 @@ def abstract_model(config: Config) -> Any:
         UnknownArchitectureError: the config's class is not in the registry.
     """
     model_class = architectures.of_config(config).flax_class()
+    return abstract(lambda rngs: model_class(config, rngs=rngs))
+
+
+def abstract(make: Callable[[nnx.Rngs], Any]) -> Any:
+    """What a function builds, with shapes and dtypes in the place of values.
+
+    Args:
+        make: builds a module.
+    """
     order: dict[str, list[str]] = {}
 
     def build() -> Any:
         rngs = nnx.Rngs(0)
         rngs.default = _SameKey(0, tag="default")
-        model = model_class(config, rngs=rngs)
+        model = make(rngs)
         order.update({path: list(vars(module)) for path, module in named_modules(model)})
         return model
 
@@ -132,12 +141,37 @@ def without_values(config: Config, *, rngs: nnx.Rngs | None = None) -> Any:
     ShapeDtypeStruct(shape=(320, 50), dtype=float32)
     """
     model = abstract_model(config)
-    rngs = rngs or nnx.Rngs(0)
+    _give_streams(model, rngs or nnx.Rngs(0))
+    return model
+
+
+def filled(make: Callable[[nnx.Rngs], Any], state: Mapping[str, Any]) -> Any:
+    """What a function builds, with the weights of a state; no weight is drawn only to be replaced.
+
+    Args:
+        make: builds a module.
+        state: with PyTorch's names and layout.
+
+    Raises:
+        PortError: names, shapes or dtypes do not fit.
+    """
+    try:
+        model = abstract(make)
+    except jax.errors.JAXTypeError:  # its constructor computes with numbers
+        model = make(nnx.Rngs(0))
+    _give_streams(model, nnx.Rngs(0))
+    load_state_dict(model, state)
+    if _empty(model):  # it has numbers that are no part of the state
+        model = make(nnx.Rngs(0))
+        load_state_dict(model, state)
+    return model
+
+
+def _give_streams(model: Any, rngs: nnx.Rngs) -> None:
     for _, module in named_modules(model):
         for name, value in vars(module).items():
             if isinstance(value, nnx.RngStream):
                 setattr(module, name, rngs["dropout"].fork())
-    return model
 
 
 def check_filled(model: Any) -> None:
@@ -146,13 +180,18 @@ def check_filled(model: Any) -> None:
     Raises:
         PortError: it has, and where.
     """
-    empty = [
-        ".".join(map(str, path))
-        for path, variable in nnx.to_flat_state(nnx.state(model))
-        if isinstance(variable.get_value(), jax.ShapeDtypeStruct)
-    ]
+    empty = _empty(model)
     if empty:
         raise PortError(
             f"from_state: the state has no values for {', '.join(empty)} of {type(model).__name__}; likely fix: build "
             "the network with rngs= and call load_state_dict"
         )
+
+
+def _empty(model: Any) -> list[str]:
+    """The leaves that have a shape and no value."""
+    return [
+        ".".join(map(str, path))
+        for path, leaf in nnx.to_flat_state(nnx.state(model))
+        if isinstance(leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf, jax.ShapeDtypeStruct)
+    ]

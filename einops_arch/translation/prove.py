@@ -44,7 +44,7 @@ class Proof:
 
 def prove(
     model: Any,
-    make: Callable[[], Any],
+    make: Callable[[Any], Any],
     runs: Mapping[str, Arguments],
     layouts: Mapping[str, str],
     say: Callable[[str], None],
@@ -55,13 +55,13 @@ def prove(
 
     Args:
         model: of PyTorch; it is not changed.
-        make: builds the twin.
+        make: builds the twin from random streams.
         runs: inputs by a name for their sizes, the first with gradients and in train mode too.
         layouts: of outputs, by module path.
         say: told what is being done.
         train: whether it was recorded in training mode.
     """
-    from einops_arch.flax.state import load_state_dict
+    from einops_arch.flax._build import filled
     from einops_arch.parity.compare import compare
     from einops_arch.parity.probes import randomize
 
@@ -75,9 +75,7 @@ def prove(
     for number, (name, arguments) in enumerate(runs.items()):
         modes = ("eval", "train") if number == 0 and train else ("eval",)
         for mode in modes:
-            twin = make()
-            load_state_dict(twin, random_model.state_dict())
-            twin = _quiet(twin)
+            twin = _quiet(filled(make, random_model.state_dict()))
             title = f"{name}, {mode}" + (" and gradients" if number == 0 else "")
             say(f"comparing {title}")
             try:
@@ -94,8 +92,7 @@ def prove(
                     )
             except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
                 problems.append(f"{title}: {type(error).__name__}: {error}")
-    twin = make()
-    load_state_dict(twin, model.state_dict())
+    twin = filled(make, model.state_dict())
     say("comparing with the model's own weights")
     first = next(iter(runs.values()))
     try:

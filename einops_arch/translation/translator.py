@@ -254,10 +254,9 @@ class _Translator:
         self.say("building")
         result.module = _imported(source, stem, drafts.arrays)
         make = _maker(getattr(result.module, class_name))
-        from einops_arch.flax.state import load_state_dict
+        from einops_arch.flax._build import filled
 
-        result.model = make()
-        load_state_dict(result.model, self.model.state_dict())
+        result.model = filled(make, self.model.state_dict())
         if prove and not refusals:
             from einops_arch.translation.prove import prove as run_proof
 
@@ -509,6 +508,7 @@ class _Translator:
 
     def _header(self, name: str, sizes: Mapping[str, int]) -> str:
         import importlib.metadata
+        import textwrap
 
         kind = type(self.model)
         package = kind.__module__.partition(".")[0]
@@ -523,11 +523,14 @@ class _Translator:
             for names, tensor in zip(self.arguments.axes, self.arguments.tensors, strict=True)
         )
         others = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
+        recorded = (
+            f"The original is {kind.__module__}.{kind.__qualname__}, recorded at {shapes}, and at "
+            f"{others or 'no other size'}. The weights of the PyTorch model load with "
+            "`einops_arch.flax.load_state_dict`. This file derives from its source, whose license applies to it."
+        )
         return (
-            f"{name} in Flax NNX, translated by einops_arch from {kind.__module__}.{kind.__qualname__}"
-            f" ({package}{version}).\n\n"
-            f"Recorded at {shapes}, and at {others or 'no other size'}. The weights of the PyTorch model load with\n"
-            f"`einops_arch.flax.load_state_dict`. This file derives from its source, whose license applies to it.\n"
+            f"{name} in Flax NNX, translated by einops_arch from {package}{version}.\n\n"
+            f"{textwrap.fill(recorded, 118, break_long_words=False, break_on_hyphens=False)}\n"
             f"{self._frozen()}{self._settled()}"
         )
 
@@ -694,10 +697,8 @@ def _imported(source: str, stem: str, constants: Mapping[str, Any]) -> Any:
     return module
 
 
-def _maker(flax_class: Any) -> Callable[[], Any]:
-    from flax import nnx
-
-    return lambda: flax_class(rngs=nnx.Rngs(0))
+def _maker(flax_class: Any) -> Callable[[Any], Any]:
+    return lambda rngs: flax_class(rngs=rngs)
 
 
 def _renamed_table(source: str, stem: str) -> str:

@@ -134,3 +134,22 @@ def interpolate(
     }
     text += "".join(f", {name}={value!r}" for name, value in settings.items() if value is not None)
     return spatial(writer, node, input, f"interpolate({{}}, {text})")
+
+
+@operation("grid_sample", "grid_sampler")
+def grid_sample(
+    writer: Writer,
+    node: Node,
+    input: Any,
+    grid: Any,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: Any = None,
+) -> Array:
+    """The image at the places of a grid."""
+    if not isinstance(mode, str):
+        raise UnknownOperationError("torch.grid_sampler", "torch.nn.functional.grid_sample")
+    array, places = writer.ordered(input, channels_last_order(len(input.shape))), writer.ordered(grid)
+    settings = f"mode={mode!r}, padding_mode={padding_mode!r}, align_corners={bool(align_corners)}"
+    code = functional(writer, f"grid_sample({array.code}, {places.code}, {settings})")
+    return writer.make(code, node.outputs, channels_last_order(len(input.shape)), array.names)
