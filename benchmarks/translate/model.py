@@ -86,7 +86,9 @@ def _reasons(refusals: Sequence[Any]) -> list[str]:
     counts: dict[str, int] = {}
     for item in refusals:
         place = re.sub(r".*/(?:site-packages|tests)/", "", item.place)
-        text = f"{place}, {item.operation}: {item.reason}"
+        # The same in every block is one reason.
+        reason = re.sub(r"(?:\w+\.)*\d+\.(?:[A-Za-z_]\w*\.)*", "", item.reason)
+        text = f"{place}, {item.operation}: {reason}"
         counts[text] = counts.get(text, 0) + 1
     return [text if count == 1 else f"{text} ({count} times)" for text, count in counts.items()]
 

@@ -26,7 +26,7 @@ def variable_code(tensor: Any, *, trained: bool) -> str:
     elif bool((array == array.reshape(-1)[0]).all()):
         made = f"jnp.full({shape}, {float(array.reshape(-1)[0])!r}{suffix})"
     else:
-        made = f"{float(f'{float(array.double().std(correction=0)):.2g}')!r} * rngs.params.normal({shape}{suffix})"
+        made = f"{float(f'{float(array.double().std(correction=0)):.1g}')!r} * rngs.params.normal({shape}{suffix})"
     if trained:
         return f"nnx.Param({made})"
     return f'nnx.Variable({made}, torch_dtype="{dtype}")' if dtype == "int64" else f"nnx.Variable({made})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -423,7 +424,10 @@ class _Owner:
         name = (value.path[0] if value.path else f"constant_{len(self.drafts.arrays)}").replace(".", "_")
         code, array = constant_code(value.data, name, self._dtype(writer, value))
         if array is not None:
-            self.drafts.arrays[name] = array
+            # What many modules hold alike stands in the file once, and their code is the same.
+            known = next((key for key, item in self.drafts.arrays.items() if _same_array(item, array)), name)
+            self.drafts.arrays[known] = array
+            code = code.replace(f'["{name}"]', f'["{known}"]')
             writer.imports.add("import numpy as np")
         return from_value(writer.bind(code), value)
 
@@ -616,7 +620,7 @@ def _enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None
         if isinstance(tree, Value):
             if tree.origin == "input" or id(tree) not in writer.arrays:
                 order = draft.orders[position] if position < len(draft.orders) else None
-                label = draft.names[position] if position < len(draft.names) else None
+                label = _plain_names(draft.names[position]) if position < len(draft.names) else None
                 writer.arrays[id(tree)] = from_value(code, tree, order, label)
             position += 1
         elif isinstance(tree, FreeSize):
@@ -639,6 +643,16 @@ def _enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None
         names.append(name)
         take(tree, name)
     draft.arguments = names
+
+
+def _same_array(left: Any, right: Any) -> bool:
+    return left.dtype == right.dtype and left.shape == right.shape and bool((left == right).all())
+
+
+def _plain_names(names: Sequence[str]) -> list[str]:
+    """Letters without the numbers that they have where the module is called, so that all calls read alike."""
+    plain = [re.sub(r"[0-9]+$", "", name) or name for name in names]
+    return plain if len(set(plain)) == len(plain) else list(names)
 
 
 def _argument_name(name: str) -> str:
