@@ -126,3 +126,32 @@ def _a_part_of_a_part(x: Tensor) -> Tensor:
 def test_what_else_lies_in_overwritten_memory_is_refused(function: Function) -> None:
     with pytest.raises(TranslationError, match="overwritten in place through another"):
         translate(_All([function]), torch.randn(3, 4), axes="b 4", prove=False)
+
+
+class _Joins(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(width, 2)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.fc(torch.cat(features, 1))
+
+
+class _Dense(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Joins(3 + 2 * n) for n in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [x]
+        for layer in self.layers:
+            features.append(layer(features))
+        return torch.cat(features[::-1], 1)
+
+
+def test_a_module_that_joins_a_list_is_one_class_for_every_length() -> None:
+    model = _Dense()
+    twin = translate(model, torch.randn(2, 3), axes="b 3", prove=False)
+    assert dict(twin.classes) == {"Joins": 4, "Dense": 1}
+    x = torch.randn(5, 3)
+    np.testing.assert_allclose(twin.model(jnp.asarray(x.numpy())), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -627,6 +627,7 @@ def _enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None
             if isinstance(tree.expression, Axis):
                 writer.sizes[id(tree.expression.value)] = code
         elif isinstance(tree, (tuple, list)):
+            writer.lists[code] = len(tree)
             for n, item in enumerate(tree):
                 take(item, f"{code}[{n}]")
         elif isinstance(tree, Mapping):

@@ -112,6 +112,8 @@ def _kind(name: str, item: FlaxClass) -> str:
     text = "\n".join(line for lines in item.bodies.values() for line in lines)
     if re.search(rf"\b{name}\['", text):
         return "dict[str, Array]"
+    if f"jnp.concatenate({name}, " in text:
+        return "tuple[Array, ...]"
     return "tuple[Array, ...]" if re.search(rf"\b{name}\[\d+\](?!\.at)", text) and _is_nested(name, item) else "Array"
 
 

@@ -70,6 +70,7 @@ class Writer:
         scope: what was recorded.
         owner: the class.
         training: whether it was recorded in training mode.
+        lists: arguments that are lists, and how many entries they have.
     """
 
     scope: Scope
@@ -81,6 +82,7 @@ class Writer:
     imports: set[str] = field(default_factory=set)
     node: Node | None = None
     inputs: list[str] = field(default_factory=list)
+    lists: dict[str, int] = field(default_factory=dict)
     count: int = 0
     ordered_already: dict[tuple[str, str, str], Array] = field(default_factory=dict)
 

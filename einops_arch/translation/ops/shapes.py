@@ -233,7 +233,16 @@ def cat(writer: Writer, node: Node, tensors: Any, dim: Any = 0, *, axis: Any = N
     names = first.names if first is not None else None
     place = order.index(int(dim) % rank)
     place_text = -1 if place == rank - 1 else place
-    return writer.make(f"jnp.concatenate([{', '.join(parts)}], axis={place_text})", node.outputs, order, names)
+    joined = _whole_list(writer, parts) or f"[{', '.join(parts)}]"
+    return writer.make(f"jnp.concatenate({joined}, axis={place_text})", node.outputs, order, names)
+
+
+def _whole_list(writer: Writer, parts: Sequence[str]) -> str | None:
+    """The argument of which these are all entries, in their order: however many it has, the code is the same."""
+    name = parts[0].removesuffix("[0]")
+    return (
+        name if writer.lists.get(name) == len(parts) and parts == [f"{name}[{n}]" for n in range(len(parts))] else None
+    )
 
 
 @operation("stack")
