@@ -152,6 +152,6 @@ class _Dense(nn.Module):
 def test_a_module_that_joins_a_list_is_one_class_for_every_length() -> None:
     model = _Dense()
     twin = translate(model, torch.randn(2, 3), axes="b 3", prove=False)
-    assert dict(twin.classes) == {"Joins": 4, "Dense": 1}
+    assert dict(twin.classes) == {"Joins": 4, "_Dense": 1}
     x = torch.randn(5, 3)
     np.testing.assert_allclose(twin.model(jnp.asarray(x.numpy())), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -19,7 +19,7 @@ HALF = ("float16", "bfloat16")
 _WITHOUT_MODE = (
     *("Linear", "NonDynamicallyQuantizableLinear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "Conv1D"),
     *("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "LayerNorm", "RMSNorm", "GroupNorm"),
-    *("ReLU", "Tanh", "Sigmoid", "GELU", "SiLU"),
+    *("ReLU", "Tanh", "Sigmoid", "GELU", "SiLU", "Hardswish", "Hardsigmoid", "ReLU6"),
     *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
     *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "Identity"),
 )

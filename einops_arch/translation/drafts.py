@@ -261,7 +261,7 @@ class Drafts:
         if layer is not None:
             if layer.axes == "nothing":
                 return None
-            draft.imports.add(f"from {layer.home} import {layer.name}")
+            draft.imports |= {f"from {layer.home} import {layer.name}", *layer.imports}
             return layer.code
         if id(module) in self.drafts:
             return f"__draft_{self.drafts[id(module)].number}__(rngs=rngs)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ class Layer:
         rngs: whether it is built with `rngs=`.
         home: the module that it is imported from.
         parameters: PyTorch's leaf to the attribute, and the order of its axes there.
+        imports: what the arguments need.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Layer:
     rngs: bool = False
     home: str = "einops_arch.flax.layers"
     parameters: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
     @property
     def code(self) -> str:
@@ -215,6 +218,17 @@ def _batch_norm(module: Any) -> Layer | None:
     return Layer("BatchNorm", (repr(module.num_features),), kwargs, "channels", rngs=True, parameters=_NORM_LEAVES)
 
 
+@_row("timm.layers.norm_act.BatchNormAct2d")
+def _batch_norm_act(module: Any) -> Layer | None:
+    layer, act, drop = _batch_norm(module), layer_of(module.act), layer_of(module.drop)
+    if layer is None or act is None or drop is not NOTHING:
+        return None
+    if act is NOTHING:
+        return layer
+    imports = (*act.imports, f"from {act.home} import {act.name}")
+    return dataclasses.replace(layer, name="BatchNormAct", args=(*layer.args, act.code), imports=imports)
+
+
 @_row("torch.nn.modules.normalization.LayerNorm")
 def _layer_norm(module: Any) -> Layer | None:
     if len(module.normalized_shape) != 1:
@@ -250,6 +264,16 @@ def _group_norm(module: Any) -> Layer:
         rngs=True,
         parameters=_NORM_LEAVES,
     )
+
+
+@_row("timm.layers.norm.LayerNorm")
+def _layer_norm_of_timm(module: Any) -> Layer | None:
+    return None if module._fast_norm else _layer_norm(module)  # noqa: SLF001 set for the whole process
+
+
+@_row("timm.layers.norm.GroupNorm", "timm.layers.norm.GroupNorm1")
+def _group_norm_of_timm(module: Any) -> Layer | None:
+    return None if module._fast_norm else _group_norm(module)  # noqa: SLF001 set for the whole process
 
 
 @_row(
@@ -304,6 +328,10 @@ for _path, _name in {
     "torch.nn.modules.activation.ReLU": "ReLU",
     "torch.nn.modules.activation.Tanh": "Tanh",
     "torch.nn.modules.activation.Sigmoid": "Sigmoid",
+    "torch.nn.modules.activation.SiLU": "SiLU",
+    "torch.nn.modules.activation.Hardswish": "Hardswish",
+    "torch.nn.modules.activation.Hardsigmoid": "Hardsigmoid",
+    "torch.nn.modules.activation.ReLU6": "ReLU6",
 }.items():
     _ROWS[_path] = _activation(_name)
 
