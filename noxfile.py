@@ -93,7 +93,7 @@ def tests_oracles(session: nox.Session) -> None:
 
 @nox.session(name="tests-translate")
 def tests_translate(session: nox.Session) -> None:
-    """Translate 270 public models and prove each (hours; resumes; -- MODEL ..., --set timm, --write-only)."""
+    """Translate 274 models and prove each (hours; resumes; -- MODEL ..., --set timm, --write-only)."""
     install(session, "oracles-cpu", *group("test"), *group("lint"))  # ruff formats what is written
     session.run("python", "-m", "benchmarks.translate", *session.posargs)
 
