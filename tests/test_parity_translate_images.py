@@ -34,9 +34,6 @@ FUNCTIONS: dict[str, Function] = {
     "bicubic with corners": lambda x: F.interpolate(x, (9, 7), mode="bicubic", align_corners=True),
     "nearest to a size": lambda x: F.interpolate(x, size=(x.shape[2] * 2, 5)),
     "nearest twice": lambda x: F.interpolate(x, scale_factor=2),
-    "windows side by side": lambda x: F.unfold(x, (2, 3), dilation=(1, 2), padding=1, stride=(2, 1)),
-    "windows along one axis": lambda x: x.unfold(2, 4, 3).mean(-1),
-    "windows put together": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[-2:], 3, padding=1),
     "places of a grid": lambda x: F.grid_sample(
         x, x[:, :2, ::2].permute(0, 2, 3, 1) / 2, padding_mode="border", align_corners=True
     ),
