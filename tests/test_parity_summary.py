@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import warnings
 
+import einops
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from einops_arch.cli.reports import Rows, print_reports
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.parity import Report, Row, Verdict, compare
 from einops_arch.parity.report.summary import answer, own_faults
+from einops_arch.parity.runs.casts import line_of
 from einops_arch.port import transfer
 
 ROWS = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
@@ -153,6 +156,14 @@ def test_a_weight_that_pytorch_computes_is_the_one_that_was_carried(norm):
     assert np.array_equal(torch_model[0].weight.detach().numpy(), weight)
     flax_model.layers[0].kernel.set_value(jnp.asarray(weight.T).at[0, 1].add(1e-6))
     assert compare(torch_model, flax_model, ROWS, axes="b t c", causes=False).verdict is Verdict.SEMANTIC
+
+
+def test_the_line_that_is_named_is_the_models_and_not_that_of_einops():
+    def model(x):
+        return einops.rearrange(x, "a b -> b a")
+
+    (operation,) = jax.make_jaxpr(model)(jnp.ones((2, 3))).eqns
+    assert line_of(operation).startswith("test_parity_summary.py:")
 
 
 BROKEN = {

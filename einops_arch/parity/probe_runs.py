@@ -68,7 +68,7 @@ def _row(name: str, report: Report, order: int) -> Row:
 
 
 def _inputs(inputs: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
-    """The inputs of each probe that says something other than the inputs themselves."""
+    """The inputs of each probe, those left out that change nothing."""
     for name, change in (
         ("low variance", lambda x: x * np.asarray(1e-3, x.dtype)),
         ("off-centre", lambda x: x + np.asarray(100 * (rms(x) or 1.0), x.dtype)),
@@ -100,7 +100,7 @@ def _each(inputs: Inputs, change: Callable[[str, Array], Array]) -> Inputs:
 
 
 def _smaller(inputs: Inputs, options: Options, step: int) -> Inputs | None:
-    """Every axis of space or time that may have any size, cut at its end."""
+    """The inputs with every free axis of space or time cut at its end."""
     fixed = {name for axes in options.config.inputs() for name in axes.sizes} if options.config else set()
     cut = False
 
@@ -126,7 +126,7 @@ def _smaller(inputs: Inputs, options: Options, step: int) -> Inputs | None:
 
 
 def _unequal(mask: Array) -> Array:
-    """The first row is whole, each next one has less."""
+    """A mask with rows of unequal lengths, the first of them full."""
     n = mask.shape[-1]
     lengths = n - np.arange(mask.size // n).reshape(mask.shape[:-1]) % n
     kept = np.arange(n) < lengths[..., None]
@@ -138,7 +138,7 @@ def _shorter(lengths: Array) -> Array:
 
 
 def _random_state(torch_side: Any, flax_side: Any) -> tuple[Any, Any]:
-    """Sides whose models have weights, biases and statistics in which a mistake shows."""
+    """Copies of both models with random weights, biases and statistics."""
     import jax
     from flax import nnx
 

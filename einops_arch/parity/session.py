@@ -49,7 +49,7 @@ class Options:
 
     @property
     def mode(self) -> str:
-        """In the words of `compare`."""
+        """The name of the mode, as `compare` takes it."""
         return "train" if self.training else "eval"
 
 
@@ -139,7 +139,7 @@ def _changing(report: Report, seen: Seen, names: Sequence[str], varies: Sequence
 
 
 def _slim(two: RunPair) -> RunPair:
-    """Without the values of the modules, which the diagnosis does not need."""
+    """Drop the arrays of the modules, which the diagnosis does not need."""
 
     def kept(run: Run) -> Run:
         return dataclasses.replace(run, calls=[dataclasses.replace(call, arrays=()) for call in run.calls])
@@ -249,7 +249,7 @@ def _gradients(
 def _look_under(
     torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, options: Options
 ) -> tuple[RunPair, Report]:
-    """The same with every cast lifted in the float64 run."""
+    """Run and report again with every cast lifted in float64."""
     under = _run_wide(torch_side, flax_side, inputs, options, lift=True)
     under = dataclasses.replace(under, torch_own=two.torch_own, flax_own=two.flax_own)
     report = _report(torch_side, flax_side, inputs, under, options, lift=True)
@@ -258,7 +258,7 @@ def _look_under(
 
 
 def _lifted_casts(two: RunPair, torch_side: Any, flax_side: Any) -> Iterator[str]:
-    """What was lifted, in words."""
+    """Say which casts were lifted."""
     if same_casts(two.torch.casts, two.flax.casts):
         paths = ", ".join(dict.fromkeys(cast.path or "the network" for cast in two.torch.casts))
         yield f"both models cast to a narrower type in {paths}; the float64 run was made with these casts lifted"
@@ -272,7 +272,7 @@ def _lifted_casts(two: RunPair, torch_side: Any, flax_side: Any) -> Iterator[str
 
 
 def _hidden_casts(report: Report, under: Report, two: RunPair, narrow: tuple[Sequence[Cast], Sequence[Cast]]) -> Report:
-    """Rows that are over the limit, and are not when all casts are lifted, have a hidden cast."""
+    """Mark as a hidden cast each row that is over the limit only while casts are not lifted."""
     casts = [("PyTorch", cast) for cast in narrow[0]] + [("Flax", cast) for cast in narrow[1]]
     both = {(cast.path, cast.dtype) for cast in two.torch.casts} & {(cast.path, cast.dtype) for cast in two.flax.casts}
     casts = [(side, cast) for side, cast in casts if (cast.path, cast.dtype) not in both] or casts
@@ -341,7 +341,7 @@ def _failed(failures: Sequence[tuple[str, Failure]]) -> tuple[Row, ...]:
 
 
 def _marked(rows: Sequence[Row], two: RunPair) -> tuple[Row, ...]:
-    """The module that failed says why."""
+    """Mark the module in which a run stopped, with the exception."""
     marked = list(rows)
     for side, run in (("PyTorch", two.torch), ("Flax", two.flax)):
         if run.failure is None:

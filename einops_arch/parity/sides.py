@@ -11,7 +11,7 @@ __all__ = ["check_settings", "two_models"]
 
 
 def two_models(first: Any, second: Any, by: str) -> tuple[Any, Any]:
-    """PyTorch's model and Flax's, given in either order, without what `torch.compile` and `DataParallel` put around it.
+    """Sort two models into PyTorch's and Flax's, and unwrap PyTorch's.
 
     Args:
         first: a model.
@@ -34,7 +34,7 @@ def two_models(first: Any, second: Any, by: str) -> tuple[Any, Any]:
 
 
 def check_settings(by: str, mode: str, steps: int, layouts: Any) -> None:
-    """Whether the words are those that are known.
+    """Check mode, steps and layouts.
 
     Raises:
         ConfigError: mode or steps are not.
@@ -95,7 +95,7 @@ def _fix(model: Any) -> str:
 
 
 def _unwrapped(model: Any) -> Any:
-    """Without the wrappers that only call what is in them."""
+    """The model inside of `torch.compile` and `DataParallel`."""
     for name, wrappers in (
         ("_orig_mod", ("OptimizedModule",)),
         ("module", ("DataParallel", "DistributedDataParallel")),

@@ -96,7 +96,7 @@ def teacher_report(
 
 
 def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
-    """PyTorch's arrays in the places that Flax's arguments have for them; or why they do not fit."""
+    """Put PyTorch's arrays into the form of Flax's arguments, or say why they do not fit."""
     values, slots = in_order(nest, _is_array), in_order(form, _is_array)
     if len(values) != len(slots):
         return f"{len(values)} arrays in PyTorch, {len(slots)} in Flax"
@@ -116,7 +116,7 @@ def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
 
 
 def _forced(results: Mapping[tuple[str, int], Any], run: Run, unforced: list[str]) -> Run:
-    """Calls in the order of the run that was recorded."""
+    """The results as a run, in the order of the recorded calls."""
     calls = []
     for call in run.calls:
         arrays = results.get((call.path, call.index))
@@ -128,7 +128,7 @@ def _forced(results: Mapping[tuple[str, int], Any], run: Run, unforced: list[str
 
 
 def _limits(two: RunPair, dtype: np.dtype[Any]) -> Any:
-    """By path: so many roundoffs for each module inside that does something itself."""
+    """A limit by path: a number of roundoffs for each leaf module inside."""
     import ml_dtypes
 
     paths = [call.path for call in two.torch.calls]

@@ -130,7 +130,7 @@ def compare_captures(
 
 
 def is_capture(value: Any) -> bool:
-    """It is a capture or the path of one, not a model."""
+    """Whether it is a capture or the path of one, not a model."""
     return isinstance(value, str | Path | Capture)
 
 

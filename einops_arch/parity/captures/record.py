@@ -276,7 +276,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def digest(array: Array) -> str:
-    """Of dtype, shape and every bit."""
+    """A hash of dtype, shape and every bit."""
     seen = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
     seen.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return seen.hexdigest()

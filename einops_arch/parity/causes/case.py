@@ -62,17 +62,17 @@ class Case:
 
     @property
     def name(self) -> str:
-        """In a sentence."""
+        """The path, as it stands in a sentence."""
         return self.path or "the network"
 
     @functools.cached_property
     def outputs(self) -> list[Any]:
-        """What the module gives as it is."""
+        """The outputs of the unchanged module."""
         return self.run(self.clone())
 
     @functools.cached_property
     def before(self) -> float:
-        """How far that is from PyTorch's."""
+        """The difference of these outputs from PyTorch's."""
         return self.difference(self.outputs)
 
     @property
@@ -199,7 +199,7 @@ class Case:
         return sum(array.size for array in self.target)
 
     def wrongly_fed(self) -> list[str]:
-        """The replaced modules that are not given what PyTorch's are."""
+        """The stubbed modules that receive other inputs than PyTorch's."""
         if len(self.target) != len(self.outputs):
             return []
         rest = list(zip(self.target, self.outputs, strict=True))[len(self.output_places) :]

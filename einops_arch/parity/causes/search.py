@@ -108,7 +108,7 @@ class FaultSearch:
         self._count = 0
 
     def inside(self, path: str) -> list[LocatedFault]:
-        """What is wrong in the modules inside of one, which may hold others in turn."""
+        """Locate faults in the modules inside of one, at any depth."""
         faults: list[LocatedFault] = []
         for child in self._children(path):
             if self._is_over():
@@ -124,7 +124,7 @@ class FaultSearch:
         return faults
 
     def itself(self, path: str, inside: Sequence[LocatedFault]) -> list[LocatedFault]:
-        """What is wrong in the code of a module, when all inside of it is right."""
+        """Locate a fault in the code of a module itself, with all inside of it stubbed."""
         if self.given_up:
             return []
         # With its modules replaced what is left is its own code, and where that goes wrong can be seen.
@@ -151,7 +151,7 @@ class FaultSearch:
         return sorted(direct, key=lambda name: self.wrong[name])
 
     def _is_right(self, path: str) -> bool | None:
-        """The module is, in every call, when it is given PyTorch's inputs; None where it cannot be."""
+        """Whether a module is right in every call on PyTorch's inputs; None where it cannot take them."""
         if path not in self._right:
             self.say(f"looking at {path}")
             is_right: bool | None = None
@@ -240,7 +240,7 @@ class FaultSearch:
         ]
 
     def _made(self, path: str, index: int, nest: Any, stubs: Sequence[StubOutputs]) -> Case | None:
-        """A case that was run; None where it cannot be."""
+        """A case whose module runs; None where it does not."""
         from einops_arch.parity.runs.flax_run import precise
 
         target = self._target(path, index)

@@ -1,4 +1,4 @@
-"""What is said about two arrays that should be the same, and why."""
+"""Verdicts: how two arrays that should be the same are measured and judged."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Measure:
 
 
 def is_exact(array: Array) -> bool:
-    """It holds integers or truth values, of which no difference is rounding."""
+    """Whether it holds integers or truth values, of which no difference is rounding."""
     return dtype_kind(array.dtype) not in ("floating-point", "complex")
 
 

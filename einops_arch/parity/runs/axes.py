@@ -139,7 +139,7 @@ def resolve(
 def guessed(
     calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> frozenset[tuple[str, int, int]]:
-    """The outputs whose layout no type and no statement tells: rules 3 and 4 alone do."""
+    """The outputs whose layout is a guess, by rules 3 and 4 alone."""
     firm = _by_type([call for call in calls if _kind(call.module) != "own axes"], flax_modules, known_layouts)
     return frozenset(
         (call.path, call.index, n)
@@ -188,7 +188,7 @@ def _known(
 def _by_type(
     calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> dict[int, Layout]:
-    """What is said, and what the layers that give and take a tensor tell of it."""
+    """The layouts that are stated, and those that the types of layers tell."""
     known = {id(tensor): layout for tensor, layout in known_layouts}
     for call in calls:
         other = flax_modules.get(call.path)
@@ -201,7 +201,7 @@ def _by_type(
 
 
 def _spread(calls: Sequence[TraceCall], known: dict[int, Layout]) -> None:
-    """Rule 3, until nothing new is learned."""
+    """Apply rule 3 until nothing new is learned."""
     before = -1
     while before != len(known):
         before = len(known)

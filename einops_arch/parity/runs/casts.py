@@ -10,6 +10,9 @@ from einops_arch.parity.runs.jaxprs import BODIES, operations
 
 __all__ = ["SCOPE", "Cast", "flax_casts", "line_of", "same_casts", "torch_watch"]
 
+_FRAMES = 12
+"""As deep as einops calls itself, and more."""
+
 # What a scope's name begins with when it is a module's path.
 SCOPE = "module:"
 
@@ -105,5 +108,7 @@ def line_of(operation: Any) -> str:
         from jax._src import source_info_util
     except ImportError:  # private, and so may move
         return ""
-    text = source_info_util.summarize(operation.source_info)
-    return "" if text == "unknown" else str(text).rsplit("/", 1)[-1]
+    # The innermost last; what einops does for a model is the model's line.
+    lines = str(source_info_util.summarize(operation.source_info, num_frames=_FRAMES)).splitlines()[::-1]
+    text = next((line for line in lines if "/einops/" not in line), "unknown")
+    return "" if text == "unknown" else text.rsplit("/", 1)[-1]

@@ -119,7 +119,7 @@ def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
 
 
 def merged(graph: Any, *states: Any) -> Any:
-    """A model with variables of its own; `nnx.merge` alone takes those of the states, and a call would change them."""
+    """Merge into new variables; `nnx.merge` alone takes those of the states, which a call would change."""
     import jax
     from flax import nnx
 

@@ -320,7 +320,7 @@ def precise(*, double: bool) -> Iterator[None]:
 
 
 def _gradient_state(model: Any) -> dict[str, Array]:
-    """By PyTorch's names: a Flax leaf that holds a sum gives both terms its gradient."""
+    """Gradients by PyTorch's names; a Flax leaf that holds a sum gives both terms its gradient."""
     from flax import nnx
 
     from einops_arch.flax.state import port_steps
@@ -340,7 +340,7 @@ def _gradient_state(model: Any) -> dict[str, Array]:
 
 
 def _buffers(model: Any) -> dict[str, Array]:
-    """What is no parameter: by PyTorch's names where a rule tells them, else by Flax's own."""
+    """The variables that are no parameters, by PyTorch's names where a rule has them, else by Flax's."""
     import jax
     from flax import nnx
 

@@ -14,7 +14,7 @@ _LARGE = 10_000_000
 
 
 def trim_memory(side: Any) -> None:
-    """After a run of a large model: free what nothing refers to, and let the system have it.
+    """Return freed memory to the system after a run of a large model.
 
     A copy of a model goes when its run has ended, but glibc keeps what was freed in pieces of up to 32 MB, and the
     copy that the other framework makes next does not fit into the holes. Elsewhere there is nothing to do.

@@ -40,7 +40,7 @@ class Recorder:
         return self._paths[id(self._running[-1][0])][0] if self._running else ""
 
     def stop(self, error: Exception) -> None:
-        """The run ends here; what the modules that did not finish were given still tells how axes lie."""
+        """End the recording at an exception; the inputs of unfinished modules still tell how axes lie."""
         self.run.failure = Failure(self.here(), error.with_traceback(None))
         parent = None
         for module, place, inputs, _ in self._running:
@@ -121,7 +121,7 @@ def _copied(nest: Any) -> Any:
 
 
 def _unpacked(output: Any, module: Any) -> Any:
-    """A packed sequence as a padded one, which is what Flax has."""
+    """Pad a packed sequence, as Flax has it."""
     from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
     if isinstance(output, PackedSequence):
