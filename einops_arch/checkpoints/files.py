@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from einops_arch.checkpoints.checkpoint import Checkpoint
 from einops_arch.checkpoints.disk import destination
 from einops_arch.checkpoints.disk.pool import POOL
+from einops_arch.checkpoints.disk.pread import open_file, read_bytes
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.download import fetch
 from einops_arch.checkpoints.formats import dcp_folder, orbax_folder
@@ -15,9 +17,10 @@ from einops_arch.checkpoints.formats.dcp_folder import DcpReader, write_dcp
 from einops_arch.checkpoints.formats.orbax_folder import OrbaxReader, write_orbax
 from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, write_safetensors
 from einops_arch.checkpoints.formats.sharded import HubReader, ShardedReader, write_hub
-from einops_arch.checkpoints.formats.torch_file import TorchReader
+from einops_arch.checkpoints.formats.torch_file import LEGACY, TorchReader
 from einops_arch.checkpoints.formats.torch_writer import write_torch
 from einops_arch.checkpoints.reader import MemoryReader, Reader
+from einops_arch.checkpoints.wrappers import Selected, checked_patterns
 from einops_arch.errors import CheckpointError
 
 __all__ = [
@@ -35,6 +38,7 @@ FORMATS = {
     ".pt": "torch",
     ".pth": "torch",
     ".bin": "torch",
+    ".ckpt": "torch",
     ".dcp": "dcp",
     ".hf": "hub",
     "": "orbax",
@@ -44,6 +48,17 @@ FORMATS = {
 
 _FRAMEWORK = {"torch": "torch", "dcp": "torch", "orbax": "flax"}
 _INDEX = ".index.json"
+_START = 32
+_OTHERS = {
+    b"\x89HDF\r\n": "HDF5, as Keras writes it",
+    b"\x1f\x8b": "something packed by gzip",
+    b"BZh": "something packed by bzip2",
+    b"\xfd7zXZ": "something packed by xz",
+    b"\x28\xb5\x2f\xfd": "something packed by zstd",
+    b"GGUF": "GGUF, as llama.cpp has it",
+    b"\x93NUMPY": "one array of numpy",
+}
+"""What other files begin with."""
 
 
 def format_of(path: str | Path) -> str:
@@ -64,23 +79,29 @@ def format_of(path: str | Path) -> str:
     return FORMATS[ending]
 
 
-def open_checkpoint(path: str | Path, *, key: str | None = None) -> Reader:
+def open_checkpoint(
+    path: str | Path, *, key: str | None = None, only: str | None = None, drop: Sequence[str] = ()
+) -> Reader:
     """Open a checkpoint; what is in it is known at once, and tensors are read when they are asked for.
 
     No code in it is ever run.
 
     Args:
-        path: a `.safetensors` or `.pt` file, the index of shards, or a folder of Orbax, of
-            `torch.distributed.checkpoint` or of the Hugging Face hub; `hf://someone/name` fetches one.
+        path: a file, the index of shards, or a folder of Orbax, of `torch.distributed.checkpoint` or of the Hugging
+            Face hub; `hf://someone/name` fetches one. Files whose ending says nothing are known by their first bytes.
         key: the entry of a `.pt` file that is the state dict, such as `"model_ema"`; found by itself if left out.
+        only: leave out what has a name that does not begin with this.
+        drop: regular expressions; what has a name in which one of them matches is left out.
 
     Returns:
         A reader, to be closed, or used in a `with` statement.
 
     Raises:
-        CheckpointError: the file is not there, is damaged, holds more than plain weights, or has no such entry.
+        CheckpointError: the file is not there, is damaged, is no checkpoint, or has no such entry.
+        PortError: `only` or `drop` fits no name, leaves none, or is no regular expression.
         MissingFrameworkError: the format needs a framework that is not installed.
     """
+    drop = checked_patterns(drop)
     if str(path).startswith("hf:/"):
         path = fetch(path)
     path = Path(path)
@@ -91,9 +112,15 @@ def open_checkpoint(path: str | Path, *, key: str | None = None) -> Reader:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no name of a file"
         raise CheckpointError(f"{path}: cannot be read: {reason}") from error
-    reader = _open(path, key)
+    reader = _open(path, key, drop)
     reader.paths = [path, *reader.paths]
-    return reader
+    if only is None and not drop:
+        return reader
+    try:
+        return Selected(reader, only, drop)
+    except BaseException:
+        reader.close()
+        raise
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -192,12 +219,12 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = 
     write_tensors(path, MemoryReader(checkpoint.tensors, checkpoint.metadata()), force=force)
 
 
-def _open(path: Path, key: str | None) -> Reader:
+def _open(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
     if path.is_dir():
         if key is not None:
             raise CheckpointError(f"{path}: only a .pt file has entries to choose from, received --key {key}")
         return _open_folder(path)
-    return _open_file(path, key)
+    return _open_file(path, key, drop)
 
 
 def _open_folder(path: Path) -> Reader:
@@ -212,14 +239,39 @@ def _open_folder(path: Path) -> Reader:
     return HubReader(path)
 
 
-def _open_file(path: Path, key: str | None) -> Reader:
-    if key is not None and (path.name.endswith(_INDEX) or format_of(path) != "torch"):
+def _open_file(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
+    kind = "index" if path.name.endswith(_INDEX) else format_of_file(path)
+    if key is not None and kind != "torch":
         raise CheckpointError(f"{path}: only a .pt file has entries to choose from, received --key {key}")
-    if path.name.endswith(_INDEX):
+    if kind == "index":
         return ShardedReader(path)
-    kind = format_of(path)
     if kind == "safetensors":
         return SafetensorsReader(path)
-    if kind == "torch":
-        return TorchReader(path, key)
-    raise CheckpointError(f"{path}: expected a folder, or a file that ends with .safetensors or .pt")
+    return TorchReader(path, key, drop)
+
+
+def format_of_file(path: Path) -> str:
+    """The format of a file by its first bytes; where they say nothing, by its ending.
+
+    Raises:
+        CheckpointError: neither of them is that of a format.
+    """
+    file, size = open_file(path)
+    try:
+        start = read_bytes(file, 0, min(size, _START))
+    finally:
+        os.close(file)
+    header = int.from_bytes(start[:8], "little")
+    if start[:4] == b"PK\3\4" or start.startswith(LEGACY):
+        return "torch"
+    if start[8:9] == b"{" and 2 <= header <= size - 8:
+        return "safetensors"
+    kind = FORMATS.get(path.suffix.lower(), "")
+    if kind in {"safetensors", "torch"}:
+        return kind
+    if start[:1] == b"\x80" and start[1:2] in {b"\2", b"\3", b"\4", b"\5"}:
+        return "torch"
+    others = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), "none of these")
+    raise CheckpointError(
+        f"{path}: expected a file that ends with .safetensors or .pt, or that begins as they do, received {others}"
+    )

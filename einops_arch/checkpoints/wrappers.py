@@ -1,4 +1,4 @@
-"""Readers around a reader that change names or dtypes on the way."""
+"""Readers around a reader that change names or dtypes on the way, or leave things out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError, DtypeError, PortError
 from einops_arch.layouts.boxes import Box
 
-__all__ = ["CAST_TO", "Cast", "Renamed", "Untied", "rule_of"]
+__all__ = ["CAST_TO", "Cast", "Renamed", "Selected", "Untied", "checked_patterns", "rule_of"]
 
 CAST_TO = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 """The dtypes that floating-point tensors can be rounded to."""
@@ -161,6 +161,80 @@ class Untied(Wrapper):
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(self._targets.get(name, name))
+
+
+class Selected(Wrapper):
+    """The tensors of a reader with some names only.
+
+    Args:
+        inner: the reader.
+        only: what the names must begin with, if anything.
+        drop: regular expressions; a name in which one of them matches is left out.
+
+    Raises:
+        PortError: nothing begins so, nothing is left, or an expression matches nothing.
+    """
+
+    def __init__(self, inner: Reader, only: str | None = None, drop: Sequence[str] = ()) -> None:
+        super().__init__(inner)
+        left_out: dict[str, str] = {}
+        matched = {reason.rpartition("--drop ")[2] for reason in inner.left_out.values() if "--drop " in reason}
+        for name in inner.names():
+            patterns = [pattern for pattern in drop if re.search(pattern, name)]
+            matched.update(patterns)
+            if patterns:
+                left_out[name] = f"its name matches --drop {patterns[0]}"
+            elif only is not None and not name.startswith(only):
+                left_out[name] = f"its name does not begin with {only}"
+        count = len(inner.names())
+        unused = [pattern for pattern in drop if pattern not in matched]
+        if unused:
+            raise PortError(f"--drop {unused[0]}: matches none of the {count} names")
+        if len(left_out) == count:
+            raise PortError(f"nothing is left of {count} tensors; likely fix: {_options(only, drop)} of fewer names")
+        kept = [name for name in inner.names() if name not in left_out]
+        # Of a tied tensor whose own name is left out, the next one takes its place.
+        self._source: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
+        first: dict[str, str] = {}
+        for name in kept:
+            target = inner.aliases.get(name, name)
+            if first.setdefault(target, name) == name:
+                self._source[name] = target
+            else:
+                self.aliases[name] = first[target]
+        self.tensors = {name: inner.tensors[target] for name, target in self._source.items()}
+        self.left_out: Mapping[str, str] = {**inner.left_out, **left_out}
+
+    def bits(self, name: str) -> Bits:
+        return self.inner.bits(self._source[name])
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self.inner.blocks(self._source[name])
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self.inner.part(self._source[name], box)
+
+    def span(self, name: str) -> Span | None:
+        return self.inner.span(self._source[name])
+
+
+def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Regular expressions as they are.
+
+    Raises:
+        PortError: one is none.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise PortError(f"--drop {pattern}: not a regular expression: {error}") from error
+    return tuple(patterns)
+
+
+def _options(only: str | None, drop: Sequence[str]) -> str:
+    return " and ".join([*(["--only"] if only is not None else []), *(["--drop"] if drop else [])])
 
 
 def rule_of(text: str) -> tuple[str, str]:

@@ -177,6 +177,13 @@ def port(
     key: Annotated[
         str | None, typer.Option("--key", metavar="NAME", help="The entry of a .pt file that is the state dict.")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="REGEX", help="Leave out names in which this matches; repeatable."),
+    ] = None,
     kind: Annotated[
         Kind | None, typer.Option("--format", help="The format of the destination, unless its name says it.")
     ] = None,
@@ -213,6 +220,8 @@ def port(
         allow_overflow=allow_overflow,
         untie=untie,
         key=key,
+        only=only,
+        drop=tuple(drop or ()),
         kind=str(kind) if kind else None,
         max_shard_size=max_shard_size,
         check=check,
@@ -229,6 +238,13 @@ def inspect(
     key: Annotated[
         str | None, typer.Option("--key", metavar="NAME", help="The entry of a .pt file that is the state dict.")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="REGEX", help="Leave out names in which this matches; repeatable."),
+    ] = None,
     *,
     values: Annotated[
         bool, typer.Option("--values/--no-values", help="Read the numbers, and count NaN and inf.")
@@ -238,7 +254,7 @@ def inspect(
     """Show what is in a checkpoint: names, shapes, dtypes, aliases, NaN and inf, and which architecture it fits."""
     from einops_arch.cli.commands.inspect import inspect_file
 
-    inspect_file(path, key=key, values=values, as_json=as_json)
+    inspect_file(path, key=key, only=only, drop=tuple(drop or ()), values=values, as_json=as_json)
 
 
 _INPUT = Annotated[

@@ -273,6 +273,8 @@ def port_checkpoint(
     config: Config | None = None,
     model: Any = None,
     key: str | None = None,
+    only: str | None = None,
+    drop: Sequence[str] = (),
     rename: Sequence[tuple[str, str]] = (),
     dtype: str | None = None,
     allow_overflow: bool = False,
@@ -292,6 +294,8 @@ def port_checkpoint(
         config: the config of the network, if the file does not say it.
         model: a Flax model, which may be abstract, in the place of a registered architecture.
         key: the entry of the source that is the state dict, as `open_checkpoint` takes it.
+        only: leave out what has a name that does not begin with this.
+        drop: regular expressions; what has a name in which one of them matches is left out.
         rename: pairs of a regular expression and its replacement, for foreign names.
         dtype: round floating-point tensors to this dtype.
         allow_overflow: let finite numbers become infinite on the way.
@@ -310,7 +314,7 @@ def port_checkpoint(
     """
     check_destination(destination, to, force=force, kind=kind or format_of(destination))
     with Port.open(
-        open_checkpoint(source, key=key),
+        open_checkpoint(source, key=key, only=only, drop=drop),
         to,
         config=config,
         model=model,

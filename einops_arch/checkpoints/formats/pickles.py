@@ -1,7 +1,9 @@
 """Look at a pickle without running it: nothing is imported and nothing is called.
 
 What a pickle would import is a `Global`, what it would call is a `Call`; both are only names and arguments. A name that
-is not on the list of the caller is an error, so what comes back is plain data and calls that the caller knows.
+is not on the list of the caller is an error, so what comes back is plain data and calls that the caller knows. A caller
+who only wants a part of it asks for the foreign calls instead: then the opcodes are followed, and such an object stays
+a name, whatever the pickle would do to it.
 
 Every object is untrusted: its type is checked before it is formatted, hashed or compared, and what is made in memory is
 counted against the length of the pickle.
@@ -45,6 +47,8 @@ _SINGLES: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": list,
 }
 _DICTS = ("collections.OrderedDict", "collections.Counter")
+_SINGLE_ITEMS = ("SETITEM", "APPEND")
+_FACTORY = "collections.defaultdict"
 _CONTAINER, _OBJECT, _SLOT, _ENTRY = 64, 160, 8, 112
 """Bytes of an empty container, of an object of ours, of a place in a list, and of an entry of a dictionary."""
 
@@ -60,12 +64,14 @@ class Global:
 class Call:
     """What a pickle would call, and the state that it would set on what comes of it.
 
-    `state` is None where the pickle sets none; a second state for the same object is an error.
+    `state` is None where the pickle sets none; a second state for the same object is an error. What the pickle does to
+    a foreign object, whose name is on no list, is not kept.
     """
 
     path: str
     args: tuple[Any, ...]
     state: Any = None
+    foreign: bool = False
 
 
 class _Mark:
@@ -75,18 +81,24 @@ class _Mark:
 _MARK = _Mark()
 
 
-def load(stream: BytesIO, allowed: Collection[str], persistent: Callable[[Any], Any] | None = None) -> Any:
+def load(
+    stream: BytesIO,
+    allowed: Collection[str],
+    persistent: Callable[[Any], Any] | None = None,
+    foreign: list[Call] | None = None,
+) -> Any:
     """The object of the next pickle of a stream.
 
     Args:
         stream: the bytes; it is left behind the pickle's end.
         allowed: paths such as `torch.FloatStorage`; a path that ends with `*` stands for all that begin so.
         persistent: makes an object of a persistent id.
+        foreign: takes the calls of names that are not allowed; such a name is an error if left out.
 
     Raises:
         CheckpointError: a global that is not allowed, no pickle, or one that costs more than its length allows.
     """
-    machine = _Machine(allowed, persistent, len(stream.getbuffer()) - stream.tell())
+    machine = _Machine(allowed, persistent, foreign, len(stream.getbuffer()) - stream.tell())
     try:
         with warnings.catch_warnings():
             # Texts of old pickles are decoded, whatever is in them, before they are refused.
@@ -105,7 +117,14 @@ def load(stream: BytesIO, allowed: Collection[str], persistent: Callable[[Any], 
 class _Machine:
     """The stack machine that a pickle is a program of."""
 
-    def __init__(self, allowed: Collection[str], persistent: Callable[[Any], Any] | None, size: int) -> None:
+    def __init__(
+        self,
+        allowed: Collection[str],
+        persistent: Callable[[Any], Any] | None,
+        foreign: list[Call] | None,
+        size: int,
+    ) -> None:
+        self.foreign = foreign
         self.exact = frozenset(name for name in allowed if not name.endswith("*"))
         self.prefixes = tuple(name[:-1] for name in allowed if name.endswith("*"))
         self.persistent = persistent
@@ -159,27 +178,39 @@ class _Machine:
                 self.stack.append(self._global(*self.pop(2)))
             case "REDUCE" | "NEWOBJ":
                 self.stack.append(self._call(*self.pop(2)))
+            case "NEWOBJ_EX" if self.foreign is not None:
+                function, args, names = self.pop(3)
+                self.stack.append(self._foreign_call(function, (args, names)))
+            case "FROZENSET" if self.foreign is not None:
+                self.stack.append(self._foreign_call(Global("builtins.frozenset"), tuple(self._after_mark())))
             case "BINPERSID" if self.persistent is not None:
                 self.spend(_OBJECT)
                 self.stack.append(self.persistent(self.pop(1)[0]))
             case "BUILD":
                 self._set_state(self.pop(1)[0])
-            case "SETITEM" | "SETITEMS":
-                items = self.pop(2) if name == "SETITEM" else self._after_mark()
-                entries = [(self._key(key), value) for key, value in zip(items[::2], items[1::2], strict=True)]
-                if type(self.stack[-1]) is not dict:
-                    raise CheckpointError("not a whole pickle: something is set in what is no dictionary")
-                self.stack[-1].update(entries)
-            case "APPEND" | "APPENDS" | "ADDITEMS":
-                items = self.pop(1) if name == "APPEND" else self._after_mark()
-                if type(self.stack[-1]) is not list:
-                    raise CheckpointError("not a whole pickle: something is added to what is no list")
-                self.spend(_SLOT * len(items))
-                self.stack[-1].extend(items)
+            case "SETITEM" | "SETITEMS" | "APPEND" | "APPENDS" | "ADDITEMS":
+                items = self.pop(2 if name == "SETITEM" else 1) if name in _SINGLE_ITEMS else self._after_mark()
+                self._fill(items, pairs=name.startswith("SETITEM"))
             case "POP":
                 self.pop(1)
             case _:
                 raise CheckpointError(f"refused, it is not plain weights: the pickle uses {name}")
+
+    def _fill(self, items: list[Any], *, pairs: bool) -> None:
+        """Put items into the container on top of the stack."""
+        target = self.stack[-1]
+        if self._is_foreign(target):
+            return
+        if pairs:
+            entries = [(self._key(key), value) for key, value in zip(items[::2], items[1::2], strict=True)]
+            if type(target) is not dict:
+                raise CheckpointError("not a whole pickle: something is set in what is no dictionary")
+            target.update(entries)
+            return
+        if type(target) is not list:
+            raise CheckpointError("not a whole pickle: something is added to what is no list")
+        self.spend(_SLOT * len(items))
+        target.extend(items)
 
     def _remember(self, place: int) -> None:
         if place not in self.memo:
@@ -197,12 +228,30 @@ class _Machine:
             )
         self.spend(_OBJECT + len(module) + len(name))
         path = f"{module}.{name}"
-        if path not in self.exact and not path.startswith(self.prefixes or "\0"):
+        if self.foreign is None and not self._is_allowed(path):
             raise CheckpointError(f"refused, it is not plain weights: the pickle asks for {path:.200}")
         # Python 2's name of the module, which PyTorch writes by default.
         return Global(f"builtins.{name}" if module == "__builtin__" else path)
 
+    def _is_allowed(self, path: str) -> bool:
+        return path in self.exact or path.startswith(self.prefixes or "\0")
+
+    def _is_foreign(self, value: Any) -> bool:
+        return type(value) is Call and value.foreign
+
+    def _foreign_call(self, function: Any, args: tuple[Any, ...]) -> Call:
+        self.spend(_OBJECT)
+        call = Call(function.path if type(function) in {Global, Call} else "?", args, foreign=True)
+        if self.foreign is not None:
+            self.foreign.append(call)
+        return call
+
     def _call(self, function: Any, args: Any) -> Any:
+        if self.foreign is not None and type(args) is tuple:
+            if type(function) is Global and function.path == _FACTORY and len(args) < 2:
+                return {}
+            if self._is_foreign(function) or (type(function) is Global and not self._is_allowed(function.path)):
+                return self._foreign_call(function, args)
         if type(function) is not Global or type(args) is not tuple:
             raise CheckpointError("not a whole pickle: a call of what is no name")
         self.spend(_OBJECT)
@@ -228,8 +277,12 @@ class _Machine:
             self.spend(_ENTRY + len(key))
         elif type(key) is int and key.bit_length() > KEY_BITS:
             raise CheckpointError(f"refused, it is not plain weights: {brief(key)} as a key")
-        elif isinstance(key, int | float | Call | None):
+        elif isinstance(key, int | float | Call | Global | None):
             self.spend(_ENTRY)
+        elif type(key) is tuple and self.foreign is not None:
+            # As good as any other object that is a key: what is in it is not looked at.
+            self.spend(_ENTRY + _OBJECT)
+            return Call("builtins.tuple", key)
         else:
             raise CheckpointError(f"refused, it is not plain weights: a {type(key).__name__} as a key")
         return key
@@ -246,6 +299,8 @@ class _Machine:
 
     def _set_state(self, state: Any) -> None:
         target = self.stack[-1]
+        if self._is_foreign(target):
+            return
         if isinstance(target, Call) and target.state is None:
             target.state = state
         elif type(target) is not dict or type(state) is not dict:

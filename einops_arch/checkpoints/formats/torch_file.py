@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from einops_arch.checkpoints.disk.blocks import BLOCK, blocks
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.formats import pickles
+from einops_arch.checkpoints.formats.pickles import Call
 from einops_arch.checkpoints.formats.torch_pickle import Storage, View, load_tensors, tensors_of
 from einops_arch.checkpoints.formats.torch_state import find_state
 from einops_arch.checkpoints.formats.torch_zip import Archive
@@ -28,10 +29,12 @@ from einops_arch.checkpoints.tensors import DTYPES, Bits, carrier
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box, is_whole, slices
 
-__all__ = ["Place", "TorchReader", "TorchViews"]
+__all__ = ["LEGACY", "Place", "TorchReader", "TorchViews"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of the older form."""
+LEGACY = b"\x80\x02\x8a\x0a" + _MAGIC.to_bytes(10, "little")
+"""What a file of the older form begins with, by PyTorch's default protocol."""
 
 
 @dataclass(frozen=True)
@@ -123,19 +126,22 @@ class TorchReader(TorchViews):
     Args:
         path: the file.
         key: the entry that is the state dict, where there is more than one.
+        drop: regular expressions; what has such a name in the state dict is left out, and may be anything.
 
     Raises:
         CheckpointError: it holds more than plain weights, or is not whole.
     """
 
-    def __init__(self, path: Path, key: str | None = None) -> None:
+    def __init__(self, path: Path, key: str | None = None, drop: Sequence[str] = ()) -> None:
         super().__init__()
         self.path = path
         self.file, self._size = open_file(path)
         try:
             with reading(path):
-                loaded = self._zip() if read_bytes(self.file, 0, min(2, self._size)) == b"PK" else self._legacy()
-                state, self.left_out = find_state(loaded, key)
+                zipped = read_bytes(self.file, 0, min(2, self._size)) == b"PK"
+                foreign: list[Call] = []
+                loaded = self._zip(foreign) if zipped else self._legacy(foreign)
+                state, self.left_out = find_state(loaded, key, foreign, drop)
                 self.views, self.aliases = tensors_of(state, self._size)
                 self.tensors = {name: view.info for name, view in self.views.items()}
                 for view in self.views.values():
@@ -148,12 +154,12 @@ class TorchReader(TorchViews):
                 raise
             raise CheckpointError(f"{path}: not a whole PyTorch file: {text}") from error
 
-    def _zip(self) -> object:
+    def _zip(self, foreign: list[Call]) -> object:
         self._archive: Archive | None = Archive(self.file, 0, self._size)
         self.places = {}
-        return load_tensors(self._archive.pickle())
+        return load_tensors(self._archive.pickle(), foreign=foreign)
 
-    def _legacy(self) -> object:
+    def _legacy(self, foreign: list[Call]) -> object:
         self._archive = None
         stream = BytesIO(read_bytes(self.file, 0, min(self._size, pickles.MAX_PICKLE)))
         # A pickle of another kind is asked for what it would run, before it is blamed for not being PyTorch's.
@@ -165,7 +171,7 @@ class TorchReader(TorchViews):
         if not known or system.get("little_endian") is not True:
             raise CheckpointError(f"expected version 1001 and little-endian numbers, received version {brief(version)}")
         seen: dict[str, Storage] = {}
-        loaded = load_tensors(stream, seen)
+        loaded = load_tensors(stream, seen, foreign)
         keys = load_tensors(stream)
         if not isinstance(keys, list) or not all(type(key) is str and key in seen for key in keys):
             raise CheckpointError("expected the keys of its storages")

@@ -158,12 +158,13 @@ class View:
         return True
 
 
-def load_tensors(stream: BytesIO, seen: dict[str, Storage] | None = None) -> Any:
+def load_tensors(stream: BytesIO, seen: dict[str, Storage] | None = None, foreign: list[Call] | None = None) -> Any:
     """The object of the next pickle, with what makes a tensor as a `Call`, for `tensors_of`.
 
     Args:
         stream: where the pickle begins.
         seen: filled with the storages, by their keys.
+        foreign: filled with the calls of unknown classes and functions, none of which is made; an error if left out.
 
     Raises:
         CheckpointError: more than plain weights, or not whole.
@@ -176,7 +177,7 @@ def load_tensors(stream: BytesIO, seen: dict[str, Storage] | None = None) -> Any
             raise CheckpointError(f"storage {received.key:.40} is there twice, with other numbers")
         return received
 
-    return pickles.load(stream, _ALLOWED, storage)
+    return pickles.load(stream, _ALLOWED, storage, foreign)
 
 
 def is_tensor(value: Any) -> bool:
@@ -245,6 +246,8 @@ def _view(value: Any) -> View:
     if value.path == _V3:
         kind = rest.pop(2)
         dtype = kind.path.removeprefix("torch.") if type(kind) is Global else "?"
+    if dtype in _QUANTIZED_STORAGES.values():
+        raise CheckpointError("a quantized tensor, which is not supported")
     info = TensorInfo(_numbers(shape), dtype)
     (first,) = _numbers((offset,))
     strides = _numbers(strides)

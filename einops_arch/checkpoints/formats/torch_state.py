@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from einops_arch._text import brief
+from einops_arch._text import brief, printable
+from einops_arch.checkpoints.formats.pickles import Call, Global
 from einops_arch.checkpoints.formats.torch_pickle import is_tensor
 from einops_arch.errors import CheckpointError
 
@@ -14,49 +16,66 @@ __all__ = ["KEYS", "find_state"]
 KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
 """Where training scripts put the state dict."""
 
+_TRAINING = re.compile(r"optim|scheduler|scaler|rng|loops|callbacks", re.IGNORECASE)
+"""What belongs to the training and not to the network, though it may hold tensors."""
 _DEPTH = 4
 _SHOWN = 12
 
 
-def find_state(loaded: Any, key: str | None = None) -> tuple[Mapping[str, Any], dict[str, str]]:
+def find_state(
+    loaded: Any, key: str | None = None, foreign: Sequence[Call] = (), drop: Sequence[str] = ()
+) -> tuple[Mapping[str, Any], dict[str, str]]:
     """The state dict in what was loaded, and what lies beside it, each with the reason why it was not taken.
 
-    It is the thing itself, or lies under one of `KEYS`, or is the only state dict among the entries.
+    It is the thing itself, or lies under one of `KEYS`, or is the only state dict in the file that is no optimizer's.
 
     Args:
         loaded: what a pickle holds.
         key: the entry to take; `a.b` is the entry `b` of the entry `a`.
+        foreign: what the pickle would call and nobody knows.
+        drop: regular expressions; entries of the state dict with such a name are left out, and may be anything.
 
     Raises:
-        CheckpointError: there is none, or several that could be meant; the message names the entries.
+        CheckpointError: there is none, or several that could be meant; the message names the entries. Or a foreign
+            call gets the state dict or one of its tensors, which it could change.
     """
-    search = _Search()
+    search = _Search(drop)
     path = search.follow(loaded, key) if key is not None else search.path(loaded)
     if path is None:
-        raise CheckpointError(search.problem(loaded))
+        raise CheckpointError(search.problem(loaded, foreign))
     left_out: dict[str, str] = {}
     state, taken = loaded, ".".join(path)
     for depth, name in enumerate(path):
         for other, value in state.items():
             if other != name:
-                place = ".".join([*path[:depth], other if type(other) is str else brief(other)])
+                place = ".".join([*path[:depth], other if type(other) is str else _name(other)])
                 left_out[place] = f"{search.kind(value)} beside {taken}, which was taken"
         state = state[name]
-    return state, left_out
+    _check_untouched(state, foreign)
+    dropped = {name: pattern for name in state if type(name) is str and (pattern := search.dropped(name))}
+    left_out |= {name: f"its name matches --drop {pattern}" for name, pattern in dropped.items()}
+    return {name: value for name, value in state.items() if name not in dropped}, left_out
 
 
 class _Search:
     """Looks at each dictionary once, however often it is in the pickle."""
 
-    def __init__(self) -> None:
+    def __init__(self, drop: Sequence[str]) -> None:
+        self._drop = [re.compile(pattern) for pattern in drop]
         self._states: dict[int, bool] = {}
         self._paths: dict[int, list[str] | None] = {}
+
+    def dropped(self, name: str) -> str | None:
+        """The expression that leaves this name out."""
+        return next((pattern.pattern for pattern in self._drop if pattern.search(name)), None)
 
     def is_state(self, value: Any) -> bool:
         if type(value) is not dict or not value:
             return False
         if id(value) not in self._states:
-            self._states[id(value)] = all(type(name) is str and is_tensor(entry) for name, entry in value.items())
+            kept = {name: entry for name, entry in value.items() if type(name) is not str or not self.dropped(name)}
+            plain = (type(name) is str and is_tensor(entry) for name, entry in kept.items())
+            self._states[id(value)] = bool(kept) and all(plain)
         return self._states[id(value)]
 
     def path(self, value: Any, depth: int = 0) -> list[str] | None:
@@ -74,25 +93,39 @@ class _Search:
     def follow(self, value: Any, key: str) -> list[str]:
         """The keys that lead to the state dict of this name."""
         path: list[str] = []
+        whole = value
         while key:
             names = value if type(value) is dict else {}
             name = key if key in names else key.partition(".")[0]
             if name not in names:
-                raise CheckpointError(f"expected an entry {brief(key)}, received {_names(names) or brief(value)}")
+                states = self._shown(whole)
+                more = f"; state dicts are {states}" if states else ""
+                raise CheckpointError(f"expected an entry {brief(key)}, received {_names(names) or brief(value)}{more}")
             path, value, key = [*path, name], names[name], key[len(name) + 1 :]
         if not self.is_state(value):
+            inner = self.path(value)
+            if inner is not None:
+                return [*path, *inner]
             raise CheckpointError(f"expected a state dict under {'.'.join(path):.80}, received {_describe(value)}")
         return path
 
     def kind(self, value: Any) -> str:
         if self.is_state(value):
             return f"a state dict of {len(value)} tensors"
-        return "a tensor" if is_tensor(value) else brief(value)
+        return "a tensor" if is_tensor(value) else _brief(value)
 
-    def problem(self, loaded: Any) -> str:
-        states = self._all(loaded) if type(loaded) is dict else []
+    def problem(self, loaded: Any, foreign: Sequence[Call]) -> str:
+        states = self._all(loaded)
         if len(states) > 1:
-            return f"expected one state dict, received several: {_names(states)}; likely fix: --key {states[0]:.80}"
+            return (
+                f"expected one state dict, received several: {self._shown(loaded)}; likely fix: --key {states[0]:.80}"
+            )
+        asks = loaded if type(loaded) in {Call, Global} else next(iter(foreign), None)
+        whole = type(loaded) is not dict or not any(map(is_tensor, loaded.values()))
+        if whole and asks is not None and not is_tensor(asks):
+            text = f"refused, it is not plain weights: the pickle asks for {printable(asks.path, ''):.200}"
+            holds = f"; it holds {_entries(loaded)}" if type(loaded) is dict and len(loaded) > 1 else ""
+            return text + holds
         return f"expected a state dict, or one under {', '.join(KEYS)}, received {_describe(loaded)}"
 
     def _inside(self, value: dict[Any, Any], depth: int) -> list[str] | None:
@@ -100,24 +133,74 @@ class _Search:
             path = self.path(value[key], depth + 1) if key in value else None
             if path is not None:
                 return [key, *path]
-        states = self._all(value)
-        return states if len(states) == 1 else None
+        paths = []
+        for name, entry in value.items():
+            if type(name) is str and not _TRAINING.search(name):
+                path = self.path(entry, depth + 1)
+                if path is not None:
+                    paths.append([name, *path])
+        return paths[0] if len(paths) == 1 else None
 
-    def _all(self, value: dict[Any, Any]) -> list[str]:
-        return [name for name, entry in value.items() if type(name) is str and self.is_state(entry)]
+    def _all(self, value: Any) -> list[str]:
+        """The entries that could be meant."""
+        return [".".join(path) for path, _ in self._walk(value, ())]
+
+    def _shown(self, value: Any) -> str:
+        """The same, with the number of tensors of each."""
+        rows = [f"{brief('.'.join(path))} ({len(state)} tensors)" for path, state in self._walk(value, ())]
+        return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+
+    def _walk(self, value: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], dict[str, Any]]]:
+        if type(value) is not dict or len(path) > _DEPTH:
+            return
+        for name, entry in value.items():
+            if type(name) is str and not _TRAINING.search(name):
+                if self.is_state(entry):
+                    yield (*path, name), entry
+                elif len(path) < 2:
+                    yield from self._walk(entry, (*path, name))
+
+
+def _check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:
+    """Refuse a state that a foreign call gets: when the pickle is run, nobody knows what is left of it."""
+    own = {id(state): "the state dict", **{id(value): name for name, value in state.items()}}
+    for call in foreign:
+        for value in call.args:
+            if type(value) in {dict, Call} and id(value) in own:
+                raise CheckpointError(
+                    f"refused, it is not plain weights: {own[id(value)]:.80} is handed to "
+                    f"{printable(call.path, ''):.200}, which could change it"
+                )
+
+
+def _brief(value: Any) -> str:
+    if type(value) is Call:
+        return f"an object of {printable(value.path, ''):.80}, which was not made"
+    return f"the name {printable(value.path, ''):.80}" if type(value) is Global else brief(value)
 
 
 def _describe(value: Any) -> str:
     if type(value) is not dict:
-        return brief(value)
+        return _brief(value)
     wrong = [name for name, entry in value.items() if type(name) is not str or not is_tensor(entry)]
     if not wrong:
         return "an empty dict"
-    reason = f"is {brief(value[wrong[0]])} and no tensor" if type(wrong[0]) is str else "is no name"
-    return f"a dict whose entry {brief(wrong[0])} {reason}; it holds {_names(value)}"
+    reason = f"is {_brief(value[wrong[0]])} and no tensor" if type(wrong[0]) is str else "is no name"
+    tensors = sum(map(is_tensor, value.values()))
+    fix = f"; likely fix: --drop '^{re.escape(wrong[0]):.80}$'" if tensors and type(wrong[0]) is str else ""
+    return f"a dict whose entry {_name(wrong[0])} {reason}; it holds {_names(value)}{fix}"
+
+
+def _entries(value: Mapping[Any, Any]) -> str:
+    rows = [f"{_name(name)}: {_brief(entry)}" for name, entry in list(value.items())[:_SHOWN]]
+    return ", ".join(rows)
+
+
+def _name(name: Any) -> str:
+    return f"a {name.path.rpartition('.')[2]:.40}" if type(name) is Call else brief(name)
 
 
 def _names(names: Iterable[Any]) -> str:
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(brief, names[:_SHOWN])) + more
+    return ", ".join(map(_name, names[:_SHOWN])) + more

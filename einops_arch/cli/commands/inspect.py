@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,29 @@ from einops_arch.cli.output import byte_count, bytes_bar, console, print_json
 __all__ = ["fitting", "inspect_file"]
 
 
-def inspect_file(path: Path, *, key: str | None = None, values: bool, as_json: bool) -> None:
+def inspect_file(
+    path: Path,
+    *,
+    key: str | None = None,
+    only: str | None = None,
+    drop: Sequence[str] = (),
+    values: bool,
+    as_json: bool,
+) -> None:
     """Print what is in a checkpoint.
 
     Args:
         path: the file or folder.
         key: the entry of a `.pt` file that is the state dict.
+        only: what the names must begin with.
+        drop: regular expressions of names that are left out.
         values: look at the numbers, and count those that are not finite.
         as_json: print JSON.
 
     Raises:
         CheckpointError: it is damaged, or holds more than weights.
     """
-    with open_checkpoint(path, key=key) as reader:
+    with open_checkpoint(path, key=key, only=only, drop=drop) as reader:
         total = sum(info.nbytes for info in reader.tensors.values())
         counts: dict[str, tuple[int, int]] = {}
         if values:

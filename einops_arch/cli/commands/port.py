@@ -36,6 +36,8 @@ class PortOptions:
         allow_overflow: let finite numbers become infinite.
         untie: write tied tensors under each of their names.
         key: the entry of the source that is the state dict.
+        only: what the names must begin with.
+        drop: regular expressions of names that are left out.
         kind: the format of the destination, unless its name says it.
         max_shard_size: a size such as `5GB`.
         check: read again what was written.
@@ -52,6 +54,8 @@ class PortOptions:
     allow_overflow: bool = False
     untie: bool = False
     key: str | None = None
+    only: str | None = None
+    drop: Sequence[str] = ()
     kind: str | None = None
     max_shard_size: str | None = None
     check: bool = False
@@ -86,7 +90,7 @@ def port_file(source: Path, destination: Path, to: str, options: PortOptions) ->
 
 
 def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: PortOptions) -> Port:
-    reader = open_checkpoint(source, key=options.key)
+    reader = open_checkpoint(source, key=options.key, only=options.only, drop=options.drop)
     try:
         if "architecture" not in reader.metadata and (source / CONFIG).is_file():
             reader = open_pretrained(source, reader)
