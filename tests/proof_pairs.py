@@ -65,7 +65,7 @@ class Torch(torch.nn.Module):
         self.function = function
         for name, layer in layers.items():
             if isinstance(layer, torch.Tensor) and not isinstance(layer, torch.nn.Parameter):
-                self.register_buffer(name, layer)
+                self.register_buffer(name, layer, persistent=False)  # so that no random weights go there
             else:
                 setattr(self, name, layer)
 

@@ -180,7 +180,7 @@ for _kind, _name, _torch, _flax in (
     (
         "numbers thrown away",
         "an order that is another at ties",
-        lambda y: torch.sort((2 * y).round(), -1, stable=True).indices,
+        lambda y: torch.sort((2 * y).round(), dim=-1, stable=True).indices,
         lambda y: jnp.argsort(-jnp.round(2 * y), -1, stable=True)[..., ::-1],
     ),
     ("containers", "a dataclass", TorchOut, lambda y: FlaxOut(y * 2)),
@@ -517,6 +517,7 @@ def counts(flax_model, *, used, persistent=True, **settings):
         lambda m, x: m.net(x),
         ROWS,
         carry=lambda t, f: carry_fc(t.net, f.net),
+        change=lambda t, f: t.net.seen.fill_(1),
         **settings,
     )
 

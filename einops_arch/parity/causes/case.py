@@ -177,7 +177,10 @@ class Case:
             graph = self.graph
         except ValueError:
             return evaluate(self.program, values, same_shape)
-        outputs = graph.by_rule(same_shape)
+        targets = getattr(rule, "targets", None)
+        if targets is not None and not graph.holds(targets):
+            return evaluate(self.program, values, same_shape)
+        outputs = graph.by_rule(same_shape, targets)
         # A whole call, such as that of `jax.image.resize`, is no operation of the list, in which calls are opened.
         return outputs if replaced else evaluate(self.program, values, same_shape)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from einops_arch.parity.runs.casts import SCOPE, line_of
-from einops_arch.parity.runs.jaxprs import CALLS, LIFT, Rule, bodies, perform, written_out
+from einops_arch.parity.runs.jaxprs import CALLS, LIFT, Rule, bodies, operations, perform, written_out
 
 __all__ = ["ELEMENTWISE", "Change", "Graph", "Node", "Read", "Value", "inner_path", "instead"]
 
@@ -116,6 +116,8 @@ class Graph:
     ) -> None:
         self.lifted, self.right = lifted, right
         self.nodes: list[Node] = []
+        self._programs: dict[Node, Any] = {}
+        self._identities: dict[Node, frozenset[int]] = {}
         self.arguments = [Value(tuple(argument.shape), argument.dtype, varies=True) for argument in arguments]
         self.arrays: dict[Value, Any] = dict(zip(self.arguments, arguments, strict=True))
         self.results = self._open(program.jaxpr, program.consts, self.arguments, ())
@@ -137,8 +139,19 @@ class Graph:
     def perform(self, node: Node, read: Read) -> Sequence[Any]:
         """What an operation gives."""
         values = [read(value) for value in node.inputs]
+        if bodies(node.operation):
+            # A loop is compiled once, and not for each cause that is tried.
+            return self._compiled(node)(*values)
         changed = LIFT(node.operation, values) if self.lifted else None
         return perform(node.operation, values, LIFT if self.lifted else _as_it_is) if changed is None else changed
+
+    def _compiled(self, node: Node) -> Any:
+        import jax
+
+        if node not in self._programs:
+            rule = LIFT if self.lifted else _as_it_is
+            self._programs[node] = jax.jit(lambda *values: perform(node.operation, values, rule))
+        return self._programs[node]
 
     def run(self, changes: Mapping[Value, Change]) -> list[Any]:
         """The outputs of the program with some values changed.
@@ -167,24 +180,43 @@ class Graph:
                     arrays[value] = _checked(changes[value](read), value)
         return arrays
 
-    def by_rule(self, rule: Rule) -> list[Any]:
-        """The outputs where a rule does some operations otherwise, those in loops as well."""
+    def by_rule(self, rule: Rule, targets: frozenset[int] | None = None) -> list[Any]:
+        """The outputs where a rule does some operations otherwise, those in loops as well.
+
+        Args:
+            rule: asked before each operation.
+            targets: the identities of the operations that it may replace; None for any.
+        """
         arrays: dict[Value, Any] = {}
 
         def read(value: Value) -> Any:
             return arrays[value] if value in arrays else self.read(value)
 
         for node in self.nodes:
-            values = [read(value) for value in node.inputs]
-            results = None if node.inner in self.right and node.inner else rule(node.operation, values)
-            changed = any(value in arrays for value in node.inputs)
-            if results is None and bodies(node.operation):
-                results = perform(node.operation, values, rule)
-            elif results is None and changed:
+            meant = targets is None or id(node.operation) in targets
+            within = bodies(node.operation) and (targets is None or not targets.isdisjoint(self._inside(node)))
+            results = None
+            if meant and not (node.inner in self.right and node.inner):
+                results = rule(node.operation, [read(value) for value in node.inputs])
+            if results is None and within:
+                results = perform(node.operation, [read(value) for value in node.inputs], rule)
+            elif results is None and any(value in arrays for value in node.inputs):
                 results = self.perform(node, read)
             if results is not None:
                 arrays.update(zip(node.outputs, results, strict=True))
         return [read(value) for value in self.results]
+
+    def holds(self, targets: frozenset[int]) -> bool:
+        """Whether any of these operations is in the list or in a loop of it; of a call, only what is in it is."""
+        return any(
+            id(node.operation) in targets or not self._inside(node).isdisjoint(targets) for node in self.nodes
+        )
+
+    def _inside(self, node: Node) -> frozenset[int]:
+        if node not in self._identities:
+            every = (inner for body in bodies(node.operation) for inner, _ in operations(body))
+            self._identities[node] = frozenset(map(id, every))
+        return self._identities[node]
 
     def exchanged(self, first: Value, second: Value) -> list[Any]:
         """The outputs where two values that do not depend on each other change places."""

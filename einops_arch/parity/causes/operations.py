@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -32,13 +33,25 @@ def operation_hypotheses(case: Case) -> Iterator[Hypothesis]:
             yield words, functools.partial(case.by_rule, rule)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Replacement:
+    """A rule that replaces some operations and knows which.
+
+    Args:
+        targets: their identities.
+        make: what each gives instead.
+    """
+
+    targets: frozenset[int]
+    make: Callable[[Sequence[Any]], Any]
+
+    def __call__(self, operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:
+        return [self.make(values)] if id(operation) in self.targets else None
+
+
 def _instead(operation: Any, make: Callable[[Sequence[Any]], Any]) -> Rule:
     """Replace one operation."""
-
-    def rule(current: Any, values: Sequence[Any]) -> Sequence[Any] | None:
-        return [make(values)] if current is operation else None
-
-    return rule
+    return _Replacement(frozenset([id(operation)]), make)
 
 
 def _literal(operation: Any) -> tuple[int, float] | None:
@@ -118,12 +131,11 @@ def _gelus(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
             if other == form:
                 continue
 
-            def rule(
-                operation: Any, values: Sequence[Any], sites: set[int] = sites, parts: Any = (argument, step, result)
-            ) -> Sequence[Any] | None:
+            def reformed(values: Sequence[Any], parts: Any = (argument, step, result)) -> Any:
                 argument, step, result = parts
-                return [result(step(argument(values[0])))] if id(operation) in sites else None
+                return result(step(argument(values[0])))
 
+            rule = _Replacement(frozenset(sites), reformed)
             yield f"the {other} form of GELU, the Flax module has the {form} form", rule
 
 

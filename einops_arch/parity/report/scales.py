@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from einops_arch.parity.report import limits
 
-__all__ = ["fillers", "split_scales"]
+__all__ = ["ancestors", "fillers", "split_scales"]
 
 _APART = 17
 """Magnitudes with no value between them over so many powers of two are of two kinds, such as scores and a mask's."""
@@ -21,6 +21,8 @@ _EXACT = 2.0**-7
 """What a filler may lose in a narrow dtype; bfloat16 loses a quarter of it at most."""
 _NOISE = 64 / limits.FLOAT64
 """So many times the rounding of large values may be in small ones beside them, which may be what is left of it."""
+_SPAN = 8
+"""Values within so many powers of two are of one kind, where it is known what each is made of."""
 
 
 def fillers(torch: Any, flax: Any, own: Sequence[Any]) -> Any:
@@ -48,16 +50,25 @@ def fillers(torch: Any, flax: Any, own: Sequence[Any]) -> Any:
     return chosen
 
 
-def split_scales(torch: Any, flax: Any, rms: Callable[[Any], float]) -> tuple[float, float]:
+def split_scales(
+    torch: Any, flax: Any, rms: Callable[[Any], float], made_of: Any = None, limit: float = limits.FLOAT64
+) -> tuple[float, float]:
     """The rms difference and the scale of it, of the group of values in which that is worst.
 
     Args:
         torch: PyTorch's values.
         flax: Flax's.
         rms: root mean square without overflow.
+        made_of: the size of the numbers that each value is what is left of, as `ancestors` gives it; None where it is
+            not known.
+        limit: a relative difference that is none.
     """
     worst = (rms(flax - torch), rms(torch))
-    groups = _groups(torch, flax) if worst[0] else []
+    if not worst[0]:
+        return worst
+    if made_of is not None:
+        return max([worst, *_by_size(torch, flax, rms, made_of, limit, worst[1])], key=lambda pair: pair[0] / (pair[1] or 1))
+    groups = _groups(torch, flax)
     if len(groups) < 2:
         return worst
     lent = 0.0
@@ -69,6 +80,29 @@ def split_scales(torch: Any, flax: Any, rms: Callable[[Any], float]) -> tuple[fl
         if gap * (worst[1] or 1.0) > worst[0] * scale:
             worst = (gap, scale)
     return worst
+
+
+def ancestors(exact: Any, own: Any, unit: float) -> Any:
+    """The size of the numbers that values are what is left of, by the error that they have in a narrower dtype.
+
+    A sum that cancels has the rounding of its terms. What is zero in the narrow dtype tells nothing, and is taken for
+    what is left of anything.
+
+    >>> ancestors(np.array([1e-3, 1.0]), np.array([1e-3 + 2.0**-24, 1.0 + 2.0**-24]), 2.0**-24).round(3).tolist()
+    [1.0, 1.0]
+    """
+    return np.where(own == 0, np.inf, np.abs(own - exact) / unit)
+
+
+def _by_size(
+    torch: Any, flax: Any, rms: Callable[[Any], float], made_of: Any, limit: float, whole: float
+) -> Iterator[tuple[float, float]]:
+    """The difference and its scale of each group of values of about one size, of those that may be over the limit."""
+    gaps, sizes = np.abs(flax - torch), np.maximum(np.abs(torch), np.abs(flax))
+    bands = np.frexp(sizes)[1] // _SPAN
+    for band in np.unique(bands[gaps > limit * sizes]):
+        group = (bands == band) & (sizes > 0)
+        yield rms(gaps[group]), max(rms(torch[group]), min(whole, rms(made_of[group])))
 
 
 def _groups(torch: Any, flax: Any) -> list[Any]:

@@ -12,11 +12,14 @@ import numpy as np
 
 from einops_arch.layouts.arrays import dtype_kind, same_bits
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.scales import fillers, split_scales
+from einops_arch.parity.report.scales import ancestors, fillers, split_scales
 
 __all__ = ["Array", "Measure", "Pair", "Verdict", "is_exact", "measure", "rms", "unit_roundoff", "wide", "worst"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+_UNIT = 2.0**-24
+"""The unit roundoff of float32, in which narrower models may compute what they then round."""
 
 
 class Verdict(enum.StrEnum):
@@ -177,9 +180,20 @@ def _difference(pair: Pair, zero: float, least: float) -> float:
         return float(np.mean(unequal)) if unequal.size else 0.0
     if _is_zero(pair, zero):
         return 0.0
-    gap, scale = split_scales(wide(pair.torch), wide(pair.flax), rms)
+    gap, scale = split_scales(wide(pair.torch), wide(pair.flax), rms, _made_of(pair))
     scale = max(scale, least)
     return gap / scale if scale else (math.inf if gap else 0.0)
+
+
+def _made_of(pair: Pair) -> Array | None:
+    """The size of the numbers that each value is what is left of, where both own dtypes tell it."""
+    if pair.torch_own is None or pair.flax_own is None or is_exact(pair.torch_own) or is_exact(pair.flax_own):
+        return None
+    sizes = [
+        ancestors(wide(exact), wide(own), min(unit_roundoff(own.dtype), _UNIT))
+        for exact, own in ((pair.torch, pair.torch_own), (pair.flax, pair.flax_own))
+    ]
+    return np.maximum(*sizes)
 
 
 def _is_zero(pair: Pair, zero: float) -> bool:
