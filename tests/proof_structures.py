@@ -335,9 +335,7 @@ for _name, _make in {
         FlaxBlock(), lambda block, x: jax.lax.fori_loop(0, 20, lambda n, v: block(v), x), twenty
     ),
     "a module that is called 20 times": lambda: wrapped(FlaxBlock(), twenty, twenty),
-    "a condition": lambda: wrapped(
-        FlaxBlock(), lambda block, x: jax.lax.cond(x.sum() < 1e9, lambda v: block(v), lambda v: v, x)
-    ),
+    "a condition": lambda: wrapped(FlaxBlock(), lambda block, x: jax.lax.cond(x.sum() < 1e9, block, lambda v: v, x)),
     "vmap over the batch": lambda: wrapped(FlaxBlock(), lambda block, x: jax.vmap(block)(x)),
     "without jit": lambda: wrapped(FlaxBlock(), lambda block, x: block(x), jit=False),
     "the teacher": lambda: wrapped(FlaxBlock(), lambda block, x: block(x), teacher=True),
@@ -346,7 +344,7 @@ for _name, _make in {
 
 
 @HONEST.of("structure")
-def a_module_of_Linen():
+def a_module_of_linen():
     class Dense(flax.linen.Module):
         @flax.linen.compact
         def __call__(self, x):
@@ -489,17 +487,65 @@ def a_batch_norm_that_is_folded():
 # Layers and axes.
 SEQUENCE_C = draw(2, 4, 9, seed=4)
 for _name, _torch, _flax, _inputs, _axes in (
-    ("Conv1d", lambda: nn.Conv1d(4, 5, 3, padding=1), lambda: nnx.Conv(4, 5, (3,), padding=1, rngs=rngs()), SEQUENCE_C, "b c t"),
-    ("strided Conv2d", lambda: nn.Conv2d(3, 4, 3, stride=2), lambda: nnx.Conv(3, 4, (3, 3), strides=2, padding="VALID", rngs=rngs()), IMAGE, "b c h w"),
-    ("depthwise Conv2d", lambda: nn.Conv2d(3, 6, 3, groups=3), lambda: nnx.Conv(3, 6, (3, 3), padding="VALID", feature_group_count=3, rngs=rngs()), IMAGE, "b c h w"),
-    ("Conv3d", lambda: nn.Conv3d(2, 3, 2), lambda: nnx.Conv(2, 3, (2, 2, 2), padding="VALID", rngs=rngs()), draw(2, 2, 4, 5, 6), "b c d h w"),
-    ("ConvTranspose2d", lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1), lambda: layers.ConvTranspose(3, 4, (3, 3), strides=2, padding=1, rngs=rngs()), IMAGE, "b c h w"),
-    ("GroupNorm", lambda: nn.GroupNorm(2, 4), lambda: nnx.GroupNorm(4, num_groups=2, epsilon=1e-5, rngs=rngs()), draw(2, 4, 8, 10), "b c h w"),
-    ("InstanceNorm2d", lambda: nn.InstanceNorm2d(3, affine=True), lambda: nnx.InstanceNorm(3, epsilon=1e-5, rngs=rngs()), IMAGE, "b c h w"),
-    ("BatchNorm2d", lambda: nn.BatchNorm2d(3), lambda: nnx.BatchNorm(3, epsilon=1e-5, momentum=0.9, rngs=rngs()), IMAGE, "b c h w"),
+    (
+        "Conv1d",
+        lambda: nn.Conv1d(4, 5, 3, padding=1),
+        lambda: nnx.Conv(4, 5, (3,), padding=1, rngs=rngs()),
+        SEQUENCE_C,
+        "b c t",
+    ),
+    (
+        "strided Conv2d",
+        lambda: nn.Conv2d(3, 4, 3, stride=2),
+        lambda: nnx.Conv(3, 4, (3, 3), strides=2, padding="VALID", rngs=rngs()),
+        IMAGE,
+        "b c h w",
+    ),
+    (
+        "depthwise Conv2d",
+        lambda: nn.Conv2d(3, 6, 3, groups=3),
+        lambda: nnx.Conv(3, 6, (3, 3), padding="VALID", feature_group_count=3, rngs=rngs()),
+        IMAGE,
+        "b c h w",
+    ),
+    (
+        "Conv3d",
+        lambda: nn.Conv3d(2, 3, 2),
+        lambda: nnx.Conv(2, 3, (2, 2, 2), padding="VALID", rngs=rngs()),
+        draw(2, 2, 4, 5, 6),
+        "b c d h w",
+    ),
+    (
+        "ConvTranspose2d",
+        lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1),
+        lambda: layers.ConvTranspose(3, 4, (3, 3), strides=2, padding=1, rngs=rngs()),
+        IMAGE,
+        "b c h w",
+    ),
+    (
+        "GroupNorm",
+        lambda: nn.GroupNorm(2, 4),
+        lambda: nnx.GroupNorm(4, num_groups=2, epsilon=1e-5, rngs=rngs()),
+        draw(2, 4, 8, 10),
+        "b c h w",
+    ),
+    (
+        "InstanceNorm2d",
+        lambda: nn.InstanceNorm2d(3, affine=True),
+        lambda: nnx.InstanceNorm(3, epsilon=1e-5, rngs=rngs()),
+        IMAGE,
+        "b c h w",
+    ),
+    (
+        "BatchNorm2d",
+        lambda: nn.BatchNorm2d(3),
+        lambda: nnx.BatchNorm(3, epsilon=1e-5, momentum=0.9, rngs=rngs()),
+        IMAGE,
+        "b c h w",
+    ),
     ("Embedding", lambda: nn.Embedding(11, 8), lambda: nnx.Embed(11, 8, rngs=rngs()), TOKENS, None),
     ("Bilinear features", lambda: nn.Linear(10, 4), lambda: nnx.Linear(10, 4, rngs=rngs()), draw(2, 3, 10), "b t c"),
-):  # fmt: skip
+):
     HONEST.add("layers", _name, lambda a=_torch, b=_flax, c=_inputs, d=_axes: through(a(), b(), c, axes=d))
 
 
@@ -507,12 +553,15 @@ for _name, _torch, _flax, _inputs, _axes in (
 def channels_first_in_and_last_out():
     return nets(
         {"conv": nn.Conv1d(4, 5, 3), "norm": nn.LayerNorm(5)},
-        {"conv": nnx.Conv(4, 5, (3,), padding="VALID", rngs=rngs()), "norm": nnx.LayerNorm(5, epsilon=1e-5, rngs=rngs())},
+        {
+            "conv": nnx.Conv(4, 5, (3,), padding="VALID", rngs=rngs()),
+            "norm": nnx.LayerNorm(5, epsilon=1e-5, rngs=rngs()),
+        },
         lambda m, x: m.norm(m.conv(x).transpose(1, 2)),
         lambda m, x: m.norm(m.conv(x)),
         SEQUENCE_C,
         axes="b c t",
-    )  # fmt: skip
+    )
 
 
 @HONEST.of("axes")
@@ -529,20 +578,26 @@ def channels_first_out_of_an_image():
 
 @HONEST.of("axes")
 def a_map_of_attention_beside_an_image():
+    def torch_map(model, x):
+        y = model.conv(x).flatten(2)
+        return torch.softmax(y.transpose(1, 2) @ y[..., :7], -1)
+
+    def flax_map(model, x):
+        y = model.conv(x).reshape(2, -1, 5)
+        return jax.nn.softmax(y @ y[:, :7].swapaxes(1, 2), -1)
+
     return nets(
         {"conv": nn.Conv2d(3, 5, 3)},
         {"conv": nnx.Conv(3, 5, (3, 3), padding="VALID", rngs=rngs())},
-        lambda m, x: (lambda y: torch.softmax(y.flatten(2).transpose(1, 2) @ y.flatten(2)[..., :7], -1))(m.conv(x)),
-        lambda m, x: (
-            lambda y: jax.nn.softmax(y.reshape(2, -1, 5) @ y.reshape(2, -1, 5)[:, :7].swapaxes(1, 2), -1)
-        )(m.conv(x)),
+        torch_map,
+        flax_map,
         IMAGE,
         axes="b c h w",
     )
 
 
 @HONEST.of("axes")
-def time_first_in_PyTorch():
+def time_first_in_torch():
     return nets(
         {"rnn": nn.LSTM(8, 6), "fc": nn.Linear(6, 5)},
         {"rnn": nnx.RNN(nnx.OptimizedLSTMCell(8, 6, rngs=rngs())), "fc": nnx.Linear(6, 5, rngs=rngs())},
@@ -713,9 +768,7 @@ def a_weight_that_is_stored_less_one():
     def carry(torch_model, flax_model):
         flax_model.layer.weight[...] = torch_model.layer.weight.detach().numpy() - 1
 
-    return through(
-        nn.RMSNorm(8, eps=1e-6), FlaxLess(), SEQUENCE, carry=carry, change=exact_less_one, axes="b t c"
-    )
+    return through(nn.RMSNorm(8, eps=1e-6), FlaxLess(), SEQUENCE, carry=carry, change=exact_less_one, axes="b t c")
 
 
 def exact_less_one(torch_model, flax_model):

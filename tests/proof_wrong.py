@@ -123,9 +123,7 @@ for _name, _make in {
     "a fault in each step of a chaotic network": lambda: chaos(30, FlaxMap(1e-9)),
     "a fault of 1e-11 before a chaotic network": lambda: chaos(30, FlaxMap(), before=lambda x: x * (1 + 1e-11)),
     "a fault after a chaotic network": lambda: chaos(30, FlaxMap(), after=lambda y: y * 1.001),
-    "another activation after a chaotic network": lambda: chaos(
-        30, FlaxMap(), after=lambda y: jax.nn.gelu(y), torch_after=F.gelu
-    ),
+    "another activation after a chaotic network": lambda: chaos(30, FlaxMap(), after=jax.nn.gelu, torch_after=F.gelu),
 }.items():
     WRONG.add("magnified rounding", _name, _make)
 
@@ -154,6 +152,10 @@ class Named(NamedTuple):
 
 def doubled(y):
     return y * 2
+
+
+def twice_the_small(p):
+    return jnp.where(p < 1e-14, p * 2, p)
 
 
 _TOP = 2**53
@@ -238,28 +240,37 @@ for _kind, _name, _torch, _flax in (
         "scales",
         "small probabilities",
         lambda y: torch.softmax(y * torch.linspace(0.1, 30, WIDTH, dtype=y.dtype), -1),
-        lambda y: (lambda p: jnp.where(p < 1e-14, p * 2, p))(
-            jax.nn.softmax(y * jnp.linspace(0.1, 30, WIDTH, dtype=y.dtype), -1)
-        ),
+        lambda y: twice_the_small(jax.nn.softmax(y * jnp.linspace(0.1, 30, WIDTH, dtype=y.dtype), -1)),
     ),
     (
         "scales",
         "rows of another size",
         lambda y: y * torch.tensor([1e-9, 1.0, 1e3, 1e8], dtype=y.dtype)[:, None],
         lambda y: (
-            jnp.tanh(y * 1e-9).at[1:].set(0) + 1e-9 * (y * 0.1).at[1:].set(0)
+            jnp.tanh(y * 1e-9).at[1:].set(0)
+            + 1e-9 * (y * 0.1).at[1:].set(0)
             + (y * jnp.array([0, 1.0, 1e3, 1e8], y.dtype)[:, None])
         ),
     ),
-    ("infinities", "NaN at other places", lambda y: y.masked_fill(KEEP, math.nan), lambda y: jnp.where(~HIDDEN, jnp.nan, y)),
+    (
+        "infinities",
+        "NaN at other places",
+        lambda y: y.masked_fill(KEEP, math.nan),
+        lambda y: jnp.where(~HIDDEN, jnp.nan, y),
+    ),
     ("infinities", "zero for NaN", lambda y: y.masked_fill(KEEP, math.nan), lambda y: jnp.where(HIDDEN, 0.0, y)),
     ("infinities", "the other infinity", lambda y: y / y.new_tensor(0.0), lambda y: -y / jnp.zeros((), y.dtype)),
-    ("infinities", "NaN for infinity", lambda y: y.masked_fill(KEEP, math.inf), lambda y: jnp.where(HIDDEN, jnp.nan, y)),
-    ("infinities", "NaN on one side", lambda y: torch.log(y), lambda y: jnp.log(jnp.abs(y))),
+    (
+        "infinities",
+        "NaN for infinity",
+        lambda y: y.masked_fill(KEEP, math.inf),
+        lambda y: jnp.where(HIDDEN, jnp.nan, y),
+    ),
+    ("infinities", "NaN on one side", torch.log, lambda y: jnp.log(jnp.abs(y))),
     # Less than the models' own dtype.
-    ("dtypes", "half in Flax", lambda y: torch.tanh(y), lambda y: jnp.tanh(y.astype(jnp.float16)).astype(y.dtype)),
-    ("dtypes", "bfloat16 in Flax", lambda y: torch.exp(y), lambda y: jnp.exp(y.astype(jnp.bfloat16)).astype(y.dtype)),
-    ("dtypes", "bfloat16 in PyTorch", lambda y: torch.exp(y.bfloat16()).to(y.dtype), lambda y: jnp.exp(y)),
+    ("dtypes", "half in Flax", torch.tanh, lambda y: jnp.tanh(y.astype(jnp.float16)).astype(y.dtype)),
+    ("dtypes", "bfloat16 in Flax", torch.exp, lambda y: jnp.exp(y.astype(jnp.bfloat16)).astype(y.dtype)),
+    ("dtypes", "bfloat16 in PyTorch", lambda y: torch.exp(y.bfloat16()).to(y.dtype), jnp.exp),
     ("dtypes", "reduced precision", lambda y: y, lambda y: jax.lax.reduce_precision(y, 8, 7)),
     (
         "dtypes",
@@ -274,15 +285,20 @@ for _kind, _name, _torch, _flax in (
         lambda y: jnp.exp(y) / jnp.exp(y).astype(jnp.float16).sum(-1, keepdims=True).astype(y.dtype),
     ),
     # What the comparison rests on does not change, or is not there.
-    ("no evidence", "constant", lambda y: torch.ones_like(y), lambda y: jnp.ones_like(y)),
-    ("no evidence", "a softmax of one class", lambda y: torch.softmax(y[:, :1], -1), lambda y: jax.nn.softmax(2 * y[:, :1], -1)),
+    ("no evidence", "constant", torch.ones_like, jnp.ones_like),
+    (
+        "no evidence",
+        "a softmax of one class",
+        lambda y: torch.softmax(y[:, :1], -1),
+        lambda y: jax.nn.softmax(2 * y[:, :1], -1),
+    ),
     ("no evidence", "a size", lambda y: {"size": y.shape[0]}, lambda y: {"size": y.shape[0]}),
     ("no evidence", "nothing", lambda y: (), lambda y: ()),
     ("no evidence", "all NaN", lambda y: y * math.nan, lambda y: 2 * y * jnp.nan),
     ("no evidence", "dead ReLU", lambda y: F.relu(y - 1e4), lambda y: jax.nn.relu(y - 2e4)),
     ("no evidence", "saturated", lambda y: torch.sigmoid(y + 1e5), lambda y: jax.nn.sigmoid(y + 2e5)),
     ("no evidence", "a norm of one number", lambda y: F.layer_norm(y[..., :1], (1,)), lambda y: y[..., :1] * 0),
-):  # fmt: skip
+):
     WRONG.add(_kind, _name, lambda a=_torch, b=_flax: after_linear(a, b))
 
 
@@ -409,7 +425,7 @@ def weights_stored_in_less():
 
 
 @WRONG.of("dtypes")
-def a_layer_of_half_in_PyTorch():
+def a_layer_of_half_in_torch():
     def half(model, x):
         if x.dtype != torch.float32:
             return model.fc(x)
@@ -428,7 +444,7 @@ def a_table_of_bfloat16():
         lambda m, x: m.fc(x) * torch.cos(m.table),
         lambda m, x: m.fc(x) * jnp.cos(angles.astype(x.dtype)),
         ROWS,
-        carry=lambda t, f: carry_fc(t, f),
+        carry=carry_fc,
     )
 
 
@@ -760,8 +776,12 @@ for _name, _torch, _flax in (
     ("a gradient of one's own", torch.tanh, straight),
     ("a detached mean", lambda y: y - y.mean(-1, keepdim=True).detach(), lambda y: y - y.mean(-1, keepdims=True)),
     ("a straight-through estimator", lambda y: y + (y.round() - y).detach(), jnp.round),
-    ("a complex gradient", lambda y: torch.fft.rfft(y).abs(), lambda y: jax.lax.stop_gradient(jnp.abs(jnp.fft.rfft(y)))),
-):  # fmt: skip
+    (
+        "a complex gradient",
+        lambda y: torch.fft.rfft(y).abs(),
+        lambda y: jax.lax.stop_gradient(jnp.abs(jnp.fft.rfft(y))),
+    ),
+):
     WRONG.add("gradients", _name, lambda a=_torch, b=_flax: after_linear(a, b, gradients=True))
 
 
@@ -813,8 +833,11 @@ def _transformations():
         "eps": (stock("RMSprop", lr=1e-3), optax.rmsprop(1e-3, decay=0.99)),
         "Nesterov": (stock("SGD", lr=0.1, momentum=0.9, nesterov=True), optax.sgd(0.1, momentum=0.9)),
         "algorithm": (stock("Adam", lr=1e-3), optax.radam(1e-3)),
-        "decay in the gradient": (stock("Adam", lr=1e-2, weight_decay=0.1), optax.adamw(1e-2, eps=1e-8, weight_decay=0.1)),
-    }  # fmt: skip
+        "decay in the gradient": (
+            stock("Adam", lr=1e-2, weight_decay=0.1),
+            optax.adamw(1e-2, eps=1e-8, weight_decay=0.1),
+        ),
+    }
 
 
 for _name in ("weight decay", "learning rate", "betas", "eps", "Nesterov", "algorithm", "decay in the gradient"):
@@ -822,5 +845,5 @@ for _name in ("weight decay", "learning rate", "betas", "eps", "Nesterov", "algo
 
 
 @WRONG.of("optimizers")
-def a_parameter_that_is_frozen_in_PyTorch():
-    return trained(optimizers.SGD(lr=0.1), change=lambda t, f: t.fc.bias.requires_grad_(False))  # noqa: FBT003
+def a_parameter_that_is_frozen_in_torch():
+    return trained(optimizers.SGD(lr=0.1), change=lambda t, f: t.fc.bias.requires_grad_(False))

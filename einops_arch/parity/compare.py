@@ -7,6 +7,8 @@ from typing import Any
 
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError, ParityError
+from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.hidden import look_behind
 from einops_arch.parity.probe_runs import probed
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.runs.inputs import prepare
@@ -124,7 +126,8 @@ def compare(
     training = _training(mode, steps)
     torch_side = TorchSide(torch_model, training=training)
     names = torch_paths_of(paths, torch_side.modules, [path for path, _ in named_modules(flax_model)])
-    flax_side = FlaxSide(flax_model, training=training, jit=jit, paths=names)
+    state = {name: to_numpy(tensor) for name, tensor in torch_model.state_dict().items() if "bias" in name}
+    flax_side = FlaxSide(flax_model, training=training, jit=jit, paths=names, torch_state=state)
     torch_side.fold_for(flax_side.modules)
     config = getattr(torch_model, "config", None)
     options = Options(
@@ -141,6 +144,7 @@ def compare(
     )
     both_inputs = prepare(inputs, flax_inputs, axes, options.config, (torch_side.dtype, flax_side.dtype))
     report = compared(torch_side, flax_side, both_inputs, options)
+    report = look_behind(torch_side, flax_side, both_inputs, options, report)
     return probed(torch_side, flax_side, both_inputs, options, report) if probes else report
 
 

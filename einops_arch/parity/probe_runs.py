@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.values import flatten, rebuild
 from einops_arch.parity.session import Options, compared
 
-__all__ = ["probed"]
+__all__ = ["probe_row", "probed", "transferred"]
 
 
 def probed(torch_side: Any, flax_side: Any, given_inputs: Inputs, options: Options, report: Report) -> Report:
@@ -46,20 +46,21 @@ def probed(torch_side: Any, flax_side: Any, given_inputs: Inputs, options: Optio
     for name, inputs in _inputs(given_inputs, options):
         options.say(f"probe: {name}")
         try:
-            rows.append(_row(name, compared(torch_side, flax_side, inputs, plainly), len(rows)))
+            rows.append(probe_row(name, compared(torch_side, flax_side, inputs, plainly), len(rows)))
         except ParityError as error:
             notes.append(f"probe {name}: not possible: {str(error).splitlines()[0].strip()}")
     options.say("probe: random state")
     try:
-        sides = _random_state(torch_side, flax_side)
+        sides = transferred(torch_side, flax_side)
     except EinopsArchError as error:
         notes.append(f"probe random state: not possible: {str(error).splitlines()[0]}")
     else:
-        rows.append(_row("random state", compared(*sides, given_inputs, plainly), len(rows)))
-    return dataclasses.replace(report, probes=tuple(rows), notes=tuple(notes))
+        rows.append(probe_row("random state", compared(*sides, given_inputs, plainly), len(rows)))
+    return dataclasses.replace(report, probes=(*report.probes, *rows), notes=tuple(notes))
 
 
-def _row(name: str, report: Report, order: int) -> Row:
+def probe_row(name: str, report: Report, order: int) -> Row:
+    """What a further comparison found, as one row under the name of the probe."""
     every = [row for rows in report.sections.values() for row in rows]
     first = report.first_divergence
     shown = first or max(every, key=lambda row: (row.difference or 0.0, row.ratio or 0.0))
@@ -137,25 +138,54 @@ def _shorter(lengths: Array) -> Array:
     return np.maximum(1, lengths.max() - np.arange(lengths.size)).astype(lengths.dtype)
 
 
-def _random_state(torch_side: Any, flax_side: Any) -> tuple[Any, Any]:
-    """Copies of both models with random weights, biases and statistics."""
+def transferred(
+    torch_side: Any,
+    flax_side: Any,
+    change: Callable[[Mapping[str, Array]], Mapping[str, Array]] | None = None,
+    *,
+    as_before: bool = False,
+) -> tuple[Any, Any]:
+    """Sides whose models have other weights, carried from one to the other.
+
+    Args:
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        change: gives the weights, by PyTorch's names; None for those in which a mistake shows.
+        as_before: only where the weights that the models have are such as `transfer` would carry.
+
+    Raises:
+        PortError: the weights cannot be carried, or were carried otherwise.
+    """
     import jax
     from flax import nnx
 
+    from einops_arch.errors import PortError
+    from einops_arch.parity.runs.paths import rename
     from einops_arch.port import transfer
     from einops_arch.port.transfer import model_state
 
     torch_model = copy.deepcopy(torch_side.model)
-    randomize(torch_model)
     graph, state = nnx.split(flax_side.model)
     flax_model = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
     own = {other: path for path, other in flax_side.paths.items()}
-    if own:
-        from einops_arch.parity.runs.paths import rename
 
-        transfer({rename(name, own): value for name, value in model_state(torch_model).items()}, flax_model)
+    def carry() -> None:
+        if own:
+            transfer({rename(name, own): array for name, array in model_state(torch_model).items()}, flax_model)
+        else:
+            transfer(torch_model, flax_model)
+
+    if as_before:
+        carry()
+        before = jax.tree.leaves(nnx.to_pure_dict(nnx.state(flax_side.model, nnx.Param)))
+        after = jax.tree.leaves(nnx.to_pure_dict(nnx.state(flax_model, nnx.Param)))
+        if not all(np.array_equal(first, second) for first, second in zip(before, after, strict=True)):
+            raise PortError("the weights were carried in another way than transfer does")
+    if change is None:
+        randomize(torch_model)
     else:
-        transfer(torch_model, flax_model)
+        transfer(change(model_state(torch_model)), torch_model)
+    carry()
     first = type(torch_side)(torch_model, training=torch_side.training)
     second = type(flax_side)(flax_model, training=flax_side.training, jit=flax_side.jit, paths=flax_side.paths)
     first.fold_for(second.modules)

@@ -16,8 +16,9 @@ from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
 from einops_arch.parity.report.module_rows import module_rows
 from einops_arch.parity.report.pair import RunPair
+from einops_arch.parity.report.rates import rate_rows
 from einops_arch.parity.report.report import Report
-from einops_arch.parity.report.rows import gradient_rows, output_rows, rate_rows, statistic_rows
+from einops_arch.parity.report.rows import gradient_rows, output_rows, statistic_rows
 from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import RAISED, Row
 from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
@@ -26,6 +27,7 @@ from einops_arch.parity.runs.casts import Cast, same_casts
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.jaxprs import Tables
 from einops_arch.parity.runs.run import Failure, Run
 from einops_arch.parity.teacher import teacher_report
 
@@ -91,6 +93,8 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
         elif not report.passed:
             _, under = _look_under(torch_side, flax_side, inputs, two, options)
             report = _hidden_casts(report, under, two, (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)))
+    if not report.passed and options.lift_casts is None:
+        two, report = _with_tables(torch_side, flax_side, inputs, two, report, options)
     report = dataclasses.replace(report, casts=_said(two.torch.casts, "PyTorch") + _said(two.flax.casts, "Flax"))
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
     report = _with_evidence(torch_side, inputs, two, report)
@@ -104,6 +108,23 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
         return known_tensors(trace, tensors, inputs, options)
 
     return diagnose(torch_side, flax_side, inputs, two, report, known, options.steps, options.say)
+
+
+def _with_tables(
+    torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, report: Report, options: Options
+) -> tuple[RunPair, Report]:
+    """The same with PyTorch's tables of float32 in the place of those that Flax's code makes, where these agree."""
+    held = torch_side.tables() if hasattr(torch_side, "tables") and hasattr(flax_side, "tables") else []
+    if not held or two.torch.failure or two.flax.failure:
+        return two, report
+    flax_side.tables = Tables(held)
+    other, rounded = _look_under(torch_side, flax_side, inputs, two, options)
+    narrow = {(cast.path, cast.dtype) for cast in _narrow(two.torch, torch_side)}
+    if not flax_side.tables.used or narrow != {(cast.path, cast.dtype) for cast in _narrow(two.flax, flax_side)}:
+        flax_side.tables = None
+        return two, report
+    note = f"{flax_side.tables.used} tables that PyTorch's model holds rounded were taken in the place of Flax's own"
+    return other, dataclasses.replace(rounded, notes=(*filter(None, rounded.notes), note))
 
 
 def _narrow(run: Run, side: Any) -> list[Cast]:
@@ -209,7 +230,7 @@ def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, optio
         changed = two.torch.changed | two.flax.changed
         statistics = tuple(row for row in statistics if row.path in changed)
     gradients = _gradients(torch_side, flax_side, two, inputs, options, lift=lift) if options.gradients else ()
-    rates, unread = rate_rows(two) if options.training else ((), ())
+    rates, unread = rate_rows(two, training=options.training)
     unseen += unread
     return Report(
         rows=rows,

@@ -9,7 +9,7 @@ from typing import Any
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.graph import ELEMENTWISE, Graph, Read, Value
 
-__all__ = ["activation_hypotheses", "missing_activations"]
+__all__ = ["activation_hypotheses", "missing_activations", "sums_beside_activations"]
 
 _BENT = frozenset(
     (
@@ -48,13 +48,39 @@ def activation_hypotheses(case: Case) -> Iterator[Hypothesis]:
         groups += [[place] for place in places]
         for group in groups:
             for name, function in functions.items():
-                # The forms of GELU have hypotheses of their own, at all places together.
-                if name == current or ("GELU" in name and "GELU" in current):
+                if name == current:
                     continue
                 changes = {target: functools.partial(_applied, source, function) for source, target in group}
                 at = _at(group[-1][1])
                 words = f"the activation {name}, the Flax module has {current}{at}"
                 yield words, functools.partial(graph.run, changes)
+
+
+def sums_beside_activations(case: Case) -> Iterator[Hypothesis]:
+    """A sum before an activation that the module has after it, and the other way round."""
+    graph = case.graph
+    for source, target in list(_regions(graph))[:_MOST_REGIONS]:
+        for node in graph.users.get(target, []):
+            if node.name == "add" and node.output.shape == target.shape and node in graph.own:
+                other = node.inputs[1] if node.inputs[0] is target else node.inputs[0]
+                if other is not target and other.shape == target.shape and graph.scalar(other) is None:
+                    change = functools.partial(_of_sum, graph, source, target, other)
+                    words = f"the sum before the activation, the Flax module has it after{node.at}"
+                    yield words, functools.partial(graph.run, {node.output: change})
+        if source.node is not None and source.node.name == "add":
+            for inner, other in (source.node.inputs, source.node.inputs[::-1]):
+                if inner.shape == other.shape == target.shape and graph.scalar(other) is None:
+                    change = functools.partial(_then_added, graph, source, target, (inner, other))
+                    words = f"the sum after the activation, the Flax module has it before{source.node.at}"
+                    yield words, functools.partial(graph.run, {target: change})
+
+
+def _of_sum(graph: Graph, source: Value, target: Value, other: Value, read: Read) -> Any:
+    return graph.apply(source, target, read(source) + read(other), read)
+
+
+def _then_added(graph: Graph, source: Value, target: Value, terms: tuple[Value, Value], read: Read) -> Any:
+    return graph.apply(source, target, read(terms[0]), read) + read(terms[1])
 
 
 def missing_activations(case: Case) -> Iterator[Hypothesis]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from einops_arch.parity.causes.activations import activation_hypotheses, missing_activations
+from einops_arch.parity.causes.activations import activation_hypotheses, missing_activations, sums_beside_activations
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.channels import channel_hypotheses
 from einops_arch.parity.causes.factors import factor_hypotheses
@@ -21,6 +21,7 @@ from einops_arch.parity.causes.pooling import pooling_hypotheses
 from einops_arch.parity.causes.positions import position_hypotheses
 from einops_arch.parity.causes.reductions import reduction_hypotheses
 from einops_arch.parity.causes.settings import setting_hypotheses, twin_settings
+from einops_arch.parity.causes.uncalled import uncalled_hypotheses
 from einops_arch.parity.causes.weights import loaded_weights, weight_hypotheses
 from einops_arch.parity.causes.wiring import order_hypotheses, term_hypotheses, wiring_hypotheses
 from einops_arch.parity.report import limits
@@ -50,6 +51,8 @@ def explain(case: Case) -> str:
             lambda: position_hypotheses(case),
             lambda: order_hypotheses(case),
             lambda: term_hypotheses(case),
+            lambda: sums_beside_activations(case),
+            lambda: uncalled_hypotheses(case),
             lambda: weight_hypotheses(case),
             lambda: missing_activations(case),
             lambda: wiring_hypotheses(case),

@@ -53,6 +53,10 @@ def _sites(graph: Graph) -> Iterator[Any]:
     for argument in graph.arguments:
         if argument.is_float and argument.shape:
             yield _FactorOfArgument(graph, argument)
+    factors = [value for node in graph.named("mul") for value in node.inputs]
+    for value in dict.fromkeys([*factors, *graph.handed_on()]):
+        if value.varies and value.is_float and value.shape and value.node is not None:
+            yield _Addend(graph, value)
 
 
 class _Number:
@@ -103,6 +107,26 @@ class _Factor:
         return f"a factor {name} of what {where}, where the Flax module has none"
 
 
+class _Addend:
+    """A number that is added to what an operation gives."""
+
+    current = 0.0
+
+    def __init__(self, graph: Graph, value: Value) -> None:
+        self.graph, self.value = graph, value
+
+    def number(self, fit: float) -> float:
+        return fit
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {self.value: lambda read: self.graph.before(self.value, read) + new}
+
+    def words(self, name: str) -> str:
+        node = self.value.node
+        where = "" if node is None else f"{node.name} gives{node.at}"
+        return f"plus {name} of what {where}, where the Flax module adds nothing"
+
+
 class _FactorOfArgument:
     """A factor of an argument."""
 
@@ -142,7 +166,12 @@ def _fit(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
     for start in starts:
         fit = None if case.is_over else fitted(case, run, start)
         # A factor of zero is a term that is not there, which other causes say.
-        if fit is not None and abs(fit) > 1e-9 and abs(fit - site.current) > 1e-9 * max(1e-9, abs(site.current)):
+        adds = isinstance(site, _Number) and site.node.name in ("add", "sub")
+        if (
+            fit is not None
+            and (adds or abs(fit) > 1e-9)
+            and abs(fit - site.current) > 1e-9 * max(1e-9, abs(site.current))
+        ):
             yield site.words(named_number(site.number(fit), sizes)), functools.partial(run, fit)
             return
 

@@ -208,9 +208,7 @@ class Graph:
 
     def holds(self, targets: frozenset[int]) -> bool:
         """Whether any of these operations is in the list or in a loop of it; of a call, only what is in it is."""
-        return any(
-            id(node.operation) in targets or not self._inside(node).isdisjoint(targets) for node in self.nodes
-        )
+        return any(id(node.operation) in targets or not self._inside(node).isdisjoint(targets) for node in self.nodes)
 
     def _inside(self, node: Node) -> frozenset[int]:
         if node not in self._identities:

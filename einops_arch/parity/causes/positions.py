@@ -172,11 +172,43 @@ def _rotations(graph: Graph) -> Iterator[Hypothesis]:
         yield "sines in the place of cosines in the rotation", functools.partial(graph.run, turned)
         changes = {target: functools.partial(instead, source) for source, target in pairs}
         yield "no rotation by the position", functools.partial(graph.run, changes)
+        yield from _rotated_too(graph, pairs)
         for pair in pairs:
             yield (
                 f"no rotation by the position of this array{_at(pair[1])}",
                 functools.partial(graph.run, {pair[1]: functools.partial(instead, pair[0])}),
             )
+
+
+def _rotated_too(graph: Graph, pairs: Sequence[tuple[Value, Value]]) -> Iterator[Hypothesis]:
+    """Another array rotated as one is, such as keys as queries are; it may have fewer heads."""
+    for source, target in pairs:
+        for node in graph.named("transpose", "squeeze", "reshape", "slice", "mul", "add", "dot_general"):
+            value = node.output
+            if (
+                value is source
+                or not value.varies
+                or len(value.shape) != len(source.shape)
+                or graph.depends(value, target)
+            ):
+                continue
+            unequal = [n for n, pair in enumerate(zip(value.shape, source.shape, strict=True)) if pair[0] != pair[1]]
+            if len(unequal) > 1 or any(value.shape[n] > source.shape[n] or n >= len(value.shape) - 2 for n in unequal):
+                continue
+            change = functools.partial(_rotated_as, graph, value, (source, target))
+            yield (
+                f"a rotation by the position of another array too{_at(value)}",
+                functools.partial(graph.run, {value: change}),
+            )
+
+
+def _rotated_as(graph: Graph, value: Value, pair: tuple[Value, Value], read: Read) -> Any:
+    import jax.numpy as jnp
+
+    array = graph.before(value, read)
+    widths = [(0, more - length) for length, more in zip(value.shape, pair[0].shape, strict=True)]
+    rotated = graph.apply(*pair, jnp.pad(array, widths), read)
+    return rotated[tuple(slice(length) for length in value.shape)]
 
 
 def _turned(node: Node, read: Read) -> Any:

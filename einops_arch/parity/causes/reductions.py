@@ -223,7 +223,7 @@ def _statistics(case: Case, graph: Graph) -> Iterator[Hypothesis]:
             for other in graph.named("div", "mul"):
                 value = other.output
                 sums = any(_is_sum(graph.origin(operand)) for operand in other.inputs)
-                if value is not spread and sums and value.shape == spread.shape and spread.node is not None:
+                if value is not spread and sums and math.prod(value.shape) == mean.size:
                     changes[value] = functools.partial(_constant, mean, value.shape)
             changes[spread] = functools.partial(_constant, variance, spread.shape)
             break

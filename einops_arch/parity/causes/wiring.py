@@ -231,10 +231,9 @@ def _normed_before(graph: Graph, norm: tuple[Value, Value], skipped: Value, bran
 def _residuals(graph: Graph) -> Iterator[Hypothesis]:
     """What goes in, added to what comes out or to what a branch gives."""
     sources = [value for value in graph.arguments if value.is_float and value.shape]
-    branches = [
-        node.output for node in graph.named("add", "dot_general", "mul", "conv_general_dilated") if node.output.varies
-    ]
-    sums = [node.output for node in graph.named("add") if node.output.varies]
+    names = ("add", "dot_general", "mul", "conv_general_dilated", "max", "select_n", "tanh", "logistic")
+    branches = [node.output for node in graph.named(*names) if node.output.varies and node.output.is_float]
+    sums = list(dict.fromkeys([*branches, *(value for value in graph.handed_on() if value.is_float)]))
     for target in [*[value for value in graph.results if value.node is not None], *branches[-_MOST:]]:
         for source in [*sources, *sums]:
             index = -1 if source.node is None else source.node.index

@@ -66,7 +66,8 @@ def refined(
     """The layouts, where a guess does not bring equal values together but another order of axes does.
 
     A permutation under which two results agree to the float64 limit is no chance. Of the network's own output only
-    the channels may stand elsewhere than was guessed: any other order would be part of what it computes.
+    the channels may stand elsewhere than was guessed, in a network where channels move at all: any other order would be
+    part of what it computes.
 
     Args:
         torch_run: PyTorch's run.
@@ -75,6 +76,7 @@ def refined(
         guesses: of them, those that nothing tells for certain.
     """
     others = {(call.path, call.index): call for call in flax_run.calls}
+    moves = any(layout != plain(len(layout)) for layout in layouts.values())
     better: dict[tuple[str, int, int], Layout] = {}
     for call in torch_run.calls:
         twin = others.get((call.path, call.index))
@@ -82,7 +84,9 @@ def refined(
             continue
         for n, m in _by_number(call, twin):
             key = (call.path, call.index, n)
-            if key not in guesses or _agree(call.arrays[n], twin.arrays[m], layouts[key]):
+            if key not in guesses or not (call.path or moves):
+                continue
+            if _agree(call.arrays[n], twin.arrays[m], layouts[key]):
                 continue
             for layout in _other_layouts(call.arrays[n], twin.arrays[m], layouts[key], root=not call.path):
                 if _agree(call.arrays[n], twin.arrays[m], layout):

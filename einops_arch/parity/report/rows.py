@@ -1,4 +1,4 @@
-"""Rows for what is no module: outputs, statistics, rates of dropout, gradients."""
+"""Rows for what is no module: outputs, statistics, gradients."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.pair import RunPair, expected_size, named_rows, pair_of, types_of, usual_size
+from einops_arch.parity.report.pair import RunPair, expected_size, named_rows, pair_of, usual_size
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, rms
 from einops_arch.parity.runs.axes import Layout, plain
-from einops_arch.parity.runs.randomness import rate_of
 from einops_arch.parity.runs.run import Run
 
-__all__ = ["averaged", "gradient_rows", "output_rows", "rate_rows", "statistic_rows"]
-
-_RATES = 1e-6
-"""Rates that are written down once as float32 differ by less."""
+__all__ = ["averaged", "gradient_rows", "output_rows", "statistic_rows"]
 
 
 def output_rows(two: RunPair, names: Sequence[str], steps: int = 1) -> tuple[Row, ...]:
@@ -83,28 +79,6 @@ def _counts_batches(two: RunPair, name: str) -> bool:
     """The counter of PyTorch's batch norm, which enters nothing unless it has no momentum."""
     path, _, leaf = name.rpartition(".")
     return leaf == "num_batches_tracked" and getattr(two.torch_modules.get(path), "momentum", 0.1) is not None
-
-
-def rate_rows(two: RunPair) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """One row for each module whose rate of dropout both sides tell, and words on those that one side alone tells."""
-    rows: list[Row] = []
-    unseen: list[str] = []
-    paths = [path for path, module in two.torch_modules.items() if rate_of(module) is not None]
-    paths += [path for path, module in two.flax_modules.items() if rate_of(module) and path not in paths]
-    for path in paths:
-        rates = [rate_of(side.get(path)) for side in (two.torch_modules, two.flax_modules)]
-        types = types_of(two, path)
-        if rates[0] is not None and rates[1] is not None:
-            same = math.isclose(rates[0], rates[1], rel_tol=_RATES)
-            words = "" if same else f"rate {rates[0]:g} in PyTorch, {rates[1]:g} in Flax"
-            verdict = Verdict.BIT_EQUAL if same else Verdict.SEMANTIC
-            rows.append(Row(path, *types, (), abs(rates[0] - rates[1]), None, None, None, verdict, len(rows), 1, words))
-        elif any(rates):
-            here, there = ("PyTorch", "Flax") if rates[1] is None else ("Flax", "PyTorch")
-            rate = max(rate or 0.0 for rate in rates)
-            name = path or "the network"
-            unseen.append(f"{name}: drops at a rate of {rate:g} in {here}; no rate to be read in {there}")
-    return tuple(rows), tuple(unseen)
 
 
 def averaged(statistics: Mapping[str, Array], name: str) -> float:

@@ -67,7 +67,9 @@ def split_scales(
     if not worst[0]:
         return worst
     if made_of is not None:
-        return max([worst, *_by_size(torch, flax, rms, made_of, limit, worst[1])], key=lambda pair: pair[0] / (pair[1] or 1))
+        return max(
+            [worst, *_by_size(torch, flax, rms, made_of, limit, worst[1])], key=lambda pair: pair[0] / (pair[1] or 1)
+        )
     groups = _groups(torch, flax)
     if len(groups) < 2:
         return worst

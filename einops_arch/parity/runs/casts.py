@@ -15,6 +15,24 @@ _FRAMES = 12
 
 # What a scope's name begins with when it is a module's path.
 SCOPE = "module:"
+_COMPUTES = frozenset(
+    (
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "pow",
+        "integer_pow",
+        "exp",
+        "log",
+        "sin",
+        "cos",
+        "sqrt",
+        "rsqrt",
+        "tanh",
+        "dot_general",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,9 @@ def flax_casts(program: Any) -> list[Cast]:
         if any(name in operation.params for name in (*BODIES, "branches")):
             continue
         narrow = next((kind for var in operation.outvars if (kind := _narrow_float(var.aval)) is not None), None)
-        if narrow is None or not any(str(getattr(var.aval, "dtype", "")) == "float64" for var in operation.invars):
+        # What computes in less on constants, which are as wide as they were written down, narrows them as a cast does.
+        computes = operation.primitive.name in _COMPUTES
+        if narrow is None or not (computes or any(map(_is_wide, operation.invars))):
             continue
         path = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), "")
         casts.append(Cast(path, operation.primitive.name, narrow, line_of(operation)))
@@ -90,6 +110,10 @@ def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool
             return result
 
     return Watch()
+
+
+def _is_wide(atom: Any) -> bool:
+    return str(getattr(atom.aval, "dtype", "")) == "float64"
 
 
 def _narrow_float(kind: Any) -> str | None:

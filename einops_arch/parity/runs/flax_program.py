@@ -14,7 +14,7 @@ from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.casts import Cast, flax_casts
 from einops_arch.parity.runs.flax_hooks import recording
-from einops_arch.parity.runs.jaxprs import lifted
+from einops_arch.parity.runs.jaxprs import Tables, lifted
 from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
 from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
@@ -40,7 +40,7 @@ class Program:
     def prepare(self, state: Any, inputs: dict[str, Any], *, double: bool, lift: bool) -> None:
         """Trace it once to look for casts, and compile it."""
         if lift:
-            self._run, program = lifted_function(self._call, state, inputs)
+            self._run, program = lifted_function(self._call, state, inputs, tables=self._side.tables)
             self._casts = flax_casts(program)
         self._run = self._side.compiled(self._run, double=double)
         if double and not lift and self._side.jit:
@@ -91,7 +91,7 @@ class Program:
         return [arrays for _, _, arrays, _ in seen.calls], [array for _, array in leaves], taken, after
 
 
-def lifted_function(function: Any, *arguments: Any) -> tuple[Any, Any]:
+def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None) -> tuple[Any, Any]:
     """The same function with all in float64, and the program that was traced."""
     import jax
 
@@ -99,7 +99,7 @@ def lifted_function(function: Any, *arguments: Any) -> tuple[Any, Any]:
     form = jax.tree.structure(shapes)
 
     def run(*arguments: Any) -> Any:
-        return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments)))
+        return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments), tables))
 
     return run, program
 

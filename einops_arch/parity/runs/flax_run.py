@@ -24,6 +24,7 @@ from einops_arch.parity.runs.flax_program import (
     slot,
 )
 from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.jaxprs import Tables
 from einops_arch.parity.runs.paths import rename
 from einops_arch.parity.runs.randomness import stop_flax
 from einops_arch.parity.runs.run import Run, Wanted
@@ -40,10 +41,22 @@ class FlaxSide:
         training: the mode of the copies; dropout is off in both.
         jit: compile the copies, which is much faster than one operation at a time.
         paths: PyTorch's path of each module whose own is another.
+        torch_state: PyTorch's weights, where they are known: a leaf that holds the sum of two of them, rounded to the
+            model's dtype, holds the exact sum in float64, so that the rounding of a weight is no other function.
     """
 
-    def __init__(self, model: Any, *, training: bool, jit: bool = True, paths: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        training: bool,
+        jit: bool = True,
+        paths: Mapping[str, str] | None = None,
+        torch_state: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = model
+        self.torch_state = torch_state or {}
+        self.tables: Tables | None = None
         self.training = training
         self.jit = jit
         self.paths = dict(paths or {})
@@ -100,7 +113,7 @@ class FlaxSide:
             nests = (jax_arrays(arguments), jax_arrays(keywords))
             inputs = dict(pair for nest in nests for pair in array_leaves(nest))
             keeps_state = statistics or steps > 1
-            key = repr((rebuild(nests, slot, is_array), double, lift, inputs_of, keeps_state))
+            key = repr((rebuild(nests, slot, is_array), double, lift, inputs_of, keeps_state, id(self.tables)))
             program = self._programs.get(key)
             if program is None:
                 program = Program(self, graph, nests, inputs_of, keeps_state=keeps_state)
@@ -225,7 +238,7 @@ class FlaxSide:
                 return total
 
             if lift:
-                projection = lifted_function(projection, parameters, floats, every)[0]
+                projection = lifted_function(projection, parameters, floats, every, tables=self.tables)[0]
             program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
             slopes, input_slopes = program(parameters, floats, every)
             return (
@@ -250,7 +263,7 @@ class FlaxSide:
     def copy_of(self, path: str) -> Any:
         """One module of the model in float64, in the mode of the comparison."""
         with precise(double=True):
-            return self._copy(double=True, module=self.modules[path])
+            return self._copy(double=True, path=path)
 
     def paths_inside(self, path: str) -> dict[str, str]:
         """By PyTorch's paths of the modules inside of one, where they are in a copy of it."""
@@ -259,7 +272,7 @@ class FlaxSide:
         own = {id(module): name for name, module in named_modules(self.modules[path])}
         return {name: own[id(module)] for name, module in self.modules.items() if id(module) in own}
 
-    def _copy(self, *, double: bool, module: Any = None) -> Any:
+    def _copy(self, *, double: bool, path: str = "") -> Any:
         import jax
         import jax.numpy as jnp
         from flax import nnx
@@ -269,8 +282,10 @@ class FlaxSide:
                 return leaf
             return leaf.astype(jnp.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else jnp.float64)
 
-        graph, state = nnx.split(self.model if module is None else module)
+        graph, state = nnx.split(self.modules[path] if path else self.model)
         model = merged(graph, jax.tree.map(widen, state))
+        if double and self.torch_state:
+            self._with_exact_sums(model, path)
         for _, inner in nnx.iter_modules(model):
             if double:
                 _lift_dtypes(inner)
@@ -281,6 +296,28 @@ class FlaxSide:
         else:
             model.eval()
         return model
+
+    def _with_exact_sums(self, model: Any, path: str) -> None:
+        """Give leaves that hold a sum of two of PyTorch's weights, rounded once, the sum itself."""
+        import jax.numpy as jnp
+
+        from einops_arch.flax.state import port_steps
+        from einops_arch.layouts.plan import SumStep
+
+        with contextlib.suppress(PortError):
+            for step, variables in port_steps(model):
+                if not isinstance(step, SumStep):
+                    continue
+                names = [rename(f"{path}.{name}" if path else name, self.paths) for name in step.names]
+                terms = [self.torch_state.get(name) for name in names]
+                if any(term is None for term in terms):
+                    continue
+                first, second = (np.asarray(term) for term in terms)
+                total = first.astype(np.float64) + second.astype(np.float64)
+                held = np.concatenate([np.asarray(variable.get_value()) for variable in variables])
+                if held.shape == total.shape and np.array_equal(held, (first + second).astype(np.float64)):
+                    for variable, part in zip(variables, np.split(total, len(variables)), strict=True):
+                        variable.set_value(jnp.asarray(part))
 
 
 def _lift_dtypes(module: Any) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["rate_of", "stop_flax", "stop_torch", "without_dropout"]
+__all__ = ["drops", "rate_of", "stop_flax", "stop_torch", "without_dropout"]
 
 _TINY = 1e-300
 """A rate that is not zero, so that the same code runs, and drops nothing: 1 - 1e-300 is 1."""
@@ -30,6 +30,16 @@ def rate_of(module: Any) -> float | None:
     return max(rates, default=None)
 
 
+def drops(module: Any) -> bool:
+    """Whether dropping values is what a module is for.
+
+    >>> import torch
+    >>> drops(torch.nn.Dropout(0.25)), drops(torch.nn.MultiheadAttention(4, 2, dropout=0.1))
+    (True, False)
+    """
+    return any(_CLASSES.search(base.__name__) for base in type(module).__mro__)
+
+
 def stop_torch(module: Any) -> None:
     """Set the rates of a copy of a PyTorch module to zero."""
     for name, _ in _rates(module):
@@ -44,13 +54,14 @@ def stop_flax(module: Any) -> None:
 
 
 @contextlib.contextmanager
-def without_dropout(dtype: Any) -> Iterator[None]:
+def without_dropout(dtype: Any, dropped: Callable[[float, bool], None] = lambda rate, active: None) -> Iterator[None]:
     """A context in which PyTorch's functions for dropout give what they are given.
 
     Where an eps is left to the dtype, it is that of the model's own dtype, in float64 too.
 
     Args:
         dtype: the model's own.
+        dropped: told the rate of each call, and whether it would have dropped anything.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -63,8 +74,13 @@ def without_dropout(dtype: Any) -> Iterator[None]:
             kwargs = dict(kwargs or {})
             name = getattr(func, "__name__", "")
             if name in names and (args or "input" in kwargs):
+                values = dict(zip(("p", "training"), args[1:], strict=False)) | kwargs
+                active = bool(values.get("training", "alpha" not in name))
+                dropped(float(values.get("p", 0.5)), active)
                 return args[0] if args else kwargs["input"]
             if name == "scaled_dot_product_attention":
+                rate = float(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
+                dropped(rate, rate > 0)
                 args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
                 kwargs |= {"dropout_p": 0.0} if "dropout_p" in kwargs else {}
             if name == "rms_norm" and (len(args) < _RMS_NORM or args[3] is None) and kwargs.get("eps") is None:

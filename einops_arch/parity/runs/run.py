@@ -51,6 +51,7 @@ class Run:
         changed: the names of the buffers that the steps changed.
         varies: of a capture, whether each output changes with the inputs.
         order: which output of Flax's belongs to each of PyTorch's.
+        dropped: of PyTorch, where a function dropped values at which rate, or would have in training.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -63,3 +64,4 @@ class Run:
     changed: frozenset[str] = frozenset()
     varies: tuple[bool, ...] = ()
     order: tuple[int, ...] = ()
+    dropped: list[tuple[str, float]] = field(default_factory=list)

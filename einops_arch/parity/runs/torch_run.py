@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from einops_arch.parity.runs.casts import torch_watch
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
-from einops_arch.parity.runs.randomness import stop_torch, without_dropout
+from einops_arch.parity.runs.randomness import rate_of, stop_torch, without_dropout
 from einops_arch.parity.runs.run import Call, Run, Wanted
 from einops_arch.parity.runs.torch_hooks import Recorder, outputs_in, own_array
 from einops_arch.parity.runs.values import rebuild
@@ -79,10 +79,20 @@ class TorchSide:
         """
         import torch
 
-        with undisturbed(self.model):
+        recorders: list[Recorder] = []
+
+        def dropped(rate: float, active: bool) -> None:
+            # The rate of a module that drops by itself was set to zero.
+            path = recorders[0].here() if recorders else ""
+            rate = rate or rate_of(self.modules[path]) or 0.0
+            if active and rate and (path, rate) not in recorders[0].run.dropped:
+                recorders[0].run.dropped.append((path, rate))
+
+        with undisturbed(self.model, dropped):
             model = self._copy(double=double)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             seen = Recorder(model, inputs_of)
+            recorders.append(seen)
             watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
             before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
@@ -107,6 +117,14 @@ class TorchSide:
                 if name in before and not same_bits(before[name], buffer)
             ) | (run.statistics.keys() - before.keys())
             return run, seen.trace, tensors
+
+    def tables(self) -> list[Array]:
+        """The buffers of numbers that no training changes, such as the frequencies of a rotation."""
+        return [
+            own_array(buffer)
+            for name, buffer in self.model.named_buffers()
+            if buffer.is_floating_point() and buffer.numel() > 1 and "running_" not in name
+        ]
 
     def varies(self, inputs: Arguments, outputs: Sequence[Array], *, double: bool) -> list[bool]:
         """Whether each output changes when the inputs do.
@@ -321,7 +339,7 @@ def _dtype_of(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def undisturbed(model: Any) -> Iterator[None]:
+def undisturbed(model: Any, dropped: Callable[[float, bool], None] = lambda rate, active: None) -> Iterator[None]:
     """Full precision on every device; the random streams are afterwards as they were."""
     import torch
 
@@ -333,7 +351,7 @@ def undisturbed(model: Any) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         try:
-            with without_dropout(_dtype_of(model)):
+            with without_dropout(_dtype_of(model), dropped):
                 yield
         finally:
             matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,167 @@
+"""Look behind what hides a fault: inputs that are one number, weights that are all zero, rows that nothing looks up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from einops_arch.errors import EinopsArchError
+from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.parity.probe_runs import probe_row, transferred
+from einops_arch.parity.probes import random_numbers
+from einops_arch.parity.report.report import Report
+from einops_arch.parity.report.text import Row
+from einops_arch.parity.report.verdicts import Array, Verdict
+from einops_arch.parity.runs.axes import plain
+from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.parity.session import Options, compared
+
+__all__ = ["look_behind"]
+
+
+def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, report: Report) -> Report:
+    """The report with a row for what constant inputs, zero weights and unused rows of embeddings would hide.
+
+    Args:
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        inputs: the inputs that were compared.
+        options: of the comparison.
+        report: what was found so far; where the models differ already nothing more is looked for.
+    """
+    if not report.passed or options.teacher or report.seen is None:
+        return report
+    plainly = dataclasses.replace(options, gradients=False, causes=False, say=lambda text: None)
+    rows = list(_unused_rows(torch_side, flax_side))
+    unseen: list[str] = []
+    if (drawn := _drawn(inputs)) is not None:
+        where, others = drawn
+        options.say("inputs that were constant, drawn anew")
+        _try(rows, unseen, f"input {where} drawn anew", (torch_side, flax_side, others, plainly), "it is one number")
+    if zeros := _zero_weights(torch_side.model):
+        options.say("weights that were zero, drawn anew")
+        try:
+            sides = transferred(torch_side, flax_side, _fill_zeros, as_before=True)
+        except (EinopsArchError, RuntimeError):  # PyTorch's own, of tensors that cannot be copied
+            shown = ", ".join(zeros[:3])
+            unseen.append(f"what {shown} multiply, which are all zero; likely fix: randomize both models")
+        else:
+            name = f"{zeros[0]}{' and others' * (len(zeros) > 1)} drawn anew"
+            _try(rows, unseen, name, (*sides, inputs, plainly), "it is zero")
+    seen = dataclasses.replace(report.seen, not_seen=(*unseen, *report.seen.not_seen))
+    return dataclasses.replace(report, probes=(*report.probes, *rows), seen=seen)
+
+
+def _try(rows: list[Row], unseen: list[str], name: str, arguments: tuple[Any, ...], why: str) -> None:
+    try:
+        drawn = compared(*arguments)
+    except EinopsArchError:
+        drawn = None
+    if drawn is None or any(row.verdict is Verdict.MISSING for row in (*drawn.outputs, *drawn.rows)):
+        unseen.append(f"{name.removesuffix(' drawn anew')}: {why}, and the models do not run with another")
+    else:
+        rows.append(probe_row(name, drawn, len(rows)))
+
+
+def _drawn(inputs: Inputs) -> tuple[str, Inputs] | None:
+    """Inputs of which those that were one number are not; None where there are none, or Flax's are of another form."""
+    chosen = {place: drawn for place, array in _leaves(inputs.torch) if (drawn := _redrawn(place, array)) is not None}
+    flax = dict(_leaves(inputs.flax))
+    for place, drawn in chosen.items():
+        layout = inputs.layouts.get(place, plain(drawn.ndim))
+        if place not in flax or flax[place].shape != tuple(drawn.shape[axis] for axis in layout):
+            return None
+    if not chosen:
+        return None
+
+    def changed(place: str, array: Array) -> Array:
+        return chosen.get(place, array)
+
+    def changed_in_flax(place: str, array: Array) -> Array:
+        if place not in chosen:
+            return array
+        return chosen[place].transpose(inputs.layouts.get(place, plain(array.ndim))).astype(array.dtype)
+
+    torch_inputs = _rebuilt(inputs.torch, changed)
+    return next(iter(chosen)), Inputs(
+        torch_inputs, _rebuilt(inputs.flax, changed_in_flax), inputs.layouts, inputs.names
+    )
+
+
+def _rebuilt(arguments: Any, change: Any) -> Any:
+    return tuple(rebuild(part, change, lambda value: isinstance(value, np.ndarray)) for part in arguments)
+
+
+def _redrawn(place: str, array: Array) -> Array | None:
+    """Other numbers in the place of one that fills an array: of a mask, rows of unequal lengths that are not empty."""
+    if array.size < 2 or not np.all(array == array.flat[0]):
+        return None
+    kind, value = dtype_kind(array.dtype), array.flat[0]
+    if kind == "boolean" or (value == 1 and (kind == "floating-point" or (kind == "integer" and array.ndim > 1))):
+        kept = _unequal(array.shape)
+        return kept if kind == "boolean" and value else ~kept if kind == "boolean" else kept.astype(array.dtype)
+    if kind == "floating-point" and np.isfinite(value):
+        numbers = random_numbers(f"input {place}", array.shape)
+        return np.asarray(numbers if value == 0 else value * (1 + numbers / 8)).astype(array.dtype)
+    return None
+
+
+def _unequal(shape: tuple[int, ...]) -> Array:
+    """The first row is whole but for its end, each next one has less, and none is empty."""
+    length = shape[-1]
+    count = int(np.prod(shape[:-1]))
+    lengths = length - 1 - np.arange(count).reshape(shape[:-1]) % max(length - 1, 1)
+    return np.asarray(np.arange(length) < np.maximum(lengths, 1)[..., None])
+
+
+def _leaves(arguments: Any) -> list[tuple[str, Array]]:
+    return [pair for part in arguments for pair in flatten(part, lambda value: isinstance(value, np.ndarray))]
+
+
+def _zero_weights(model: Any) -> list[str]:
+    """The parameters that are all zero and no biases: what they multiply has no effect."""
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.numel() > 1
+        and parameter.is_floating_point()
+        and "bias" not in name.rpartition(".")[2]
+        and not parameter.any()
+    ]
+
+
+def _fill_zeros(state: Mapping[str, Array]) -> dict[str, Array]:
+    """The state with small numbers in the place of arrays of zeros."""
+    return {
+        name: (random_numbers(name, value.shape) / 4).astype(value.dtype)
+        if dtype_kind(value.dtype) == "floating-point" and value.size > 1 and not np.any(value)
+        else value
+        for name, value in state.items()
+    }
+
+
+def _unused_rows(torch_side: Any, flax_side: Any) -> Iterator[Row]:
+    """Embeddings that are other tables although what was looked up in them is the same."""
+    from flax import nnx
+    from torch import nn
+
+    from einops_arch.layouts.arrays import to_numpy
+
+    for path, module in torch_side.modules.items():
+        twin = flax_side.modules.get(path)
+        if not (isinstance(module, nn.Embedding) and isinstance(twin, nnx.Embed)) or module.max_norm is not None:
+            continue
+        tables = to_numpy(module.weight.detach()), to_numpy(twin.embedding.get_value())
+        if tables[0].shape != tables[1].shape or tables[0].dtype != tables[1].dtype:
+            continue
+        differ = np.flatnonzero(np.any(tables[0] != tables[1], axis=-1))
+        if differ.size:
+            shown = ", ".join(map(str, differ[:5])) + (f" and {differ.size - 5} more" if differ.size > 5 else "")
+            words = f"rows {shown} of the two tables are not the same, and no input looks them up"
+            share = differ.size / len(tables[0])
+            types = type(module).__name__, type(twin).__name__
+            yield Row(f"{path}.weight", *types, tables[0].shape, share, None, None, None, Verdict.SEMANTIC, 0, 0, words)

@@ -1,0 +1,82 @@
+"""Rows for what drops values in training: at which rates, by a module or by a call of a function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from einops_arch.parity.report.pair import RunPair, types_of
+from einops_arch.parity.report.text import Row
+from einops_arch.parity.report.verdicts import Verdict
+from einops_arch.parity.runs.randomness import drops, rate_of
+
+__all__ = ["rate_rows"]
+
+_RATES = 1e-6
+"""Rates that are written down once as float32 differ by less."""
+
+
+def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Rows for the rates of dropout that differ or agree, and words on those that one side alone tells.
+
+    A module that has a rate on both sides has a row. A rate that is in use on one side has one too where the other side
+    has no such rate at all: at another path, or in a function, it may be as it should be. In eval mode nothing drops,
+    and what does has a row.
+
+    Args:
+        two: both models.
+        training: the mode of the comparison.
+    """
+    if not training:
+        return tuple(
+            _row(two, path, (rate, 0.0), "PyTorch drops in eval mode, too") for path, rate in two.torch.dropped
+        ), ()
+    rows: list[Row] = []
+    unseen: list[str] = []
+    known = [_known(side) for side in (two.torch_modules, two.flax_modules)]
+    known[0] += [rate for _, rate in two.torch.dropped]
+    used = [_used(two.torch_modules, two.torch.calls), _used(two.flax_modules, two.flax.calls)]
+    used[0] |= dict(two.torch.dropped)
+    for path in dict.fromkeys([*two.torch_modules, *two.flax_modules]):
+        rates = [rate_of(side.get(path)) for side in (two.torch_modules, two.flax_modules)]
+        if rates[0] is not None and rates[1] is not None:
+            rows.append(_row(two, path, (rates[0], rates[1]), ""))
+            continue
+        for here, there in ((0, 1), (1, 0)):
+            rate = used[here].get(path) or (rates[here] if rates[there] is None else None)
+            if not rate:
+                continue
+            if path in used[here] and not any(_same(rate, other) for other in known[there]):
+                pair = (rate, 0.0) if here == 0 else (0.0, rate)
+                rows.append(_row(two, path, pair, f"no such rate in {_SIDES[there]}"))
+            else:
+                unseen.append(
+                    f"{path or 'the network'}: drops at a rate of {rate:g} in {_SIDES[here]}; no rate to be read there "
+                    f"in {_SIDES[there]}"
+                )
+    return tuple(rows), tuple(unseen)
+
+
+_SIDES = ("PyTorch", "Flax")
+
+
+def _known(modules: Mapping[str, Any]) -> list[float]:
+    return [rate for module in modules.values() if (rate := rate_of(module))]
+
+
+def _used(modules: Mapping[str, Any], calls: Iterable[Any]) -> dict[str, float]:
+    """The rates of modules that drop values and were called."""
+    called = {call.path for call in calls}
+    return {path: rate for path in called if drops(modules.get(path)) and (rate := rate_of(modules[path]))}
+
+
+def _same(rate: float, other: float) -> bool:
+    return math.isclose(rate, other, rel_tol=_RATES)
+
+
+def _row(two: RunPair, path: str, rates: tuple[float, float], why: str) -> Row:
+    same = _same(*rates)
+    words = "" if same else f"rate {rates[0]:g} in PyTorch, {rates[1]:g} in Flax" + (f": {why}" if why else "")
+    verdict = Verdict.BIT_EQUAL if same else Verdict.SEMANTIC
+    return Row(path, *types_of(two, path), (), abs(rates[0] - rates[1]), None, None, None, verdict, 0, 1, words)

@@ -1,0 +1,57 @@
+"""A fixed tenth of the suite of the proof, and that what the pages show of the whole is of this suite and holds."""
+
+from __future__ import annotations
+
+import json
+
+import proof_structures  # noqa: F401 it enters its pairs in the table of honest ones
+import pytest
+from proof_faults import FAULTS
+from proof_honest import HONEST
+from proof_pairs import outcome
+from proof_suite import CALLED_DIFFERENT, EXPLAINED, FILE, LEAST, table, tenth
+from proof_wrong import WRONG
+
+
+def named(case):
+    return f"{case.kind}: {case.name}"
+
+
+@pytest.mark.parametrize("case", tenth(WRONG), ids=named)
+def test_a_wrong_pair_does_not_pass(case):
+    result = outcome(case)
+    assert not result.passed, result.verdict
+
+
+@pytest.mark.parametrize("case", tenth(HONEST), ids=named)
+def test_an_honest_pair_passes(case):
+    result = outcome(case)
+    assert result.passed or case.name in CALLED_DIFFERENT, (result.verdict, result.words)
+
+
+def test_the_suite_is_as_large_as_it_is_said_to_be_and_each_pair_has_a_name_of_its_own():
+    assert len(WRONG) >= LEAST["wrong"]
+    assert len(HONEST) >= LEAST["honest"]
+    assert len(FAULTS) == LEAST["faults"]
+    for cases in (WRONG, HONEST):
+        assert len({(case.kind, case.name) for case in cases}) == len(cases)
+    assert len(CALLED_DIFFERENT) <= 2
+    assert {case.name for case in HONEST} >= set(CALLED_DIFFERENT)
+    # A pattern that fits any sentence would call every cause right.
+    assert not [fault.name for fault in FAULTS if fault.right in ("", ".", ".*")]
+
+
+def test_the_counts_that_are_shown_are_of_this_suite_and_hold():
+    counts = json.loads(FILE.read_text(encoding="utf-8"))
+    for section, cases in (("wrong", WRONG), ("honest", HONEST)):
+        kinds = {row["kind"]: row["pairs"] for row in counts[section]}
+        assert kinds == {kind: sum(case.kind == kind for case in cases) for kind in {case.kind for case in cases}}
+    assert sum(row["passed"] for row in counts["wrong"]) == 0
+    assert {pair["name"] for pair in counts["called_different"]} <= set(CALLED_DIFFERENT)
+    totals = {
+        name: sum(row[name] for row in counts["faults"]) for name in ("faults", "caught", "located", "right", "wrong")
+    }
+    assert totals["faults"] == totals["caught"] == totals["located"] == len(FAULTS)
+    assert totals["right"] >= EXPLAINED
+    assert totals["wrong"] == 0
+    assert "| **all** |" in table(counts)
