@@ -17,23 +17,28 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def counts() -> str:
-    """The counts, kind by kind and network by network."""
+    """The counts, kind by kind and network by network; only what was counted is shown."""
     stored = json.loads(FILE.read_text(encoding="utf-8"))
-    lines = ["| pairs | kinds | pairs | of these |", "|---|---|---|---|"]
-    for section, name, words in (("wrong", "passed", "passed"), ("honest", "called different", "called different")):
-        rows = stored[section]
-        kinds = ", ".join(f"{row['kind']} ({row['pairs']})" for row in rows)
-        pairs, over = (sum(row[key] for row in rows) for key in ("pairs", name))
-        lines.append(f"| {section} | {kinds} | {pairs} | {over} {words} |")
-    lines += ["", "| faults in | faults | caught | located | explained rightly | explained wrongly |"]
-    lines.append("|---|---|---|---|---|---|")
-    keys = ("faults", "caught", "located", "right", "wrong")
-    lines += [f"| {row['network']} | {' | '.join(str(row[key]) for key in keys)} |" for row in stored["faults"]]
-    totals = [sum(row[key] for row in stored["faults"]) for key in keys]
-    lines.append(f"| all | {' | '.join(map(str, totals))} |")
-    lines += [
-        "",
-        *(f"Called different: {pair['name']}, because {pair['reason']}." for pair in stored["called_different"]),
-    ]
-    versions = ", ".join(f"{name} {version}" for name, version in stored["with"].items() if name != "machine")
-    return "\n".join([*lines, "", f"Counted with {versions} on {stored['with']['machine']}."])
+    lines = []
+    if (pairs := stored.get("pairs")) is not None:
+        lines += ["| | how many | not as they should be | kinds |", "|---|---|---|---|"]
+        for section, name in (("wrong", "passed"), ("honest", "called different")):
+            rows = pairs[section]
+            kinds = ", ".join(f"{row['kind']} ({row['pairs']})" for row in rows)
+            many, over = (sum(row[key] for row in rows) for key in ("pairs", name))
+            lines.append(f"| {section} pairs | {many} | {over} {name} | {kinds} |")
+        lines += [
+            "",
+            *(f"Called different: {pair['name']}: {pair['reason']}." for pair in pairs["called_different"]),
+            "",
+        ]
+    if (faults := stored.get("faults")) is not None:
+        lines += ["| faults in | faults | caught | located | explained rightly | explained wrongly |"]
+        lines.append("|---|---|---|---|---|---|")
+        keys = ("faults", "caught", "located", "right", "wrong")
+        lines += [f"| {row['network']} | {' | '.join(str(row[key]) for key in keys)} |" for row in faults["networks"]]
+        totals = [sum(row[key] for row in faults["networks"]) for key in keys]
+        lines += [f"| all | {' | '.join(map(str, totals))} |", ""]
+    made_with = (stored.get("pairs") or stored["faults"])["with"]
+    versions = ", ".join(f"{name} {version}" for name, version in made_with.items() if name != "machine")
+    return "\n".join([*lines, f"Counted with {versions} on {made_with['machine']}."])
