@@ -57,19 +57,23 @@ class Cast:
 
 
 def flax_casts(program: Any) -> list[Cast]:
-    """The operations of a traced program that take float64 and give a narrower floating-point type."""
-    casts = []
+    """The operations of a traced program that take float64 and give a narrower floating-point type.
+
+    Where there are none, those that compute in less on constants, which are as wide as they were written down.
+    """
+    casts, computed = [], []
     for operation, scopes in operations(program):
         if any(name in operation.params for name in (*BODIES, "branches")):
             continue
         narrow = next((kind for var in operation.outvars if (kind := _narrow_float(var.aval)) is not None), None)
-        # What computes in less on constants, which are as wide as they were written down, narrows them as a cast does.
-        computes = operation.primitive.name in _COMPUTES
-        if narrow is None or not (computes or any(map(_is_wide, operation.invars))):
+        if narrow is None:
             continue
         path = next((name[len(SCOPE) :] for name in reversed(scopes) if name.startswith(SCOPE)), "")
-        casts.append(Cast(path, operation.primitive.name, narrow, line_of(operation)))
-    return casts
+        if any(map(_is_wide, operation.invars)):
+            casts.append(Cast(path, operation.primitive.name, narrow, line_of(operation)))
+        elif operation.primitive.name in _COMPUTES:
+            computed.append(Cast(path, operation.primitive.name, narrow, line_of(operation)))
+    return casts or computed
 
 
 def same_casts(torch: Sequence[Cast], flax: Sequence[Cast]) -> bool:
