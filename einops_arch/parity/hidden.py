@@ -63,7 +63,8 @@ def _try(rows: list[Row], unseen: list[str], name: str, arguments: tuple[Any, ..
         drawn = None
     if drawn is None or any(row.verdict is Verdict.MISSING for row in (*drawn.outputs, *drawn.rows)):
         unseen.append(f"{name.removesuffix(' drawn anew')}: {why}, and the models do not run with another")
-    else:
+    elif drawn.verdict not in (Verdict.ROUNDING, Verdict.HIDDEN_CAST):
+        # How a model rounds is judged by the inputs that it was given.
         rows.append(probe_row(name, drawn, len(rows)))
 
 
@@ -106,7 +107,7 @@ def _redrawn(place: str, array: Array) -> Array | None:
         return kept if kind == "boolean" and value else ~kept if kind == "boolean" else kept.astype(array.dtype)
     if kind == "floating-point" and np.isfinite(value):
         numbers = random_numbers(f"input {place}", array.shape)
-        return np.asarray(numbers if value == 0 else value * (1 + numbers / 8)).astype(array.dtype)
+        return np.asarray(numbers if value == 0 else value * (1 + numbers / 2)).astype(array.dtype)
     return None
 
 
