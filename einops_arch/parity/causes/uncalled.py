@@ -48,7 +48,7 @@ def _given(module: Any, graph: Graph) -> Iterator[tuple[str, Any]]:
         if value.node is not None
     ]
     for words, array in sources:
-        result = None
+        result: Any = None
         with contextlib.suppress(Exception):  # a module that does not take this is given the next
             result = module(array)
         if hasattr(result, "shape") and result.shape:
