@@ -18,7 +18,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def counts() -> str:
     """The counts, kind by kind and network by network; only what was counted is shown."""
-    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    stored = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
+    if not stored:
+        return "It prints a table, which is shown here once it was stored."
     lines = []
     if (pairs := stored.get("pairs")) is not None:
         lines += ["| | how many | not as they should be | kinds |", "|---|---|---|---|"]
