@@ -22,7 +22,7 @@ _EXACT = 2.0**-7
 _NOISE = 64 / limits.FLOAT64
 """So many times the rounding of large values may be in small ones beside them, which may be what is left of it."""
 _SMALL = 2.0**-10
-"""Values that are smaller than all together by so much may be of a kind of their own."""
+"""Values that are smaller than all together by so much, and made of such, are of a kind of their own."""
 _SPAN = 8
 """Values within so many powers of two are of one kind, where it is known what each is made of."""
 
@@ -106,9 +106,9 @@ def _by_size(
     bands = np.frexp(sizes)[1] // _SPAN
     for band in np.unique(bands[gaps > limit * sizes]):
         group = (bands == band) & (sizes > 0)
-        size = rms(torch[group])
-        if size < whole * _SMALL:
-            yield rms(gaps[group]), max(size, min(whole, rms(made_of[group])))
+        scale = max(rms(torch[group]), min(whole, rms(made_of[group])))
+        if scale < whole * _SMALL:
+            yield rms(gaps[group]), scale
 
 
 def _groups(torch: Any, flax: Any) -> list[Any]:
