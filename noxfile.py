@@ -80,8 +80,8 @@ def tests_layers(session: nox.Session) -> None:
     """Layers and functions of Flax against torch.nn, 200 settings drawn of each (long; -- pytest arguments)."""
     install(session, "parity-cpu", *group("test"))
     session.env["EINOPS_ARCH_LAYER_SETTINGS"] = "200"
-    drawn = "tests/test_parity_layers_drawn.py"
-    session.run("python", "-m", "pytest", "--backend", "parity", "-n", "2", drawn, *session.posargs)
+    drawn = ["tests/test_parity_layers_drawn.py", "tests/test_parity_layers_drawn_leaves.py"]
+    session.run("python", "-m", "pytest", "--backend", "parity", "-n", "2", *drawn, *session.posargs)
 
 
 @nox.session(name="tests-proof")

@@ -23,6 +23,10 @@ drawn = hypothesis.settings(
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 
+# Layers with parameters compile a step of training for each setting, which takes a second and more: everyday sessions
+# draw one of each, and the others stand written out in `test_parity_layers_leaves.py`.
+drawn_leaves = hypothesis.settings(drawn, max_examples=SETTINGS if SETTINGS >= 10 else 1)
+
 OUTPUTS, GRADIENTS = 1e-12, 1e-10
 # Below so many units of roundoff of the result's rms a ratio compares noise with noise.
 ERROR_RATIO, FLOOR = 4.0, 4.0
