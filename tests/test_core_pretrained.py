@@ -16,6 +16,7 @@ from einops_arch.port.models.recognize import (
     vit_naming,
 )
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
+from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
 
 VIT = {
     "cls_token": (1, 1, 4),
@@ -39,7 +40,7 @@ def state_of(shapes):
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("naming", [VIT_NAMES, VIT_FILES])
+@pytest.mark.parametrize("naming", [VIT_NAMES, VIT_FILES, TORCHVISION_VIT])
 def test_names_of_a_vit_go_there_and_back(naming):
     ours = state_of(VIT)
     theirs = naming.from_canonical(ours)

@@ -15,6 +15,7 @@ import oracle_checks as checks
 import pytest
 import timm
 import torch
+import torchvision
 import transformers
 from oracle_checks import Public
 
@@ -24,6 +25,7 @@ from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port.models import recognize as pretrained
 from einops_arch.port.models.recognize import VIT_FILES, VIT_NAMES, recognize
+from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch._build import without_values
 from einops_arch.torch.vit import ViT
@@ -243,3 +245,38 @@ def test_the_names_in_files_are_those_of_transformers_own_conversion(tmp_path):
     made = VIT_FILES.from_canonical(public.state)
     assert set(made) == set(written)
     assert all(checks.same_bits(made[name], value) for name, value in written.items())
+
+
+@pytest.mark.parametrize("settings", [{"image_size": 48, "patch_size": 16}, {"image_size": 40, "patch_size": 8}])
+def test_a_vit_of_torchvision_is_ours_under_other_names(settings):
+    sizes = {"num_layers": 2, "num_heads": 3, "hidden_dim": 24, "mlp_dim": 40, "num_classes": 7}
+    oracle = torchvision.models.VisionTransformer(**settings, **sizes)
+    checks.unsettle(oracle)
+    for name, value in oracle.state_dict().items():
+        if name.endswith(("class_token", "pos_embedding")):
+            value.copy_(torch.from_numpy(random_numbers(name, value.shape)))
+    config = ViTConfig(
+        image_size=(settings["image_size"],) * 2,
+        patch_size=settings["patch_size"],
+        embedding=24,
+        layers=2,
+        heads=3,
+        hidden=40,
+        classes=7,
+    )
+    public = Public(oracle, config, to_ours=TORCHVISION_VIT.to_canonical, to_oracle=TORCHVISION_VIT.from_canonical)
+    checks.assert_state_fits_both_ways(public)
+    checks.assert_same_outputs(public, [checks.images(2, 3, settings["image_size"], settings["image_size"])])
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [("vit_b_16", "vit_base_patch16_224"), ("vit_l_16", "vit_large_patch16_224")]
+)
+def test_a_published_vit_of_torchvision_has_all_names_of_ours(name, preset):
+    with torch.device("meta"):
+        oracle = torchvision.models.get_model(name, weights=None)
+    shapes = {key: tuple(value.shape) for key, value in without_values(ViTConfig.preset(preset)).state_dict().items()}
+    state = {key: np.zeros(1, np.float32) for key in oracle.state_dict()}
+    assert TORCHVISION_VIT.to_canonical(state).keys() == shapes.keys()
+    block, settings = oracle.encoder.layers[0], ViTConfig.preset(preset)
+    assert (block.num_heads, block.ln_1.eps) == (settings.heads, settings.epsilon)

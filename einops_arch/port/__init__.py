@@ -7,11 +7,13 @@ table of rules. `optimizers` describes optimizers that take the same steps in bo
 
 from einops_arch.layouts.rules import Row, register_layout
 from einops_arch.port.convert import port_checkpoint
+from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
 from einops_arch.port.optimizer import specs as optimizers
 from einops_arch.port.optimizer.transfer import transfer_optimizer
 from einops_arch.port.transfer import to_flax, to_torch, transfer
 
 __all__ = [
+    "TORCHVISION_VIT",
     "Row",
     "optimizers",
     "port_checkpoint",
