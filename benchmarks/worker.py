@@ -26,7 +26,7 @@ __all__ = ["SUITES", "matches", "measured"]
 SUITES = {
     "numpy": ("numpy_cores",),
     "torch": ("torch_cores", "torch_networks"),
-    "jax": ("jax_cores", "jax_networks"),
+    "jax": ("jax_cores", "jax_layers", "jax_networks"),
     "torch and jax": ("both",),
 }
 """The files whose cases run in one process, by side."""
