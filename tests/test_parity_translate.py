@@ -368,8 +368,8 @@ def test_permutes_of_a_block_that_is_channels_last_inside_vanish() -> None:
     assert translation.source.count("rearrange(") == 1  # of the parameter
 
 
-def test_a_tensor_under_two_names_is_refused_as_it_would_train_as_two() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 4))
-    model[2].weight = model[0].weight
-    with pytest.raises(TranslationError, match=r"0\.weight and 2\.weight are one tensor"):
-        _twin(model, torch.randn(2, 4), axes="b 4")
+def test_a_sequence_of_torch_layers_is_a_class_of_its_own() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    translation = _twin(model, torch.randn(2, 4), axes="b 4")
+    assert list(translation.classes) == ["Model"]
+    _compare(model, translation, torch.randn(5, 4))

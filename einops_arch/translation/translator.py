@@ -105,7 +105,7 @@ def translate(
         also: further sizes to compare at, by letter.
         leaves: Flax classes of one's own for PyTorch classes: `{MyLayer: MyFlaxLayer}`.
         partial: write what can be written; the rest raises NotImplementedError when it is called.
-        name: of the class of the whole model.
+        name: of the class of the whole model; that of the original, or `Model` for one of `torch.nn`, if left out.
         prove: compare both; without it there is no report.
         progress: told in a few words what is being done.
 
@@ -217,7 +217,7 @@ class _Translator:
         refusals += [item for item in (*drafts.refusals, *tie(drafts, root)) if item not in refusals]
         if refusals and not partial:
             raise TranslationError(refusals)
-        class_name = name or type(self.model).__name__
+        class_name = name or _name_of(type(self.model))
         classes = merge(drafts, root, self.built, class_name)
         stem = class_name.lower()
         source = emit.format_source(
@@ -695,6 +695,11 @@ def _imported(source: str, stem: str, constants: Mapping[str, Any]) -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _name_of(kind: type) -> str:
+    """The class of the whole model goes by its original; one of torch itself would go by the name of a layer."""
+    return "Model" if kind.__module__.startswith("torch.nn.") else kind.__name__
 
 
 def _maker(flax_class: Any) -> Callable[[Any], Any]:
