@@ -89,3 +89,21 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
         return [tree]
     parts = tree.to_tuple() if hasattr(tree, "to_tuple") else tree
     return [tensor for part in parts if part is not None for tensor in _tensors(part)]
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_a_mask_of_padding_is_taken_where_transformers_would_look_at_its_values(name: str) -> None:
+    torch.manual_seed(0)
+    model, _ = _model(name)
+    inputs = {"input_ids": _input("b t=2,7 int<50"), "attention_mask": torch.ones(2, 7, dtype=torch.long)}
+    twin = translate(model, inputs, axes=dict.fromkeys(inputs, "b t"), prove=False)
+    load_state_dict(twin.model, model.state_dict())
+    twin.model.eval()
+    mask = torch.ones(3, 11, dtype=torch.long)
+    mask[0, 6:], mask[2, 1:] = 0, 0
+    for other in (mask, torch.ones_like(mask)):
+        inputs = {"input_ids": _input("b t=3,11 int<50"), "attention_mask": other}
+        with torch.no_grad():
+            expected = model(**inputs).last_hidden_state.numpy()
+        received = twin.model(**{key: jnp.asarray(value.numpy()) for key, value in inputs.items()}).last_hidden_state
+        np.testing.assert_allclose(np.asarray(received), expected, rtol=1e-4, atol=1e-4)

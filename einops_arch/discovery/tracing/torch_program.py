@@ -23,6 +23,7 @@ from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_a
 from einops_arch.discovery.tracing.torch_casts import finite_entries
 from einops_arch.discovery.tracing.torch_functions import forward_of, has_own_gradient
 from einops_arch.discovery.tracing.torch_state import held_tensors
+from einops_arch.discovery.tracing.tracing_told import told_of_tracing
 
 __all__ = ["Recording", "record_program", "tensors_in"]
 
@@ -129,6 +130,7 @@ def record_program(
         recorder,
         listening(recorder.compared),
         watched_functions(homes),
+        told_of_tracing(recorder.is_traced),
     ):
         if gradients:
             args, kwargs = map_tree((tuple(args), dict(kwargs)), _with_gradient)
@@ -298,6 +300,14 @@ class _Recorder(TorchFunctionMode):
             node.outputs.path = node.writes.path
         if any(_memory(tensor) != _memory(target) for tensor in changed[1:]):
             self.note(node.source, name, "several tensors are overwritten at once")
+
+    def is_traced(self, tensor: Any) -> bool:
+        """Whether nothing is known of the values of a tensor that is at hand."""
+        if not isinstance(tensor, torch.Tensor) or not self.stack:
+            return False
+        value = self.stack[-1].values.get(id(tensor))
+        known = self.affine.get(id(value)) if value is not None else None
+        return not isinstance(known, Affine) or not known.constant
 
     def is_known(self, name: str, args: Sequence[Any], source: Source) -> bool:
         """Whether the number that a program asks for is the same at every size, or leads to warnings only."""
