@@ -376,3 +376,29 @@ def test_a_batch_of_one_is_taken_where_nothing_depends_on_it() -> None:
     translation = translate(OnlySingle(), {"x": x}, axes={"x": "b t 6"}, prove=False)
     with pytest.raises(ShapeError, match="!= 1"):
         translation.model(jnp.zeros((1, 7, 6)))
+
+
+class Widened(nn.Module):
+    """Casts a copy to float32 and goes on with the original, and gives a None beside two tensors, as T5 does."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, None]:
+        variance = x.to(torch.float32).pow(2).mean(-1, keepdim=True)
+        return x * torch.rsqrt(variance + 1e-6), variance, None
+
+
+class UsesWidened(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+        self.inner = nn.ModuleList([Widened()])
+        self.inner[0].scale = nn.Parameter(torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, variance, _ = self.inner[0](self.fc(x))
+        return y + variance
+
+
+def test_a_cast_of_a_copy_leaves_the_original_in_its_dtype() -> None:
+    translation = translate(UsesWidened(), torch.randn(2, 6), axes="b 6")
+    assert "astype(jnp.float32)" in translation.source
+    assert translation.passed, translation.report

@@ -29,6 +29,7 @@ class _Line:
     source: Source
     call: bool
     guard: bool = False
+    parts: int = 0
     reason: str = ""
 
 
@@ -49,6 +50,7 @@ def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], 
             statement.call,
             guard=not statement.target,
             reason=statement.reason,
+            parts=statement.parts,
         )
         for statement in statements
     ]
@@ -84,7 +86,7 @@ def _unpacked(lines: list[_Line]) -> list[_Line]:
         places, whole = _subscripts(lines, name)
         if whole or not places or sorted(places) != list(range(len(places))):
             continue
-        if len(places) == 1 or _is_array(line.code):
+        if len(places) == 1 or _is_array(line.code) or line.parts > len(places):
             continue
         line.targets = [f"{name}_{n}" for n in range(len(places))]
         swap = _Replace({f"{name}[{n}]": ast.Name(f"{name}_{n}", ast.Load()) for n in places})

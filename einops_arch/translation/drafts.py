@@ -553,6 +553,7 @@ class _Owner:
             ),
         ]
         code = writer.bind(f"{self._reach(scope)}({', '.join(arguments)})", call=True)
+        writer.statements[-1].parts = len(node.outputs) if isinstance(node.outputs, (tuple, list)) else 0
         body = draft.bodies["train" if self.drafts._in_train and "train" in draft.bodies else next(iter(draft.bodies))]  # noqa: SLF001
         _outputs(writer, code, node.outputs, body)
         for value in _leaf_values(node.outputs) if draft.casts else ():

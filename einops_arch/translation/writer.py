@@ -27,6 +27,7 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 class Statement:
     """`target = code`, and the statement of the original that it came from; a call may change state.
 
+    Of a tuple, `parts` is how many entries it has, where that is known.
     Without a target the code is a question whose answer has to be yes, for a reason.
     """
 
@@ -35,6 +36,7 @@ class Statement:
     source: Source
     call: bool = False
     reason: str = ""
+    parts: int = 0
 
 
 class Owner(Protocol):

@@ -263,6 +263,9 @@ class _Recorder(TorchFunctionMode):
             self.casts.append(source)
             output = torch.where(finite, output, 0)
         changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
+        if not changed and any(output is tensor for tensor in tensors):
+            # A cast to the dtype that is there gives the tensor itself, which another dtype would not.
+            output = output.view(output.shape)
         plain_name = name if name.startswith("__") else name.rstrip("_")
         if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in _leaves(output)):
             if tensors:
