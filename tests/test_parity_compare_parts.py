@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,12 +16,14 @@ from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.errors import PortError
 from einops_arch.flax import layers as ours
 from einops_arch.flax.state import state_dict
+from einops_arch.layouts.layer_axes import channel_place, layer_axes
 from einops_arch.parity import Verdict, compare, example_inputs, random_state, randomize
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.pair import pooled
 from einops_arch.parity.report.verdicts import Measure, Pair, measure, rms, worst
 from einops_arch.parity.runs.axes import TraceCall, channels_last, plain, resolve
 from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.port import register_axes
 from einops_arch.torch import layers as wrappers
 
 NN = torch.nn
@@ -59,6 +63,28 @@ def layout(module, out, given=None, other=None, known=()):
 )
 def test_layers_know_their_channels(module, shape, expected):
     assert layout(module, torch.zeros(shape)) == expected
+
+
+PUBLIC = {name: kind for name, kind in vars(NN).items() if isinstance(kind, type) and issubclass(kind, NN.Module)}
+# What takes `(N, C, ...)` and is no layer on images: losses, and windows laid out as rows.
+NO_IMAGES = {"Fold", "Unfold", "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss"}
+
+
+def test_channels_stand_where_the_documentation_of_pytorch_has_them():
+    stated = {name for name, kind in PUBLIC.items() if re.search(r"Input: :math:`\(N, C", kind.__doc__ or "")}
+    assert len(stated - NO_IMAGES) > 40
+    for name in stated - NO_IMAGES:
+        (takes, *_), _ = layer_axes(PUBLIC[name])
+        assert channel_place(takes, 4 if "..." in takes else len(takes.split())) == 1, name
+
+
+def test_users_say_where_their_channels_are():
+    class Mixer(NN.Module):
+        pass
+
+    assert layout(Mixer(), torch.zeros(2, 4, 5)) == (0, 1, 2)
+    register_axes(Mixer, "b c t", "b c t")
+    assert layout(Mixer(), torch.zeros(2, 4, 5)) == (0, 2, 1)
 
 
 def test_two_wrappers_of_one_data_format_have_the_same_axes():

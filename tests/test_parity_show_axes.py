@@ -10,7 +10,7 @@ from torch import nn
 
 from einops_arch import architectures
 from einops_arch.cli.summary.axes import stated_axes
-from einops_arch.layouts.layer_axes import register_axes
+from einops_arch.port import register_axes
 
 
 @pytest.mark.parametrize("name", ["convnet", "shuffle_unit"])
@@ -37,4 +37,4 @@ def test_users_name_the_axes_of_their_own_layers():
     register_axes(Mixer, "b n e", "b e")
     assert stated_axes(Mixer()) == (("b n e",), ("b e",))
     assert stated_axes(type("Finer", (Mixer,), {})()) == (("b n e",), ("b e",))
-    assert stated_axes(nn.Linear(2, 3)) == ((), ())
+    assert stated_axes(nn.Linear(2, 3)) == (("... i",), ("... o",))

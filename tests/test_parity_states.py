@@ -16,7 +16,8 @@ from einops_arch.checkpoints.files import write_tensors
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import PortError
 from einops_arch.flax import state_dict
-from einops_arch.port import model_state, port_checkpoint, transfer
+from einops_arch.port import port_checkpoint, transfer
+from einops_arch.port.transfer import model_state
 
 SIDES = (einops_arch.torch, einops_arch.flax)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from einops_arch.layouts.layer_axes import layer_axes
+from einops_arch.layouts.layer_axes import is_image, layer_axes
 
 __all__ = ["Array", "Call", "Names", "name_axes", "stated_axes"]
 
@@ -57,11 +57,6 @@ class _Module(Protocol):
 
 
 _IMAGE = {3: "b c w", 4: "b c h w", 5: "b c d h w"}
-_ON_IMAGES = re.compile(
-    r"(Conv|ConvTranspose|InstanceNorm|BatchNorm|(Adaptive)?(Max|Avg)Pool|Dropout2|ReflectionPad)(\dd?)?|Dropout2d|GroupNorm"
-)
-_RESHAPES = ("ChannelShuffle", "ChannelUnshuffle", "FlattenFeatures")
-_ON_FEATURES = ("Linear", "Conv1D", "TiedLinear", "PatchLinear")
 
 
 def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:
@@ -74,7 +69,15 @@ def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:
     left, arrow, right = str(getattr(module, "pattern", "")).partition("->")
     if arrow:
         return [left.strip()], [right.strip()]
-    return layer_axes(type(module)) or ((), ())
+    sides = layer_axes(type(module)) or ((), ())
+    if getattr(module, "batch_first", False):
+        return _batch_first(sides[0]), _batch_first(sides[1])
+    return sides
+
+
+def _batch_first(sides: Sequence[str]) -> tuple[str, ...]:
+    """What has the batch second by default, with the batch first."""
+    return tuple(re.sub(r"^(\w+) b\b", r"b \1", side) for side in sides)
 
 
 def name_axes(
@@ -118,13 +121,15 @@ def _taken(
 ) -> list[tuple[Array, Names]]:
     """Names of what a module is given, where they can be told."""
     inputs = []
-    (left, _), image = module.stated, _ON_IMAGES.fullmatch(module.kind)
+    left, _ = module.stated
     for n, array in enumerate(call.inputs):
-        names = known.get(array.key) or seen.get(array.shape) or (_image(array, last=last) if image else None)
-        if names is None and n < len(left):
-            names = _of_side(left[n], array, _image(array, last=last) if module.kind in _RESHAPES else None)
-        if names is None and module.kind in _ON_FEATURES and (made := known.get(call.outputs[0].key)):
+        side = left[n] if n < len(left) else ""
+        names = known.get(array.key) or seen.get(array.shape) or (_image(array, last=last) if is_image(side) else None)
+        if names is None and _makes_features(module) and (made := known.get(call.outputs[0].key)):
             names = [*made[:-1], "i"]
+        if names is None and side:
+            # What is reshaped with its channels is an image.
+            names = _of_side(side, array, _image(array, last=last) if "(" in side and "..." in side else None)
         if names is not None:
             inputs.append((array, names))
     return inputs
@@ -150,16 +155,19 @@ def _made(
 ) -> Names | None:
     """Names that follow from the kind of the module and from what it takes."""
     (left, right), same_rank = module.stated, taken is not None and len(taken) == len(array.shape)
-    if _ON_IMAGES.fullmatch(module.kind):
-        return _image(array, last=last)
-    if module.kind in _ON_FEATURES and taken and same_rank:
+    if n < len(right) and right[n] in left and is_image(right[n]):
+        return _image(array, last=last) or (taken if same_rank else None)
+    if _makes_features(module) and taken and same_rank:
         # What comes back to the size that it had, as a perceptron does, is called what it was.
         return alike if alike and alike[:-1] == taken[:-1] else [*taken[:-1], "o"]
-    if module.kind.startswith("Embed") and taken and len(taken) + 1 == len(array.shape):
-        return [*taken, "e"]
     if n < len(right) and right[n] not in left:
         return _of_side(right[n], array, taken)
     return taken if same_rank else None
+
+
+def _makes_features(module: _Module) -> bool:
+    """Whether the last axis of what it gives is new: a linear layer."""
+    return [side.split()[-1] for side in module.stated[1]] in (["o"], ["token"])
 
 
 def _with_sizes(names: Names | None, shape: Sequence[int]) -> list[tuple[str | None, int]]:
@@ -185,6 +193,8 @@ def _of_side(side: str, array: Array, stated: Names | None) -> Names | None:
         more: Names = [None] * count
         if stated is not None and len(stated) == len(array.shape):
             more = stated[at : at + count]
+        elif stated is not None and len(stated) == count:
+            more = stated
         names[at : at + 1] = more
     elif stated is not None and (inside := [n for n, name in enumerate(names) if name and "..." in name]):
         rest = " ".join(str(name) for name in stated if name not in ("b", "c"))

@@ -3,10 +3,10 @@
 A layout is a permutation: axis n of Flax's array is axis `layout[n]` of PyTorch's. How that of an output is known:
 
 1. Layers with a channel axis (convolutions, batch, instance and group norm, pooling, padding, dropout of whole
-   channels, upsampling, pixel shuffle, and our wrappers with `data_format`) have it at the place that PyTorch
-   documents, and Flax has it last. The same holds for what they are given. Layers that make something else of the
-   axes (patterns, recurrent layers, attention, embedding) have the same axes in both frameworks; where two patterns
-   name their axes, the names decide.
+   channels, upsampling, pixel shuffle, and our wrappers with `data_format`) have it where `layouts/layer_axes.py` says
+   `c`, and Flax has it last. The same holds for what they are given. Layers that make something else of the axes
+   (patterns, recurrent layers, attention, embedding) have the same axes in both frameworks; where two patterns name
+   their axes, the names decide. Users tell the axes of their own layers with `register_axes`.
 2. A tensor that several modules give or take is one tensor and has one layout.
 3. Any other module whose output has as many axes as its first tensor input, at least three, has that one's layout; and,
    where only the output's is known, the input has it. A layer that works on the last axis (Linear, LayerNorm) has its
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from einops_arch.errors import PatternError
+from einops_arch.layouts.layer_axes import channel_place, layer_axes, may_hold_channels, works_on_last_axis
 
 __all__ = [
     "Layout",
@@ -41,26 +42,7 @@ __all__ = [
 
 Layout: TypeAlias = tuple[int, ...]
 
-# Batched or not: the channels stand right before the spatial axes, whose number is in the name.
-_BEFORE_SPACE = re.compile(
-    r"(Lazy)?(Conv|ConvTranspose|InstanceNorm|(Adaptive|Fractional)?(Max|Avg)Pool|MaxUnpool|LPPool|Dropout|"
-    r"(Zero|Constant|Reflection|Replication|Circular)Pad)([123])d"
-)
-_SECOND = re.compile(
-    r"(Lazy)?BatchNorm[123]d|SyncBatchNorm|GroupNorm|LocalResponseNorm|FeatureAlphaDropout|Upsample|"
-    r"UpsamplingNearest2d|UpsamplingBilinear2d|ChannelShuffle"
-)
-_BEFORE_IMAGE = ("PixelShuffle", "PixelUnshuffle", "Softmax2d")
-# Our wrappers that have channels on both ends, and those that only take them.
-_WRAPPERS = ("ChannelShuffle", "ChannelUnshuffle", "DepthToSpace", "SpaceToDepth", "UpsampleNearest")
-_WRAPPERS_THAT_TAKE = ("FlattenFeatures", "GramMatrix", "Patchify")
-_WRAPPERS_THAT_GIVE = ("UnflattenFeatures", "Unpatchify")
 _PATTERNS = ("Rearrange", "Reduce", "Repeat", "EinMix")
-_OWN_AXES = re.compile(
-    r"Embedding(Bag)?|(RNN|LSTM|GRU)(Base|Cell)?|MultiheadAttention|Transformer\w*|Flatten|Unflatten|"
-    r"(Flatten|Unflatten)Sequence|(Split|Merge)(Heads|Directions)"
-)
-_LAST_AXIS = ("Linear", "Bilinear", "LayerNorm", "RMSNorm")
 
 
 @dataclass(frozen=True)
@@ -218,39 +200,41 @@ def _spread(calls: Sequence[TraceCall], known: dict[int, Layout]) -> None:
 
 
 def _kind(module: Any) -> str:
-    name = _known_name(module)
-    if name in _LAST_AXIS:
-        return "last axis"
-    if name in _PATTERNS or name in _WRAPPERS_THAT_TAKE + _WRAPPERS_THAT_GIVE or _OWN_AXES.fullmatch(name):
+    """What the table says of a layer: "channels", "own axes" or "last axis"; "other" where it has nothing."""
+    sides = layer_axes(type(module))
+    if _known_name(module) in _PATTERNS:
         return "own axes"
-    return "other"
+    if sides is None:
+        return "other"
+    if works_on_last_axis(sides):
+        return "last axis"
+    if hasattr(module, "data_format"):
+        return "channels" if may_hold_channels(sides[0][0]) and may_hold_channels(sides[1][0]) else "own axes"
+    return "channels" if any("c" in side.split() for group in sides for side in group) else "own axes"
 
 
 def _given_by_type(module: Any, other: Any, tensor: Any) -> Layout | None:
-    name, rank = _known_name(module), tensor.ndim
-    if hasattr(module, "data_format") and name in _WRAPPERS + _WRAPPERS_THAT_GIVE:
-        return plain(rank) if getattr(module, "drop_channel", False) else _wrapper_layout(module, other, rank)
-    if name in _PATTERNS:
-        return _pattern_layout(module, other) or plain(rank)
-    if name in _WRAPPERS_THAT_TAKE or _OWN_AXES.fullmatch(name):
-        return plain(rank)
-    return _channels_of(name, rank)
+    kind, sides = _kind(module), layer_axes(type(module))
+    if _known_name(module) in _PATTERNS:
+        return _pattern_layout(module, other) or plain(tensor.ndim)
+    if sides is None or kind == "last axis":
+        return None
+    if getattr(module, "drop_channel", False):
+        return plain(tensor.ndim)
+    return _of_side(sides[1][0], module, other, tensor.ndim) or (plain(tensor.ndim) if kind == "own axes" else None)
 
 
 def _taken_by_type(module: Any, other: Any, tensor: Any) -> Layout | None:
-    name, rank = _known_name(module), tensor.ndim
-    if hasattr(module, "data_format") and name in _WRAPPERS + _WRAPPERS_THAT_TAKE:
-        return _wrapper_layout(module, other, rank)
-    return _channels_of(name, rank)
+    sides = layer_axes(type(module))
+    return None if sides is None else _of_side(sides[0][0], module, other, tensor.ndim)
 
 
-def _channels_of(name: str, rank: int) -> Layout | None:
-    if match := _BEFORE_SPACE.fullmatch(name):
-        axis = rank - int(match[match.lastindex or 0]) - 1
-        return channels_last(rank, axis) if axis >= 0 else None
-    if _SECOND.fullmatch(name) and rank >= 2:
-        return channels_last(rank, 1)
-    return channels_last(rank, rank - 3) if name in _BEFORE_IMAGE and rank >= 3 else None
+def _of_side(side: str, module: Any, other: Any, rank: int) -> Layout | None:
+    """How an array of one side lies in Flax, where the names of its axes tell the channels."""
+    if hasattr(module, "data_format"):
+        return _wrapper_layout(module, other, rank) if may_hold_channels(side) else None
+    place = None if side.startswith("... ") and side.endswith(" c") else channel_place(side, rank)
+    return None if place is None else channels_last(rank, place)
 
 
 def _wrapper_layout(module: Any, other: Any, rank: int) -> Layout:
