@@ -7,14 +7,8 @@ import pytest
 
 from einops_arch.architectures import GPT2Config, ResNetConfig, ViTConfig
 from einops_arch.errors import CheckpointError, ConfigError
-from einops_arch.port.models.recognize import (
-    GPT2_BASE,
-    GPT2_NAMES,
-    VIT_FILES,
-    VIT_NAMES,
-    recognize,
-    vit_naming,
-)
+from einops_arch.port.models.of_transformers import GPT2_BASE, GPT2_NAMES, VIT_FILES, VIT_NAMES, vit_naming
+from einops_arch.port.models.recognize import recognize
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
 

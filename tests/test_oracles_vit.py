@@ -24,7 +24,8 @@ from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port.models import recognize as pretrained
-from einops_arch.port.models.recognize import VIT_FILES, VIT_NAMES, recognize
+from einops_arch.port.models.of_transformers import VIT_FILES, VIT_NAMES
+from einops_arch.port.models.recognize import recognize
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch._build import without_values

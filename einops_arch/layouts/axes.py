@@ -31,7 +31,7 @@ _TWINS = {
     "torch.nn.modules.batchnorm._NormBase": "flax.nnx.nn.normalization.BatchNorm",
     "torch.nn.modules.activation.PReLU": "einops_arch.flax.layers.activation.PReLU",
     "torch.nn.modules.linear.Bilinear": "einops_arch.flax.layers.bilinear.Bilinear",
-    "torchvision.ops.misc.FrozenBatchNorm2d": "einops_arch.flax.layers.norm.FrozenBatchNorm",
+    "torchvision.ops.misc.FrozenBatchNorm2d": "einops_arch.flax.layers.batch_norm.FrozenBatchNorm",
     "torch.nn.modules.normalization.LayerNorm": "flax.nnx.nn.normalization.LayerNorm",
     "torch.nn.modules.normalization.RMSNorm": "flax.nnx.nn.normalization.RMSNorm",
     "torch.nn.modules.normalization.GroupNorm": "flax.nnx.nn.normalization.GroupNorm",

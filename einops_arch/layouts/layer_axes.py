@@ -191,7 +191,7 @@ _TABLE = {
         "einops_arch.flax.vit.Block",
         "einops_arch.flax.vit.Attention",
     ),
-    "... (n c) -> ... c": ("einops_arch.flax.layers.activation.GLU",),
+    "... (n c) -> ... c": ("einops_arch.flax.layers.softmax.GLU",),
     "... c -> ... c": (
         "einops_arch.flax.layers.activation.PReLU",
         "einops_arch.flax.layers.norm.LayerNorm",
@@ -213,10 +213,10 @@ _TABLE = {
     "b ... c -> b ... c": (
         "einops_arch.flax.layers.dropout.Dropout2d",
         "einops_arch.flax.layers.dropout.FeatureAlphaDropout",
-        "einops_arch.flax.layers.norm.BatchNorm",
-        "einops_arch.flax.layers.norm.InstanceNorm",
+        "einops_arch.flax.layers.batch_norm.BatchNorm",
+        "einops_arch.flax.layers.batch_norm.InstanceNorm",
         "einops_arch.flax.layers.norm.LocalResponseNorm",
-        "einops_arch.flax.layers.norm.FrozenBatchNorm",
+        "einops_arch.flax.layers.batch_norm.FrozenBatchNorm",
         *(f"einops_arch.flax.layers.pool.{name}" for name in _POOLS),
         *(f"einops_arch.flax.layers.padding.{name}" for name in _PADS),
         "einops_arch.flax.layers.resize.Upsample",
@@ -234,11 +234,11 @@ _TABLE = {
         "torch.nn.modules.sparse.EmbeddingBag",
     ),
     "b l e -> b l e": (
-        "einops_arch.flax.layers.encoder_decoder.TransformerEncoderLayer",
+        "einops_arch.flax.layers.encoder_decoder_layers.TransformerEncoderLayer",
         "einops_arch.flax.layers.encoder_decoder.TransformerEncoder",
     ),
     "b l e, b s e -> b l e": (
-        "einops_arch.flax.layers.encoder_decoder.TransformerDecoderLayer",
+        "einops_arch.flax.layers.encoder_decoder_layers.TransformerDecoderLayer",
         "einops_arch.flax.layers.encoder_decoder.TransformerDecoder",
     ),
     "b s e, b l e -> b l e": ("einops_arch.flax.layers.encoder_decoder.Transformer",),

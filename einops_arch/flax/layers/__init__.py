@@ -6,7 +6,6 @@
 from einops_arch.flax.layers.activation import (
     CELU,
     ELU,
-    GLU,
     SELU,
     Hardshrink,
     Hardsigmoid,
@@ -19,9 +18,6 @@ from einops_arch.flax.layers.activation import (
     QuickGELU,
     ReLU6,
     SiLU,
-    Softmax,
-    Softmax2d,
-    Softmin,
     Softplus,
     Softshrink,
     Softsign,
@@ -38,6 +34,7 @@ from einops_arch.flax.layers.basic import (
     Sigmoid,
     Tanh,
 )
+from einops_arch.flax.layers.batch_norm import BatchNorm, FrozenBatchNorm, InstanceNorm
 from einops_arch.flax.layers.bilinear import Bilinear, ParameterDict, ParameterList
 from einops_arch.flax.layers.conv import Conv, ConvTranspose
 from einops_arch.flax.layers.dropout import (
@@ -52,25 +49,11 @@ from einops_arch.flax.layers.dropout import (
 )
 from einops_arch.flax.layers.einmix import EinMix
 from einops_arch.flax.layers.embedding import Embed, EmbeddingBag
-from einops_arch.flax.layers.encoder_decoder import (
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderLayer,
-    TransformerEncoder,
-    TransformerEncoderLayer,
-)
+from einops_arch.flax.layers.encoder_decoder import Transformer, TransformerDecoder, TransformerEncoder
+from einops_arch.flax.layers.encoder_decoder_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from einops_arch.flax.layers.folds import Flatten, Fold, Unflatten, Unfold
 from einops_arch.flax.layers.fractional import FractionalMaxPool
-from einops_arch.flax.layers.norm import (
-    BatchNorm,
-    FrozenBatchNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    LayerNorm2d,
-    LocalResponseNorm,
-    RMSNorm,
-)
+from einops_arch.flax.layers.norm import GroupNorm, LayerNorm, LayerNorm2d, LocalResponseNorm, RMSNorm
 from einops_arch.flax.layers.norm_act import BatchNormAct
 from einops_arch.flax.layers.padding import CircularPad, ConstantPad, ReflectionPad, ReplicationPad, ZeroPad
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
@@ -90,6 +73,7 @@ from einops_arch.flax.layers.reshapes import (
 from einops_arch.flax.layers.resize import Upsample
 from einops_arch.flax.layers.rrelu import RReLU
 from einops_arch.flax.layers.sequential import Sequential
+from einops_arch.flax.layers.softmax import GLU, Softmax, Softmax2d, Softmin
 from einops_arch.flax.layers.tied import TiedLinear
 from einops_arch.flax.layers.weights import ScaledStdConv, SpectralNorm, StdConv, WeightNorm
 from einops_arch.flax.layers.wrappers import (

@@ -22,7 +22,8 @@ from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
 from einops_arch.port.bounds import check_bounds
 from einops_arch.port.convert import convert
-from einops_arch.port.models.recognize import Recognized, recognize
+from einops_arch.port.models.recognize import recognize
+from einops_arch.port.models.recognized import Recognized
 
 __all__ = ["RECOGNIZED", "PretrainedReader", "open_pretrained", "read_pretrained"]
 
