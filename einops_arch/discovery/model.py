@@ -90,9 +90,9 @@ def discover_model(module: Any, inputs: Any) -> ModelReport:
     positional: Sequence[Any] = () if keywords else inputs if isinstance(inputs, tuple | list) else (inputs,)
     backend = _backend([module, *positional, *keywords.values()])
     if backend == "torch":
-        from einops_arch.discovery.tracing.torch_trace import record
+        from einops_arch.discovery.tracing.torch_chains import record
     else:
-        from einops_arch.discovery.tracing.jax_trace import record
+        from einops_arch.discovery.tracing.jax_chains import record
     cache: dict[Any, Any] = {}
     return ModelReport(
         tuple(chain for raw in record(module, positional, keywords) for chain in resolve(raw, cache, backend)), backend

@@ -17,7 +17,7 @@ from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.layouts.boxes import Box, slices
 from einops_arch.layouts.plan import ConstantStep, Move, Step
 from einops_arch.layouts.slices import part_through
-from einops_arch.port.held import hold_reader
+from einops_arch.port.check_reader import hold_reader
 
 __all__ = ["Origin", "Ported"]
 

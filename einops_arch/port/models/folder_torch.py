@@ -13,7 +13,7 @@ from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.layouts.arrays import to_tensor
-from einops_arch.port.held import hold_reader
+from einops_arch.port.check_reader import hold_reader
 from einops_arch.port.models.folder import open_pretrained, read_pretrained
 from einops_arch.torch._build import from_state, without_values
 from einops_arch.torch.state import expected_state, tied_names

@@ -18,7 +18,7 @@ from einops_arch.checkpoints.tensors import TensorInfo
 from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError
 from einops_arch.layouts.axes import specs_of, torch_axes
 from einops_arch.layouts.state import problems_error
-from einops_arch.port.held import hold_reader
+from einops_arch.port.check_reader import hold_reader
 from einops_arch.torch.state import expected_state, tied_names
 
 __all__ = ["load_onto"]
