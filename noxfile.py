@@ -39,7 +39,7 @@ def install(session: nox.Session, folder: str, *more: str) -> None:
     session.run("python", "-c", probe, *environment["absent"], silent=True)
 
 
-def tests(session: nox.Session, backend: str, *distribution: str) -> None:
+def tests(session: nox.Session, backend: str) -> None:
     """Install the environment of `backend` on the device asked for, and run its tests in it."""
     parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", add_help=False, allow_abbrev=False)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -47,7 +47,8 @@ def tests(session: nox.Session, backend: str, *distribution: str) -> None:
     folder = backend if backend == "numpy" else f"{backend}-{options.device}"
     install(session, folder, *group("test"))
     # Two processes on a CPU: most of the time goes into compiling, which takes one core. A GPU's memory is not shared.
-    workers = ["-n", "2", *distribution] if options.device == "cpu" else []
+    # A file to a process: what its tests share (reports, compiled programs, folders) is made once.
+    workers = ["-n", "2", "--dist", "loadfile"] if options.device == "cpu" else []
     session.run("python", "-m", "pytest", "--backend", backend, "--device", options.device, *workers, *pytest_arguments)
 
 
@@ -94,8 +95,7 @@ def tests_proof(session: nox.Session) -> None:
 @nox.session(name="tests-oracles")
 def tests_oracles(session: nox.Session) -> None:
     """The public networks against torchvision, timm and transformers (minutes; not among CI's; pytest arguments)."""
-    # A file to a process: the last test of one sums up what those before it found.
-    tests(session, "oracles", "--dist", "loadfile")
+    tests(session, "oracles")
 
 
 @nox.session(name="tests-translate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from einops_arch.port.transfer import model_state
 REPORTS = Path(__file__).resolve().parent.parent / "docs" / "parity"
 
 
+@functools.cache
 def twins(name, preset):
-    """Both networks with the same weights, in which a mistake shows."""
+    """Both networks with the same weights, in which a mistake shows; nobody changes them."""
     model = architectures.get(name).torch_class()(config_of(name, preset))
     randomize(model)
     return model, to_flax(model)
@@ -47,7 +49,7 @@ def test_twins_compute_the_same_function(name, preset):
 
 @pytest.mark.parametrize("name", architectures.names())
 def test_twins_train_alike(name):
-    torch_model, flax_model = twins(name, "tiny")
+    torch_model, flax_model = twins.__wrapped__(name, "tiny")
     inputs = example_inputs(torch_model.config, batch=2)
     compare(torch_model, flax_model, inputs, mode="train", steps=3).assert_same_function()
 

@@ -15,6 +15,7 @@ from einops_arch.flax import layers as ours
 from einops_arch.parity import Verdict, compare, example_inputs, random_state, randomize
 from einops_arch.parity.mutate import FAULTS, Fault, catch_mutants, mutate
 from einops_arch.parity.probes import random_numbers
+from einops_arch.parity.report import limits
 from einops_arch.port import transfer
 from einops_arch.torch.layers import ChannelShuffle, DepthToSpace
 
@@ -232,6 +233,20 @@ def test_every_fault_in_every_architecture_is_caught_and_located(name):
     assert catches.all_caught, str(catches)
     # The table says of each what caught it.
     assert len(str(catches).splitlines()) == 1 + len(catches.catches)
+
+
+# Here, where a process has what was measured already: the number that decides is no fit.
+
+
+def test_two_decades_lie_between_the_limit_and_the_worst_honest_difference():
+    worst = max(measured(name)[0] for name in architectures.names())
+    assert 0 < worst < limits.FLOAT64 / 100
+
+
+def test_two_decades_lie_between_the_limit_and_the_smallest_fault():
+    differences = [catch.difference for name in architectures.names() for catch in measured(name)[1].catches]
+    assert len(differences) > 20
+    assert min(differences) > limits.FLOAT64 * 100
 
 
 def test_mutants_are_copies():

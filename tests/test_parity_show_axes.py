@@ -5,23 +5,28 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
 from torch import nn
 
 from einops_arch import architectures
 from einops_arch.cli.summary.axes import stated_axes
 from einops_arch.port import register_axes
 
+SHOW = """
+from einops_arch.cli import main
 
-@pytest.mark.parametrize("name", ["convnet", "shuffle_unit"])
-def test_show_prints_the_same_without_documentation(name):
-    command = ["-m", "einops_arch", "show", name, "--preset", "tiny"]
+for name in ("convnet", "shuffle_unit"):
+    if main(["show", name, "--preset", "tiny"]):
+        raise SystemExit(1)
+"""
+
+
+def test_show_prints_the_same_without_documentation():
     plain, stripped = (
-        subprocess.run([sys.executable, *flags, *command], capture_output=True, text=True, check=True).stdout
+        subprocess.run([sys.executable, *flags, "-c", SHOW], capture_output=True, text=True, check=True).stdout
         for flags in ((), ("-OO",))
     )
     assert stripped == plain
-    assert len(plain.splitlines()) > 5
+    assert len(plain.splitlines()) > 20
 
 
 def test_every_network_says_what_it_is():
