@@ -291,9 +291,9 @@ _TABLE = {
         "torch.nn.modules.rnn.RNNBase",
     ),
     "b i -> b hidden": (
-        "einops_arch.flax.layers.recurrent.LSTMCell",
-        "einops_arch.flax.layers.recurrent.GRUCell",
-        "einops_arch.flax.layers.recurrent.RNNCell",
+        "einops_arch.flax.layers.recurrent_cells.LSTMCell",
+        "einops_arch.flax.layers.recurrent_cells.GRUCell",
+        "einops_arch.flax.layers.recurrent_cells.RNNCell",
         "torch.nn.modules.rnn.RNNCellBase",
     ),
     "b ... c -> b (c ...)": ("einops_arch.flax.layers.reshapes.FlattenFeatures",),

@@ -59,7 +59,8 @@ from einops_arch.flax.layers.padding import CircularPad, ConstantPad, Reflection
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
 from einops_arch.flax.layers.pixels import PixelShuffle, PixelUnshuffle
 from einops_arch.flax.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool
-from einops_arch.flax.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from einops_arch.flax.layers.recurrent import GRU, LSTM, RNN
+from einops_arch.flax.layers.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from einops_arch.flax.layers.reshapes import (
     FlattenFeatures,
     FlattenSequence,
