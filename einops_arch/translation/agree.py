@@ -136,22 +136,22 @@ class _Agreement:
         node.args = (Comparison(asked.sign, sides[0], sides[1], asked.answer),)
 
     def _tree(self, first: Any, second: Any, scope: Scope, source: Source, name: str) -> Any:
-        def walk(one: Any, two: Any) -> Any:
-            if isinstance(one, Value) and isinstance(two, Value):
-                return self._value(one, two)
-            if isinstance(one, slice) and isinstance(two, slice):
-                return slice(*(walk(getattr(one, end), getattr(two, end)) for end in ("start", "stop", "step")))
-            if isinstance(one, (tuple, list)) and isinstance(two, (tuple, list)):
-                if len(one) != len(two):
+        def walk(first: Any, second: Any) -> Any:
+            if isinstance(first, Value) and isinstance(second, Value):
+                return self._value(first, second)
+            if isinstance(first, slice) and isinstance(second, slice):
+                return slice(*(walk(getattr(first, end), getattr(second, end)) for end in ("start", "stop", "step")))
+            if isinstance(first, (tuple, list)) and isinstance(second, (tuple, list)):
+                if len(first) != len(second):
                     raise _Disagreement("a list has another length at another size")
-                items = [walk(*pair) for pair in zip(one, two, strict=True)]
-                return tuple(items) if isinstance(one, tuple) else items
-            if isinstance(one, Mapping) and isinstance(two, Mapping):
-                if list(one) != list(two):
+                items = [walk(*pair) for pair in zip(first, second, strict=True)]
+                return tuple(items) if isinstance(first, tuple) else items
+            if isinstance(first, Mapping) and isinstance(second, Mapping):
+                if list(first) != list(second):
                     raise _Disagreement("a dict has other keys at another size")
-                fields = {key: walk(one[key], two[key]) for key in one}
-                return Record(one.kind, fields) if isinstance(one, Record) else fields
-            return self._leaf(one, two)
+                fields = {key: walk(first[key], second[key]) for key in first}
+                return Record(first.kind, fields) if isinstance(first, Record) else fields
+            return self._leaf(first, second)
 
         try:
             return walk(first, second)
@@ -165,49 +165,51 @@ class _Agreement:
             )
             return first
 
-    def _value(self, one: Value, two: Value) -> Value:
-        if len(one.shape) != len(two.shape):
-            raise _Disagreement(f"a tensor has {len(one.shape)} axes at one size and {len(two.shape)} at another")
-        one.sizes = tuple(zip(one.shape, two.shape, strict=True))
-        one.follows = one.dtype != two.dtype
-        self.twins[id(one)] = two
-        if one.origin == "constant" and one.data is not None and one.data is not two.data:
-            same = one.shape == two.shape and bool((one.data.double() == two.data.double()).all())
-            close = one.shape == two.shape and one.follows and bool(((one.data - two.data).abs() < 1e-5).all())
+    def _value(self, first: Value, second: Value) -> Value:
+        if len(first.shape) != len(second.shape):
+            raise _Disagreement(f"a tensor has {len(first.shape)} axes at one size and {len(second.shape)} at another")
+        first.sizes = tuple(zip(first.shape, second.shape, strict=True))
+        first.follows = first.dtype != second.dtype
+        self.twins[id(first)] = second
+        if first.origin == "constant" and first.data is not None and first.data is not second.data:
+            same = first.shape == second.shape and bool((first.data.double() == second.data.double()).all())
+            close = (
+                first.shape == second.shape and first.follows and bool(((first.data - second.data).abs() < 1e-5).all())
+            )
             if not same and not close:
                 raise _Disagreement("numbers that were made outside of torch differ from run to run")
             if close and not same:
-                one.data = two.data
-        return one
+                first.data = second.data
+        return first
 
-    def _leaf(self, one: Any, two: Any) -> Any:
-        if isinstance(one, bool) or isinstance(two, bool) or one is None or isinstance(one, str):
-            if type(one) is not type(two) or one != two:
-                raise _Disagreement(f"an argument is {one!r} at one size and {two!r} at another")
-            return one
-        if isinstance(one, (int, float)) and isinstance(two, (int, float)):
-            return self._number_of(one, two)
-        if type(one).__name__ == "dtype" and type(two).__name__ == "dtype":
-            return one if one is two else RunDtype()
-        return one
+    def _leaf(self, first: Any, second: Any) -> Any:
+        if isinstance(first, bool) or isinstance(second, bool) or first is None or isinstance(first, str):
+            if type(first) is not type(second) or first != second:
+                raise _Disagreement(f"an argument is {first!r} at one size and {second!r} at another")
+            return first
+        if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+            return self._number_of(first, second)
+        if type(first).__name__ == "dtype" and type(second).__name__ == "dtype":
+            return first if first is second else RunDtype()
+        return first
 
-    def _number_of(self, one: Any, two: Any) -> Any:
-        return self._number(expression_of(one), expression_of(two), (one, two))
+    def _number_of(self, first: Any, second: Any) -> Any:
+        return self._number(expression_of(first), expression_of(second), (first, second))
 
-    def _number(self, one: Expression, two: Expression, numbers: tuple[Any, Any] | None) -> Any:
-        pair = numbers or (self._evaluate(one, 0), self._evaluate(two, 1))
-        if not isinstance(one, (Axis, Operation)):
-            if isinstance(two, (Axis, Operation)) or one != two:
+    def _number(self, first: Expression, second: Expression, numbers: tuple[Any, Any] | None) -> Any:
+        pair = numbers or (self._evaluate(first, 0), self._evaluate(second, 1))
+        if not isinstance(first, (Axis, Operation)):
+            if isinstance(second, (Axis, Operation)) or first != second:
                 if pair in _SMALLEST:
                     return SmallestNumber()
                 raise _Disagreement(
                     f"a number is {pair[0]} at one size and {pair[1]} at another, and how it was made is not known"
                 )
-            return one
-        self._check_same(one, two)
-        if all(self._is_fixed(atom) for atom in atoms(one)):
+            return first
+        self._check_same(first, second)
+        if all(self._is_fixed(atom) for atom in atoms(first)):
             return _plain(pair[0])
-        return FreeSize(one, (_plain(pair[0]), _plain(pair[1])))
+        return FreeSize(first, (_plain(pair[0]), _plain(pair[1])))
 
     def _is_fixed(self, atom: Axis) -> bool:
         if isinstance(atom.value, Value) and atom.axis is not None:
@@ -215,15 +217,15 @@ class _Agreement:
             return bool(sizes) and sizes[atom.axis][0] == sizes[atom.axis][1]
         return False
 
-    def _check_same(self, one: Expression, two: Expression) -> None:
-        if isinstance(one, Axis) and isinstance(two, Axis):
-            if one.axis is None or (one.axis == two.axis and self.twins.get(id(one.value)) is two.value):
+    def _check_same(self, first: Expression, second: Expression) -> None:
+        if isinstance(first, Axis) and isinstance(second, Axis):
+            if first.axis is None or (first.axis == second.axis and self.twins.get(id(first.value)) is second.value):
                 return
-        elif isinstance(one, Operation) and isinstance(two, Operation) and one.sign == two.sign:
-            for left, right in zip(one.operands, two.operands, strict=True):
+        elif isinstance(first, Operation) and isinstance(second, Operation) and first.sign == second.sign:
+            for left, right in zip(first.operands, second.operands, strict=True):
                 self._check_same(left, right)
             return
-        elif not isinstance(one, (Axis, Operation)) and one == two:
+        elif not isinstance(first, (Axis, Operation)) and first == second:
             return
         raise _Disagreement("a size is made in another way at another size")
 

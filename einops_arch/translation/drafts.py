@@ -754,8 +754,8 @@ def _splice(writer: Writer, node: Node, scope: Scope) -> None:
             writer.sizes[id(taken.expression.value)] = writer.number(passed)
     run_nodes(writer, needed(scope))
     writer.node = node
-    for given, recorded in zip(_leaf_values(scope.output), _leaf_values(node.outputs), strict=True):
-        writer.arrays[id(recorded)] = writer.array(given).copy(recorded)
+    for output, recorded in zip(_leaf_values(scope.output), _leaf_values(node.outputs), strict=True):
+        writer.arrays[id(recorded)] = writer.array(output).copy(recorded)
     for number, size in zip(_sizes(scope.output), _sizes(node.outputs), strict=True):
         if isinstance(size.expression, Axis):
             writer.sizes[id(size.expression.value)] = writer.number(number)

@@ -93,11 +93,11 @@ def _tied(drafts: Drafts, owner: Draft, item: _Tie) -> tuple[str, str, str] | No
         sides.append((drafts.expression(owner.path, holder), attribute, order or None, layer, drafts.modules[holder]))
     if [side[3].name if side[3] is not None else "" for side in sides] == ["Linear", "Embed"]:
         sides.reverse()
-    (left, one, order, layer, _), (right, two, other_order, other_layer, module) = sides
+    (left, attribute, order, layer, _), (right, other_attribute, other_order, other_layer, module) = sides
     if left is None or right is None:
         return None
     if _plain(order) == _plain(other_order):
-        return _name(f"{right}.{two}"), f"{left}.{one}", ""
+        return _name(f"{right}.{other_attribute}"), f"{left}.{attribute}", ""
     if layer is not None and other_layer is not None and (layer.name, other_layer.name) == ("Embed", "Linear"):
         bias = "" if module.bias is not None else ", use_bias=False"
         line = "from einops_arch.flax.layers.tied import TiedLinear"

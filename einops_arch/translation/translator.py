@@ -593,7 +593,7 @@ def _varied(root: Any) -> Iterator[tuple[int, int]]:
     for scope in all_scopes(root):
         for tree in [scope.args, scope.kwargs, *(node.outputs for node in scope.nodes)]:
             for value in values_in(tree):
-                yield from ((number, axis) for axis, (one, two) in enumerate(value.sizes) if one != two)
+                yield from ((number, axis) for axis, (first, second) in enumerate(value.sizes) if first != second)
                 number += 1
 
 

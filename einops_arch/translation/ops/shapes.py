@@ -345,8 +345,8 @@ def _item(writer: Writer, node: Node, input: Any, index: Any) -> Array:
 
 def _full_index(index: Any, rank: int) -> list[Any]:
     parts = list(index) if isinstance(index, tuple) else [index]
-    given = sum(1 for part in parts if part is not None and part is not Ellipsis)
-    fill = [slice(None)] * (rank - given)
+    taken = sum(1 for part in parts if part is not None and part is not Ellipsis)
+    fill = [slice(None)] * (rank - taken)
     if any(part is Ellipsis for part in parts):
         place = next(n for n, part in enumerate(parts) if part is Ellipsis)
         return [*parts[:place], *fill, *parts[place + 1 :]]
