@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from einops_arch.flax.layers.norm import BatchNorm
+from einops_arch.flax.layers.batch_norm import BatchNorm
 
 __all__ = ["BatchNormAct"]
 
