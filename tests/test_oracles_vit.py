@@ -23,7 +23,7 @@ from einops_arch.architectures import ViTConfig
 from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
-from einops_arch.port.models import recognize as pretrained
+from einops_arch.port.models import of_timm as timm_names
 from einops_arch.port.models.of_transformers import VIT_FILES, VIT_NAMES
 from einops_arch.port.models.recognize import recognize
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
@@ -82,7 +82,7 @@ def unsettle(oracle):
 
 
 # Every name of timm that is taken for one of ours, of the presets and of other image and patch sizes.
-NAMES = [name for name in timm.list_models("vit_*") if pretrained._VIT.fullmatch(name)]
+NAMES = [name for name in timm.list_models("vit_*") if timm_names._VIT.fullmatch(name)]
 
 
 def test_every_preset_is_a_name_of_timm():
