@@ -9,11 +9,12 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError, ParityError
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.hidden import look_behind
+from einops_arch.parity.options import Options
 from einops_arch.parity.probe_runs import probed
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.runs.inputs import prepare
 from einops_arch.parity.runs.paths import Paths, torch_paths_of
-from einops_arch.parity.session import Options, compared
+from einops_arch.parity.session import compared
 from einops_arch.parity.sides import check_settings, two_models
 
 __all__ = ["compare"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from einops_arch.errors import EinopsArchError
 from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.parity.options import Options
 from einops_arch.parity.probe_runs import probe_row, transferred
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.report import Report
@@ -18,7 +19,7 @@ from einops_arch.parity.report.verdicts import Array, Verdict
 from einops_arch.parity.runs.axes import plain
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.values import flatten, rebuild
-from einops_arch.parity.session import Options, compared
+from einops_arch.parity.session import compared
 
 __all__ = ["look_behind"]
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from einops_arch.errors import EinopsArchError, ParityError
 from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.parity.options import Options
 from einops_arch.parity.probes import randomize
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import Row, describe
@@ -23,7 +24,7 @@ from einops_arch.parity.report.verdicts import Array, rms
 from einops_arch.parity.runs.axes import plain
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.values import flatten, rebuild
-from einops_arch.parity.session import Options, compared
+from einops_arch.parity.session import compared
 
 __all__ = ["probe_row", "probed", "transferred"]
 

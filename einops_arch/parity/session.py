@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from einops_arch.architectures.config import Config
-from einops_arch.errors import ParityError, PatternError
+from einops_arch.errors import ParityError
 from einops_arch.parity.causes.diagnosis import diagnose
+from einops_arch.parity.options import Options, known_tensors
 from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
 from einops_arch.parity.report.module_rows import module_rows
@@ -22,7 +21,7 @@ from einops_arch.parity.report.rows import gradient_rows, output_rows, statistic
 from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import RAISED, Row
 from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
-from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern, guessed, resolve
+from einops_arch.parity.runs.axes import Layout, TraceCall, guessed, resolve
 from einops_arch.parity.runs.casts import Cast, same_casts
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.free_memory import trim_memory
@@ -31,28 +30,7 @@ from einops_arch.parity.runs.jaxprs import Tables
 from einops_arch.parity.runs.run import Failure, Run
 from einops_arch.parity.teacher import teacher_report
 
-__all__ = ["Options", "compared"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What `compare` was asked for, apart from the models and the inputs."""
-
-    config: Config | None = None
-    layouts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    training: bool = False
-    gradients: bool = False
-    steps: int = 1
-    seed: int = 0
-    teacher: bool = False
-    lift_casts: bool | None = None
-    causes: bool = True
-    say: Callable[[str], None] = lambda text: None
-
-    @property
-    def mode(self) -> str:
-        """The name of the mode, as `compare` takes it."""
-        return "train" if self.training else "eval"
+__all__ = ["compared"]
 
 
 def compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) -> Report:
@@ -384,41 +362,6 @@ def _marked(rows: Sequence[Row], two: RunPair) -> tuple[Row, ...]:
 
 def _said(casts: Sequence[Cast], side: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{side}: {cast}" for cast in casts))
-
-
-def known_tensors(
-    trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]], inputs: Inputs, options: Options
-) -> list[tuple[Any, Layout]]:
-    """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts."""
-    known: list[tuple[Any, Layout]] = []
-    used: set[str] = set()
-    # The last counts, and an exact path more than one with wildcards.
-    for stated_path in sorted(options.layouts, key=lambda path: not _is_wild(path)):
-        layout = from_pattern(options.layouts[stated_path])
-        for call in trace:
-            if _names(stated_path, call.path):
-                used.add(stated_path)
-                known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
-    if unknown := sorted(set(options.layouts) - used):
-        raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
-    outputs = next((call.outputs for call in trace if call.path == ""), ())
-    stated = [from_axes(output.axes) for output in options.config.outputs()] if options.config else []
-    if len(stated) == len(outputs):
-        known += [pair for pair in zip(outputs, stated, strict=True) if pair[0].ndim == len(pair[1])]
-    known += [(tensor, inputs.layouts[place]) for place, tensor in tensors if place in inputs.layouts]
-    # What was said first counts.
-    return known[::-1]
-
-
-def _is_wild(path: str) -> bool:
-    return path.endswith(".") or any(sign in path for sign in "*?[")
-
-
-def _names(stated: str, path: str) -> bool:
-    """A path of `layouts=` speaks for a module: it is the module's, begins it, or has wildcards that fit."""
-    if stated.endswith("."):
-        return path.startswith(stated) or path == stated[:-1]
-    return path == stated or (_is_wild(stated) and fnmatch.fnmatchcase(path, stated))
 
 
 def ran(run: Run | None) -> bool:

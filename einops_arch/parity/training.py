@@ -12,6 +12,7 @@ import numpy as np
 from einops_arch.architectures.config import Config
 from einops_arch.errors import ShapeError
 from einops_arch.parity.compare import compare
+from einops_arch.parity.options import Options, known_tensors
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
@@ -24,7 +25,6 @@ from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
 from einops_arch.parity.runs.values import matched, rebuild
-from einops_arch.parity.session import Options, known_tensors
 from einops_arch.parity.sides import check_settings, two_models
 from einops_arch.port.optimizer.specs import Optimizer
 

@@ -14,12 +14,12 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import ConfigError, DestinationExistsError, ParityError, PatternError
 from einops_arch.parity.captures.files import is_capture_file, read_capture, write_capture
 from einops_arch.parity.captures.record import Capture, FakeTensor, RecordedTorch, digest, metadata_of, variant
+from einops_arch.parity.options import Options, known_tensors
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, plain, resolve
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.run import Run
-from einops_arch.parity.session import Options, known_tensors
 from einops_arch.port.transfer import framework_of
 
 __all__ = ["capture", "captured"]

@@ -14,12 +14,13 @@ from einops_arch.errors import ParityError
 from einops_arch.parity.captures.capture import captured, with_modules
 from einops_arch.parity.captures.files import read_capture
 from einops_arch.parity.captures.record import Capture, RecordedFlax, RecordedTorch
+from einops_arch.parity.options import Options
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
 from einops_arch.parity.runs.run import Run
 from einops_arch.parity.runs.values import flatten
-from einops_arch.parity.session import Options, compared
+from einops_arch.parity.session import compared
 from einops_arch.port.transfer import framework_of
 
 __all__ = ["compare_captures", "is_capture"]

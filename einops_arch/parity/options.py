@@ -1,0 +1,71 @@
+"""What `compare` was asked for, and what that says of layouts."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from einops_arch.architectures.config import Config
+from einops_arch.errors import PatternError
+from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern
+from einops_arch.parity.runs.inputs import Inputs
+
+__all__ = ["Options", "known_tensors"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `compare` was asked for, apart from the models and the inputs."""
+
+    config: Config | None = None
+    layouts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    training: bool = False
+    gradients: bool = False
+    steps: int = 1
+    seed: int = 0
+    teacher: bool = False
+    lift_casts: bool | None = None
+    causes: bool = True
+    say: Callable[[str], None] = lambda text: None
+
+    @property
+    def mode(self) -> str:
+        """The name of the mode, as `compare` takes it."""
+        return "train" if self.training else "eval"
+
+
+def known_tensors(
+    trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]], inputs: Inputs, options: Options
+) -> list[tuple[Any, Layout]]:
+    """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts."""
+    known: list[tuple[Any, Layout]] = []
+    used: set[str] = set()
+    # The last counts, and an exact path more than one with wildcards.
+    for stated_path in sorted(options.layouts, key=lambda path: not _is_wild(path)):
+        layout = from_pattern(options.layouts[stated_path])
+        for call in trace:
+            if _names(stated_path, call.path):
+                used.add(stated_path)
+                known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
+    if unknown := sorted(set(options.layouts) - used):
+        raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
+    outputs = next((call.outputs for call in trace if call.path == ""), ())
+    stated = [from_axes(output.axes) for output in options.config.outputs()] if options.config else []
+    if len(stated) == len(outputs):
+        known += [pair for pair in zip(outputs, stated, strict=True) if pair[0].ndim == len(pair[1])]
+    known += [(tensor, inputs.layouts[place]) for place, tensor in tensors if place in inputs.layouts]
+    # What was said first counts.
+    return known[::-1]
+
+
+def _is_wild(path: str) -> bool:
+    return path.endswith(".") or any(sign in path for sign in "*?[")
+
+
+def _names(stated: str, path: str) -> bool:
+    """A path of `layouts=` speaks for a module: it is the module's, begins it, or has wildcards that fit."""
+    if stated.endswith("."):
+        return path.startswith(stated) or path == stated[:-1]
+    return path == stated or (_is_wild(stated) and fnmatch.fnmatchcase(path, stated))
