@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from layer_parity import channels_last
+from layer_parity import QUICKLY, channels_last
 
 import einops_arch.flax as layers
 from einops_arch.port import transfer
@@ -38,7 +38,9 @@ def test_both_layers_of_a_row_are_one_function(row):
     x = np.random.default_rng(0).normal(size=tuple(map(int, row["shape"].split())))
     move = channels_last if x.ndim == 4 else np.asarray
     expected = torch.utils._pytree.tree_leaves(module(torch.from_numpy(x)))
-    received = jax.tree.leaves(layer(jnp.asarray(move(x))))
+    # As one program, compiled as quickly as can be: operations one by one take several times as long.
+    program = jax.jit(layer.__call__, compiler_options=QUICKLY)
+    received = jax.tree.leaves(program(jnp.asarray(move(x))))
     for y, reference in zip(received, expected, strict=True):
         values = reference.detach().numpy()
         moved = channels_last(values) if values.ndim == 4 else values
