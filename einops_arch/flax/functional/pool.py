@@ -282,7 +282,9 @@ def max_unpool(
 def _check_indices(indices: jax.Array, sizes: Sequence[int]) -> None:
     """Known indices lie in the result, as PyTorch asks of them; inside of a trace no value is known."""
     if is_concrete(indices) and indices.size:
-        smallest, largest = int(indices.min()), int(indices.max())
+        # In numpy: inside of a jax trace even a concrete array's own methods are traced.
+        known = np.asarray(indices)
+        smallest, largest = int(known.min()), int(known.max())
         if smallest < 0 or largest >= math.prod(sizes):
             raise IndexRangeError(
                 f"max_unpool: expected indices from 0 to {math.prod(sizes) - 1} for output sizes {tuple(sizes)}, "
