@@ -51,7 +51,7 @@ class Arguments:
         """As parity takes them: letters only, `c` where the twin takes it last."""
         patterns = [
             " ".join(
-                "c" if n == channel_place(names) else f"a{n}" if name.isdigit() else name
+                "c" if n == channel_place(names) else f"a{n}" if name.isdigit() or name in names[:n] else name
                 for n, name in enumerate(names)
             )
             or None
