@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,11 @@ import numpy as np
 from einops_arch import architectures
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import to_numpy
+from einops_arch.port.settings import setting_differences
 
 __all__ = ["framework_of", "model_state", "tied_names", "to_flax", "to_torch", "transfer"]
+
+_LOG = logging.getLogger("einops_arch")
 
 
 def to_flax(model: Any, *, rngs: Any = None) -> Any:
@@ -70,6 +74,9 @@ def transfer(source: Any, target: Any) -> None:
     anything is written. Values keep their dtype and their bits, and go to the target's device. The source is not
     changed.
 
+    Settings that change the function and no shape, such as `num_heads`, `dilation`, `padding` or `eps`, are compared
+    where both models have them; those that differ are named in a warning of the logger `einops_arch`.
+
     Args:
         source: a `torch.nn.Module` or an `nnx.Module`; or a state with PyTorch's names and layout.
         target: a `torch.nn.Module` or an `nnx.Module`, changed in place.
@@ -93,6 +100,9 @@ def transfer(source: Any, target: Any) -> None:
         from einops_arch.flax.state import load_state_dict
 
         load_state_dict(target, state)
+    differences = [] if isinstance(source, Mapping) else setting_differences(source, target)
+    if differences:
+        _LOG.warning("the models compute different things:\n  %s", "\n  ".join(differences))
 
 
 def model_state(model: Any) -> dict[str, np.ndarray[Any, Any]]:

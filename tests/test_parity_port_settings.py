@@ -1,0 +1,81 @@
+"""Settings that change no shape are compared when a model is ported to a model, and said where they differ."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flax import nnx
+from torch import nn
+
+from einops_arch.port import transfer
+
+RNGS = nnx.Rngs(0)
+
+
+def attention(heads):
+    return nnx.MultiHeadAttention(heads, 12, decode=False, rngs=RNGS)
+
+
+def conv(**options):
+    return nnx.Conv(4, 6, (3, 3), rngs=RNGS, **options)
+
+
+ALIKE = {
+    "conv": (nn.Conv2d(4, 6, 3), conv(padding="VALID")),
+    "same": (nn.Conv2d(4, 6, 3, padding=1), conv(padding="SAME")),
+    "words": (nn.Conv2d(4, 6, 3, padding="same", dilation=2), conv(padding="SAME", kernel_dilation=2)),
+    "pairs": (nn.Conv2d(4, 6, 3, padding=(1, 2), stride=(2, 1)), conv(padding=((1, 1), (2, 2)), strides=(2, 1))),
+    "groups": (nn.Conv2d(4, 6, 3, groups=2), conv(padding="VALID", feature_group_count=2)),
+    "norm": (nn.LayerNorm(5), nnx.LayerNorm(5, epsilon=1e-5, rngs=RNGS)),
+    "attention": (nn.MultiheadAttention(12, 3, batch_first=True), attention(3)),
+}
+DIFFERENT = {
+    "eps": (nn.LayerNorm(5), nnx.LayerNorm(5, rngs=RNGS), "eps=1e-05 in the source .*, 1e-06 in the target"),
+    "padding": (nn.Conv2d(4, 6, 3), conv(), r"padding=\(\(0, 0\), \(0, 0\)\) .*\(\(1, 1\), \(1, 1\)\)"),
+    "stride": (nn.Conv2d(4, 6, 3, stride=2, padding=1), conv(padding=1), r"stride=\(2, 2\) .*\(1, 1\)"),
+    "same": (nn.Conv2d(4, 6, 3, stride=2, padding=1), conv(padding="SAME", strides=2), r"padding=.* SAME in"),
+    "dilation": (nn.Conv2d(4, 6, 3, dilation=3), conv(padding="VALID"), r"dilation=\(3, 3\) .*\(1, 1\)"),
+    "num_heads": (nn.MultiheadAttention(12, 4, batch_first=True), attention(3), "num_heads=4 .* 3 in the target"),
+    "zero": (nn.MultiheadAttention(12, 3, batch_first=True, add_zero_attn=True), attention(3), "add_zero_attn=True"),
+}
+
+
+def pair(torch_layer, flax_layer):
+    class Flax(nnx.Module):
+        def __init__(self):
+            self.layer = flax_layer
+
+    class Torch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch_layer
+
+    return Torch(), Flax()
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_nothing_is_said_of_settings_that_are_alike(name, caplog):
+    transfer(*pair(*ALIKE[name]))
+    transfer(*reversed(pair(*ALIKE[name])))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_setting_that_differs_is_said_with_its_module(name, caplog):
+    torch_layer, flax_layer, text = DIFFERENT[name]
+    models = pair(torch_layer, flax_layer)
+    transfer(*models)
+    assert len(caplog.records) == 1
+    assert re.search(f"layer: {text}", caplog.text), caplog.text
+    caplog.clear()
+    transfer(*reversed(models))
+    assert "layer: " in caplog.text
+
+
+def test_two_models_of_one_framework_are_compared_too(caplog):
+    transfer(nn.GroupNorm(2, 6), nn.GroupNorm(3, 6))
+    assert "the model: num_groups=2" in caplog.text
+    caplog.clear()
+    transfer(nn.GroupNorm(2, 6).state_dict(), nn.GroupNorm(3, 6))
+    assert caplog.text == ""
