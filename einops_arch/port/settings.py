@@ -49,9 +49,7 @@ def setting_differences(source: Any, target: Any) -> list[str]:
 
 
 def _modules(model: Any) -> Iterator[tuple[str, Any]]:
-    from einops_arch.port.transfer import framework_of
-
-    if framework_of(model) == "torch":
+    if hasattr(model, "named_modules"):  # PyTorch's own
         yield from model.named_modules(remove_duplicate=False)
     else:
         from einops_arch.flax.state import named_modules
