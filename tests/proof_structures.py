@@ -784,11 +784,11 @@ def gates_that_begin_at_zero():
     def closed(torch_model, flax_model):
         with torch.no_grad():
             torch_model.gamma.zero_()
-        flax_model.gamma[...] = jnp.zeros(6)
+        flax_model.gamma[...] = jnp.zeros(6, jnp.float32)
 
     return nets(
         square()[0] | {"gamma": nn.Parameter(torch.zeros(6))},
-        square()[1] | {"gamma": nnx.Param(jnp.zeros(6))},
+        square()[1] | {"gamma": nnx.Param(jnp.zeros(6, jnp.float32))},
         lambda m, x: x + m.gamma * torch.tanh(m.fc(x)),
         lambda m, x: x + m.gamma[...] * jnp.tanh(m.fc(x)),
         ROWS,

@@ -371,13 +371,13 @@ def a_gate_of_zero_before_a_branch():
     def gates():
         return {"fc": nn.Linear(6, 6), "gamma": nn.Parameter(torch.zeros(6))}, {
             "fc": nnx.Linear(6, 6, rngs=rngs()),
-            "gamma": nnx.Param(jnp.zeros(6)),
+            "gamma": nnx.Param(jnp.zeros(6, jnp.float32)),
         }
 
     def closed(torch_model, flax_model):
         with torch.no_grad():
             torch_model.gamma.zero_()
-        flax_model.gamma[...] = jnp.zeros(6)
+        flax_model.gamma[...] = jnp.zeros(6, jnp.float32)
 
     return nets(
         *gates(),

@@ -48,7 +48,10 @@ def activation_hypotheses(case: Case) -> Iterator[Hypothesis]:
         groups += [[place] for place in places]
         for group in groups:
             for name, function in functions.items():
-                if name == current:
+                # The forms of GELU have hypotheses of their own, at all places together; of the quick one all sigmoids
+                # are taken for places, which is wrong where there are others.
+                together = current != "quick GELU" or len(list(graph.named("logistic"))) <= len(places)
+                if name == current or ("GELU" in name and "GELU" in current and together):
                     continue
                 changes = {target: functools.partial(_applied, source, function) for source, target in group}
                 at = _at(group[-1][1])
