@@ -99,7 +99,7 @@ def _without_aliases(lines: list[_Line]) -> tuple[list[_Line], dict[str, str]]:
     """A variable that is another one goes; its name in the original is the better one for both."""
     swap: dict[str, ast.expr] = {}
     preferred: dict[str, str] = {}
-    places: dict[tuple[str, tuple[int, int], int], int] = {}
+    places: dict[tuple[str, tuple[int, int]], int] = {}
     kept = []
     for line in lines:
         line.code = _Replace(swap).visit(line.code)
@@ -189,10 +189,13 @@ def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str])
     names = {name: name for name in inputs}
     holder = {name: name for name in inputs}
     text: list[str] = []
-    places: dict[tuple[str, tuple[int, int], int], int] = {}
+    places: dict[tuple[str, tuple[int, int]], int] = {}
     for n, line in enumerate(lines):
         code = _Replace({name: ast.Name(new, ast.Load()) for name, new in names.items()}).visit(line.code)
         written = ast.unparse(code)
+        if line.guard and isinstance(code, ast.Call):
+            text.append(written)
+            continue
         if line.guard:
             question = f"if {_opposite(code)}:\n"
             if not any(earlier.startswith(question) for earlier in text):
@@ -241,7 +244,7 @@ def _expected(condition: str, reason: str) -> str:
     return f"{text}: {reason}" if reason else text
 
 
-def _hints(line: _Line, names: dict[str, str], places: dict[tuple[str, tuple[int, int], int], int]) -> list[str]:
+def _hints(line: _Line, names: dict[str, str], places: dict[tuple[str, tuple[int, int]], int]) -> list[str]:
     targets = [target for target in line.source.targets if target]
     if len(targets) == len(line.targets) and len(targets) == len(line.source.targets):
         return [_clean(target) for target in targets]
@@ -251,11 +254,10 @@ def _hints(line: _Line, names: dict[str, str], places: dict[tuple[str, tuple[int
         return [f"{_clean(base)}{n + 1}" for n in range(len(line.targets))]
     if len(targets) > 1:
         # `cos, sin = a, b`: one after the other.
-        key = (line.source.file, line.source.statement, line.source.turn)
+        key = (line.source.file, line.source.statement)
         place = places.get(key, 0)
         places[key] = place + 1
-        if place < len(targets):
-            return [_clean(targets[place])]
+        return [_clean(targets[place % len(targets)])]
     return [_clean(targets[0]) if len(targets) == 1 else before[0] if before else "x"]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.discovery.tracing.program import Note, Scope
+from einops_arch.discovery.tracing.program import Note, Scope, Source
 from einops_arch.translation.inputs import Arguments
 
-__all__ = ["HALF", "notes_of_calls"]
+__all__ = ["HALF", "copy_of", "notes_of_calls"]
 
 HALF = ("float16", "bfloat16")
 
@@ -23,6 +23,18 @@ _WITHOUT_MODE = (
     *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
     *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "Identity"),
 )
+
+
+def _computed(module: Any) -> list[tuple[str, Any]]:
+    """Weights of a layer that a hook makes before each call."""
+    return [(name, item) for name, item in vars(module).items() if hasattr(item, "grad_fn")]
+
+
+def copy_of(model: Any) -> Any:
+    """A copy; weights that old `weight_norm` and `spectral_norm` made for the last call are copied as numbers."""
+    from einops_arch.discovery.tracing.torch_state import copy_of_model
+
+    return copy_of_model(model)
 
 
 def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], *, training: bool) -> list[Note]:
@@ -42,7 +54,7 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         f"{path}.{name}" if path else name: tensor
         for path, module in model.named_modules()
         if is_leaf(module) and module is not model
-        for name, tensor in module.named_buffers(recurse=False)
+        for name, tensor in (*module.named_buffers(), *_computed(module))
     }
     draws = random.getstate(), np.random.get_state()  # noqa: NPY002 it is what models use
     before, moved_from = Snapshot(model), random_state()
@@ -63,6 +75,8 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
     difference = first_difference(first.root, second.root)
     if not training and not notes and not first.notes:
         notes += half_notes(model, arguments, is_leaf, first.root)
+    if not training and not notes and not first.notes and difference is None:
+        notes += notes_of_gradients(model, arguments)
     if difference is not None and not notes and not first.notes:
         scope, source, operation = difference
         reason = "a second call with the same inputs does something else"
@@ -70,6 +84,31 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
             reason += ", or the same call without gradients does"
         notes.append(Note(scope.path, source, operation, reason, "give what it depends on as an argument of forward"))
     return notes
+
+
+def notes_of_gradients(model: Any, arguments: Arguments) -> list[Note]:
+    """Say whether a model gives other numbers where no gradients are kept, as PyTorch's fast ways for masks do.
+
+    Args:
+        model: in evaluation mode.
+        arguments: what it is called with.
+    """
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    results = []
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            results.append(tree_leaves(model(*arguments.args, **arguments.kwargs)))
+    for left, right in zip(*results, strict=False):
+        if isinstance(left, torch.Tensor) and left.is_floating_point() and left.numel():
+            same = left.shape == right.shape
+            largest = float(torch.nan_to_num(left.detach().double()).abs().max())
+            if not same or not torch.allclose(left.double(), right.double(), 1e-3, 1e-3 * largest, equal_nan=True):
+                reason = "the model gives other numbers without gradients than with them"
+                fix = "enable_nested_tensor=False, or torch.backends.mha.set_fastpath_enabled(False)"
+                return [Note("", Source(), "forward", reason, fix)]
+    return []
 
 
 def half_notes(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], first: Scope) -> Iterator[Note]:
@@ -81,8 +120,6 @@ def half_notes(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool],
         is_leaf: which modules the twin has as layers.
         first: the recording in float32.
     """
-    import copy
-
     import torch
 
     from einops_arch.discovery.tracing.torch_program import record_program
@@ -96,7 +133,7 @@ def half_notes(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool],
         args = tuple(narrow(item) for item in arguments.args)
         kwargs = {name: narrow(item) for name, item in arguments.kwargs.items()}
         try:
-            half = record_program(copy.deepcopy(model).to(dtype), args, kwargs, is_leaf).root
+            half = record_program(copy_of(model).to(dtype), args, kwargs, is_leaf).root
         except Exception:  # noqa: BLE001, S112 what does not run in half precision has no twin there either
             continue
         steps, others = list(names_of_steps(first)), list(names_of_steps(half))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.body import finish
 from einops_arch.translation.constants import constant_code, variable_code
 from einops_arch.translation.droppath import counterpart
+from einops_arch.translation.fields import with_fields
+from einops_arch.translation.layers import Layer, is_sequence
 from einops_arch.translation.layout import Array, channels_last_order, from_value
-from einops_arch.translation.leaves import Layer, is_sequence
 from einops_arch.translation.needs import needed
 from einops_arch.translation.ops import write_operation
-from einops_arch.translation.ops.table import renamed
+from einops_arch.translation.ops.table import functional, renamed
 from einops_arch.translation.records import Records
 from einops_arch.translation.refusals import Refusal, UnknownOperationError
 from einops_arch.translation.writer import Statement, Writer
@@ -36,6 +38,24 @@ class Body:
     orders: list[Order | None]
     names: list[list[str]]
     structure: Any = None
+    finished: Callable[[Callable[[str], str]], list[str]] | None = None
+
+
+def without_children(body: Body, names: Sequence[str]) -> list[str] | None:
+    """The lines of a body in which calls of some children give what they take; None where that cannot be said."""
+
+    class Skip(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            called = ast.unparse(node.func)
+            if called.removeprefix("self.") in names and called.startswith("self.") and len(node.args) == 1:
+                return node.args[0]
+            return node
+
+    def skipped(code: str) -> str:
+        return ast.unparse(Skip().visit(ast.parse(code, mode="eval").body))
+
+    return body.finished(skipped) if body.finished is not None else None
 
 
 @dataclass
@@ -52,6 +72,7 @@ class Draft:
         attributes: what the constructor makes: name and code.
         imports: that it needs.
         layers: layers that stand for functions of the original.
+        fields: numbers of the module that its call reads.
         kinds: types of arguments, and of what is returned, that are dataclasses.
         casts: whether what it gives has still to be cast to the dtype of the run.
     """
@@ -67,6 +88,7 @@ class Draft:
     attributes: list[tuple[str, str]] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
     layers: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     chain: list[str] | None = None
     kinds: dict[str, str] = field(default_factory=dict)
     casts: bool = False
@@ -91,6 +113,7 @@ class Drafts:
         self.leaves = dict(leaves)
         self.modules = dict(model.named_modules())
         self.paths = {id(module): path for path, module in self.modules.items()}
+        self.kept = _kept_identities(model, self.leaves)
         self.drafts: dict[int, Draft] = {}
         self.refusals: list[Refusal] = []
         self.train_calls: dict[str, list[Scope]] = {}
@@ -109,6 +132,8 @@ class Drafts:
             self.train_calls.setdefault(scope.path, []).append(scope)
 
     def layer(self, module: Any) -> Layer | None:
+        if id(module) in self.kept:
+            return Layer("Identity")
         return counterpart(module, self.leaves)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -137,13 +162,16 @@ class Drafts:
             )
         return self._spatial[id(module)]
 
-    def draft(self, scope: Scope, orders: Sequence[Order] | None = None) -> Draft:
+    def draft(
+        self, scope: Scope, orders: Sequence[Order] | None = None, names: Sequence[list[str]] | None = None
+    ) -> Draft:
         """The draft of the module of a call, written if it is the first call of it."""
         known = self.drafts.get(id(scope.module))
         if known is not None and known.bodies:
             return known
         draft = known or Draft(scope.module, self.paths.get(id(scope.module), scope.path), len(self.drafts))
         self.drafts[id(scope.module)] = draft
+        draft.names = list(names) if names is not None else draft.names
         values = list(_argument_values(scope))
         draft.orders = list(orders) if orders is not None else [tuple(range(len(value.shape))) for value in values]
         mode = "train" if self._in_train else "eval"
@@ -172,13 +200,7 @@ class Drafts:
         if scope.module is self.model:
             self._check_dtype(writer)
         if scope.module is self.model and self.guards:
-            writer.imports.add("from einops_arch.errors import ShapeError")
-            inputs = list(_argument_values(scope))
-            for number, axis, sign, size, reason in self.guards:
-                array = writer.array(inputs[number])
-                place = (array.order or ()).index(axis)
-                question = f"{array.code}.shape[{place}] {sign} {size}"
-                writer.statements.append(Statement("", question, Source(), reason=reason))
+            _check_inputs(writer, list(_argument_values(scope)), self.guards)
         run_nodes(writer, needed(scope))
         try:
             result, orders, names = _result(writer, scope.output, self.records)
@@ -190,10 +212,17 @@ class Drafts:
             return Body(self._stub(draft), [], [], scope.output)
         if draft.refused:
             return Body(self._stub(draft), orders, names, scope.output)
-        lines = finish(writer.statements, result, draft.arguments, _return_source(scope))
+        draft.fields |= with_fields(writer.statements, draft.module)
+        statements, arguments, source = list(writer.statements), list(draft.arguments), _return_source(scope)
+
+        def finished(change: Callable[[str], str]) -> list[str]:
+            changed = [replace(item, code=change(item.code)) for item in statements]
+            return finish(changed, change(result), arguments, source)
+
+        lines = finish(statements, result, arguments, source)
         self.moves += sum(line.count("rearrange(") + line.count("repeat(") for line in lines)
         draft.imports |= writer.imports
-        return Body(lines, orders, names, scope.output)
+        return Body(lines, orders, names, scope.output, finished)
 
     def _check_dtype(self, writer: Writer) -> None:
         """In half precision the original may go another way."""
@@ -332,6 +361,23 @@ class Drafts:
         return code
 
 
+def _kept_identities(model: Any, leaves: Mapping[type, Any]) -> set[int]:
+    """Children that do nothing where other modules of the class have a child that does something."""
+    children: dict[tuple[type, str], list[Any]] = {}
+    for module in model.modules():
+        for name, child in module.named_children():
+            children.setdefault((type(module), name), []).append(child)
+    kept: set[int] = set()
+    for (kind, _), modules in children.items():
+        if kind.__module__.startswith("torch.nn.modules.container"):
+            continue
+        layers = [counterpart(module, dict(leaves)) for module in modules]
+        idle = [layer is not None and layer.axes == "nothing" for layer in layers]
+        if any(idle) and not all(idle):
+            kept.update(id(module) for module, nothing in zip(modules, idle, strict=True) if nothing)
+    return kept
+
+
 def _sequential(named: Mapping[str, str]) -> str:
     if list(named) == [str(n) for n in range(len(named))]:
         return f"Sequential({', '.join(named.values())})"
@@ -352,6 +398,7 @@ def run_nodes(writer: Writer, nodes: Sequence[Node]) -> None:
                 raise UnknownOperationError("a buffer or parameter is overwritten in forward")
             else:
                 write_operation(writer, node)
+            writer.note_made(node.outputs)
         except UnknownOperationError as error:
             if error.reason != "it takes a tensor that was not written":
                 writer.owner.refuse(Refusal(writer.scope.path, str(node.source), node.name, error.reason, error.fix))
@@ -373,6 +420,23 @@ def _guard(writer: Writer, node: Node) -> None:
     writer.imports.add("from einops_arch.errors import ShapeError")
     place = f"{Path(node.source.file).name}:{node.source.line}" if node.source.file else ""
     writer.statements.append(Statement("", question, node.source, reason=place))
+
+
+def _check_inputs(writer: Writer, inputs: Sequence[Value], guards: Sequence[tuple[int, int, str, int, str]]) -> None:
+    """One line for each input whose axes are not all free."""
+    for number, value in enumerate(inputs):
+        array = writer.array(value)
+        sizes = {axis: size for n, axis, sign, size, _ in guards if n == number and sign == "=="}
+        names = [str(sizes.get(n, array.names[n] if array.names[n] != "1" else "1")) for n in array.order or ()]
+        if sizes:
+            functional(writer, "")
+            code = f'functional.check_shape({array.code}, "{" ".join(names)}")'
+            writer.statements.append(Statement("", code, Source()))
+        for n, axis, sign, size, reason in guards:
+            if n == number and sign != "==":
+                writer.imports.add("from einops_arch.errors import ShapeError")
+                question = f"{array.code}.shape[{(array.order or ()).index(axis)}] {sign} {size}"
+                writer.statements.append(Statement("", question, Source(), reason=reason))
 
 
 def _is_of_one(comparison: Comparison) -> bool:
@@ -465,7 +529,7 @@ class _Owner:
         scope = node.scope
         if scope is None:
             raise UnknownOperationError("a call without a record")
-        layer = self.drafts.layer(scope.module) if scope.leaf else None
+        layer = self.drafts.layer(scope.module) if scope.leaf or id(scope.module) in self.drafts.kept else None
         if layer is not None:
             self._layer_call(writer, node, scope, layer)
         elif self.drafts.vanishes(scope.module):
@@ -500,23 +564,19 @@ class _Owner:
         if layer.axes == "plain":
             _plain_call(writer, node, code)
             return
+        if any(item is not None for item in [*node.args, *node.kwargs.values()][1:]):
+            raise UnknownOperationError(f"{layer.name} is called with more than its input")
         rank = len(value.shape)
         array = writer.array(value)
-        order: Order | None = array.order
-        if layer.axes == "channels":
-            order = channels_last_order(rank)
-            if layer.spatial is not None and rank != layer.spatial + 2:
-                if rank != layer.spatial + 1:
-                    raise UnknownOperationError(f"{layer.name} on {rank} axes")
-                order = (*range(1, rank), 0)
-        elif (
-            layer.axes == "embed" or order is None or array.repeated or (layer.axes == "last" and order[-1] != rank - 1)
-        ):
-            order = tuple(range(rank))
+        order = _wanted_order(layer, array, rank)
         array = writer.ordered(array, order)
         names = array.names
+        if layer.axes == "last" and layer.name in ("Linear", "Conv1D") and "c" not in names[:-1]:
+            names = [*names[:-1], "c"]
         if layer.axes == "embed":
-            order, names = tuple(range(rank + 1)), []
+            order, names = tuple(range(rank + 1)), [*array.names, "c"]
+        elif layer.axes in ("unfold", "fold"):
+            order, names = channels_last_order(len(node.outputs.shape)), []
         writer.arrays[id(node.outputs)] = writer.make(
             f"{code}({array.code})", node.outputs, order, names or None, call=layer.rngs
         )
@@ -562,6 +622,25 @@ class _Owner:
                 writer.arrays[id(value)] = renamed(
                     array, writer.bind(f"{array.code}.astype({writer.run_dtype()})"), value
                 )
+
+
+def _wanted_order(layer: Layer, array: Array, rank: int) -> Order:
+    """The order of axes in which a layer takes its input."""
+    plain = tuple(range(rank))
+    if layer.axes == "channels":
+        if layer.spatial is None or rank == layer.spatial + 2:
+            return channels_last_order(rank)
+        if rank != layer.spatial + 1:
+            raise UnknownOperationError(f"{layer.name} on {rank} axes")
+        return (*range(1, rank), 0)
+    if layer.axes in ("unfold", "fold"):
+        if rank != (4 if layer.axes == "unfold" else 3):
+            raise UnknownOperationError(f"{layer.name} without a batch axis")
+        return channels_last_order(rank)
+    order = array.order
+    if layer.axes == "embed" or order is None or array.repeated or (layer.axes == "last" and order[-1] != rank - 1):
+        return plain
+    return order
 
 
 def _border_order(array: Array, *, spatial: bool = False) -> Order:
@@ -734,12 +813,29 @@ def _plain_call(writer: Writer, node: Node, code: str) -> None:
     """A layer that takes and gives PyTorch's axes."""
     values = list(_leaf_values((node.args, node.kwargs)))
     codes = {id(value): writer.ordered(value).code for value in values}
-    arguments = [
-        *(text for item in node.args if (text := _argument(writer, item, codes)) is not None),
-        *(f"{name}={text}" for name, item in node.kwargs.items() if (text := _argument(writer, item, codes))),
-    ]
-    variable = writer.bind(f"{code}({', '.join(arguments)})", call=True)
+    variable = writer.bind(f"{code}({', '.join(_call_arguments(writer, node, codes))})", call=True)
     _outputs(writer, variable, node.outputs, Body([], [], []))
+
+
+def _call_arguments(writer: Writer, node: Node, codes: Mapping[int, str]) -> Iterator[str]:
+    """Arguments of a layer by PyTorch's names: tensors, and what differs from the default."""
+    import inspect
+
+    scope = node.scope
+    parameters = list(inspect.signature(scope.module.forward).parameters.values()) if scope is not None else []
+    by_name = {item.name: item.default for item in parameters}
+    positional = [item.name for item in parameters if item.kind is item.POSITIONAL_OR_KEYWORD]
+    named = [*zip(positional, node.args, strict=False), *node.kwargs.items()]
+    if len(node.args) > len(positional):
+        raise UnknownOperationError("a layer is called with *args", "a layer that takes its arguments by name")
+    in_turn = True
+    for place, (name, item) in enumerate(named):
+        text = _argument(writer, item, codes)
+        if text is None and item is not by_name.get(name, inspect.Parameter.empty) and item != by_name.get(name):
+            text = _constant(item)
+        in_turn = in_turn and text is not None and place < len(node.args)
+        if text is not None:
+            yield text if in_turn else f"{name}={text}"
 
 
 def _splice(writer: Writer, node: Node, scope: Scope) -> None:

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from einops_arch.translation.leaves import NOTHING, Layer, layer_of
+from einops_arch.translation.layers import NOTHING, Layer, layer_of
 
 __all__ = ["counterpart", "drop_path_layer", "rate_name"]
 

@@ -70,9 +70,9 @@ def _is_used(line: str, body: str) -> bool:
 
 def _class_text(item: FlaxClass) -> str:
     lines = [f"class {item.name}({item.base}):", _indent(f'"""{_docstring(item)}"""'), ""]
-    arguments = "".join(f", {name}: {kind}" for name, kind in item.arguments)
+    arguments = "".join(f", {argument.code}" for argument in item.arguments)
     lines.append(_indent(f"def __init__(self{arguments}, *, rngs: nnx.Rngs) -> None:"))
-    made = [f"self.{name} = {name}" for name in item.settings]
+    made = [f"self.{name} = {code}" for name, code in item.settings.items()]
     if item.base == "Sequential":
         inner = ", ".join(f'"{name}": {code}' for name, code in item.attributes if not name.startswith("_"))
         made.append(f"super().__init__({{{inner}}})")

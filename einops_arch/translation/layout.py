@@ -54,12 +54,16 @@ class Array:
         stored: groups of axes as the variable has them.
         logical: groups of axes as PyTorch has them; axes that are not stored are repeated.
         value: the recorded tensor.
+        made_by: the statement of the original that gave it its axes.
+        after: the last line that was written when it did.
     """
 
     code: str
     stored: Groups
     logical: Groups
     value: Value = field(default_factory=lambda: Value((), "float32"))
+    made_by: Any = None
+    after: Any = None
 
     def copy(self, value: Value | None = None, code: str | None = None) -> Array:
         """An array of its own axes, which can be split without the other knowing."""
@@ -194,12 +198,15 @@ def reshape(array: Array, value: Value, codes: Sequence[str]) -> Array | None:
             elif _divides(rest, axis.sizes):
                 remaining = (axis.sizes[0] // rest[0], axis.sizes[1] // rest[1])
                 whole = first == at
+                place, rank = len(logical), len(value.sizes)
+                image = _becomes_image(axis.name, place, rank, len(array.logical)) and whole
                 outer = Elementary(
-                    "heads" if axis.name == "k" else _outer_name(axis.name, rest, array, first == at),
+                    default_names(rank)[place] if image else _outer_name(axis.name, rest, array, first == at),
                     rest,
                     code if whole and rest[0] != rest[1] else "",
                 )
-                inner = Elementary(_inner_name(axis.name, result), remaining)
+                inner_name = default_names(rank)[place + 1] if image else _inner_name(axis.name, result)
+                inner = Elementary(inner_name, remaining)
                 if rest[0] != rest[1] and not outer.code:
                     outer.code = f"({axis.code} // {remaining[0]})" if inner.fixed and axis.code else ""
                 if not inner.fixed or remaining[0] != remaining[1]:
@@ -220,13 +227,25 @@ def reshape(array: Array, value: Value, codes: Sequence[str]) -> Array | None:
     return result
 
 
+def _becomes_image(name: str, place: int, rank: int, before: int) -> bool:
+    """Whether features of a sample, or tokens, are split into the axes of an image."""
+    if rank not in (3, 4, 5) or place + 1 >= rank:
+        return False
+    if before == 2:
+        return name in ("c", "h", "w", "d") and place >= 1
+    tokens = before == 3 and rank == 4 and name in ("n", "t", "h") and place in (1, 2)
+    return tokens or (name == "h" and before == 2)
+
+
 def _outer_name(name: str, sizes: Sizes, array: Array, whole: bool) -> str:
     """Features of tokens are split into heads, channels of images into groups."""
+    if name == "k":
+        return "heads"
     if name != "c" or sizes[0] != sizes[1] or not whole:
         return name
     if len(array.logical) >= 4:
         return "g"
-    return "qkv" if sizes == (3, 3) else "heads"
+    return "qkv" if sizes == (3, 3) and len(array.logical) == 3 else "heads"
 
 
 def _inner_name(name: str, array: Array) -> str:
@@ -268,7 +287,7 @@ def pattern_of(array: Array, order: Sequence[int]) -> tuple[str, dict[str, str],
             unwritten = [axis for axis in free if not axis.code]
             if len(unwritten) > 1:
                 return None
-            left_out = (unwritten or free or group[:1])[0]
+            left_out = (unwritten or free or group)[-1]
             sizes |= {names[id(axis)]: axis.size_code for axis in group if axis is not left_out}
     repeated = array.repeated
     for axis in repeated:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from einops_arch.translation.calls import copy_of
 from einops_arch.translation.inputs import Arguments
 
 __all__ = ["Proof", "prove"]
@@ -65,7 +65,7 @@ def prove(
     from einops_arch.parity.compare import compare
     from einops_arch.parity.probes import randomize
 
-    random_model = _without_randomness(copy.deepcopy(model))
+    random_model = _without_randomness(copy_of(model))
     problems: list[str] = []
     try:
         randomize(random_model)
@@ -98,7 +98,7 @@ def prove(
     try:
         with _no_dropout():
             reports["own weights"] = compare(
-                _without_randomness(copy.deepcopy(model)),
+                _without_randomness(copy_of(model)),
                 _quiet(twin),
                 first.compare_inputs,
                 axes=first.compare_axes,
@@ -142,7 +142,7 @@ def _no_dropout() -> Iterator[None]:
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = dict(kwargs or {})
             name = getattr(func, "__name__", "")
-            if name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"):
+            if name.removeprefix("feature_") in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"):
                 return args[0] if args else kwargs["input"]
             if name == "scaled_dot_product_attention":
                 kwargs["dropout_p"] = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib.util
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import numpy as np
 
 from einops_arch.errors import ConfigError
 from einops_arch.translation.agree import is_guarded
+from einops_arch.translation.calls import copy_of, notes_of_calls
 from einops_arch.translation.inputs import Arguments, another_size, arguments_of, far_size, input_order, resized
 from einops_arch.translation.refusals import Refusal, TranslationError, refusals_of
 
@@ -212,8 +212,7 @@ class _Translator:
         drafts.partial = partial
         orders = [input_order(names, len(names)) for names in self.arguments.axes]
         self.say("writing")
-        root = drafts.draft(recordings["eval"], orders)
-        root.names = [_letters(names) for names in self.arguments.axes]
+        root = drafts.draft(recordings["eval"], orders, [_letters(names) for names in self.arguments.axes])
         refusals += [item for item in (*drafts.refusals, *tie(drafts, root)) if item not in refusals]
         if refusals and not partial:
             raise TranslationError(refusals)
@@ -292,10 +291,8 @@ class _Translator:
 
     def _kept(self, mode: str) -> list[Any]:
         """What one call leaves behind for the next: two calls of one copy, and all that it holds before and after."""
-        from einops_arch.translation.calls import notes_of_calls
-
         return notes_of_calls(
-            copy.deepcopy(self.model).train(mode == "train"), self.arguments, self._is_leaf, training=mode == "train"
+            copy_of(self.model).train(mode == "train"), self.arguments, self._is_leaf, training=mode == "train"
         )
 
     def _record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
@@ -304,7 +301,7 @@ class _Translator:
         from einops_arch.discovery.tracing.torch_program import record_program
         from einops_arch.translation.drafts import all_scopes
 
-        model = copy.deepcopy(self.model).train(mode == "train")
+        model = copy_of(self.model).train(mode == "train")
         args, kwargs = arguments.args, arguments.kwargs
         if double:
             model = model.double()
@@ -316,7 +313,7 @@ class _Translator:
             kwargs = {name: widened(item) for name, item in kwargs.items()}
 
         try:
-            recording = record_program(copy.deepcopy(model), args, kwargs, self._is_leaf)
+            recording = record_program(copy_of(model), args, kwargs, self._is_leaf)
         except RuntimeError as error:
             if not double:
                 raise
@@ -463,7 +460,7 @@ class _Translator:
             return set()
         other = resized(self.arguments, {**sizes, "b": 1}, seed=7)
         root = self._record(self.arguments, "eval", double=False).root
-        if not holds(root, copy.deepcopy(self.model).eval(), other.args, other.kwargs):
+        if not holds(root, copy_of(self.model).eval(), other.args, other.kwargs):
             return set()
         self.third = {**(self.third or sizes), "b": 1}
         return {(letters["b"], sizes["b"])}
@@ -497,10 +494,8 @@ class _Translator:
         other = resized(self.arguments, sizes)
         try:
             with torch.no_grad():
-                result = copy.deepcopy(self.model).eval()(*other.args, **other.kwargs)
-                if self.settings and not same_tensors(
-                    result, copy.deepcopy(self.fresh).eval()(*other.args, **other.kwargs)
-                ):
+                result = copy_of(self.model).eval()(*other.args, **other.kwargs)
+                if self.settings and not same_tensors(result, copy_of(self.fresh).eval()(*other.args, **other.kwargs)):
                     return f"a first call at another size sets another {next(iter(self.settings))}"
         except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -531,8 +526,16 @@ class _Translator:
         return (
             f"{name} in Flax NNX, translated by einops_arch from {package}{version}.\n\n"
             f"{textwrap.fill(recorded, 118, break_long_words=False, break_on_hyphens=False)}\n"
-            f"{self._frozen()}{self._settled()}"
+            f"{self._limits()}{self._frozen()}{self._settled()}"
         )
+
+    def _limits(self) -> str:
+        """Why axes that have a letter are fixed all the same."""
+        import textwrap
+
+        lines = [f"Axis {letter} is fixed: {reason}." for letter, reason in self.fixed.items()]
+        lines += [f"Axis {letter} is never 1: {reason}." for letter, reason in self.not_one.items()]
+        return "".join("\n" + textwrap.fill(line, 118) + "\n" for line in lines)
 
     def _settled(self) -> str:
         """What the first call changed."""
@@ -601,7 +604,15 @@ def _letters(names: Sequence[str]) -> list[str]:
     from einops_arch.translation.layout import default_names
 
     plain = default_names(len(names))
-    return [plain[n] if name.isdigit() else name for n, name in enumerate(names)]
+    letters = list(names)
+    for n, name in enumerate(names):
+        if name.isdigit():
+            # Numbers are features as a rule: the last of them, or the one before space.
+            space = plain[n] in ("h", "w", "d") and (names[1].isdigit() or "c" in letters)
+            options = [plain[n], "c", *"nmkij"] if space else ["c", plain[n], *"nmkij"]
+            options = options if n or len(names) == 1 else [plain[0], *"nmkij"]
+            letters[n] = next(option for option in options if option not in letters)
+    return letters
 
 
 def _layouts(drafts: Any) -> dict[str, str]:

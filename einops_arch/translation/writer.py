@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from einops_arch.discovery.tracing.program import Node, Scope, Source, Value
+from einops_arch.discovery.tracing.program import Node, Scope, Source, Value, values_in
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Expression, Operation, Size, expression_of
 from einops_arch.translation.agree import FreeSize, RunDtype, SmallestNumber
 from einops_arch.translation.layout import (
@@ -37,6 +37,7 @@ class Statement:
     call: bool = False
     reason: str = ""
     parts: int = 0
+    moves_after: Statement | None = None
 
 
 class Owner(Protocol):
@@ -111,6 +112,31 @@ class Writer:
         self.statements.append(Statement(name, code, source, call))
         return name
 
+    def _bind_move(self, code: str, array: Array) -> str:
+        """A new variable for the axes of a tensor: where the original gave it these, not where they are needed."""
+        name = self.bind(code)
+        if array.made_by is not None:
+            statement = self.statements.pop()
+            statement.source = array.made_by
+            place = (
+                0
+                if array.after is None
+                else 1 + next(n for n, item in enumerate(self.statements) if item is array.after)
+            )
+            while place < len(self.statements) and self.statements[place].moves_after is array.after is not None:
+                place += 1
+            statement.moves_after = array.after
+            self.statements.insert(place, statement)
+        return name
+
+    def note_made(self, outputs: Any) -> None:
+        """Remember of the arrays of a step which statement gave them their axes, and after which line."""
+        last = self.statements[-1] if self.statements else None
+        for value in values_in(outputs):
+            array = self.arrays.get(id(value))
+            if array is not None and self.node is not None and array.made_by is None:
+                array.made_by, array.after = self.node.source, last
+
     def make(
         self,
         code: str,
@@ -138,7 +164,7 @@ class Writer:
         arguments = "".join(f", {name}={size}" for name, size in sizes.items())
         key = (array.code, text, arguments)
         if key not in self.ordered_already:
-            code = self.bind(f'{function}({array.code}, "{text}"{arguments})')
+            code = self._bind_move(f'{function}({array.code}, "{text}"{arguments})', array)
             self.ordered_already[key] = from_value(code, array.value, order, _names_of(array))
         known = self.ordered_already[key]
         return from_value(known.code, array.value, order, _names_of(array))
@@ -251,6 +277,11 @@ def _float(number: float) -> str:
         return "jnp.nan"
     if number in (float("inf"), float("-inf")):
         return "jnp.inf" if number > 0 else "-jnp.inf"
+    for power in (0.5, -0.5):
+        # Scales of attention are roots of sizes.
+        base = round(abs(number) ** (1 / power)) if 1e-3 < abs(number) < 1e3 else 0
+        if base > 2 and base**power == number and not float(number).is_integer() and base**0.5 % 1:
+            return f"{base}**{power}"
     return repr(number)
 
 

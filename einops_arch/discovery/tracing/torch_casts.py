@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from einops_arch.discovery.tracing.program import Note, Source
+from einops_arch.discovery.tracing.torch_state import copy_of_model
 
 __all__ = ["finite_entries", "notes_of_casts"]
 
@@ -51,7 +51,7 @@ def notes_of_casts(
     def outputs(change: Callable[[Any, Any], Any]) -> list[torch.Tensor]:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), _Casts(change):
             torch.manual_seed(0)
-            return list(tensors_in(copy.deepcopy(model)(*args, **kwargs)))
+            return list(tensors_in(copy_of_model(model)(*args, **kwargs)))
 
     expected = outputs(lambda tensor, integers: integers)
     for other in (_zeros, _saturated):

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,6 +159,7 @@ class _Recorder(TorchFunctionMode):
         self.casts: list[Source] = []
         self.views: dict[int, tuple[int, Any]] = {}
         self.busy = 0
+        self.layers: set[str] = set()
         for name, tensor in module.state_dict(keep_vars=True).items():
             self.state.setdefault(id(tensor), []).append(name)
         self.attributes: dict[int, str] = {}
@@ -462,6 +464,8 @@ class _Recorder(TorchFunctionMode):
             node = Node("call", path, inner[0], inner[1], None, source)
             self.stack[-1].nodes.append(node)
         scope = Scope(module, path, leaf, training=module.training)
+        if leaf:
+            self.layers.add(path)
         if node is not None:
             node.scope = scope
         else:
@@ -509,8 +513,8 @@ class _Recorder(TorchFunctionMode):
         """A module that keeps a tensor of the run for the next call is not the function that was recorded."""
         for path, tensor in _tensor_attributes(self.module).items():
             old = self.before.get(path)
-            if old is not tensor and id(tensor) not in self.state:
-                owner = path.rpartition(".")[0]
+            owner = path.rpartition(".")[0]
+            if old is not tensor and id(tensor) not in self.state and owner not in self.layers:
                 self.notes.append(
                     Note(owner, Source(), "=", f"the module keeps a tensor of the run as {path}", "return it instead")
                 )
@@ -527,6 +531,7 @@ def _watched(
             child.register_forward_pre_hook(
                 lambda child, args, kwargs, path=path, leaf=leaf: recorder.enter(child, path, leaf, args, kwargs),
                 with_kwargs=True,
+                prepend=leaf,  # the hook that makes the weight of a layer belongs to the layer
             )
         )
         handles.append(child.register_forward_hook(lambda child, args, output: recorder.leave(output)))
@@ -694,10 +699,54 @@ def _source(*, again: bool = False) -> Source:
         file = frame.f_code.co_filename
         inside = file.startswith(_TORCH) and not (file.startswith(_MODULES) and not file.endswith("module.py"))
         if not inside and file not in _SKIPPED:
-            source = _statement(file, frame.f_lineno, frame.f_code.co_name)
+            source = _named_by_caller(_statement(file, frame.f_lineno, frame.f_code.co_name), frame)
             return source if again else _turned(source, frame)
         frame = frame.f_back
     return Source()
+
+
+def _named_by_caller(source: Source, frame: Any) -> Source:
+    """Which of several targets an expression belongs to; what a function returns has the name that its caller gives."""
+    if len(source.targets) > 1:
+        return _one_of_several(source, frame)
+    outer = frame
+    while not source.targets and _returns(outer.f_code.co_filename, outer.f_lineno):
+        outer = outer.f_back
+        if outer is None or outer.f_code.co_filename.startswith(_TORCH) or outer.f_code.co_filename in _SKIPPED:
+            return source
+        named = _statement(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name)
+        source = dataclasses.replace(source, targets=_one_of_several(named, outer).targets)
+    return source
+
+
+def _one_of_several(source: Source, frame: Any) -> Source:
+    """`a, b = f(x), g(x)`: the instruction is inside of one of both."""
+    places = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    spans = _element_spans(source.file, source.statement)
+    if places is None or None in places or len(spans) != len(source.targets):
+        return source
+    start, end = (places[0], places[2]), (places[1], places[3])
+    for target, (first, last) in zip(source.targets, spans, strict=True):
+        if first <= start and end <= last:
+            return dataclasses.replace(source, targets=(target,))
+    return source
+
+
+@functools.cache
+def _element_spans(file: str, statement: tuple[int, int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    for node in _statements(file):
+        if isinstance(node, ast.Assign) and (node.lineno, node.end_lineno) == statement:
+            items = node.value.elts if isinstance(node.value, (ast.Tuple, ast.List)) else []
+            return [((e.lineno, e.col_offset), (e.end_lineno or 0, e.end_col_offset or 0)) for e in items]
+    return []
+
+
+@functools.cache
+def _returns(file: str, line: int) -> bool:
+    return any(
+        isinstance(node, ast.Return) and node.lineno <= line <= (node.end_lineno or node.lineno)
+        for node in _statements(file)
+    )
 
 
 def _is_message() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 from einops_arch.discovery.tracing.program import Node, Scope, Value, map_tree, values_in
 from einops_arch.discovery.tracing.sizes import Axis, Expression, Operation, expression_of
 from einops_arch.discovery.tracing.torch_program import tensors_in
+from einops_arch.discovery.tracing.torch_state import copy_of_model
 
 __all__ = ["holds", "replay"]
 
@@ -55,9 +55,9 @@ def holds(scope: Scope, model: torch.nn.Module, args: Sequence[Any], kwargs: Map
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             torch.manual_seed(0)
-            expected = list(tensors_in(copy.deepcopy(model)(*args, **kwargs)))
+            expected = list(tensors_in(copy_of_model(model)(*args, **kwargs)))
             torch.manual_seed(0)
-            received = list(tensors_in(replay(scope, copy.deepcopy(model), args, kwargs)))
+            received = list(tensors_in(replay(scope, copy_of_model(model), args, kwargs)))
         except Exception:  # noqa: BLE001 whatever it is, these steps are not for this size
             return False
     return len(expected) == len(received) and all(

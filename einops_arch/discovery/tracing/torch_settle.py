@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from einops_arch.discovery.tracing.torch_program import tensors_in
-from einops_arch.discovery.tracing.torch_state import Snapshot
+from einops_arch.discovery.tracing.torch_state import Snapshot, copy_of_model
 
 __all__ = ["same_tensors", "settled"]
 
@@ -29,7 +28,7 @@ def settled(
     Returns:
         The model itself or a changed copy, and what changed: each setting before and after.
     """
-    called = copy.deepcopy(model).eval()
+    called = copy_of_model(model).eval()
     before, snapshot = _settings(called), Snapshot(called)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -43,7 +42,7 @@ def settled(
         return model, {}
     if not same_tensors(first, second):
         return model, {}
-    result = copy.deepcopy(model)
+    result = copy_of_model(model)
     modules = dict(result.named_modules())
     for path, (_, value) in changed.items():
         owner, _, name = path.rpartition(".")

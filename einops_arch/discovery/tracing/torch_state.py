@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import random
@@ -17,6 +18,7 @@ from einops_arch.discovery.tracing.program import Note, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import Comparison, Size, SizeFloat
 
 __all__ = [
+    "copy_of_model",
     "Snapshot",
     "first_difference",
     "held_tensors",
@@ -127,6 +129,12 @@ def held_tensors(module: torch.nn.Module) -> list[torch.Tensor]:
 def random_state() -> Any:
     """The state of Python's and numpy's own random numbers."""
     return random.getstate(), repr(np.random.get_state())  # noqa: NPY002 it is what models use
+
+
+def copy_of_model(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy; weights that old `weight_norm` and `spectral_norm` made for the last call are copied as numbers."""
+    held = [item for module in model.modules() for item in vars(module).values() if isinstance(item, torch.Tensor)]
+    return copy.deepcopy(model, {id(item): item.detach().clone() for item in held if not item.is_leaf})
 
 
 def hook_notes(module: torch.nn.Module) -> Iterator[Note]:

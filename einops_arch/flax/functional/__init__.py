@@ -33,6 +33,7 @@ from einops_arch.flax.functional.attention import (
     scaled_dot_product_attention,
 )
 from einops_arch.flax.functional.bags import embedding_bag
+from einops_arch.flax.functional.entries import check_shape, largest, smallest
 from einops_arch.flax.functional.fold import fold, roll, unfold, window_partition, window_reverse
 from einops_arch.flax.functional.fractional import fractional_max_pool
 from einops_arch.flax.functional.grid import affine_grid, grid_sample
@@ -62,6 +63,9 @@ from einops_arch.flax.functional.resize import interpolate
 from einops_arch.flax.functional.vector import cdist, gumbel_softmax, norm, normalize, one_hot, std
 
 __all__ = [
+    "check_shape",
+    "largest",
+    "smallest",
     "attention_scores",
     "causal_mask",
     "safe_softmax",

@@ -186,6 +186,8 @@ def clamp(writer: Writer, node: Node, input: Any, min: Any = None, max: Any = No
     if node.name == "clamp_max" and max is None:
         min, max = None, min  # noqa: A001
     input, min, max = (promoted(writer, node.outputs, item) for item in (input, min, max))  # noqa: A001
+    if max is None:
+        return elementwise(writer, node.outputs, functional(writer, "clamp({}, {})"), input, min)
     return elementwise(writer, node.outputs, functional(writer, "clamp({}, {}, {})"), input, min, max)
 
 

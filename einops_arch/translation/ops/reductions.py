@@ -104,11 +104,10 @@ def extreme(writer: Writer, node: Node, input: Any, dim: Any = None, keepdim: bo
     order = array.order or ()
     axis = order.index(int(dim) % len(order))
     text = -1 if axis == len(order) - 1 else axis
-    where = writer.bind(f"jnp.arg{node.name}({array.code}, axis={text}, keepdims=True)")
-    entry = writer.bind(f"jnp.take_along_axis({array.code}, {where}, axis={text})")
-    if not keepdim:
-        cut = "[..., 0]" if text == -1 else f"[{', '.join([':'] * axis + ['0'])}]"
-        where, entry = f"{where}{cut}", f"{entry}{cut}"
+    keeps = ", keepdims=True" if keepdim else ""
+    kind = "largest" if node.name == "max" else "smallest"
+    entry = functional(writer, f"{kind}({array.code}, axis={text}{keeps})")
+    where = f"jnp.arg{node.name}({array.code}, axis={text}{keeps})"
     kept = [n for n in range(len(order)) if keepdim or n != int(dim) % len(order)]
     after = [kept.index(n) for n in order if n in kept]
     names = [array.names[n] for n in kept]

@@ -7,7 +7,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.agree import FreeSize
-from einops_arch.translation.layout import Array, Elementary, from_value, reshape
+from einops_arch.translation.layout import Array, Elementary, default_names, from_value, reshape
 from einops_arch.translation.ops.table import input_dims, operation, plain_int
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer
@@ -249,9 +249,12 @@ def _whole_list(writer: Writer, parts: Sequence[str]) -> str | None:
 def stack(writer: Writer, node: Node, tensors: Any, dim: int = 0) -> Array:
     """A new axis, of which these are the entries."""
     rank = len(node.outputs.shape)
-    parts = [writer.ordered(tensor).code for tensor in tensors]
+    parts = [writer.ordered(tensor) for tensor in tensors]
     place = dim % rank
-    return from_value(writer.bind(f"jnp.stack([{', '.join(parts)}], axis={place})"), node.outputs)
+    names = list(parts[0].names)
+    new = next(name for name in ("t", "n", "m", "k", *default_names(rank)) if name not in names)
+    code = f"jnp.stack([{', '.join(part.code for part in parts)}], axis={place})"
+    return writer.make(code, node.outputs, names=[*names[:place], new, *names[place:]])
 
 
 @operation("split", "chunk", "split_with_sizes", "tensor_split")

@@ -115,7 +115,7 @@ def elementwise(writer: Writer, output: Value, template: str, *operands: Any) ->
         ),
         tuple(range(rank)),
     )
-    names = None
+    names = _broadcast_names(arrays, rank)
     codes = []
     widest = 0
     for operand in operands:
@@ -125,8 +125,6 @@ def elementwise(writer: Writer, output: Value, template: str, *operands: Any) ->
         array = broadcast_to_order(writer, writer.array(operand), order, arrays)
         codes.append(array.code)
         widest = max(widest, len(array.stored))
-        if names is None and len(writer.array(operand).logical) == rank:
-            names = [group[0].name if group else "1" for group in writer.array(operand).logical]
     result = writer.make(template.format(*codes), output, order, names)
     return without_units(result, rank - widest)
 
@@ -140,6 +138,15 @@ def without_units(array: Array, count: int) -> Array:
         if group and group[0].code:
             group[0].code = f"{array.code}.shape[{place}]"
     return array
+
+
+def _broadcast_names(arrays: Sequence[Array], rank: int) -> list[str] | None:
+    """Each axis has the name of the first operand that is not broadcast along it."""
+    names = []
+    for place in range(rank):
+        groups = (array.logical[place - rank] for array in arrays if rank - place <= len(array.logical))
+        names.append(next((group[0].name for group in groups if group), "1"))
+    return names if any(name != "1" for name in names) else None
 
 
 def broadcast_to_order(writer: Writer, array: Array, order: Sequence[int], beside: Sequence[Array] = ()) -> Array:

@@ -1,0 +1,129 @@
+"""One class of the twin for each class of the original: arguments, children that are absent, conditions."""
+
+from __future__ import annotations
+
+import copy
+
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from einops_arch.flax import load_state_dict
+from einops_arch.parity import randomize
+from einops_arch.translation import translate
+
+
+class Block(nn.Module):
+    """As torchvision's BasicBlock: a child that is there or None, and a stride."""
+
+    def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.norm = nn.BatchNorm2d(planes)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x
+        out = self.norm(self.conv(x))
+        if self.downsample is not None:
+            identity = self.downsample(x)
+        out += identity
+        return torch.relu(out)
+
+
+class Stage(nn.Module):
+    """A child that is a convolution or nothing, by a condition on arguments, and a list of it."""
+
+    def __init__(self, inplanes: int, planes: int, depth: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(inplanes, planes, 1) if inplanes != planes else nn.Identity()
+        self.blocks = nn.ModuleList([Block(planes, planes) for _ in range(depth)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.proj(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def _shrink(width: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(width, 2 * width, 1, 2), nn.BatchNorm2d(2 * width))
+
+
+class Network(nn.Module):
+    def __init__(self, width: int = 4, classes: int = 5) -> None:
+        super().__init__()
+        self.first = Block(width, 2 * width, 2, _shrink(width))
+        self.second = Block(2 * width, 2 * width)
+        self.stage1 = Stage(2 * width, 3 * width, 2)
+        self.stage2 = Stage(3 * width, 3 * width, 2)
+        self.fc = nn.Linear(3 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage2(self.stage1(self.second(self.first(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_classes_merge_over_absent_children_conditions_and_arguments() -> None:
+    torch.manual_seed(0)
+    made: list[Network] = []
+
+    def make() -> Network:
+        made.append(Network())
+        return made[0]
+
+    translation = translate(make, torch.randn(2, 4, 8, 12), axes="b c h w", prove=False)
+    assert translation.classes == {"Block": 6, "Stage": 2, "Network": 1}
+    for line in (
+        "self, inplanes: int, planes: int, stride: int = 1, downsample: bool = False, *, rngs: nnx.Rngs",
+        "for block in self.blocks:",
+        "self.conv = Conv(inplanes, planes, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)",
+        "if inplanes != planes else Identity()",
+        "self.blocks = nnx.List([Block(planes, planes, rngs=rngs) for _ in range(depth)])",
+        "self.stage1 = Stage(2 * width, 3 * width, 2, rngs=rngs)",
+        "self.fc = Linear(3 * width, classes, rngs=rngs)",
+    ):
+        assert line in translation.source, translation.source
+    model = copy.deepcopy(made[0])
+    randomize(model)
+    load_state_dict(translation.model, model.state_dict())
+    translation.model.eval()
+    x = torch.randn(3, 4, 14, 6)
+    received = np.asarray(translation.model(jnp.asarray(x.numpy().transpose(0, 2, 3, 1))))
+    expected = model.eval()(x).detach().numpy()
+    np.testing.assert_allclose(received, expected, rtol=2e-4, atol=2e-4 * float(np.abs(expected).max()))
+
+
+class Scaled(nn.Module):
+    """Numbers of the module in its forward: one that differs, and an expression of two."""
+
+    def __init__(self, heads: int, groups: int, scale: float) -> None:
+        super().__init__()
+        self.heads, self.groups, self.scale = heads, groups, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        x = x.reshape(b, n, self.heads, -1).repeat_interleave(self.heads // self.groups, dim=2)
+        return x.flatten(2) * self.scale
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = Scaled(6, 2, 0.3)
+        self.two = Scaled(12, 3, 0.7)
+        self.fc = nn.Linear(12, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.fc(self.one(x)[..., :12]))
+
+
+def test_numbers_that_a_forward_reads_from_its_module_are_attributes() -> None:
+    model = Twice().eval()
+    translation = translate(model, torch.randn(2, 5, 12), axes="b t 12", prove=False)
+    load_state_dict(translation.model, model.state_dict())
+    translation.model.eval()
+    x = torch.randn(3, 7, 12)
+    received = translation.model(jnp.asarray(x.numpy()))
+    np.testing.assert_allclose(received, model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
