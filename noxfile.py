@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tarfile
@@ -50,6 +51,52 @@ def tests(session: nox.Session, backend: str) -> None:
     # A file to a process: what its tests share (reports, compiled programs, folders) is made once.
     workers = ["-n", "2", "--dist", "loadfile"] if options.device == "cpu" else []
     session.run("python", "-m", "pytest", "--backend", backend, "--device", options.device, *workers, *pytest_arguments)
+
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+TENTH_OF_PARITY = ("architectures", "compare", "layers_basic", "port", "states")
+
+
+def interpreters() -> dict[str, str]:
+    """Each Python that this machine has, oldest first: on the path, or beside one another as pyenv keeps them."""
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = {
+        version: [*map(str, kept.glob(f"{version}.*/bin/python")), shutil.which(f"python{version}")]
+        for version in PYTHONS
+    }
+    return {version: paths[0] for version, paths in places.items() if paths[0] is not None}
+
+
+def tests_of_versions(session: nox.Session, kind: str, pythons: dict[str, str]) -> None:
+    """Run the core and jax tests with the versions of `backends/<kind>-cpu`; write down what they were, and the counts.
+
+    torch and a part of parity run where a requirement for a CPU build is given: the index has builds of gigabytes.
+    """
+    parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", add_help=False, allow_abbrev=False)
+    parser.add_argument("--torch", metavar="REQUIREMENT")
+    options, pytest_arguments = parser.parse_known_args(session.posargs)
+    parts = {kind: []}
+    if options.torch:
+        parts |= {"torch": [], "parity": [f"tests/test_parity_{name}.py" for name in TENTH_OF_PARITY]}
+    failed = False
+    for version, interpreter in pythons.items():
+        folder = Path(session.create_tmp()).resolve() / f"python{version}"
+        session.run(interpreter, "-m", "venv", "--clear", str(folder), external=True)
+        python = str(folder / "bin" / "python")
+        pins = str(BACKENDS / f"{kind}-cpu" / "requirements.txt")
+        more = [options.torch, ".[all]"] if options.torch else [".[flax,cli]"]
+        wanted = ["-r", pins, *group("test"), "-e", *reversed(more)]
+        session.run(python, "-m", "pip", "install", "--quiet", *wanted, external=True)
+        for part, files in parts.items():
+            counts = str(folder / f"{part}.xml")
+            command = [python, "-m", "pytest", "--backend", part, "-n", "2", f"--junitxml={counts}", *files]
+            session.run(*command, *pytest_arguments, external=True, success_codes=[0, 1])
+            record = [python, "tests/record_versions.py", f"docs/versions/{kind}.json", part, counts]
+            failed |= session.run(*record, external=True, success_codes=[0, 1], silent=True) != ""
+    if missing := sorted(set(PYTHONS) - set(interpreters())):
+        session.warn(f"not installed, so not tried: Python {', '.join(missing)}")
+    if failed:
+        session.error(f"tests failed; docs/versions/{kind}.json names them")
 
 
 @nox.session(name="tests-core")
@@ -103,6 +150,18 @@ def tests_translate(session: nox.Session) -> None:
     """Translate 274 models and prove each (hours; resumes; -- MODEL ..., --set timm, --write-only)."""
     install(session, "oracles-cpu", *group("test"), *group("lint"))  # ruff formats what is written
     session.run("python", "-m", "benchmarks.translate", *session.posargs)
+
+
+@nox.session(name="tests-newest")
+def tests_newest(session: nox.Session) -> None:
+    """The newest jax, flax, einops and numpy under each Python from 3.11 (long; -- --torch REQUIREMENT, pytest's)."""
+    tests_of_versions(session, "newest", interpreters())
+
+
+@nox.session(name="tests-oldest")
+def tests_oldest(session: nox.Session) -> None:
+    """The lowest versions that pyproject.toml allows (long; -- --torch REQUIREMENT, pytest arguments)."""
+    tests_of_versions(session, "oldest", dict(list(interpreters().items())[:1]))
 
 
 @nox.session

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "backends"
-BACKENDS = ("numpy", "torch", "jax", "parity", "oracles", "all")
+BACKENDS = ("numpy", "torch", "jax", "parity", "oracles", "newest", "oldest", "all")
+CPU_ONLY = ("numpy", "oracles", "newest", "oldest")
 DEVICES = ("cpu", "cuda")
 
 
@@ -54,7 +55,7 @@ def choose(backend: str, device: str) -> Environment:
     Raises:
         ValueError: There is no such environment.
     """
-    if backend in ("numpy", "oracles") and device != "cpu":
+    if backend in CPU_ONLY and device != "cpu":
         raise ValueError(f"--backend {backend} has no device {device!r}; leave out --device, or choose another backend")
     if backend == "numpy":
         return read("numpy")

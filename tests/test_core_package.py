@@ -14,13 +14,16 @@ import environments
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ROOT / "backends"
-NAMES = ["bench-cpu", "jax-cpu", "jax-cuda", "numpy", "oracles-cpu", "parity-cpu", "parity-cuda"]
-NAMES += ["torch-cpu", "torch-cuda"]
+PINNED = ["bench-cpu", "jax-cpu", "jax-cuda", "numpy", "oracles-cpu", "parity-cpu", "parity-cuda"]
+PINNED += ["torch-cpu", "torch-cuda"]
+NAMES = sorted([*PINNED, "newest-cpu", "oldest-cpu"])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+GROUP = {Requirement(line).name for line in PYPROJECT["dependency-groups"]["test"]}
 
 
 def requirements(name: str) -> dict[str, Requirement]:
@@ -85,7 +88,7 @@ def test_an_environment_is_well_formed(name):
     assert ("notes.md" in {path.name for path in (BACKENDS / name).iterdir()}) == (device == "cuda")
     frameworks = {"torch", "jax", "flax"}
     assert frameworks == set(environment.frameworks) - {"numpy"} | (frameworks & set(environment.absent))
-    assert kind in {"numpy", "torch", "jax", "parity", "oracles", "bench"}
+    assert kind in {"numpy", "torch", "jax", "parity", "oracles", "bench", "newest", "oldest"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +100,7 @@ def test_a_known_failure_names_a_test_and_says_why(name):
         assert failure.link.startswith("https://")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PINNED)
 def test_every_range_of_the_package_is_pinned_inside_the_range(name):
     pins = requirements(name)
     for wanted in ranges(environments.read(name).extras):
@@ -107,7 +110,7 @@ def test_every_range_of_the_package_is_pinned_inside_the_range(name):
 
 def test_all_environments_pin_the_same_versions():
     versions: dict[str, set[str]] = {}
-    for name in NAMES:
+    for name in PINNED:
         for project, requirement in requirements(name).items():
             versions.setdefault(project, set()).add(pin(requirement))
     assert {project: found for project, found in versions.items() if len(found) > 1} == {}
@@ -116,6 +119,24 @@ def test_all_environments_pin_the_same_versions():
 @pytest.mark.parametrize("kind", ["torch", "jax", "parity"])
 def test_cpu_and_cuda_differ_in_the_build_only(kind):
     assert requirements(f"{kind}-cpu").keys() == requirements(f"{kind}-cuda").keys()
+
+
+def test_the_newest_versions_are_not_pinned():
+    assert all(not requirement.specifier for requirement in requirements("newest-cpu").values())
+
+
+def test_the_oldest_versions_are_the_floors_of_the_package():
+    pins = requirements("oldest-cpu")
+    floors = {
+        canonicalize_name(wanted.name): wanted.specifier
+        for wanted in ranges(environments.read("oldest-cpu").extras)
+        if wanted.name not in GROUP
+    }
+    assert floors
+    for project, floor in floors.items():
+        (lowest,) = floor
+        assert lowest.operator == ">="
+        assert Version(lowest.version) == Version(pin(pins[project])), project
 
 
 def test_absent_frameworks_are_not_pinned():
