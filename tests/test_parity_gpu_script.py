@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,7 @@ def test_every_part_runs_and_is_written_down(tmp_path):
         assert part["ended"] == "whole", part
         assert part["rows"], part
     page = (tmp_path / "gpu.html").read_text()
-    assert all(part["what"] in page for part in run["parts"])
+    assert all(escape(part["what"]) in page for part in run["parts"])
     # What was not timed on a GPU has no verdict.
     assert all(row["holds"] is None for part in run["parts"][3:6] for row in part["rows"])
 
