@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from benchmarks.gpu.worker import Job, guarded, held, seen
+from benchmarks.gpu.row import Job, guarded, held, seen
 from benchmarks.jax_programs import program_text
 from benchmarks.plain_nnx import plain
 from einops_arch.flax import layers

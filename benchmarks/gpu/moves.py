@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import torch
 
 from benchmarks.gpu.clock import times
-from benchmarks.gpu.worker import Job, guarded, held, seen
+from benchmarks.gpu.row import Job, guarded, held, seen
 from benchmarks.moves import MOVES, Move
 from einops_arch.flax import layers as flax_layers
 from einops_arch.torch import layers as torch_layers

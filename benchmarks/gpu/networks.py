@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import jax_networks, torch_networks
 from benchmarks.case import Case
 from benchmarks.gpu.clock import times
-from benchmarks.gpu.worker import Job, guarded, held, seen
+from benchmarks.gpu.row import Job, guarded, held, seen
 from benchmarks.networks import NETWORKS
 
 __all__ = ["rows"]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import torch
 
-from benchmarks.gpu.worker import Job, guarded, held, seen
+from benchmarks.gpu.row import Job, guarded, held, seen
 from einops_arch import architectures
 from einops_arch.parity import compare, example_inputs, randomize
 from einops_arch.port import to_flax

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from flax import nnx
 
-from benchmarks.gpu.worker import Job, guarded, held
+from benchmarks.gpu.row import Job, guarded, held
 from einops_arch import architectures
 from einops_arch.flax import state_dict
 from einops_arch.parity import randomize

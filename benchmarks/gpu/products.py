@@ -12,7 +12,7 @@ import torch
 from flax import nnx
 
 from benchmarks.gpu.clock import times
-from benchmarks.gpu.worker import Job, guarded, seen
+from benchmarks.gpu.row import Job, guarded, seen
 from einops_arch.flax import layers as flax_layers
 from einops_arch.torch import layers as torch_layers
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.worker import Job, held, seen
+from benchmarks.gpu.row import Job, held, seen
 
 __all__ = ["rows"]
 
