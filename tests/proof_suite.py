@@ -28,10 +28,9 @@ from proof_wrong import WRONG
 FILE = Path(__file__).resolve().parent.parent / "docs" / "parity" / "proof.json"
 LEAST = {"wrong": 40, "honest": 90, "faults": 100}
 CALLED_DIFFERENT = {
-    "weight norm that is folded": "its weight was computed once and rounded to float32: in float64 it is another",
     "a batch norm that is folded": "its weights were computed once and rounded to float32: in float64 they are others",
 }
-"""Honest pairs that may be called different, each with its reason: at most two."""
+"""Honest pairs that may be called different, each with its reason; two at most."""
 EXPLAINED = 75
 
 

@@ -26,7 +26,13 @@ def foldable(torch_modules: Mapping[str, Any], flax_modules: Mapping[str, Any], 
         and (not training or set(kinds) <= set(_STEADY))
         and path in flax_modules
         and find_rule(type(flax_modules[path])) is not None
+        and not _computes(flax_modules[path])
     ]
+
+
+def _computes(flax_module: Any) -> bool:
+    """The twin computes its weight from parameters of its own, as PyTorch's does."""
+    return any(base.__name__ in ("WeightNorm", "SpectralNorm") for base in type(flax_module).__mro__)
 
 
 def fold(model: Any, paths: Iterable[str]) -> None:
