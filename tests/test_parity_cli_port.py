@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from test_parity_cli import invoke, refused
 
 from einops_arch import architectures
@@ -362,7 +361,7 @@ def test_what_the_system_refuses_ends_with_exit_code_2(weights, tmp_path, monkey
 
 def test_the_bar_has_bytes_rate_and_time_left(monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(output, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(output, "screen", lambda: output.Page(file=screen, force_terminal=True, width=120))
     with output.bytes_bar("Writing x.safetensors", 2_000_000) as advance:
         advance(1_000_000)
         advance(500_000)
