@@ -7,9 +7,10 @@ import copy
 import jax.numpy as jnp
 import numpy as np
 import torch
+from flax import nnx
 from torch import Tensor, nn
 
-from einops_arch.flax import load_state_dict
+from einops_arch.flax import load_state_dict, state_dict
 from einops_arch.parity import randomize
 from einops_arch.translation import translate
 
@@ -127,3 +128,41 @@ def test_numbers_that_a_forward_reads_from_its_module_are_attributes() -> None:
     x = torch.randn(3, 7, 12)
     received = translation.model(jnp.asarray(x.numpy()))
     np.testing.assert_allclose(received, model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Positions(nn.Module):
+    """Buffers that a constructor computes: of known forms, of a few numbers, and of many."""
+
+    def __init__(self, size: int = 8) -> None:
+        super().__init__()
+        self.register_buffer("rates", 10000.0 ** (-torch.arange(0, size, 2).float() / size))
+        self.register_buffer("rates_by_inverse", 1.0 / (500.0 ** (torch.arange(0, 12, 2).float() / 12)))
+        self.register_buffer("index", torch.arange(size)[None])
+        self.register_buffer("triangle", torch.tril(torch.ones(size, size)))
+        self.register_buffer("means", torch.tensor([0.485, 0.456, 0.406]))
+        self.register_buffer("levels", torch.tensor([3, 1, 2]))
+        self.register_buffer("table", torch.sin(torch.arange(24.0)).reshape(3, size))
+        self.weight = nn.Parameter(torch.randn(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.weight + self.triangle.sum(0) + self.index[0] + self.table.sum(0)
+        few = self.rates.sum() + self.rates_by_inverse.sum() + self.means.sum() + self.levels.sum()
+        return x + few
+
+
+def test_buffers_that_a_constructor_computes_are_there_without_weights() -> None:
+    model = Positions()
+    translation = translate(model, torch.randn(3, 8), axes="b 8", prove=False)
+    fresh = translation.module.Positions(rngs=nnx.Rngs(0))
+    state = state_dict(fresh)
+    for name, buffer in model.named_buffers():
+        if name != "table":
+            np.testing.assert_allclose(np.asarray(state[name]), buffer.numpy(), rtol=2e-6, err_msg=name)
+    # What is not computed is not taken for a number either.
+    assert np.isnan(np.asarray(state["table"])).all()
+    assert np.isnan(np.asarray(fresh(jnp.ones((3, 8))))).all()
+    x = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x))
+    load_state_dict(fresh, model.state_dict())
+    np.testing.assert_allclose(np.asarray(fresh(jnp.asarray(x))), expected.numpy(), rtol=1e-5)

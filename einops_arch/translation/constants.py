@@ -9,6 +9,7 @@ import numpy as np
 __all__ = ["constant_code", "variable_code"]
 
 _SMALL = 64
+_SHORT = 16
 
 
 def variable_code(tensor: Any, *, trained: bool) -> str:
@@ -16,20 +17,55 @@ def variable_code(tensor: Any, *, trained: bool) -> str:
     array = tensor.detach().cpu()
     shape = tuple(array.shape)
     dtype = str(array.dtype).removeprefix("torch.")
-    integer = not array.dtype.is_floating_point
     name = {"int64": "int", "bool": "bool"}.get(dtype, f"jnp.{dtype}")
     suffix = "" if dtype == "float32" else f", {name}"
-    if array.numel() and bool((array == 1).all()):
-        made = f"jnp.ones({shape}{suffix})"
-    elif not trained or integer or not array.numel() or bool((array == 0).all()):
-        made = f"jnp.zeros({shape}{suffix})"
-    elif bool((array == array.reshape(-1)[0]).all()):
-        made = f"jnp.full({shape}, {float(array.reshape(-1)[0])!r}{suffix})"
-    else:
-        made = f"{float(f'{float(array.double().std(correction=0)):.1g}')!r} * rngs.params.normal({shape}{suffix})"
-    if trained:
-        return f"nnx.Param({made})"
-    return f'nnx.Variable({made}, torch_dtype="{dtype}")' if dtype == "int64" else f"nnx.Variable({made})"
+    if not trained:
+        made = _buffer(array, shape, name, suffix)
+        return f'nnx.Variable({made}, torch_dtype="{dtype}")' if dtype == "int64" else f"nnx.Variable({made})"
+    return f"nnx.Param({_filled(array, shape, suffix) or _drawn(array, shape, suffix)})"
+
+
+def _filled(array: Any, shape: tuple[int, ...], suffix: str) -> str | None:
+    """One number everywhere."""
+    if not array.numel() or bool((array == 0).all()):
+        return f"jnp.zeros({shape}{suffix})"
+    if bool((array == 1).all()):
+        return f"jnp.ones({shape}{suffix})"
+    if bool((array == array.reshape(-1)[0]).all()):
+        return f"jnp.full({shape}, {array.reshape(-1)[0].item()!r}{suffix})"
+    return None
+
+
+def _drawn(array: Any, shape: tuple[int, ...], suffix: str) -> str:
+    return f"{float(f'{float(array.double().std(correction=0)):.1g}')!r} * rngs.params.normal({shape}{suffix})"
+
+
+def _buffer(array: Any, shape: tuple[int, ...], name: str, suffix: str) -> str:
+    """What the original's constructor computed: a known form, a short list, or numbers that show that none came yet."""
+    if (filled := _filled(array, shape, suffix)) is not None:
+        return filled
+    if array.is_complex() or not str(array.dtype).startswith(
+        ("torch.float3", "torch.float6", "torch.int", "torch.bool")
+    ):
+        return f"jnp.zeros({shape}{suffix})"
+    values = array.numpy()
+    if (form := _known_form(values, name) or _frequencies(values)) is not None:
+        return form
+    if values.size <= _SHORT and np.isfinite(values).all():
+        return f"jnp.asarray({values.tolist()}, {name})"
+    # A twin that is used before its weights are there must not look as if it worked.
+    return f"jnp.full({shape}, jnp.nan{suffix})" if array.dtype.is_floating_point else f"jnp.zeros({shape}{suffix})"
+
+
+def _frequencies(values: Any) -> str | None:
+    """The rates of rotary and sinusoidal positions: powers of one base, that fall evenly from 1."""
+    size = values.size
+    if values.ndim != 1 or size < 3 or values.dtype != np.float32 or values[0] != 1 or not 0 < values[1] < 1:
+        return None
+    base = float(f"{float(values[1]) ** -size:.6g}")
+    if np.allclose(values, base ** (-np.arange(size) / size), rtol=2e-6, atol=0):
+        return f"{base!r} ** (-jnp.arange({size}, dtype=jnp.float32) / {size})"
+    return None
 
 
 def constant_code(tensor: Any, name: str, dtype: str | None) -> tuple[str, Any]:
@@ -42,18 +78,25 @@ def constant_code(tensor: Any, name: str, dtype: str | None) -> tuple[str, Any]:
     kind = dtype or _dtype_name(array)
     if array.size and (array == array.reshape(-1)[0]).all():
         return f"jnp.full({array.shape}, {array.reshape(-1)[0].item()!r}, {kind})", None
+    if (form := _known_form(array, kind)) is not None:
+        return form, None
+    if array.size <= _SMALL and np.isfinite(array.astype(np.float64)).all():
+        return f"jnp.asarray({array.tolist()}, {kind})", None
+    return f'jnp.asarray(_CONSTANTS["{name}"], {kind})', array
+
+
+def _known_form(array: Any, kind: str) -> str | None:
+    """Positions in a row, or a triangle of ones."""
     if array.size > 2 and array.size == array.shape[-1] and array.dtype != bool:
         row = array.reshape(-1)
         units = f"[{', '.join(['None'] * (array.ndim - 1))}]" if array.ndim > 1 else ""
         if np.array_equal(row, np.arange(row.size, dtype=row.dtype)):
-            return f"jnp.arange({row.size}, dtype={kind}){units}", None
+            return f"jnp.arange({row.size}, dtype={kind}){units}"
     if array.ndim >= 2 and array.shape[-1] == array.shape[-2]:
         triangle = np.broadcast_to(np.tril(np.ones(array.shape[-2:], array.dtype)), array.shape)
         if np.array_equal(array, triangle):
-            return f"jnp.tril(jnp.ones({array.shape}, {kind}))", None
-    if array.size <= _SMALL and np.isfinite(array.astype(np.float64)).all():
-        return f"jnp.asarray({array.tolist()}, {kind})", None
-    return f'jnp.asarray(_CONSTANTS["{name}"], {kind})', array
+            return f"jnp.tril(jnp.ones({array.shape}, {kind}))"
+    return None
 
 
 def _dtype_name(array: Any) -> str:

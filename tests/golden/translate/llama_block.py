@@ -36,7 +36,7 @@ class LlamaBlock(nnx.Module):
     def __init__(self, width: int = 24, heads: int = 4, groups: int = 2, hidden: int = 40, *, rngs: nnx.Rngs) -> None:
         self.heads = heads
         self.groups = groups
-        self.rates = nnx.Variable(jnp.zeros((3,)))
+        self.rates = nnx.Variable(10000.0 ** (-jnp.arange(3, dtype=jnp.float32) / 3))
         self.norm1 = RootMeanSquareNorm(width, rngs=rngs)
         self.q = Linear(width, heads * (width // heads), use_bias=False, rngs=rngs)
         self.k = Linear(width, groups * (width // heads), use_bias=False, rngs=rngs)
