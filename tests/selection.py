@@ -15,6 +15,7 @@ DOCTESTS = {
     "discovery/tracing/torch_": "torch",
     "discovery/tracing/jax_": "flax",
     "cli/": "parity",
+    "port/settings.py": "parity",
     "port/transfer.py": "parity",
     "port/optimizer": "parity",
     "port/models/": "parity",
