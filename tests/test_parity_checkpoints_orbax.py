@@ -186,6 +186,9 @@ def test_what_goes_wrong_in_another_librarys_writer_is_one_of_our_errors(place, 
 
 
 def test_an_interruption_while_another_librarys_writer_runs_is_an_interruption(tmp_path):
+    # In the background of a shell, interrupts are ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     class Interrupting(MemoryReader):
         def bits(self, name):
             signal.raise_signal(signal.SIGINT)
@@ -194,6 +197,7 @@ def test_an_interruption_while_another_librarys_writer_runs_is_an_interruption(t
     for place, framework in (("o", "flax"), ("x.dcp", "torch")):
         with pytest.raises(KeyboardInterrupt):
             write_tensors(tmp_path / place, Interrupting({"a": np.ones(3)}, {"framework": framework}))
+    signal.signal(signal.SIGINT, before)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -178,7 +178,9 @@ def test_numbers_that_do_not_fit_are_one_sentence(plain, tmp_path):
 def test_an_interrupted_port_ends_with_130(destination, place, plain, tmp_path):
     framework = DESTINATIONS[destination]
     code = (
-        "import importlib, sys, time\n"
+        "import importlib, signal, sys, time\n"
+        # A process in the background of a shell begins with interrupts ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*_):\n"
         "    print('writing', flush=True)\n"
         "    time.sleep(60)\n"

@@ -124,7 +124,7 @@ def test_colours_come_back():
     # With the true brightness, what is left of the error is colour.
     back = to_colors(photograph.bright, photograph.small_colors)
     blurred = to_colors(resized(photograph.small, *photograph.bright.shape), photograph.small_colors)
-    errors = [float(np.mean((image - photograph.colours) ** 2)) for image in (back, blurred)]
+    errors = [float(np.mean((image - photograph.colors) ** 2)) for image in (back, blurred)]
     assert errors[0] < 0.25 * errors[1]
 
 

@@ -159,12 +159,12 @@ def test_complex_weights_and_inputs_are_widened():
 def test_integers_are_compared_exactly():
     def count(offset):
         def flax_function(y):
-            return jnp.sum(y > 0).astype(jnp.int32) * 1_000_003 + offset
+            return jnp.sum(y > 0, axis=1).astype(jnp.int32) * 1_000_003 + offset
 
         return flax_function
 
     def torch_function(y):
-        return (y > 0).sum() * 1_000_003
+        return (y > 0).sum(1) * 1_000_003
 
     assert report(torch_function, count(0)).passed
     assert not report(torch_function, count(1)).passed

@@ -328,17 +328,18 @@ def _momentum(module: Any) -> str | None:
 
 
 def _biased(module: Any) -> str | None:
-    if not _named(module, "BatchNorm") or not hasattr(module, "_track"):
+    if not _named(module, "BatchNorm") or getattr(module, "num_batches_tracked", None) is None:
         return None
-    track = type(module)._track  # noqa: SLF001 a fault reaches into what it breaks
+    call = type(module).__call__
 
     def biased(self: Any, x: Any, use_running_average: bool | None = None) -> Any:
-        values = x.size // x.shape[-1]
-        self._track = lambda mean, var: track(self, mean, var * ((values - 1) / values))
-        try:
-            return type(module).__mro__[1].__call__(self, x, use_running_average)
-        finally:
-            del self._track
+        before = self.var[...]
+        y = call(self, x, use_running_average)
+        if not (self.use_running_average if use_running_average is None else use_running_average):
+            weight = 1 / self.num_batches_tracked[...] if self.momentum is None else self.momentum
+            values, kept = x.size // x.shape[-1], (1 - weight) * before
+            self.var[...] = kept + (self.var[...] - kept) * ((values - 1) / values)
+        return y
 
     module.__class__ = type("BatchNorm", (type(module),), {"__call__": biased})
     return "running_var divided by n for n - 1"

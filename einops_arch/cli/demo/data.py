@@ -40,8 +40,8 @@ class Photograph:
         name: its name in scikit-image.
         bright: brightness `h w`, from 0 to 1.
         small: the brightness of the reduced copy.
-        small_colours: the reduced copy `h w c`.
-        colours: the photograph `h w c`.
+        small_colors: the reduced copy `h w c`.
+        colors: the photograph `h w c`.
     """
 
     name: str
