@@ -229,7 +229,7 @@ def test_a_pickle_that_would_run_code(form, tmp_path):
         torch.save(content, source, _use_new_zipfile_serialization=form == "torch.save")
     message = refused("port", source, tmp_path / "a.safetensors", "--to", "flax", "--arch", "convnet")
     assert message.startswith(f"error: {source}: ")
-    assert "epoch" in message
+    assert ("not plain weights" if form == "pickle" else "entry 'epoch' is an object") in message
     assert "\n" not in message
     assert names_in(tmp_path) == ["source.pt"]
     # The file would have done it.
