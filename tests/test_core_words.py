@@ -15,7 +15,7 @@ LIMIT = 1.0
 
 # Folders whose names are still to be mended, with today's figure per 1,000 lines; a figure only ever goes down.
 STILL = {
-    "translation": 7,
+    "translation": 2,
 }
 
 

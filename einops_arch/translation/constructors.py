@@ -47,19 +47,19 @@ class Constructor:
             attribute: its name.
             kept: plain attributes that the twin has as well, which stay as they are.
         """
-        found: list[ast.expr] = []
+        expressions: list[ast.expr] = []
 
         def walk(node: ast.AST) -> None:
             if isinstance(node, ast.Constant):
-                found.append(node)
+                expressions.append(node)
                 return
             plain = self.resolved(node, kept) if isinstance(node, ast.expr) else None
             if plain is not None:
-                found.append(plain)
+                expressions.append(plain)
             elif isinstance(node, ast.Call):
                 for part in (*node.args, *node.keywords):
                     walk(part)
-            elif isinstance(node, ast.Name) and node.id in self.definitions and len(found) < _MOST:
+            elif isinstance(node, ast.Name) and node.id in self.definitions and len(expressions) < _MOST:
                 walk(self.definitions[node.id])
             elif isinstance(node, ast.IfExp):
                 walk(node.body)
@@ -70,12 +70,12 @@ class Constructor:
 
         for value in self.made.get(attribute, ()):
             walk(value)
-        return found
+        return expressions
 
     def definition(self, attribute: str) -> ast.expr | None:
         """The expression of arguments that a plain attribute is."""
-        found = self.definitions.get(f"self.{attribute}")
-        return self.resolved(found) if found is not None else None
+        definition = self.definitions.get(f"self.{attribute}")
+        return self.resolved(definition) if definition is not None else None
 
     def conditions(self) -> Iterator[ast.expr]:
         """Conditions on arguments alone."""
@@ -210,7 +210,7 @@ def reads_of(file: str, first: int, last: int) -> frozenset[str]:
         tree = ast.parse(textwrap.dedent("\n".join(lines)))
     except (OSError, SyntaxError, ValueError):
         return frozenset()
-    found: set[str] = set()
+    texts: set[str] = set()
 
     def pure(node: ast.AST) -> bool:
         if isinstance(node, ast.Attribute):
@@ -221,13 +221,13 @@ def reads_of(file: str, first: int, last: int) -> frozenset[str]:
 
     def walk(node: ast.AST) -> None:
         if isinstance(node, (ast.Attribute, ast.BinOp)) and pure(node):
-            found.add(ast.unparse(node))
+            texts.add(ast.unparse(node))
             return
         for part in ast.iter_child_nodes(node):
             walk(part)
 
     walk(tree)
-    return frozenset(text for text in found if "self." in text)
+    return frozenset(text for text in texts if "self." in text)
 
 
 def held_numbers(module: Any, expressions: frozenset[str]) -> dict[str, Any]:

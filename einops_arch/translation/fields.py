@@ -56,7 +56,7 @@ class _Fields(ast.NodeTransformer):
     def __init__(self, there: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
         self.there = there
         self.sizes = sizes
-        self.used: set[str] = set()
+        self.used: dict[str, None] = {}  # in the order of the text, whatever strings hash to
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         node.value = self.visit(node.value)
@@ -88,5 +88,5 @@ class _Fields(ast.NodeTransformer):
         if name is None:
             return node
         expression = ast.parse(name, mode="eval").body
-        self.used |= {item.attr for item in ast.walk(expression) if isinstance(item, ast.Attribute)}
+        self.used |= {item.attr: None for item in ast.walk(expression) if isinstance(item, ast.Attribute)}
         return expression

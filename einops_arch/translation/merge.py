@@ -306,11 +306,11 @@ def _with_defaults(codes: Sequence[str]) -> list[str]:
         wanted = dict.fromkeys(word.arg for call in same for word in call.keywords if word.arg in _DEFAULTS)
         order = [*(name for name in _DEFAULTS if name in wanted)]
         for call in same:
-            given = {word.arg: word for word in call.keywords}
+            keywords = {word.arg: word for word in call.keywords}
             for name in order:
                 default = ast.parse(_DEFAULTS[name], mode="eval").body
-                given.setdefault(name, ast.keyword(name, default))
-            call.keywords = [*(given.pop(name) for name in order), *given.values()]
+                keywords.setdefault(name, ast.keyword(name, default))
+            call.keywords = [*(keywords.pop(name) for name in order), *keywords.values()]
     return [ast.unparse(tree) for tree in trees]
 
 
@@ -363,16 +363,16 @@ class _Holes(ast.NodeTransformer):
         self, swap: Sequence[ast.expr] | None = None, positional: Mapping[str, Sequence[str]] | None = None
     ) -> None:
         self.positional = _POSITIONAL if positional is None else positional
-        self.found: list[ast.AST] = []
+        self.nodes: list[ast.AST] = []
         self.slots: list[str] = []
         self.swap = swap
         self.slot = ""
 
     def visit(self, node: ast.AST) -> Any:
         if _is_hole(node):
-            self.found.append(node)
+            self.nodes.append(node)
             self.slots.append(self.slot)
-            return self.swap[len(self.found) - 1] if self.swap is not None else ast.Name("_hole_", ast.Load())
+            return self.swap[len(self.nodes) - 1] if self.swap is not None else ast.Name("_hole_", ast.Load())
         if isinstance(node, ast.Call):
             called = node.func.id if isinstance(node.func, ast.Name) else ""
             names = self.positional.get(called, ())
@@ -433,7 +433,9 @@ class _Arguments:
 
     def fields(self) -> None:
         """Plain attributes that bodies read, made as in the original."""
-        for name in sorted(self.kept, key=lambda item: f"self.{item}" not in self.constructor.definitions):
+        # In the order of the bodies: a set has another order in every process.
+        names = dict.fromkeys(name for draft in self.members for name in draft.fields)
+        for name in sorted(names, key=lambda item: f"self.{item}" not in self.constructor.definitions):
             vector = tuple(repr(draft.fields.get(name, getattr(draft.module, name, None))) for draft in self.members)
             plain = self.constructor.definition(name)
             code = self._from_arguments(plain, vector) if plain is not None else None
@@ -458,14 +460,14 @@ class _Arguments:
             holes = _Holes(positional=self.positional)
             holes.visit(_parse(code))
             collected.append(holes)
-        vectors = [tuple(ast.unparse(holes.found[n]) for holes in collected) for n in range(len(collected[0].found))]
+        vectors = [tuple(ast.unparse(holes.nodes[n]) for holes in collected) for n in range(len(collected[0].nodes))]
         originals = {} if inside else self._originals(attribute, vectors, rows)
         swaps: list[ast.expr] = []
         for n, vector in enumerate(vectors):
             if n in originals:
                 swaps.append(ast.parse(originals[n], mode="eval").body)
             elif len(set(vector)) == 1:
-                swaps.append(collected[0].found[n])  # type: ignore[arg-type]
+                swaps.append(collected[0].nodes[n])  # type: ignore[arg-type]
             else:
                 code = self._argument(vector, collected[0].slots[n], attribute, inside=inside, rows=rows)
                 swaps.append(ast.parse(code, mode="eval").body)
@@ -776,8 +778,8 @@ def _turns(lines: Sequence[str], place: int, width: int) -> int:
         if len(block) < width:
             return None
         text = "\n".join(block)
-        found = _INDEXED.findall(text)
-        if not found or any(item != (base, str(start + n)) for item in found):
+        indexed = _INDEXED.findall(text)
+        if not indexed or any(item != (base, str(start + n)) for item in indexed):
             return None
         return _INDEXED.sub("_turn_", text)
 
