@@ -20,7 +20,7 @@ INSIDE = {
     ("checkpoints/disk/foreign.py", "OSError"): "what the system said through a library, caught by the reader",
     ("checkpoints/disk/destination.py", "OSError"): "caught a few lines below",
     ("checkpoints/disk/destination.py", "FileExistsError"): "caught two lines below",
-    ("translation/translator.py", "ImportError"): "Python cannot import a file of this package's own making",
+    ("translation/building.py", "ImportError"): "Python cannot import a file of this package's own making",
     ("discovery/tracing/torch_program.py", "RuntimeError"): "a mistake of this package, of no user",
     ("flax/layers/weights.py", "NotImplementedError"): "a subclass has to define it",
     ("translation/ops/table.py", "ValueError"): "two rows of one operation, a mistake of this package",

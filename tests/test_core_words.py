@@ -14,9 +14,7 @@ LIMIT = 1.0
 """Per 1,000 lines, in each folder and in all."""
 
 # Folders whose names are still to be mended, with today's figure per 1,000 lines; a figure only ever goes down.
-STILL = {
-    "translation": 2,
-}
+STILL: dict[str, float] = {}
 
 
 def identifiers(tree: ast.AST) -> Iterator[str]:

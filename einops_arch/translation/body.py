@@ -174,9 +174,9 @@ def _inlined(lines: list[_Line]) -> list[_Line]:
     return lines
 
 
-def _same_statement(one: _Line, two: _Line) -> bool:
-    return one.source.file == two.source.file and (
-        one.source.statement == two.source.statement != (0, 0) and one.source.turn == two.source.turn
+def _same_statement(first: _Line, second: _Line) -> bool:
+    return first.source.file == second.source.file and (
+        first.source.statement == second.source.statement != (0, 0) and first.source.turn == second.source.turn
     )
 
 

@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from einops_arch.translation.flax_class import FlaxClass
 from einops_arch.translation.layout import default_names
-from einops_arch.translation.merge import FlaxClass
 
 __all__ = ["format_source", "source_of"]
 

@@ -112,8 +112,8 @@ class Array:
         return [axis for group in self.logical for axis in group if axis not in kept]
 
 
-def _same(one: list[Elementary], two: list[Elementary]) -> bool:
-    return len(one) == len(two) and all(left is right for left, right in zip(one, two, strict=True))
+def _same(first: list[Elementary], second: list[Elementary]) -> bool:
+    return len(first) == len(second) and all(left is right for left, right in zip(first, second, strict=True))
 
 
 def default_names(rank: int) -> list[str]:
@@ -319,5 +319,5 @@ def stored_equal(array: Array, order: Sequence[int]) -> bool:
     """Whether the variable has PyTorch's axes in this order already."""
     target: Any = [array.logical[n] for n in order]
     return len(target) == len(array.stored) and all(
-        _same(one, two) for one, two in zip(array.stored, target, strict=True)
+        _same(left, right) for left, right in zip(array.stored, target, strict=True)
     )

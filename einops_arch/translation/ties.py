@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from einops_arch.translation.drafts import Draft, Drafts
+from einops_arch.translation.draft import Draft
+from einops_arch.translation.drafts import Drafts
 from einops_arch.translation.refusals import Refusal
 
 __all__ = ["tie"]

@@ -1,0 +1,55 @@
+"""A class of the file, and the arguments of its constructor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from einops_arch.translation.draft import Draft
+
+__all__ = ["Argument", "FlaxClass"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a constructor: its name, its type as code, and its default as code, None without one."""
+
+    name: str
+    kind: str
+    default: str | None = None
+
+    @property
+    def code(self) -> str:
+        """As it stands in the signature."""
+        return f"{self.name}: {self.kind}" + ("" if self.default is None else f" = {self.default}")
+
+
+@dataclass
+class FlaxClass:
+    """A class of the file.
+
+    Args:
+        name: its name.
+        original: the class of PyTorch that it stands for.
+        base: `nnx.Module`, or `Sequential`.
+        arguments: of the constructor.
+        attributes: what the constructor makes.
+        settings: plain attributes: name and code.
+        signature: arguments of a call.
+        bodies: lines by mode.
+        drafts: what was merged.
+    """
+
+    name: str
+    original: type
+    base: str
+    arguments: list[Argument]
+    attributes: list[tuple[str, str]]
+    settings: dict[str, str]
+    signature: list[str]
+    bodies: dict[str, list[str]]
+    drafts: list[Draft]
+    imports: set[str] = field(default_factory=set)
+
+    @property
+    def two_ways(self) -> bool:
+        return len(self.bodies) == 2 and self.bodies["eval"] != self.bodies["train"]

@@ -1,0 +1,74 @@
+"""Constants in code: the places where instances of one class differ."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["POSITIONAL", "Holes", "parse", "skeleton"]
+
+
+POSITIONAL = {
+    "Conv": ("in_features", "out_features", "kernel_size", "strides"),
+    "ConvTranspose": ("in_features", "out_features", "kernel_size", "strides"),
+    "Linear": ("in_features", "out_features"),
+    "Conv1D": ("in_features", "out_features"),
+    "Embed": ("num_embeddings", "features"),
+    "Dropout": ("rate",),
+    "Dropout2d": ("rate",),
+    "MaxPool": ("window", "strides", "padding"),
+    "AvgPool": ("window", "strides", "padding"),
+    "AdaptiveAvgPool": ("output_size",),
+    "GroupNorm": ("num_features", "num_groups"),
+}
+
+
+def _is_hole(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return not isinstance(node.value, (str, bytes))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return _is_hole(node.operand)
+    return isinstance(node, ast.Tuple) and bool(node.elts) and all(_is_hole(item) for item in node.elts)
+
+
+class Holes(ast.NodeTransformer):
+    """Numbers every constant, and says under which argument of which call it stands."""
+
+    def __init__(
+        self, swap: Sequence[ast.expr] | None = None, positional: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self.positional = POSITIONAL if positional is None else positional
+        self.nodes: list[ast.AST] = []
+        self.slots: list[str] = []
+        self.swap = swap
+        self.slot = ""
+
+    def visit(self, node: ast.AST) -> Any:
+        if _is_hole(node):
+            self.nodes.append(node)
+            self.slots.append(self.slot)
+            return self.swap[len(self.nodes) - 1] if self.swap is not None else ast.Name("_hole_", ast.Load())
+        if isinstance(node, ast.Call):
+            called = node.func.id if isinstance(node.func, ast.Name) else ""
+            names = self.positional.get(called, ())
+            node.func = self.visit(node.func)
+            for n, argument in enumerate(node.args):
+                self.slot = names[n] if n < len(names) else ""
+                node.args[n] = self.visit(argument)
+            for keyword in node.keywords:
+                self.slot = keyword.arg or ""
+                keyword.value = self.visit(keyword.value)
+            self.slot = ""
+            return node
+        return super().generic_visit(node)
+
+
+def parse(code: str) -> ast.AST:
+    """The tree of lines of code."""
+    return ast.parse(code)
+
+
+def skeleton(code: str) -> str:
+    """Code with every constant left out."""
+    return ast.unparse(Holes().visit(parse(code)))

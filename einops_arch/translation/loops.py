@@ -1,0 +1,129 @@
+"""Repetition: equal children as comprehensions, lines that repeat for each child as loops."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+
+from einops_arch.translation.draft import Draft
+from einops_arch.translation.drafts import Drafts
+from einops_arch.translation.layers import is_sequence
+
+__all__ = ["compact", "loops", "plain_sequential"]
+
+
+def compact(code: str) -> str:
+    """A list of equal children as a comprehension."""
+    tree = ast.parse(code, mode="eval").body
+    if not isinstance(tree, ast.Call):
+        return code
+    called = ast.unparse(tree.func)
+    if called == "nnx.List" and tree.args and isinstance(tree.args[0], ast.List):
+        items = [ast.unparse(item) for item in tree.args[0].elts]
+        if len(items) > 1 and len(set(items)) == 1 and items[0] != "Identity()":
+            return f"nnx.List([{items[0]} for _ in range({len(items)})])"
+    if called == "Sequential" and len(tree.args) > 1:
+        items = [ast.unparse(item) for item in tree.args]
+        if len(set(items)) == 1:
+            return f"Sequential(*({items[0]} for _ in range({len(items)})))"
+    return code
+
+
+def plain_sequential(draft: Draft, drafts: Drafts) -> str | None:
+    """The constructor call of a Sequential that only calls its children in turn."""
+    module = draft.module
+    if not is_sequence(module) or draft.refused or not draft.bodies:
+        return None
+    names = [name for name, child in module.named_children() if not drafts.vanishes(child)]
+    expected = [f"self[{n}]" if name.isdigit() else f"self.{name}" for n, name in enumerate(names)]
+    for body in draft.bodies.values():
+        if len(body.lines) != 1 or not body.lines[0].startswith("return "):
+            return None
+        at: ast.AST = ast.parse(body.lines[0].removeprefix("return "), mode="eval").body
+        called = []
+        while isinstance(at, ast.Call) and len(at.args) == 1 and not at.keywords:
+            called.append(ast.unparse(at.func))
+            at = at.args[0]
+        if not isinstance(at, ast.Name) or called[::-1] != expected:
+            return None
+    made = dict(draft.attributes)
+    if list(made) != names:
+        return None
+    if names == [str(n) for n in range(len(names))]:
+        return compact(f"Sequential({', '.join(made.values())})")
+    inner = ", ".join(f'"{name}": {code}' for name, code in made.items())
+    return f"Sequential({{{inner}}})"
+
+
+_INDEXED = re.compile(r"self((?:\.\w+)+)\[(\d+)\]")
+
+
+def loops(lines: Sequence[str], draft: Draft, drafts: Drafts) -> list[str]:
+    """Lines that repeat for the children of a list, as a loop."""
+    lines = _with_last_turn(lines)
+    result: list[str] = []
+    place = 0
+    while place < len(lines):
+        for width in range(1, 7):
+            turns = _turns(lines, place, width)
+            if turns > 1:
+                result.append(_loop(lines, place, width, turns, draft))
+                place += width * turns
+                break
+        else:
+            result.append(lines[place])
+            place += 1
+    return result
+
+
+def _with_last_turn(lines: Sequence[str]) -> Sequence[str]:
+    """What is returned is the last turn of a loop where the line before is the turn before it."""
+    target, _, before = lines[-2].partition(" = ") if len(lines) > 1 else ("", "", "")
+    last = lines[-1].removeprefix("return ") if lines else ""
+    if not target.isidentifier() or not _INDEXED.search(last) or _INDEXED.sub("", before) != _INDEXED.sub("", last):
+        return lines
+    return [*lines[:-1], f"{target} = {last}", f"return {target}"]
+
+
+def _turns(lines: Sequence[str], place: int, width: int) -> int:
+    """How many times the lines from here repeat with the next child each."""
+    head = _INDEXED.findall("\n".join(lines[place : place + width]))
+    if not head or len({base for base, _ in head}) != 1 or len({index for _, index in head}) != 1:
+        return 0
+    base, start = head[0][0], int(head[0][1])
+
+    def template(n: int) -> str | None:
+        block = lines[place + n * width : place + (n + 1) * width]
+        if len(block) < width:
+            return None
+        text = "\n".join(block)
+        indexed = _INDEXED.findall(text)
+        if not indexed or any(item != (base, str(start + n)) for item in indexed):
+            return None
+        return _INDEXED.sub("_turn_", text)
+
+    first = template(0)
+    if first is None or "return" in first:
+        return 0
+    turns = 1
+    while template(turns) == first:
+        turns += 1
+    return turns
+
+
+def _loop(lines: Sequence[str], place: int, width: int, turns: int, draft: Draft) -> str:
+    block = "\n".join(lines[place : place + width])
+    base, start = _INDEXED.findall(block)[0][0], int(_INDEXED.findall(block)[0][1])
+    at = draft.module
+    for name in base.strip(".").split("."):
+        at = getattr(at, name)
+    last = base.rpartition(".")[2]
+    variable = last[:-1] if last.endswith("s") and len(last) > 3 else "layer"
+    if re.search(rf"\b{variable}\b", block):
+        variable = f"{variable}_module"
+    inner = _INDEXED.sub(variable, block)
+    whole = start == 0 and turns == len(list(at.children()))
+    source = f"self{base}" if whole else f"list(self{base})[{start}:{start + turns}]"
+    body = "\n".join(f"    {line}" for line in inner.splitlines())
+    return f"for {variable} in {source}:\n{body}"

@@ -1,0 +1,157 @@
+"""The recordings of a model: in evaluation and in training, at the first sizes and at others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from einops_arch.translation.calls import copy_of, notes_of_calls
+from einops_arch.translation.inputs import Arguments, resized
+from einops_arch.translation.refusals import Refusal, TranslationError
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Records a model in both modes and at several sizes.
+
+    Args:
+        model: of PyTorch; copies of it are run.
+        fresh: as it was before its first call.
+        settings: what the first call changed, by path.
+        arguments: what it is called with.
+        leaves: counterparts of the user's own.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        fresh: Any,
+        settings: dict[str, tuple[Any, Any]],
+        arguments: Arguments,
+        leaves: dict[type, Any],
+    ) -> None:
+        self.model = model
+        self.fresh = fresh
+        self.settings = settings
+        self.arguments = arguments
+        self.leaves = leaves
+
+    def recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
+        """One recording for each mode, what is against it, and whether those of both sizes differ."""
+        from einops_arch.translation.agree import agree
+
+        recordings, notes = {}, []
+        differs = False
+        for mode in ("eval", "train"):
+            first = self.record(self.arguments, mode, double=False)
+            notes += self._kept(mode)
+            other = self.record(second, mode, double=True)
+            differences = agree(first.root, other.root)
+            differs = differs or bool(differences)
+            notes += [*first.notes, *other.notes, *differences]
+            recordings[mode] = first.root
+        return recordings, notes, differs
+
+    def is_leaf(self, module: Any) -> bool:
+        from einops_arch.translation.droppath import counterpart
+
+        layer = counterpart(module, self.leaves)
+        return layer is not None and layer.name != "Identity"
+
+    def _kept(self, mode: str) -> list[Any]:
+        """What one call leaves behind for the next: two calls of one copy, and all that it holds before and after."""
+        return notes_of_calls(
+            copy_of(self.model).train(mode == "train"), self.arguments, self.is_leaf, training=mode == "train"
+        )
+
+    def record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
+        import torch
+
+        from einops_arch.discovery.tracing.torch_program import record_program
+        from einops_arch.translation.trees import all_scopes
+
+        model = copy_of(self.model).train(mode == "train")
+        args, kwargs = arguments.args, arguments.kwargs
+        if double:
+            model = model.double()
+
+            def widened(item: Any) -> Any:
+                return item.double() if isinstance(item, torch.Tensor) and item.is_floating_point() else item
+
+            args = tuple(widened(item) for item in args)
+            kwargs = {name: widened(item) for name, item in kwargs.items()}
+
+        try:
+            recording = record_program(copy_of(model), args, kwargs, self.is_leaf)
+        except RuntimeError as error:
+            if not double:
+                raise
+            # What the model makes by itself does not go together with float64; as a rule it has a dtype of its own.
+            with _default_dtype(torch.float64), _in_double(error):
+                recording = record_program(model, args, kwargs, self.is_leaf)
+        modules = dict(self.model.named_modules())
+        for scope in all_scopes(recording.root):
+            scope.module = modules[scope.path]
+        return recording
+
+    def differences(self, sizes: Mapping[str, int]) -> tuple[list[Any], frozenset[Any]]:
+        """What differs between the first sizes and others, and the axes whose size does, as far as they go together."""
+        from einops_arch.translation.agree import agree
+
+        first = self.record(self.arguments, "eval", double=False)
+        notes = agree(first.root, self.record(resized(self.arguments, sizes), "eval", double=True).root)
+        return notes, frozenset(_varied(first.root))
+
+    def runs(self, sizes: Mapping[str, int]) -> str | None:
+        import torch
+
+        from einops_arch.discovery.tracing.torch_settle import same_tensors
+
+        other = resized(self.arguments, sizes)
+        try:
+            with torch.no_grad():
+                result = copy_of(self.model).eval()(*other.args, **other.kwargs)
+                if self.settings and not same_tensors(result, copy_of(self.fresh).eval()(*other.args, **other.kwargs)):
+                    return f"a first call at another size sets another {next(iter(self.settings))}"
+        except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return None
+
+
+@contextlib.contextmanager
+def _in_double(error: Exception) -> Iterator[None]:
+    """A model that does not run in float64 is refused; nothing could be proved about it."""
+    try:
+        yield
+    except RuntimeError:
+        reason = f"it does not run in float64, in which twins are proved: {str(error).splitlines()[0]}"
+        fix = "another implementation of this operation, such as config._experts_implementation = 'eager'"
+        raise TranslationError([Refusal("", "the model", "float64", reason, fix)]) from error
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: Any) -> Iterator[None]:
+    """What the model makes by itself has this dtype, as what goes in."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _varied(root: Any) -> Iterator[tuple[int, int]]:
+    """The axes that have two sizes: the number of the value in the order of the recording, and the place."""
+    from einops_arch.discovery.tracing.program import values_in
+    from einops_arch.translation.trees import all_scopes
+
+    number = 0
+    for scope in all_scopes(root):
+        for tree in [scope.args, scope.kwargs, *(node.outputs for node in scope.nodes)]:
+            for value in values_in(tree):
+                yield from ((number, axis) for axis, (first, second) in enumerate(value.sizes) if first != second)
+                number += 1

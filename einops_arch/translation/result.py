@@ -1,0 +1,101 @@
+"""What `translate` gives: the file, the twin with its weights, the proof, and what could not be written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch.translation.refusals import Refusal
+
+__all__ = ["Translation"]
+
+
+@dataclass
+class Translation:
+    """What `translate` gives.
+
+    Args:
+        source: the text of the file.
+        model: the twin, with the original's weights; None where it is partial.
+        module: the imported file.
+        report: the proof.
+        refusals: what could not be written.
+        outputs: the axes of each output.
+        classes: names of the generated classes and how many modules each stands for.
+        constants: tensors that stand in a file beside.
+        fixed: letters of axes that could not stay free, and why.
+        moves: how many patterns the file has.
+        modules: how many modules were recorded.
+        operations: how many operations were recorded.
+    """
+
+    source: str
+    model: Any
+    module: Any
+    report: Any
+    refusals: tuple[Refusal, ...] = ()
+    outputs: tuple[str, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    moves: int = 0
+    modules: int = 0
+    operations: int = 0
+    name: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was written and proved."""
+        return not self.refusals and self.report is not None and bool(self.report.passed)
+
+    def save(self, path: Any, weights: Any = None, test: Any = None) -> None:
+        """Write the file, and if asked for the weights and a test that loads them.
+
+        Args:
+            path: of the file; tensors that are no part of the state stand in a `.npz` beside it.
+            weights: of a safetensors file with PyTorch's names and layout.
+            test: of a pytest file that builds the twin and loads the weights.
+        """
+        path = Path(path)
+        path.write_text(_renamed_table(self.source, path.stem), encoding="utf-8")
+        if self.constants:
+            np.savez(path.with_suffix(".npz"), **self.constants)
+        if weights is not None:
+            from safetensors.numpy import save_file
+
+            from einops_arch.flax.state import state_dict
+
+            save_file({key: np.ascontiguousarray(item) for key, item in state_dict(self.model).items()}, weights)
+        if test is not None:
+            Path(test).write_text(_test_text(path, self.name, weights), encoding="utf-8")
+
+
+def _renamed_table(source: str, stem: str) -> str:
+
+    return re.sub(r'with_name\("[^"]+\.npz"\)', f'with_name("{stem}.npz")', source)
+
+
+def _test_text(path: Path, name: str, weights: Any) -> str:
+    lines = [
+        f'"""The twin in {path.name} can be built and takes its weights."""',
+        "",
+        "from flax import nnx",
+        f"from {path.stem} import {name}",
+        "",
+        "",
+        f"def test_{path.stem}_is_built() -> None:",
+        f"    model = {name}(rngs=nnx.Rngs(0))",
+    ]
+    if weights is not None:
+        lines.insert(2, "from einops_arch.flax import load_state_dict")
+        lines += [
+            "    from safetensors.numpy import load_file",
+            "",
+            f'    load_state_dict(model, load_file("{weights}"))',
+        ]
+    return "\n".join([*lines, ""])
