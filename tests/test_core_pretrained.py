@@ -7,10 +7,20 @@ import pytest
 
 from einops_arch.architectures import GPT2Config, ResNetConfig, ViTConfig
 from einops_arch.errors import CheckpointError, ConfigError
-from einops_arch.port.models.of_transformers import GPT2_BASE, GPT2_NAMES, VIT_FILES, VIT_NAMES, vit_naming
 from einops_arch.port.models.recognize import recognize
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
+from einops_arch.port.models.transformers_names import (
+    GPT2_BASE,
+    GPT2_NAMES,
+    TRANSFORMERS_DEIT,
+    TRANSFORMERS_DEIT_TEACHER,
+    TRANSFORMERS_RESNET,
+    VIT_FILES,
+    VIT_NAMES,
+    deit_naming,
+    vit_naming,
+)
 
 VIT = {
     "cls_token": (1, 1, 4),
@@ -34,9 +44,31 @@ def state_of(shapes):
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("naming", [VIT_NAMES, VIT_FILES, TORCHVISION_VIT])
-def test_names_of_a_vit_go_there_and_back(naming):
-    ours = state_of(VIT)
+DEIT = {**VIT, "dist_token": (1, 1, 4)}
+RESNET = {
+    "conv1.weight": (4, 3, 7, 7),
+    "bn1.running_mean": (4,),
+    "layer1.0.conv1.weight": (4, 4, 1, 1),
+    "layer2.0.downsample.0.weight": (8, 4, 1, 1),
+    "layer2.0.downsample.1.num_batches_tracked": (),
+    "layer3.11.bn2.running_var": (2,),
+    "layer4.2.conv3.weight": (8, 2, 1, 1),
+    "layer4.2.bn3.bias": (8,),
+    "fc.weight": (5, 8),
+}
+NAMINGS = [
+    (VIT_NAMES, VIT),
+    (VIT_FILES, VIT),
+    (TORCHVISION_VIT, VIT),
+    (TRANSFORMERS_DEIT, DEIT),
+    (TRANSFORMERS_DEIT_TEACHER, {**DEIT, "head_dist.bias": (5,)}),
+    (TRANSFORMERS_RESNET, RESNET),
+]
+
+
+@pytest.mark.parametrize(("naming", "shapes"), NAMINGS)
+def test_names_of_another_library_go_there_and_back(naming, shapes):
+    ours = state_of(shapes)
     theirs = naming.from_canonical(ours)
     assert not set(theirs) & set(ours)
     back = naming.to_canonical(theirs)
@@ -84,6 +116,43 @@ def test_wildcards_stand_for_numbers_parts_and_several_parts():
     }
     # In the order in which they stand.
     assert Naming((Rename("a.{}.*", "b.{}.c.*"),)).to_canonical({"a.3.y": 1}) == {"b.3.c.y": 1}
+
+
+def test_the_naming_of_a_deit_is_told_from_its_tensors():
+    assert deit_naming(["deit.layers.0.mlp.fc1.bias", "classifier.weight"]) == TRANSFORMERS_DEIT
+    assert deit_naming(["deit.layers.0.mlp.fc1.bias", "cls_classifier.weight"]) == TRANSFORMERS_DEIT_TEACHER
+    bare = deit_naming(["encoder.layer.0.output.dense.bias", "embeddings.distillation_token"])
+    assert bare.to_canonical({"embeddings.distillation_token": 1}) == {"dist_token": 1}
+
+
+@pytest.mark.parametrize(
+    ("heads", "expected"),
+    [(["classifier.weight"], (5, False)), (["cls_classifier.weight"], (5, True)), ([], (0, False))],
+)
+def test_every_deit_of_transformers_has_the_distillation_token_and_some_a_layer_for_it(heads, expected):
+    fields = {"model_type": "deit", "num_labels": 5, "hidden_size": 24, "num_attention_heads": 3}
+    config = recognize(fields, [*heads, "deit.layernorm.bias"]).config
+    assert (config.classes, config.distillation_head) == expected
+    assert (config.distillation_token, config.embedding, config.epsilon) == (True, 24, 1e-12)
+    assert config.tokens_before_patches == 2
+
+
+def test_a_deit_of_timm_is_a_vit_of_its_sizes():
+    plain = recognize({"architecture": "deit_small_patch16_224"}, [])
+    assert plain.config == ViTConfig.vit_small_patch16_224()
+    distilled = recognize({"architecture": "deit_base_distilled_patch16_384", "num_classes": 7}, []).config
+    assert (distilled.image_size, distilled.classes, distilled.distillation_head) == ((384, 384), 7, True)
+    with pytest.raises(CheckpointError, match="global_pool to be 'token'"):
+        recognize({"architecture": "deit_base_distilled_patch16_224", "global_pool": "avg"}, [])
+    with pytest.raises(CheckpointError, match="deit3_small_patch16_224"):
+        recognize({"architecture": "deit3_small_patch16_224"}, [])
+
+
+def test_the_resnets_of_transformers():
+    fields = {"model_type": "resnet", "id2label": {str(label): "" for label in range(1000)}}
+    assert recognize(fields, ["classifier.1.bias"]).config == ResNetConfig.resnet50()
+    basic = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}
+    assert recognize({**fields, **basic}, ["classifier.1.bias"]).config == ResNetConfig.resnet18()
 
 
 @pytest.mark.parametrize("preset", [preset for preset in ViTConfig.PRESETS if not preset.startswith("tiny")])
@@ -235,6 +304,12 @@ NOT_OURS = [
     ({"model_type": "vit", "qkv_bias": 1}, "qkv_bias to be true or false, received 1"),
     ({"model_type": "vit", "num_heads": 3}, "ViTConfig has no field for num_heads=3"),
     ({"model_type": "vit", "is_decoder": True}, "is_decoder to be False"),
+    ({"model_type": "deit", "hidden_act": "relu"}, "hidden_act to be 'gelu'.*'relu'"),
+    ({"model_type": "resnet", "downsample_in_bottleneck": True}, "downsample_in_bottleneck to be False"),
+    ({"model_type": "resnet", "downsample_in_first_stage": True}, "downsample_in_first_stage to be False"),
+    ({"model_type": "resnet", "hidden_act": "gelu"}, "hidden_act to be 'relu'.*'gelu'"),
+    ({"model_type": "resnet", "hidden_sizes": [10, 20]}, "hidden_sizes to be multiples of 4"),
+    ({"model_type": "resnet", "depths": 3}, "depths to be a list of whole numbers, received 3"),
 ]
 # fmt: on
 

@@ -10,7 +10,8 @@ from flax import nnx
 
 from einops_arch import architectures
 from einops_arch.errors import ConfigError
-from einops_arch.flax import create_model
+from einops_arch.flax import ReLU, create_model, return_features
+from einops_arch.flax.state import named_modules
 
 NAMES = architectures.names()
 # Compiled as quickly as can be: what is computed is the question, not how fast.
@@ -114,6 +115,32 @@ def test_blocks_that_are_computed_again_give_the_same_values_and_gradients(name)
         np.testing.assert_allclose(leaf, reference, rtol=1e-3, atol=1e-5 * max(float(jnp.abs(reference).max()), 1e-6))
 
 
+@pytest.mark.parametrize("name", ["shufflenet", "shufflenet_v2", "style_transfer"])
+def test_networks_of_many_blocks_have_the_same_program_with_blocks_computed_again(name):
+    """Traced only: the operations are the same one by one, and some stand inside of a checkpoint."""
+    programs = []
+    for remat in (False, True):
+        model = built(name, remat=remat)
+        graph, state = nnx.split(model)
+        arrays = inputs(model.config)
+
+        def run(state, *arrays, graph=graph):
+            copy = nnx.merge(graph, state, copy=True)
+            return copy(*arrays), nnx.state(copy, nnx.BatchStat)
+
+        programs.append(jax.make_jaxpr(run)(state, *arrays).jaxpr)
+    again = {"checkpoint", "remat", "remat2"}
+    plain, remat = [list(_equations(program)) for program in programs]
+    assert not again & {equation.primitive.name for equation in plain}
+    assert sum(equation.primitive.name in again for equation in remat) > 1
+    calls = again | {"jit", "pjit", "closed_call"}
+    plain, remat = [
+        [(e.primitive.name, *map(str, e.outvars[0].aval.shape)) for e in equations if e.primitive.name not in calls]
+        for equations in (plain, remat)
+    ]
+    assert plain == remat
+
+
 def test_create_model_hands_on_what_is_computed_in():
     model = create_model("convnet", rngs=nnx.Rngs(0), classes=2, dtype=jnp.bfloat16, param_dtype=jnp.float16)
     assert (model.fc2.dtype, model.fc2.kernel.dtype, model.fc2.kernel.shape[1]) == (jnp.bfloat16, jnp.float16, 2)
@@ -138,3 +165,56 @@ def test_intermediates_are_captured_by_their_paths(name, path, axes):
         inside = inside[part]
     (features,) = jax.tree.leaves(inside["__call__"])
     assert features.ndim == axes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_with_weights_gives_its_features(name):
+    model = built(name)
+    model.eval()
+    paths = [
+        path
+        for path, module in named_modules(model)
+        if any(isinstance(leaf, nnx.Param) for leaf in vars(module).values())
+    ]
+    graph, state = nnx.split(model)
+    arrays = inputs(model.config)
+
+    def run(state, *arrays):
+        return return_features(nnx.merge(graph, state), ["", *paths])(*arrays)
+
+    output, features = jax.eval_shape(run, state, *arrays)
+    assert features.keys() == {"", *paths}
+    assert features.pop("") == output
+    assert all(jax.tree.leaves(value) for value in features.values())
+
+
+def test_features_are_what_the_rest_of_the_network_goes_on_with():
+    model = built("resnet")
+    model.eval()
+    (image,) = inputs(model.config)
+    logits, features = return_features(model, ["layer1.0", "avgpool"])(image)
+    np.testing.assert_array_equal(logits, model(image))
+    np.testing.assert_array_equal(logits, model.fc(features["avgpool"]))
+    rest = model[5:] if model[4] is model.layer1 else pytest.fail("another order of the layers")
+    np.testing.assert_array_equal(rest(features["layer1.0"]), logits)
+
+
+def test_a_module_that_runs_twice_gives_a_list_and_one_that_does_not_run_is_an_error():
+    class Twice(nnx.Module):
+        def __init__(self, rngs):
+            self.act, self.spare = ReLU(), ReLU()
+
+        def __call__(self, x):
+            return self.act(self.act(x) - 1)
+
+    model = Twice(nnx.Rngs(0))
+    _, features = return_features(model, ["act"])(jnp.asarray([3.0]))
+    assert [float(value[0]) for value in features["act"]] == [3.0, 2.0]
+    with pytest.raises(ConfigError, match="no output of spare of Twice"):
+        return_features(model, ["spare"])(jnp.ones(1))
+    with pytest.raises(ConfigError, match="Twice has no module 'acts': did you mean 'act'"):
+        return_features(model, ["acts"])
+    with pytest.raises(ConfigError, match=r"no output of layer1.0 of ResNet.*remat=False"):
+        return_features(built("resnet", remat=True), ["layer1.0"])(jnp.ones((1, 32, 32, 3)))
+    # Nothing stays behind.
+    assert ReLU.__call__.__qualname__ == "ReLU.__call__" and not hasattr(ReLU.__call__, "__wrapped__")  # noqa: PT018

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import oracle_checks as checks
@@ -10,11 +11,14 @@ import pytest
 import timm
 import torch
 import torchvision
+import transformers
 from oracle_checks import Public, images
 
 import einops_arch.flax
 import einops_arch.torch
 from einops_arch.architectures import ResNetConfig
+from einops_arch.port.models.recognize import recognize
+from einops_arch.port.models.transformers_names import resnet_naming
 from einops_arch.torch.resnet import ResNet
 
 # As torchvision publishes them beside the weights.
@@ -112,3 +116,49 @@ def test_a_folder_of_timm_becomes_a_network_in_both_frameworks(tmp_path):
     other = np.asarray(flax_model(image.transpose(0, 2, 3, 1)))
     # How exactly it computes is asked above; here, that it is the right network.
     np.testing.assert_allclose(other, expected, atol=1e-5 * expected.abs().max(), rtol=0)
+
+
+OF_TRANSFORMERS = {
+    "basic": {"layer_type": "basic", "embedding_size": 5, "hidden_sizes": [5, 8, 12], "depths": [2, 1, 2]},
+    "bottleneck": {"embedding_size": 6, "hidden_sizes": [8, 12], "depths": [1, 2], "num_channels": 2},
+}
+
+
+@pytest.mark.parametrize("kind", OF_TRANSFORMERS)
+def test_a_resnet_of_transformers_is_ours_under_other_names(kind, tmp_path):
+    torch.manual_seed(3)
+    settings = OF_TRANSFORMERS[kind]
+    oracle = transformers.ResNetForImageClassification(transformers.ResNetConfig(**settings, num_labels=7))
+    checks.unsettle(oracle).save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    recognized = recognize(fields, oracle.state_dict())
+    naming = resnet_naming(len(settings["depths"]))
+    assert recognized.naming == naming
+    both = Public(
+        oracle,
+        recognized.config,
+        to_ours=naming.to_canonical,
+        to_oracle=naming.from_canonical,
+        call=lambda model, image: model(image).logits,
+    )
+    channels = recognized.config.in_channels
+    checks.assert_state_fits_both_ways(both)
+    checks.assert_same_outputs(both, *([images(*size)] for size in [(2, channels, 49, 64), (1, channels, 33, 40)]))
+    checks.assert_same_training(both, [[images(3, channels, 64, 49, seed=seed)] for seed in range(2)])
+    for package in (einops_arch.torch, einops_arch.flax):
+        model = package.from_pretrained(tmp_path)
+        assert model.config == recognized.config
+    assert all(
+        checks.same_bits(value, oracle.state_dict()[name])
+        for name, value in naming.from_canonical(einops_arch.torch.from_pretrained(tmp_path).state_dict()).items()
+    )
+
+
+def test_the_published_resnet_of_transformers_has_all_names_of_ours():
+    with torch.device("meta"):
+        oracle = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
+        ours = ResNet(ResNetConfig.resnet50())
+    state = resnet_naming(4).to_canonical(oracle.state_dict())
+    assert {key: value.shape for key, value in state.items()} == {
+        key: value.shape for key, value in ours.state_dict().items()
+    }

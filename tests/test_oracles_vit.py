@@ -24,9 +24,15 @@ from einops_arch.flax import from_pretrained as flax_from_pretrained
 from einops_arch.flax import state_dict
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port.models import of_timm as timm_names
-from einops_arch.port.models.of_transformers import VIT_FILES, VIT_NAMES
 from einops_arch.port.models.recognize import recognize
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
+from einops_arch.port.models.transformers_names import (
+    TRANSFORMERS_DEIT,
+    TRANSFORMERS_DEIT_TEACHER,
+    VIT_FILES,
+    VIT_NAMES,
+    deit_naming,
+)
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch._build import without_values
 from einops_arch.torch.vit import ViT
@@ -40,6 +46,8 @@ TIMM = {
     "mean": ("vit_base_patch16_gap_224", {}),
     "mean, norm after it": ("vit_tiny_patch16_224", {"global_pool": "avg", "class_token": False, "mlp_ratio": 3.0}),
     "no last layer": ("vit_tiny_patch16_224", {"num_classes": 0}),
+    "distillation token": ("deit_tiny_distilled_patch16_224", {}),
+    "distillation token, no last layer": ("deit_small_distilled_patch16_224", {"num_classes": 0}),
 }
 
 
@@ -73,16 +81,32 @@ def of_transformers(folder, **settings):
     )
 
 
+def deit_of_transformers(kind, naming, folder, **settings):
+    oracle = getattr(transformers, kind)(transformers.DeiTConfig(**settings))
+    unsettle(oracle)
+    oracle.save_pretrained(folder)
+    fields = json.loads((folder / "config.json").read_text())
+    return Public(
+        oracle,
+        recognize(fields, oracle.state_dict()).config,
+        to_ours=naming.to_canonical,
+        to_oracle=naming.from_canonical,
+        call=lambda model, image: model(image, interpolate_pos_encoding=True).logits,
+    )
+
+
 def unsettle(oracle):
     checks.unsettle(oracle)
     # A class token starts at a millionth, where a mistake does not show.
     for name, value in oracle.state_dict().items():
-        if name.endswith(("cls_token", "pos_embed", "position_embeddings")):
+        if name.endswith(("cls_token", "dist_token", "distillation_token", "pos_embed", "position_embeddings")):
             value.copy_(torch.from_numpy(random_numbers(name, value.shape)))
+    return oracle
 
 
 # Every name of timm that is taken for one of ours, of the presets and of other image and patch sizes.
 NAMES = [name for name in timm.list_models("vit_*") if timm_names._VIT.fullmatch(name)]
+NAMES += [name for name in timm.list_models("deit*") if timm_names._DEIT.fullmatch(name)]
 
 
 def test_every_preset_is_a_name_of_timm():
@@ -146,6 +170,7 @@ def test_base_is_timms_at_full_size(tmp_path):
 
 
 OTHERS = [preset for preset in PUBLISHED if preset != "vit_base_patch16_224" and "large" not in preset]
+OTHERS.remove("deit_base_distilled_patch16_224")  # a tiny and a small one are compared
 
 
 @pytest.mark.parametrize("preset", OTHERS)
@@ -185,6 +210,33 @@ def test_base_is_that_of_transformers_at_full_size(tmp_path):
     public = of_transformers(tmp_path, num_labels=1000)
     assert checks.parameter_count(public.oracle) == 86_567_656
     checks.assert_same_outputs(public, [checks.images(1, 3, 224, 224)])
+
+
+DEITS = [
+    ("DeiTForImageClassification", TRANSFORMERS_DEIT),
+    ("DeiTForImageClassificationWithTeacher", TRANSFORMERS_DEIT_TEACHER),
+]
+
+
+@pytest.mark.parametrize(("kind", "naming"), DEITS)
+def test_a_deit_of_transformers_at_every_image_size_and_from_its_folder(kind, naming, tmp_path):
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
+    public = deit_of_transformers(kind, naming, tmp_path, **sizes, image_size=32, num_labels=5)
+    checks.assert_state_fits_both_ways(public)
+    checks.assert_same_outputs(public, *([checks.images(2, 3, *side)] for side in [(32, 32), (48, 80)]))
+    checks.assert_same_training(public, [[checks.images(2, 3, 96, 32)]])
+    checks.assert_rounds_as_well(public, [checks.images(2, 3, 32, 32)])
+    oracle = public.oracle.eval()
+    assert_folder(tmp_path, naming.to_canonical(oracle.state_dict()), lambda image: oracle(image).logits, "float32")
+
+
+def test_a_deit_of_transformers_without_classifier(tmp_path):
+    settings = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 40}
+    oracle = unsettle(transformers.DeiTModel(transformers.DeiTConfig(**settings, image_size=32)).eval())
+    oracle.save_pretrained(tmp_path)
+    state = oracle.state_dict()
+    expected = deit_naming(state).to_canonical(state)
+    assert_folder(tmp_path, expected, lambda image: oracle(image).last_hidden_state[:, 0], "float32")
 
 
 @pytest.mark.parametrize(("shards", "dtype"), [("5GB", "float32"), ("20KB", "float32"), ("20KB", "bfloat16")])

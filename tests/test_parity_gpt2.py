@@ -20,7 +20,7 @@ from einops_arch.flax import gpt2 as flax_side
 from einops_arch.flax import state_dict
 from einops_arch.parity import randomize
 from einops_arch.port import to_flax
-from einops_arch.port.models.of_transformers import VIT_FILES
+from einops_arch.port.models.transformers_names import VIT_FILES
 from einops_arch.torch import from_pretrained as torch_from_pretrained
 from einops_arch.torch import gpt2 as torch_side
 

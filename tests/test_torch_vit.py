@@ -18,7 +18,7 @@ from einops_arch.torch.layers import Patchify
 from einops_arch.torch.layers.transformer import DotProductAttention, PatchLinear
 from einops_arch.torch.vit import Block, ViT
 
-TINY = ("tiny", "tiny_mean", "tiny_patches")
+TINY = ("tiny", "tiny_mean", "tiny_patches", "tiny_distilled")
 
 
 def _model(preset="tiny", **changes):
@@ -165,6 +165,14 @@ def test_it_begins_as_timms():
         ({"pool": "avg"}, "ViTConfig: pool needs 'token' or 'mean', received 'avg'"),
         ({"class_token": False}, "ViTConfig: expected pool to be 'mean' where class_token=False, received 'token'"),
         ({"epsilon": 0}, "ViTConfig: epsilon needs a number in (0, 1), received 0"),
+        (
+            {"distillation_token": True, "class_token": False, "pool": "mean"},
+            "ViTConfig: expected distillation_token to be False where class_token=False, received True",
+        ),
+        (
+            {"distillation_head": True},
+            "ViTConfig: expected distillation_head to be False where distillation_token=False, received True",
+        ),
         ({"image_size": (224,)}, "ViTConfig: expected image_size to be a height and a width, received (224,)"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from einops_arch._settings import check_fraction, check_multiple, is_plain_number
@@ -32,6 +32,8 @@ class ViTConfig(Config):
         hidden: features inside of a block's multilayer perceptron.
         classes: number of classes; 0 leaves the last layer out.
         class_token: a token of its own beside the patches.
+        distillation_token: another one after it, as DeiT has it.
+        distillation_head: a linear layer for that token too; the logits are the mean of both.
         pool: `"token"` takes the class token at the end, `"mean"` the mean of the patches.
         norm_after_pool: normalise the pooled features (timm's `fc_norm`), not each token before (`norm`).
         qkv_bias: whether query, key and value have a bias.
@@ -51,16 +53,20 @@ class ViTConfig(Config):
         "vit_base_patch32_224",
         "vit_large_patch32_224",
         "vit_base_patch16_gap_224",
+        "deit_tiny_distilled_patch16_224",
+        "deit_small_distilled_patch16_224",
+        "deit_base_distilled_patch16_224",
         "tiny",
         "tiny_mean",
         "tiny_patches",
+        "tiny_distilled",
     )
     SUMMARY: ClassVar[str] = (
         "Vision transformer: an image cut into patches, attention between them, and a linear layer."
     )
     MODEL: ClassVar[str] = "ViT"
     SOURCE: ClassVar[str] = (
-        "Dosovitskiy et al. 2020, arXiv:2010.11929; small and tiny: Touvron et al., arXiv:2012.12877"
+        "Dosovitskiy et al. 2020, arXiv:2010.11929; small, tiny and distilled: Touvron et al., arXiv:2012.12877"
     )
     # What timm's weights from ImageNet-21k (augreg) expect.
     IMAGES: ClassVar[ImagePreprocessing] = ImagePreprocessing(
@@ -83,6 +89,8 @@ class ViTConfig(Config):
     hidden: int = 3072
     classes: int = 1000
     class_token: bool = True
+    distillation_token: bool = False
+    distillation_head: bool = False
     pool: str = "token"
     norm_after_pool: bool = False
     qkv_bias: bool = True
@@ -101,7 +109,13 @@ class ViTConfig(Config):
             self._require_positive("classes")
         self._require_choice("pool", ("token", "mean"))
         self._require_bool("class_token", "norm_after_pool", "qkv_bias", "antialias")
+        self._require_bool("distillation_token", "distillation_head")
         self._require(self.class_token or self.pool != "token", "pool", "'mean' where class_token=False")
+        alone = not self.distillation_token
+        self._require(alone or self.class_token, "distillation_token", "False where class_token=False")
+        alone = not self.distillation_head
+        self._require(alone or self.distillation_token, "distillation_head", "False where distillation_token=False")
+        self._require(alone or self.pool == "token", "distillation_head", "False where pool='mean'")
         check_fraction(type(self).__name__, "epsilon", self.epsilon, "(0, 1)", accepts=is_plain_number)
         self._require_probability("dropout", "attention_dropout")
 
@@ -173,6 +187,25 @@ class ViTConfig(Config):
         return cls(heads=16, class_token=False, pool="mean")
 
     @classmethod
+    def deit_tiny_distilled_patch16_224(cls) -> Self:
+        """DeiT-Ti/16 with a distillation token; 5.9 million parameters."""
+        return cls._distilled("tiny")
+
+    @classmethod
+    def deit_small_distilled_patch16_224(cls) -> Self:
+        """DeiT-S/16 with a distillation token; 22.4 million parameters."""
+        return cls._distilled("small")
+
+    @classmethod
+    def deit_base_distilled_patch16_224(cls) -> Self:
+        """DeiT-B/16 with a distillation token; 87.3 million parameters."""
+        return cls._distilled("base")
+
+    @classmethod
+    def _distilled(cls, size: str) -> Self:
+        return replace(cls.of_size(size, 16), distillation_token=True, distillation_head=True)
+
+    @classmethod
     def tiny(cls) -> Self:
         """Two thousand parameters, no two sizes equal: for tests. The example's images have its size."""
         return cls(image_size=(6, 8), patch_size=2, embedding=10, layers=2, heads=2, hidden=14, classes=7, dropout=0.1)
@@ -209,6 +242,11 @@ class ViTConfig(Config):
             antialias=False,
         )
 
+    @classmethod
+    def tiny_distilled(cls) -> Self:
+        """The tiny model with a distillation token and a linear layer for it."""
+        return replace(cls.tiny(), layers=1, dropout=0.0, distillation_token=True, distillation_head=True)
+
     @property
     def grid(self) -> tuple[int, int]:
         """How many patches there are along the height and the width of `image_size`."""
@@ -216,8 +254,8 @@ class ViTConfig(Config):
 
     @property
     def tokens_before_patches(self) -> int:
-        """1 for the class token, or 0."""
-        return int(self.class_token)
+        """How many tokens come before the patches: the class token and the distillation token, where there are any."""
+        return self.class_token + self.distillation_token
 
     @property
     def pooled_tokens(self) -> slice:

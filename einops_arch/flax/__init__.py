@@ -11,6 +11,7 @@ from einops_arch import architectures
 from einops_arch.architectures import list_models
 from einops_arch.checkpoints import push_to_hub, save_pretrained
 from einops_arch.flax._build import create_model, from_state, without_values
+from einops_arch.flax._features import return_features
 from einops_arch.flax._hub import from_pretrained
 from einops_arch.flax.layers import (
     CELU,
@@ -154,6 +155,7 @@ __all__ = [
     "linen_variables",
     "load_state_dict",
     "push_to_hub",
+    "return_features",
     "save_pretrained",
     "state_dict",
     "without_values",

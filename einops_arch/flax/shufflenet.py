@@ -10,6 +10,7 @@ from einops_arch.architectures.shufflenet import ShuffleNetConfig
 from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, Conv, Linear, MaxPool, Reduce, ReLU, Sequential
+from einops_arch.flax.layers.sequential import Rematerialized
 from einops_arch.flax.shuffle_unit import ShuffleUnit
 
 __all__ = ["ShuffleNet"]
@@ -25,6 +26,7 @@ class ShuffleNet(Pretrained, Sequential):
         config: groups and sizes; three groups and the full width if left out.
         dtype: what is computed in; the widest dtype of input and weights if left out.
         param_dtype: of the weights.
+        remat: compute the blocks again in the backward pass, which keeps their inputs in memory and no more.
         rngs: random stream `params`.
 
     Raises:
@@ -47,6 +49,7 @@ class ShuffleNet(Pretrained, Sequential):
         *,
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         self.config = config = config or ShuffleNetConfig()
@@ -61,8 +64,9 @@ class ShuffleNet(Pretrained, Sequential):
                 }
             )
         }
+        sequence = Rematerialized if remat else Sequential
         for stage, units in enumerate(config.stages(), 1):
-            features[f"stage{stage}"] = Sequential(
+            features[f"stage{stage}"] = sequence(
                 {f"unit{number}": ShuffleUnit(unit, rngs=rngs) for number, unit in enumerate(units, 1)}
             )
         features["final_pool"] = Reduce("b h w c -> b c", "mean")

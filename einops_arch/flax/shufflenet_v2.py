@@ -10,6 +10,7 @@ from einops_arch.architectures.shufflenet_v2 import ShuffleNetV2Config, ShuffleN
 from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import BatchNorm, ChannelShuffle, Conv, Linear, MaxPool, Reduce, ReLU, Sequential
+from einops_arch.flax.layers.sequential import Rematerialized
 
 __all__ = ["ShuffleNetV2", "ShuffleNetV2Unit"]
 
@@ -23,6 +24,7 @@ class ShuffleNetV2(Pretrained, Sequential):
         config: sizes; the paper's 1x if left out.
         dtype: what is computed in; the widest dtype of input and weights if left out.
         param_dtype: of the weights.
+        remat: compute the blocks again in the backward pass, which keeps their inputs in memory and no more.
         rngs: random stream `params`.
 
     Raises:
@@ -43,6 +45,7 @@ class ShuffleNetV2(Pretrained, Sequential):
         *,
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         self.config = config = config or ShuffleNetV2Config()
@@ -55,8 +58,9 @@ class ShuffleNetV2(Pretrained, Sequential):
             ),
             "maxpool": MaxPool((3, 3), strides=2, padding=1),
         }
+        sequence = Rematerialized if remat else Sequential
         for stage, units in enumerate(config.stages(), 2):
-            layers[f"stage{stage}"] = Sequential(*(ShuffleNetV2Unit(unit, rngs=rngs) for unit in units))
+            layers[f"stage{stage}"] = sequence(*(ShuffleNetV2Unit(unit, rngs=rngs) for unit in units))
         layers["conv5"] = Sequential(
             Conv(config.stage_channels[-1], last, (1, 1), use_bias=False, rngs=rngs),
             BatchNorm(last, epsilon=1e-5, momentum=0.1, rngs=rngs),

@@ -10,6 +10,7 @@ from einops_arch.architectures.style_transfer import StyleTransferConfig
 from einops_arch.flax._dtypes import Dtype, set_dtypes
 from einops_arch.flax._hub import Pretrained
 from einops_arch.flax.layers import Conv, InstanceNorm, ReflectionPad, ReLU, Sequential, UpsampleNearest
+from einops_arch.flax.layers.sequential import rematerialized
 
 __all__ = ["ConvLayer", "ResidualBlock", "StyleTransfer", "UpsampleConvLayer"]
 
@@ -87,6 +88,7 @@ class StyleTransfer(Pretrained, Sequential):
         config: sizes; those of the paper if left out.
         dtype: what is computed in; the widest dtype of input and weights if left out.
         param_dtype: of the weights.
+        remat: compute the blocks again in the backward pass, which keeps their inputs in memory and no more.
         rngs: random stream `params`.
 
     Raises:
@@ -110,9 +112,11 @@ class StyleTransfer(Pretrained, Sequential):
         *,
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         self.config = config = config or StyleTransferConfig()
+        self.remat = remat
         c1, c2, c3 = config.hidden
         layers = {
             "conv1": ConvLayer(config.channels, c1, config.kernel_size, rngs=rngs),
@@ -139,4 +143,7 @@ class StyleTransfer(Pretrained, Sequential):
     def __call__(self, image: Array) -> Array:
         """Images `b h w c` to painted images `b h w c`."""
         self.config.check_inputs(image, channels_last=True)
-        return super().__call__(image)
+        for module in self:
+            again = self.remat and isinstance(module, ResidualBlock)
+            image = rematerialized(module, image) if again else module(image)
+        return image

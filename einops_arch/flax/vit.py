@@ -36,8 +36,8 @@ class ViT(Pretrained, nnx.Module):
     """Classify images `b h w c` of any size that the patch divides; gives logits `b o`.
 
     An image is cut into patches, `b (h p1) (w p2) c -> b (h w) (c p1 p2)`, which are tokens from there on; a class
-    token comes before them. For another grid than the config's the position embedding is resized, bicubic. At the end
-    the class token, or the mean of the patches, goes through a linear layer.
+    token comes before them, and in DeiT a distillation token. For another grid than the config's the position embedding
+    is resized, bicubic. At the end the class token, or the mean of the patches, goes through a linear layer.
 
     Args:
         config: sizes; those of ViT-B/16 if left out.
@@ -50,7 +50,7 @@ class ViT(Pretrained, nnx.Module):
         ShapeError: the image does not have the channels of the config, or has a side that the patch does not divide.
 
     Source: Dosovitskiy et al. 2020, arXiv:2010.11929. Names, layouts and initial distributions are those of timm's
-    `vit_*_patch*`, whose weights load as they are.
+    `vit_*_patch*` and `deit_*`, whose weights load as they are.
 
     >>> model = ViT(ViTConfig.tiny(), rngs=nnx.Rngs(0))
     >>> model(jnp.zeros((2, 6, 8, 3))).shape, model(jnp.zeros((2, 10, 4, 3))).shape
@@ -71,6 +71,8 @@ class ViT(Pretrained, nnx.Module):
         h, w = config.grid
         self.cls_token = nnx.Param(normal(1e-6)(rngs.params(), (1, 1, e), jnp.float32)) if config.class_token else None
         self.pos_embed = nnx.Param(normal(0.02)(rngs.params(), (1, before + h * w, e), jnp.float32))
+        distills = config.distillation_token
+        self.dist_token = nnx.Param(normal(0.02)(rngs.params(), (1, 1, e), jnp.float32)) if distills else None
         self.patch_embed = Sequential(
             {
                 "patchify": Patchify(config.patch_size),
@@ -84,7 +86,8 @@ class ViT(Pretrained, nnx.Module):
         self.norm = Identity() if config.norm_after_pool else norm
         self.pool = Rearrange("b 1 e -> b e") if config.pool == "token" else Reduce("b n e -> b e", "mean")
         self.fc_norm = norm if config.norm_after_pool else Identity()
-        self.head = small_linear(e, config.classes, rngs=rngs) if config.classes else Identity()
+        self.head = _head(config, rngs=rngs)
+        self.head_dist = _head(config, rngs=rngs) if config.distillation_head else None
         set_dtypes(self, dtype, param_dtype)
 
     def __call__(self, image: Array) -> Array:
@@ -92,17 +95,24 @@ class ViT(Pretrained, nnx.Module):
         self.config.check_inputs(image, channels_last=True)
         b, height, width, _ = image.shape
         x = self.patch_embed(image)
-        if self.cls_token is not None:
-            x = jnp.concatenate([repeat(self.cls_token[...].astype(x.dtype), "1 1 e -> b 1 e", b=b), x], axis=1)
+        before = [t[...].astype(x.dtype) for t in (self.cls_token, self.dist_token) if t is not None]
+        x = jnp.concatenate([*(repeat(token, "1 1 e -> b 1 e", b=b) for token in before), x], axis=1)
         x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)).astype(x.dtype))
         x = self.norm(self.blocks(x))
-        x = self.pool(x[:, self.config.pooled_tokens])
-        return self.head(self.fc_norm(x))
+        pooled = self.fc_norm(self.pool(x[:, self.config.pooled_tokens]))
+        if self.head_dist is None:
+            return self.head(pooled)
+        return (self.head(pooled) + self.head_dist(self.fc_norm(x[:, 1]))) / 2
 
     def _positions(self, grid: tuple[int, int]) -> Array:
         """The position embedding `1 n e` for a grid of patches."""
         before, antialias = self.config.tokens_before_patches, self.config.antialias
         return _resized(self.pos_embed[...], self.config.grid, grid, before=before, antialias=antialias)
+
+
+def _head(config: ViTConfig, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The last layer, which a config without classes leaves out."""
+    return small_linear(config.embedding, config.classes, rngs=rngs) if config.classes else Identity()
 
 
 def _resized(pos_embed: Array, old: tuple[int, int], new: tuple[int, int], *, before: int, antialias: bool) -> Array:

@@ -10,12 +10,20 @@ from einops_arch.layouts.layer_axes import register_axes
 from einops_arch.layouts.rules import Row, register_layout
 from einops_arch.port.convert import port_checkpoint
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
+from einops_arch.port.models.transformers_names import (
+    TRANSFORMERS_DEIT,
+    TRANSFORMERS_DEIT_TEACHER,
+    TRANSFORMERS_RESNET,
+)
 from einops_arch.port.optimizer import specs as optimizers
 from einops_arch.port.optimizer.transfer import transfer_optimizer
 from einops_arch.port.transfer import to_flax, to_torch, transfer
 
 __all__ = [
     "TORCHVISION_VIT",
+    "TRANSFORMERS_DEIT",
+    "TRANSFORMERS_DEIT_TEACHER",
+    "TRANSFORMERS_RESNET",
     "Row",
     "optimizers",
     "port_checkpoint",

@@ -22,8 +22,8 @@ class ViT(Pretrained, nn.Module):
     """Classify images `b c h w` of any size that the patch divides; gives logits `b o`.
 
     An image is cut into patches, `b c (h p1) (w p2) -> b (h w) (c p1 p2)`, which are tokens from there on; a class
-    token comes before them. For another grid than the config's the position embedding is resized, bicubic. At the end
-    the class token, or the mean of the patches, goes through a linear layer.
+    token comes before them, and in DeiT a distillation token. For another grid than the config's the position embedding
+    is resized, bicubic. At the end the class token, or the mean of the patches, goes through a linear layer.
 
     Args:
         config: sizes; those of ViT-B/16 if left out.
@@ -32,7 +32,7 @@ class ViT(Pretrained, nn.Module):
         ShapeError: the image does not have the channels of the config, or has a side that the patch does not divide.
 
     Source: Dosovitskiy et al. 2020, arXiv:2010.11929. Names, layouts and initial distributions are those of timm's
-    `vit_*_patch*`, whose weights load as they are.
+    `vit_*_patch*` and `deit_*`, whose weights load as they are.
 
     >>> model = ViT(ViTConfig.tiny())
     >>> model(torch.zeros(2, 3, 6, 8)).shape, model(torch.zeros(2, 3, 10, 4)).shape
@@ -46,6 +46,8 @@ class ViT(Pretrained, nn.Module):
         h, w = config.grid
         self.cls_token = nn.Parameter(torch.empty(1, 1, e).normal_(std=1e-6)) if config.class_token else None
         self.pos_embed = nn.Parameter(torch.empty(1, before + h * w, e).normal_(std=0.02))
+        distills = config.distillation_token
+        self.dist_token = nn.Parameter(torch.empty(1, 1, e).normal_(std=0.02)) if distills else None
         self.patch_embed = Sequential(
             {
                 "patchify": Patchify(config.patch_size),
@@ -58,24 +60,32 @@ class ViT(Pretrained, nn.Module):
         self.norm = nn.Identity() if config.norm_after_pool else norm
         self.pool = Rearrange("b 1 e -> b e") if config.pool == "token" else Reduce("b n e -> b e", "mean")
         self.fc_norm = norm if config.norm_after_pool else nn.Identity()
-        self.head = small_linear(e, config.classes) if config.classes else nn.Identity()
+        self.head = _head(config)
+        self.head_dist = _head(config) if config.distillation_head else None
 
     def forward(self, image: Tensor) -> Tensor:
         """Images `b c h w` to logits `b o`."""
         self.config.check_inputs(image)
         b, _, height, width = image.shape
         x = self.patch_embed(image)
-        if self.cls_token is not None:
-            x = torch.cat([repeat(self.cls_token, "1 1 e -> b 1 e", b=b), x], dim=1)
+        tokens = [repeat(t, "1 1 e -> b 1 e", b=b) for t in (self.cls_token, self.dist_token) if t is not None]
+        x = torch.cat([*tokens, x], dim=1)
         x = self.pos_drop(x + self._positions(self.config.grid_of(height, width)))
         x = self.norm(self.blocks(x))
-        x = self.pool(x[:, self.config.pooled_tokens])
-        return self.head(self.fc_norm(x))
+        pooled = self.fc_norm(self.pool(x[:, self.config.pooled_tokens]))
+        if self.head_dist is None:
+            return self.head(pooled)
+        return (self.head(pooled) + self.head_dist(self.fc_norm(x[:, 1]))) / 2
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         """The position embedding `1 n e` for a grid of patches."""
         before, antialias = self.config.tokens_before_patches, self.config.antialias
         return _resized(self.pos_embed, self.config.grid, grid, before=before, antialias=antialias)
+
+
+def _head(config: ViTConfig) -> nn.Module:
+    """The last layer, which a config without classes leaves out."""
+    return small_linear(config.embedding, config.classes) if config.classes else nn.Identity()
 
 
 @leaf

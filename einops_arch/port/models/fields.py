@@ -88,6 +88,13 @@ class Fields:
             return value, value
         raise self._unlike(name, "one number or two", value)
 
+    def wholes(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """The value of a field that is a list of whole numbers."""
+        value = self.take(name, default=default)
+        if not isinstance(value, list | tuple) or not all(type(size) is int for size in value):
+            raise self._unlike(name, "a list of whole numbers", value)
+        return tuple(value)
+
     def square(self, name: str, default: int) -> int:
         """The value of a field that is the side of a square."""
         height, width = self.pair(name, (default, default))

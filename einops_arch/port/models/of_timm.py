@@ -19,6 +19,7 @@ __all__ = ["recognize_timm"]
 
 
 _VIT = re.compile(r"vit_(tiny|small|base|large)_patch(\d{1,4})(?:(?<=base_patch16)(_gap))?_(\d{1,5})")
+_DEIT = re.compile(r"deit_(tiny|small|base)(_distilled)?_patch(\d{1,4})_(\d{1,5})")
 
 
 _PREPARED = (
@@ -89,6 +90,11 @@ def recognize_timm(name: str, values: Mapping[str, Any]) -> Recognized:
         size, patch, gap, side = match.groups()
         fields = _arguments(values, "ViTConfig", (3, int(side), int(side)))
         return Recognized("vit", _timm_vit(fields, size, int(patch), int(side), gap=bool(gap)), AS_THEY_ARE, why)
+    if match := _DEIT.fullmatch(name):
+        size, distilled, patch, side = match.groups()
+        fields = _arguments(values, "ViTConfig", (3, int(side), int(side)))
+        sizes = (size, int(patch), int(side))
+        return Recognized("vit", _timm_vit(fields, *sizes, gap=False, distilled=bool(distilled)), AS_THEY_ARE, why)
     for architecture in _TIMM_NAMES:
         if architecture in names() and name in get(architecture).config.PRESETS:
             config = _timm_resnet(_arguments(values, "ResNetConfig", (3, 224, 224)), ResNetConfig.preset(name))
@@ -133,10 +139,11 @@ def _arguments(values: Mapping[str, Any], who: str, trained: tuple[int, int, int
     return Fields({"img_size": list(trained[1:]), **arguments}, who, " in model_args")
 
 
-def _timm_vit(fields: Fields, size: str, patch: int, side: int, *, gap: bool) -> ViTConfig:
+def _timm_vit(fields: Fields, size: str, patch: int, side: int, *, gap: bool, distilled: bool = False) -> ViTConfig:
     base = ViTConfig.vit_base_patch16_gap_224() if gap else ViTConfig.of_size(size, patch, side)
     embedding = fields.whole("embed_dim", default=base.embedding)
-    pool = fields.one_of("global_pool", {"token": "token", "avg": "mean"}, "avg" if gap else "token")
+    pools = {"token": "token"} if distilled else {"token": "token", "avg": "mean"}
+    pool = fields.one_of("global_pool", pools, "avg" if gap else "token")
     norm_after_pool = fields.take("fc_norm")
     if norm_after_pool is None:
         norm_after_pool = pool == "mean" and not gap
@@ -150,6 +157,8 @@ def _timm_vit(fields: Fields, size: str, patch: int, side: int, *, gap: bool) ->
         "hidden": int(embedding * fields.number("mlp_ratio", default=4)),
         "classes": fields.whole("num_classes", default=1000),
         "class_token": fields.flag("class_token", default=not gap),
+        "distillation_token": distilled,
+        "distillation_head": distilled,
         "pool": pool,
         "norm_after_pool": norm_after_pool,
         "qkv_bias": fields.flag("qkv_bias", default=True),

@@ -6,111 +6,22 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from einops_arch._text import brief
 from einops_arch.architectures.gpt2 import GPT2Config
+from einops_arch.architectures.resnet import ResNetConfig
 from einops_arch.architectures.vit import ViTConfig
+from einops_arch.errors import CheckpointError
 from einops_arch.port.models.fields import ANY, Fields
 from einops_arch.port.models.recognized import Recognized
-from einops_arch.port.models.renames import Naming, Rename
-
-__all__ = ["GPT2_BASE", "GPT2_NAMES", "TRANSFORMERS", "VIT_FILES", "VIT_NAMES", "vit_naming"]
-
-
-def _vit_rows(layers: str, attention: Mapping[str, str]) -> tuple[Rename, ...]:
-    parts = {name: f"{layers}.{{}}.{other}.*" for name, other in attention.items()}
-    return (
-        Rename("vit.embeddings.cls_token", "cls_token"),
-        Rename("vit.embeddings.position_embeddings", "pos_embed"),
-        Rename("vit.embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"),
-        Rename((parts["query"], parts["key"], parts["value"]), "blocks.{}.attn.qkv.*"),
-        Rename(parts["output"], "blocks.{}.attn.proj.*"),
-        Rename(f"{layers}.{{}}.layernorm_before.*", "blocks.{}.norm1.*"),
-        Rename(f"{layers}.{{}}.layernorm_after.*", "blocks.{}.norm2.*"),
-        Rename(parts["fc1"], "blocks.{}.mlp.fc1.*"),
-        Rename(parts["fc2"], "blocks.{}.mlp.fc2.*"),
-        Rename("vit.layernorm.*", "norm.*"),
-        Rename("classifier.*", "head.*"),
-    )
-
-
-_NO_PART = {
-    "vit.pooler.**": "the pooler of transformers, which this network does not have",
-    "vit.embeddings.mask_token": "it stands for hidden patches in pretraining, which this network does not have",
-}
-
-
-VIT_NAMES = Naming(
-    _vit_rows(
-        "vit.layers",
-        {
-            "query": "attention.q_proj",
-            "key": "attention.k_proj",
-            "value": "attention.v_proj",
-            "output": "attention.o_proj",
-            "fc1": "mlp.fc1",
-            "fc2": "mlp.fc2",
-        },
-    ),
-    _NO_PART,
-)
-"""The names in `state_dict()` of transformers' `ViTForImageClassification`, from version 5 on."""
-
-
-VIT_FILES = Naming(
-    _vit_rows(
-        "vit.encoder.layer",
-        {
-            "query": "attention.attention.query",
-            "key": "attention.attention.key",
-            "value": "attention.attention.value",
-            "output": "attention.output.dense",
-            "fc1": "intermediate.dense",
-            "fc2": "output.dense",
-        },
-    ),
-    _NO_PART,
-)
-"""The names in its files, which are those of earlier versions."""
-
-
-_MASKS = dict.fromkeys(
-    ("**.attn.bias", "**.attn.masked_bias"), "a causal mask, which earlier versions of transformers kept as a buffer"
+from einops_arch.port.models.transformers_names import (
+    GPT2_BASE,
+    GPT2_NAMES,
+    deit_naming,
+    resnet_naming,
+    vit_naming,
 )
 
-
-_TIE = (("lm_head.weight", "transformer.wte.weight"),)
-
-
-GPT2_NAMES = Naming(ignored=_MASKS, ties=_TIE)
-"""The names of transformers' `GPT2LMHeadModel` are ours; files leave the tied layer out, old ones hold causal masks."""
-
-
-GPT2_BASE = Naming(
-    (
-        Rename("wte.*", "transformer.wte.*"),
-        Rename("wpe.*", "transformer.wpe.*"),
-        Rename("h.{}.**", "transformer.h.{}.**"),
-        Rename("ln_f.*", "transformer.ln_f.*"),
-    ),
-    _MASKS,
-    _TIE,
-)
-"""The names of `GPT2Model`, which OpenAI's weights on the hub have."""
-
-
-def vit_naming(tensors: Collection[str]) -> Naming:
-    """The naming of a ViT of transformers: of a file or of `state_dict()`, with a classifier around it or without."""
-    naming = VIT_FILES if any("encoder.layer." in name for name in tensors) else VIT_NAMES
-    if any(name.startswith("vit.") for name in tensors):
-        return naming
-
-    def bare(name: str) -> str:
-        return name.removeprefix("vit.")
-
-    rows = tuple(
-        Rename(bare(row.source) if isinstance(row.source, str) else tuple(map(bare, row.source)), row.target)
-        for row in naming.rows
-    )
-    return Naming(rows, {bare(name): reason for name, reason in _NO_PART.items()}, naming.ties)
+__all__ = ["TRANSFORMERS"]
 
 
 _OF_EVERY_MODEL: dict[str, tuple[Any, ...]] = {
@@ -151,6 +62,15 @@ _OF_VIT: dict[str, tuple[Any, ...]] = {
 }
 
 
+_OF_RESNET: dict[str, tuple[Any, ...]] = {
+    **_OF_EVERY_MODEL,
+    "downsample_in_first_stage": (False,),
+    "downsample_in_bottleneck": (False,),
+    # Which stages a backbone gives out.
+    **dict.fromkeys(("out_features", "out_indices", "stage_names", "tie_word_embeddings"), ANY),
+}
+
+
 _OF_GPT2: dict[str, tuple[Any, ...]] = {
     **_OF_EVERY_MODEL,
     "scale_attn_weights": (True,),
@@ -165,8 +85,23 @@ _OF_GPT2: dict[str, tuple[Any, ...]] = {
 
 def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     fields = Fields(values, "ViTConfig")
-    fields.one_of("hidden_act", {"gelu": True}, "gelu")
     classifies = any(name.startswith("classifier.") for name in tensors)
+    config = _vision_transformer(fields, _classes(values) if classifies else 0)
+    return Recognized("vit", config, vit_naming(tensors), _why(values, config.layers, config.embedding))
+
+
+def _deit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
+    fields = Fields(values, "ViTConfig")
+    # Both kinds of classifier have the token; only one has a layer for it.
+    heads = any(name.startswith("cls_classifier.") for name in tensors)
+    classifies = heads or any(name.startswith("classifier.") for name in tensors)
+    config = _vision_transformer(fields, _classes(values) if classifies else 0)
+    config = dataclasses.replace(config, distillation_token=True, distillation_head=heads)
+    return Recognized("vit", config, deit_naming(tensors), _why(values, config.layers, config.embedding))
+
+
+def _vision_transformer(fields: Fields, classes: int) -> ViTConfig:
+    fields.one_of("hidden_act", {"gelu": True}, "gelu")
     config = ViTConfig(
         in_channels=fields.whole("num_channels", default=3),
         image_size=fields.pair("image_size", (224, 224)),
@@ -175,7 +110,7 @@ def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
         layers=fields.whole("num_hidden_layers", default=12),
         heads=fields.whole("num_attention_heads", default=12),
         hidden=fields.whole("intermediate_size", default=3072),
-        classes=_classes(values) if classifies else 0,
+        classes=classes,
         qkv_bias=fields.flag("qkv_bias", default=True),
         epsilon=fields.number("layer_norm_eps", default=1e-12),
         antialias=False,
@@ -183,7 +118,35 @@ def _vit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
         attention_dropout=fields.number("attention_probs_dropout_prob", default=0.0),
     )
     fields.finish(_OF_VIT)
-    return Recognized("vit", config, vit_naming(tensors), _why(values, config.layers, config.embedding))
+    return config
+
+
+def _resnet(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
+    fields = Fields(values, "ResNetConfig")
+    fields.one_of("hidden_act", {"relu": True}, "relu")
+    block = fields.one_of("layer_type", {"basic": "basic", "bottleneck": "bottleneck"}, "bottleneck")
+    expansion = 1 if block == "basic" else 4
+    channels = fields.wholes("hidden_sizes", (256, 512, 1024, 2048))
+    uneven = [width for width in channels if width % expansion]
+    if uneven:
+        raise CheckpointError(
+            f"config.json: expected hidden_sizes to be multiples of {expansion}, received {brief(list(channels))}"
+        )
+    if tensors and not any(name.startswith("classifier.") for name in tensors):
+        raise CheckpointError(
+            "config.json: expected a ResNet with its classifier (ResNetForImageClassification), received none"
+        )
+    config = ResNetConfig(
+        in_channels=fields.whole("num_channels", default=3),
+        block=block,
+        stem_channels=fields.whole("embedding_size", default=64),
+        depths=fields.wholes("depths", (3, 4, 6, 3)),
+        widths=tuple(width // expansion for width in channels),
+        classes=_classes(values),
+    )
+    fields.finish(_OF_RESNET)
+    why = f"model_type='resnet' of transformers, {block} blocks {config.depths}"
+    return Recognized("resnet", config, resnet_naming(len(config.widths)), why)
 
 
 def _classes(values: Mapping[str, Any]) -> int:
@@ -221,7 +184,12 @@ def _gpt2(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     return Recognized("gpt2", config, naming, _why(values, config.layers, config.embedding))
 
 
-TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], Collection[str]], Recognized]] = {"vit": _vit, "gpt2": _gpt2}
+TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], Collection[str]], Recognized]] = {
+    "vit": _vit,
+    "deit": _deit,
+    "resnet": _resnet,
+    "gpt2": _gpt2,
+}
 
 
 def _why(fields: Mapping[str, Any], layers: int, embedding: int) -> str:
