@@ -22,10 +22,12 @@ def test_every_part_runs_and_is_written_down(tmp_path):
     for part in run["parts"]:
         assert part["ended"] == "whole", part
         assert part["rows"], part
+    translated = run["parts"][6]["rows"][0]
+    assert translated["difference"] < 1e-5, translated
     page = (tmp_path / "gpu.html").read_text()
     assert all(escape(part["what"]) in page for part in run["parts"])
     # What was not timed on a GPU has no verdict.
-    assert all(row["holds"] is None for part in run["parts"][3:6] for row in part["rows"])
+    assert all(row["holds"] is None for part in run["parts"][3:7] for row in part["rows"])
 
 
 def test_time_that_is_over_is_said(tmp_path):

@@ -38,6 +38,7 @@ PARTS = (
     Part("lowering", "What is compiled for the device: no form of a kernel that was made for a CPU", 30),
     Part("moves", "Moves of large tensors, as a ratio of a copy on the device", 60),
     Part("products", "Gram matrix and grouped convolutions, as a ratio of a large product", 30),
-    Part("networks", "Networks beside the same networks without this package, and a translated one", 90),
-    Part("tests", "Tests of cores, layers and twins on the device", 90, x64=True),
+    Part("networks", "Networks beside the same networks without this package", 80),
+    Part("translated", "A translated network beside its original, and beside Flax's own layers", 20),
+    Part("tests", "Tests of cores, layers and twins on the device", 80, x64=True),
 )
