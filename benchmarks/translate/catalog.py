@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 __all__ = ["ROOT", "SETS", "catalog", "example", "make_model", "name_of"]
@@ -74,7 +75,27 @@ def example(entry: dict[str, Any]) -> tuple[Any, Any]:
     from einops_arch.cli.commands.translate import random_inputs
 
     texts = [f"{name}: {text}" for name, text in entry["inputs"].items()] if "inputs" in entry else [entry["input"]]
-    return random_inputs(texts)
+    return random_inputs(_one_size_each(texts))
+
+
+def _one_size_each(texts: Sequence[str]) -> list[str]:
+    """A letter that stands for two sizes is another letter where it stands for the second.
+
+    >>> _one_size_each(["ids: b t=2,7 int<50", "decoder_ids: b t=2,5 int<50"])
+    ['ids: b t=2,7 int<50', 'decoder_ids: b u=2,5 int<50']
+    """
+    used: dict[str, str] = {}
+    result = []
+    for text in texts:
+        name, colon, pattern = text.rpartition(":")
+        axes, _, rest = pattern.partition("=")
+        sizes = rest.split()[0].split(",")
+        letters = axes.split()
+        for n, (letter, size) in enumerate(zip(letters, sizes, strict=True)):
+            if not letter.isdigit() and used.setdefault(letter, size) != size:
+                letters[n] = next(other for other in ascii_lowercase[20:] if used.setdefault(other, size) == size)
+        result.append(f"{name}{colon} {' '.join(letters)}={rest}" if colon else f"{' '.join(letters)}={rest}")
+    return result
 
 
 def _own(name: str) -> Any:
