@@ -61,7 +61,7 @@ def make_model(entry: dict[str, Any]) -> Any:
     if entry["set"] == "own":
         return _own(entry["model"]).make()
     package = entry["set"].partition("-")[0]
-    if package in ("torchvision", "timm"):
+    if package in ("torchvision", "timm", "transformers"):
         _prepare_torchvision()
     names = {package: importlib.import_module(package), "config": entry.get("config")}
     return eval(entry["make"], names)  # noqa: S307 an expression of our own file
