@@ -15,6 +15,7 @@ from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.casts import Cast, flax_casts
 from einops_arch.parity.runs.flax_hooks import recording
 from einops_arch.parity.runs.jaxprs import Tables, lifted
+from einops_arch.parity.runs.randomness import sure_draws
 from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
 from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
@@ -75,7 +76,7 @@ class Program:
         model = merged(self._graph, state)
         args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in self._nests)
         self._failure = None
-        with recording(model, self._side.named, self._inputs_of) as seen:
+        with sure_draws(), recording(model, self._side.named, self._inputs_of) as seen:
             try:
                 output = model(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the model

@@ -26,7 +26,7 @@ from einops_arch.parity.runs.flax_program import (
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.jaxprs import Tables
 from einops_arch.parity.runs.paths import rename
-from einops_arch.parity.runs.randomness import stop_flax
+from einops_arch.parity.runs.randomness import stop_flax, sure_draws
 from einops_arch.parity.runs.run import Run, Wanted
 from einops_arch.parity.runs.values import rebuild
 
@@ -228,7 +228,8 @@ class FlaxSide:
             def projection(parameters: Any, floats: dict[str, Any], every: dict[str, Any]) -> Any:
                 inputs = every | floats
                 args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in nests)
-                leaves = outputs(merged(graph, parameters, rest)(*args, **kwargs))
+                with sure_draws():
+                    leaves = outputs(merged(graph, parameters, rest)(*args, **kwargs))
                 total = jnp.zeros(())
                 for n, (place, layout) in enumerate(zip(order or range(len(leaves)), layouts, strict=True)):
                     for part, real in _real_parts(leaves[place][1]):

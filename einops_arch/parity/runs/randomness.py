@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["drops", "rate_of", "stop_flax", "stop_torch", "without_dropout"]
+__all__ = ["drops", "rate_of", "stop_flax", "stop_torch", "sure_draws", "without_dropout"]
 
 _TINY = 1e-300
 """A rate that is not zero, so that the same code runs, and drops nothing: 1 - 1e-300 is 1."""
@@ -51,6 +51,30 @@ def stop_flax(module: Any) -> None:
     for name, value in _rates(module):
         if value > 0:
             setattr(module, name, 1.0 if "survival" in name else _TINY)
+
+
+@contextlib.contextmanager
+def sure_draws() -> Iterator[None]:
+    """A context in which jax draws no bits for what is certain, as keeping an entry is at next to no rate.
+
+    The generator of bits is most of what is compiled of a small model in training mode.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    drawn = jax.random.bernoulli
+
+    def bernoulli(key: Any, p: Any = 0.5, shape: Any = None, **options: Any) -> Any:
+        # Uniform numbers are below 1.
+        if isinstance(p, float | int) and p >= 1 and shape is not None:
+            return jnp.ones(shape, bool)
+        return drawn(key, p, shape, **options)
+
+    jax.random.bernoulli = bernoulli
+    try:
+        yield
+    finally:
+        jax.random.bernoulli = drawn
 
 
 @contextlib.contextmanager
