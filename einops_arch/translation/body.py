@@ -162,7 +162,9 @@ def _inlined(lines: list[_Line]) -> list[_Line]:
             if len(users) == 1 and _uses(lines[users[0]].code).count(name) == 1:
                 user = users[0]
                 between = lines[place + 1 : user]
-                together = _same_statement(line, lines[user])
+                # What is left out between the two, such as dropout at no rate, leaves a name that nothing needs.
+                returned = user == place + 1 and lines[user].targets == ["return"]
+                together = _same_statement(line, lines[user]) or (returned and isinstance(lines[user].code, ast.Name))
                 moves = not line.call or not any(other.call or other.guard for other in between)
                 if together and moves and not lines[user].guard:
                     lines[user].code = _Replace({name: line.code}).visit(lines[user].code)
@@ -262,5 +264,5 @@ def _hints(line: _Line, names: dict[str, str], places: dict[tuple[str, tuple[int
 
 
 def _clean(name: str) -> str:
-    name = name.strip("_") or "x"
+    name = name.strip("_").lower() or "x"
     return f"{name}_" if name in _TAKEN else name

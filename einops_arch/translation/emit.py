@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from einops_arch.translation.flax_class import FlaxClass
 from einops_arch.translation.layout import default_names
 
 __all__ = ["format_source", "source_of"]
+
+_WIDTH = 120
 
 
 def source_of(
@@ -144,7 +147,12 @@ def _docstring(item: FlaxClass) -> str:
         return f"`{origin}`, kept for its weights."
     inputs = [_axes(order, names) for order, names in zip(draft.orders, _padded(draft), strict=False)]
     outputs = [_axes(order, names) for order, names in zip(body.orders, body.names, strict=True) if order is not None]
-    return f"`{origin}`: {', '.join(inputs) or 'nothing'} -> {', '.join(outputs) or 'nothing'}."
+    axes = f"{', '.join(inputs) or 'nothing'} -> {', '.join(outputs) or 'nothing'}."
+    line = f"`{origin}`: {axes}"
+    # With the quotes and the indentation of a class.
+    if len(line) + 10 <= _WIDTH:
+        return line
+    return f"`{origin}`.\n\n{textwrap.fill(axes, _WIDTH - 4, break_long_words=False)}\n"
 
 
 def _padded(draft: object) -> list[list[str]]:
@@ -158,8 +166,26 @@ def _axes(order: Sequence[int], names: Sequence[str]) -> str:
     return f"`{' '.join(names[n] for n in order)}`" if order else "a number"
 
 
+def _with_wrapped_messages(source: str) -> str:
+    """Messages that are longer than a line, in parts of which the formatter gives each a line."""
+
+    def wrapped(match: re.Match[str]) -> str:
+        # The name of the error stands in a line of its own, and the text is one step further in.
+        width = _WIDTH - len(match["indent"]) - 4 - len("''")
+        text = ast.literal_eval(match["text"])
+        if len(repr(text)) <= width:
+            return match[0]
+        parts = textwrap.wrap(text, width, drop_whitespace=False, break_long_words=False, break_on_hyphens=False)
+        return f"{match['indent']}raise {match['error']}({' '.join(map(repr, parts))})"
+
+    return re.sub(
+        r"""^(?P<indent> *)raise (?P<error>\w+)\((?P<text>'.*'|".*")\)$""", wrapped, source, flags=re.MULTILINE
+    )
+
+
 def format_source(source: str) -> str:
     """Formatted by ruff where it is installed, with imports in order."""
+    source = _with_wrapped_messages(source)
     ruff = Path(sys.executable).with_name("ruff")
     command = str(ruff) if ruff.exists() else shutil.which("ruff")
     if command is None:
