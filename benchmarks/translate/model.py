@@ -5,6 +5,7 @@ It reads what to do from its argument as JSON, and writes what became of it as t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import resource
@@ -204,6 +205,8 @@ def _flat(tree: Any) -> list[Any]:
         return [item for value in tree.values() for item in _flat(value)]
     if isinstance(tree, (tuple, list)):
         return [item for value in tree for item in _flat(value)]
+    if dataclasses.is_dataclass(tree):
+        return [item for field in dataclasses.fields(tree) for item in _flat(getattr(tree, field.name))]
     return [tree.detach().numpy() if hasattr(tree, "detach") else np.asarray(tree)]
 
 
