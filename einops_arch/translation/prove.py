@@ -138,7 +138,7 @@ def _compiled_quickly() -> Iterator[None]:
     import jax
 
     name, quick = "jax_disable_most_optimizations", True
-    before = getattr(jax.config, name)
+    before = jax.config.read(name)
     jax.config.update(name, quick)
     try:
         yield

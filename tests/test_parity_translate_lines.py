@@ -1,0 +1,75 @@
+"""Twins are clean under the rules of this project, whatever the original is called and does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from einops_arch.translation import translate
+
+ROOT = Path(__file__).parents[1]
+
+
+class LongNames(nn.Module):
+    """Capital letters, names that fill lines, and a dropout at no rate before the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.A_log = nn.Parameter(torch.randn(6))
+        self.dropout = nn.Dropout(0.0)
+
+    def forward(
+        self, the_states_of_the_hidden_layer_before: Tensor, further_states_of_the_hidden_layer: Tensor
+    ) -> Tensor:
+        if the_states_of_the_hidden_layer_before.shape[1] > 1 and further_states_of_the_hidden_layer.shape[2] > 1:
+            the_states_of_the_hidden_layer_before = the_states_of_the_hidden_layer_before.tanh()
+        A, a = -torch.exp(self.A_log), self.A_log.sin()  # noqa: N806 what it is about
+        states_B = the_states_of_the_hidden_layer_before * A + further_states_of_the_hidden_layer.mean(-2) * a  # noqa: N806
+        states_B = states_B + A  # noqa: N806
+        states_B = self.dropout(states_B)  # noqa: N806
+        return states_B  # noqa: RET504
+
+
+class Outer(nn.Module):
+    """Many inputs, so that the axes of all do not fit into a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = LongNames()
+
+    def forward(self, a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor) -> Tensor:
+        return self.inner(a, b) + c.mean((1, 2)) + d.mean((1, 2)) + e.mean((1, 2))
+
+
+@pytest.fixture(scope="module")
+def twin():
+    shapes = ((2, 3, 6), (2, 3, 5, 6), (2, 3, 5, 3, 6), (2, 4, 5, 3, 6), (2, 4, 7, 3, 6))
+    axes = ("b t 6", "b t n 6", "b t n 3 6", "b m n 3 6", "b m k 3 6")
+    torch.manual_seed(0)
+    return translate(Outer, tuple(torch.randn(shape) for shape in shapes), axes=axes, name="Outer")
+
+
+def test_long_names_capital_letters_and_idle_last_lines_are_written_cleanly(twin) -> None:
+    name = str(ROOT / "einops_arch" / "flax" / "twin.py")
+    for command in (["check", "--output-format", "concise"], ["format", "--diff"]):
+        options = ["--config", str(ROOT / "pyproject.toml"), "--stdin-filename", name, "-"]
+        run = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *options],
+            input=twin.source,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+    assert max(map(len, twin.source.splitlines())) <= 120
+
+
+def test_two_names_that_differ_in_capitals_alone_stay_two_variables(twin) -> None:
+    assert twin.passed, twin.report
+    assert not re.search(r"\bA\b|states_B", twin.source)
