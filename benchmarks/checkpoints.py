@@ -30,13 +30,13 @@ import numpy as np
 
 GIB, MIB = 1 << 30, 1 << 20
 WAYS = ("copy", "port", "naive", "naive-torch")
-ALL = (*WAYS, "back", "orbax-save", "orbax-load", "pt", "sharded")
+ALL = (*WAYS, "back", "orbax-save", "orbax-load", "pt", "dcp", "sharded")
 BOUNDS = {"orbax-save": GIB, "orbax-load": GIB}
 
 
-def layers(gib: float) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Kind, name and PyTorch's shape of each layer: an embedding of 1 GiB or less, then blocks until it is full."""
-    rows = int(min(GIB, gib * GIB / 4)) // 4096
+def layers(gib: float, largest: int = GIB) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Kind, name and PyTorch's shape of each layer: an embedding of `largest` or less, then blocks until it is full."""
+    rows = int(min(largest, gib * GIB / 4)) // 4096
     tensors: list[tuple[str, str, tuple[int, ...]]] = [("embed", "embed", (rows, 1024))]
     size, number = rows * 4096, 0
     while size < gib * GIB:
@@ -55,14 +55,14 @@ def layers(gib: float) -> list[tuple[str, str, tuple[int, ...]]]:
     return tensors
 
 
-def build(gib: float) -> Any:
+def build(gib: float, largest: int) -> Any:
     """The Flax model of these layers, without memory."""
     from flax import nnx
 
     class Net(nnx.Module):
         def __init__(self) -> None:
             rngs = nnx.Rngs(0)
-            for kind, name, shape in layers(gib):
+            for kind, name, shape in layers(gib, largest):
                 if kind == "embed":
                     layer: Any = nnx.Embed(*shape, rngs=rngs)
                 elif kind == "conv":
@@ -76,14 +76,14 @@ def build(gib: float) -> Any:
     return nnx.eval_shape(Net)
 
 
-def make(path: Path, gib: float) -> None:
+def make(path: Path, gib: float, largest: int) -> None:
     """Write the PyTorch checkpoint of these layers, with random numbers that repeat every 64 MiB."""
     from einops_arch.checkpoints import Reader, TensorInfo, write_tensors
 
     class Random(Reader):
         def __init__(self) -> None:
             self.tensors, self.aliases, self.metadata = {}, {}, {"framework": "torch", "format": "pt"}
-            for kind, name, shape in layers(gib):
+            for kind, name, shape in layers(gib, largest):
                 self.tensors[f"{name}.weight"] = TensorInfo(shape, "float32")
                 if kind != "embed":
                     self.tensors[f"{name}.bias"] = TensorInfo(shape[:1], "float32")
@@ -136,7 +136,7 @@ def sync(path: Path) -> None:
     os.close(file)
 
 
-def work(way: str, gib: float, source: Path, target: Path) -> dict[str, float]:
+def work(way: str, gib: float, largest: int, source: Path, target: Path) -> dict[str, float]:
     """One measurement, in this process."""
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
@@ -150,11 +150,13 @@ def work(way: str, gib: float, source: Path, target: Path) -> dict[str, float]:
         from einops_arch.port.convert import port_checkpoint
 
         to = "torch" if way in {"back", "orbax-load"} else "flax"
-        if way == "pt":
+        if way in {"pt", "dcp"}:
             to = "torch"
-        model = build(gib)
+        model = build(gib, largest)
         if "orbax" in way:
             __import__("orbax.checkpoint")
+        if way == "dcp":
+            __import__("torch.distributed.checkpoint")
         shard: dict[str, Any] = {"max_shard_size": GIB} if way == "sharded" else {}
         job = partial(port_checkpoint, source, target, to, model=model, **shard)
     imported = time.perf_counter()
@@ -171,18 +173,19 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def measure(gib: float, repeats: int, ways: list[str], folder: Path) -> dict[str, Any]:
+def measure(gib: float, limit: int, repeats: int, ways: list[str], folder: Path) -> dict[str, Any]:
     """All ways on a checkpoint of one size."""
     free = shutil.disk_usage(folder).free
     if free < 3.5 * gib * GIB:
         sys.exit(f"{folder} has {free / GIB:.1f} GiB free, and {3.5 * gib:.1f} GiB are needed")
     source = folder / "source.safetensors"
-    make(source, gib)
+    make(source, gib, limit)
     targets = {
         "back": "back.safetensors",
         "orbax-save": "orbax",
         "orbax-load": "loaded.safetensors",
         "pt": "target.pt",
+        "dcp": "target.dcp",
         "sharded": "target.hf",
     }
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
@@ -192,13 +195,14 @@ def measure(gib: float, repeats: int, ways: list[str], folder: Path) -> dict[str
             target = folder / targets.get(way, f"{way}.safetensors")
             remove(target)
             os.sync()
-            command = [sys.executable, __file__, "--work", way, "--gib", str(gib), "--paths", str(given), str(target)]
+            sizes = ["--gib", str(gib), "--largest-mib", str(limit // MIB)]
+            command = [sys.executable, __file__, "--work", way, *sizes, "--paths", str(given), str(target)]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
             found[way].append(json.loads(output.splitlines()[-1]))
             needed = {"port": "back", "orbax-save": "orbax-load"}.get(way)
             if needed not in ways:
                 remove(target)
-    largest = max(4 * int(np.prod(shape)) for _, _, shape in layers(gib))
+    largest = max(4 * int(np.prod(shape)) for _, _, shape in layers(gib, limit))
     return {"gib": source.stat().st_size / GIB, "largest": largest, "ways": found}
 
 
@@ -238,6 +242,7 @@ def main() -> None:
     """Read the arguments, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, nargs="+", default=[2.0])
+    parser.add_argument("--largest-mib", type=int, default=1024, help="of the largest tensor, at most")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--ways", nargs="+", choices=ALL, default=list(WAYS))
     parser.add_argument("--folder", type=Path, help="a disk with room for three copies; a temporary folder if left out")
@@ -246,13 +251,13 @@ def main() -> None:
     parser.add_argument("--paths", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        print(json.dumps(work(options.work, options.gib[0], *options.paths)))
+        print(json.dumps(work(options.work, options.gib[0], options.largest_mib * MIB, *options.paths)))
         return
     ways = ["copy", *(way for way in options.ways if way != "copy")]
     results, misses = [], []
     for gib in options.gib:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-checkpoints-") as folder:
-            results.append(measure(gib, options.repeats, ways, Path(folder)))
+            results.append(measure(gib, options.largest_mib * MIB, options.repeats, ways, Path(folder)))
         misses += report(results[-1])
     if options.json:
         options.json.write_text(json.dumps(results, indent=2), encoding="utf-8")

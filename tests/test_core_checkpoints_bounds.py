@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import struct
 import sys
 from pathlib import Path
 
 import pytest
+from checkpoint_sandbox import SECONDS as PROCESS_SECONDS
 from checkpoint_sandbox import run
 from test_core_checkpoints_hostile import archive, safetensors_file, tensor_pickle
 
@@ -17,8 +19,8 @@ from einops_arch.checkpoints import limits, open_checkpoint
 from einops_arch.checkpoints.disk.bounded_json import parse_json, read_json
 from einops_arch.errors import CheckpointError, EinopsArchError
 
-MEMORY = 40
-"""Bytes of memory for each byte of a file, and 32 MiB for any file."""
+MEMORY, FREE = 40, 32 << 20
+"""Bytes of memory for each byte of a file, and for any file."""
 SECONDS = 6e-6
 """Seconds of CPU for each byte of a file, and one for any file."""
 
@@ -114,7 +116,7 @@ def assert_bounded(path, *, refused=True):
         assert outcome.value is not None
         assert outcome.value.startswith("CheckpointError: "), outcome.value
         assert len(outcome.value) < 2000
-    assert outcome.memory < MEMORY * size + (32 << 20), (outcome.memory, size)
+    assert outcome.memory < MEMORY * size + FREE, (outcome.memory, size)
     assert outcome.seconds < SECONDS * size + 1, (outcome.seconds, size)
 
 
@@ -227,3 +229,27 @@ def test_the_sandbox_sees_what_it_is_for():
     assert "MemoryError" in run(memory, memory=1 << 29).value
     assert run(memory).memory > 1 << 29
     assert run(sys.exit, 3).value == "SystemExit: 3"
+
+
+def test_the_guide_says_the_limits():
+    text = (Path(__file__).parents[1] / "docs/guides/port-a-checkpoint.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", text, flags=re.MULTILINE))
+
+    def mib(size):
+        assert size % (1 << 20) == 0
+        return f"{size >> 20} MiB"
+
+    assert rows["header of safetensors"].startswith(f"{limits.SAFETENSORS_HEADER:,} bytes")
+    assert rows["JSON: index, config"] == (
+        f"{mib(limits.JSON_BYTES)}; {limits.JSON_VALUES:,} values, {limits.JSON_CONTAINERS:,} lists and objects, "
+        f"{limits.JSON_DEPTH} inside each other, integers of {limits.JSON_DIGITS} digits"
+    )
+    assert rows["pickle"] == (
+        f"{mib(limits.PICKLE_BYTES)}; {limits.PICKLE_STEPS:,} steps; {limits.PICKLE_WORK} bytes made, hashed or copied "
+        f"for each of its bytes, and {limits.PICKLE_WORK_FREE >> 20} MiB"
+    )
+    assert rows["directory of an archive"] == mib(limits.ARCHIVE_DIRECTORY)
+    assert limits.TENSOR_BYTES == 2
+    assert rows["tensors of a `.pt` file"] == f"twice its bytes, and {mib(limits.TENSOR_BYTES_FREE)}"
+    assert rows["memory to open one, tensors aside"] == f"{MEMORY} bytes for each of its bytes, and {mib(FREE)}"
+    assert f"with {PROCESS_SECONDS} seconds of CPU" in text

@@ -119,19 +119,21 @@ def test_verify_takes_the_file(weights, tmp_path):
 
 def test_what_the_file_does_not_say_is_asked_for(weights, tmp_path):
     there = tmp_path / "there.safetensors"
-    names = ", ".join(architectures.names())
-    assert refused("port", weights, there, "--to", "flax") == (
-        f"error: {weights}: the file does not say of which architecture it is; likely fix: --arch with one of {names}"
+    odd = tmp_path / "odd.safetensors"
+    write_checkpoint(odd, Checkpoint({"a": np.zeros(3), "b.c": np.zeros(2)}))
+    assert refused("port", odd, there, "--to", "flax") == (
+        f"error: {odd}: the file does not say of which architecture it is, and none fits; likely fix: --arch with one "
+        f"of {', '.join(architectures.names())}, or --model pkg.module:make()"
     )
-    assert refused("port", weights, there, "--to", "flax", "--arch", "convnet") == (
-        f"error: {weights}: the file does not say its config; likely fix: --preset with one of mnist, digits, tiny, "
-        "or --config FILE"
+    assert refused("port", odd, there, "--to", "flax", "--arch", "convnet") == (
+        f"error: {odd}: the file does not say its config, and none fits; likely fix: --preset with one of mnist, "
+        "digits, tiny, or --config FILE"
     )
     assert refused("port", weights, there, "--to", "flax", "--arch", "convent", "--preset", "tiny") == (
         "error: no architecture and no preset is named 'convent': did you mean 'convnet' or 'convnet_mnist' or "
         "'convnet_digits'?"
     )
-    assert names_in(tmp_path) == ["weights.pt"]
+    assert names_in(tmp_path) == ["odd.safetensors", "weights.pt"]
 
 
 def test_options_that_contradict_the_file(tmp_path):
@@ -186,11 +188,10 @@ def test_every_problem_of_a_checkpoint_in_one_message(tmp_path):
 def test_names_with_a_wrapper_before_them(prefix, reason, tmp_path):
     source = tmp_path / "source.pt"
     torch.save({prefix + key: value for key, value in state_of("convnet").items()}, source)
-    for command in (("port", source, tmp_path / "a.safetensors", "--to", "flax"), ("verify", source)):
-        assert refused(*command, "--arch", "convnet", "--preset", "tiny") == (
-            f"error: {source}: expected names such as 'conv1.weight', received '{prefix}conv1.weight': all 8 names "
-            f"start with '{prefix}', as {reason}, or take the prefix off each name"
-        )
+    assert refused("verify", source, "--arch", "convnet", "--preset", "tiny") == (
+        f"error: {source}: expected names such as 'conv1.weight', received '{prefix}conv1.weight': all 8 names "
+        f"start with '{prefix}', as {reason}, or take the prefix off each name"
+    )
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])

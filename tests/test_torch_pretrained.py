@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from einops_arch.architectures import GPT2Config
 from einops_arch.errors import PortError
@@ -93,3 +93,29 @@ def test_they_are_in_memory_once(tmp_path):
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
     assert 0.9 < float(done.stdout) < 1.1
+
+
+def test_bfloat16_is_read_written_and_rounded_with_pytorch_alone(tmp_path):
+    numbers = torch.linspace(-3, 3, 15).reshape(3, 5)
+    save_file({"weight": numbers.to(torch.bfloat16)}, tmp_path / "x.safetensors")
+    code = """
+        import sys
+        import torch
+        from einops_arch.checkpoints import open_checkpoint, write_tensors
+        from einops_arch.checkpoints.wrappers import Cast
+        from einops_arch.layouts.arrays import to_tensor
+        with open_checkpoint("x.safetensors") as reader:
+            weight = to_tensor(reader.read("weight"))
+            write_tensors("y.pt", reader)
+            write_tensors("z.safetensors", Cast(reader, "float8_e5m2"))
+        torch.save(weight, "read.pt")
+        assert not {"jax", "jaxlib", "flax"} & set(sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    expected = numbers.to(torch.bfloat16)
+    assert torch.equal(torch.load(tmp_path / "read.pt", weights_only=True), expected)
+    assert torch.equal(torch.load(tmp_path / "y.pt", weights_only=True)["weight"], expected)
+    rounded = load_file(tmp_path / "z.safetensors")["weight"]
+    assert rounded.dtype == torch.float8_e5m2
+    assert torch.equal(rounded.float(), expected.to(torch.float8_e5m2).float())

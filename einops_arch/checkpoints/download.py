@@ -13,6 +13,7 @@ __all__ = ["fetch"]
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 """`pathlib` makes one slash of two."""
 _SAFE = ["config.json", "*.safetensors", "*.safetensors.index.json", "einops_arch.json"]
+_FLAX = ["config.json", "flax_model.msgpack"]
 _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 
 
@@ -38,11 +39,11 @@ def fetch(path: str | Path) -> Path:
     import huggingface_hub
 
     try:
-        for patterns in (_SAFE, _PICKLED):
+        for patterns in (_SAFE, _FLAX, _PICKLED):
             folder = huggingface_hub.snapshot_download(
                 match["name"], revision=match["revision"], allow_patterns=patterns
             )
-            if any(entry.suffix in {".safetensors", ".bin"} for entry in Path(folder).iterdir()):
+            if any(entry.suffix in {".safetensors", ".bin", ".msgpack"} for entry in Path(folder).iterdir()):
                 return Path(folder)
     # The library's own errors and those of the network beneath it have no base class but this.
     except Exception as error:

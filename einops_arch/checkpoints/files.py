@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from einops_arch.checkpoints.checkpoint import Checkpoint
@@ -12,8 +12,10 @@ from einops_arch.checkpoints.disk.pool import POOL
 from einops_arch.checkpoints.disk.pread import open_file, read_bytes
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.download import fetch
-from einops_arch.checkpoints.formats import dcp_folder, orbax_folder
+from einops_arch.checkpoints.formats import dcp_folder, orbax_folder, orbax_manager
 from einops_arch.checkpoints.formats.dcp_folder import DcpReader, write_dcp
+from einops_arch.checkpoints.formats.msgpack_file import MsgpackReader
+from einops_arch.checkpoints.formats.npz_file import NpzReader
 from einops_arch.checkpoints.formats.orbax_folder import OrbaxReader, write_orbax
 from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, write_safetensors
 from einops_arch.checkpoints.formats.sharded import HubReader, ShardedReader, write_hub
@@ -46,9 +48,12 @@ FORMATS = {
 }
 """The format by the ending of the name; an Orbax checkpoint is a folder and usually has none."""
 
+READ_ONLY = {".msgpack": "msgpack", ".npz": "npz"}
+"""Formats that are read and not written, by the ending of the name."""
+
 _FRAMEWORK = {"torch": "torch", "dcp": "torch", "orbax": "flax"}
 _INDEX = ".index.json"
-_START = 32
+_START = 30 + 4096
 _OTHERS = {
     b"\x89HDF\r\n": "HDF5, as Keras writes it",
     b"\x1f\x8b": "something packed by gzip",
@@ -89,7 +94,9 @@ def open_checkpoint(
     Args:
         path: a file, the index of shards, or a folder of Orbax, of `torch.distributed.checkpoint` or of the Hugging
             Face hub; `hf://someone/name` fetches one. Files whose ending says nothing are known by their first bytes.
-        key: the entry of a `.pt` file that is the state dict, such as `"model_ema"`; found by itself if left out.
+            Of the folder of a `CheckpointManager` the last step is taken.
+        key: the entry that holds the weights, such as `"model_ema"`, in a `.pt`, `.msgpack` or `.npz` file or an Orbax
+            folder; found by itself if left out.
         only: leave out what has a name that does not begin with this.
         drop: regular expressions; what has a name in which one of them matches is left out.
 
@@ -221,19 +228,22 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = 
 
 def _open(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
     if path.is_dir():
-        if key is not None:
-            raise CheckpointError(f"{path}: only a .pt file has entries to choose from, received --key {key}")
-        return _open_folder(path)
+        return _open_folder(path, key)
     return _open_file(path, key, drop)
 
 
-def _open_folder(path: Path) -> Reader:
+def _open_folder(path: Path, key: str | None) -> Reader:
     try:
         inside = set(os.listdir(path))  # noqa: PTH208 - one look for all the marks
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if orbax_folder.MARK in inside:
-        return OrbaxReader(path)
+    if orbax_manager.is_managed(path, inside):
+        item, key, beside = orbax_manager.find_item(path, inside, key)
+        return OrbaxReader(item, key, beside)
+    if not inside.isdisjoint((orbax_folder.MARK, orbax_folder.TREE)):
+        return OrbaxReader(path, key)
+    if key is not None:
+        raise _without_entries(path, key)
     if dcp_folder.MARK in inside:
         return DcpReader(path)
     return HubReader(path)
@@ -241,13 +251,24 @@ def _open_folder(path: Path) -> Reader:
 
 def _open_file(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
     kind = "index" if path.name.endswith(_INDEX) else format_of_file(path)
-    if key is not None and kind != "torch":
-        raise CheckpointError(f"{path}: only a .pt file has entries to choose from, received --key {key}")
+    if kind in {"index", "safetensors"} and key is not None:
+        raise _without_entries(path, key)
     if kind == "index":
         return ShardedReader(path)
     if kind == "safetensors":
         return SafetensorsReader(path)
+    if kind in _TREES:
+        return _TREES[kind](path, key)
     return TorchReader(path, key, drop)
+
+
+_TREES: dict[str, Callable[[Path, str | None], Reader]] = {"msgpack": MsgpackReader, "npz": NpzReader}
+
+
+def _without_entries(path: Path, key: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: only .pt, .msgpack and .npz files and Orbax folders have entries to choose from, received --key {key}"
+    )
 
 
 def format_of_file(path: Path) -> str:
@@ -262,16 +283,34 @@ def format_of_file(path: Path) -> str:
     finally:
         os.close(file)
     header = int.from_bytes(start[:8], "little")
-    if start[:4] == b"PK\3\4" or start.startswith(LEGACY):
+    if start[:4] == b"PK\3\4":
+        return "npz" if _first_record(start).endswith(b".npy") else "torch"
+    if start.startswith(LEGACY):
         return "torch"
     if start[8:9] == b"{" and 2 <= header <= size - 8:
         return "safetensors"
-    kind = FORMATS.get(path.suffix.lower(), "")
-    if kind in {"safetensors", "torch"}:
+    kind = {**FORMATS, **READ_ONLY}.get(path.suffix.lower(), "")
+    if kind in {"safetensors", "torch", "msgpack", "npz"}:
         return kind
     if start[:1] == b"\x80" and start[1:2] in {b"\2", b"\3", b"\4", b"\5"}:
         return "torch"
-    others = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), "none of these")
+    others = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), None)
+    if others is None and _is_msgpack(start):
+        return "msgpack"
     raise CheckpointError(
-        f"{path}: expected a file that ends with .safetensors or .pt, or that begins as they do, received {others}"
+        f"{path}: expected a file that ends with .safetensors, .pt, .msgpack or .npz, or that begins as they do, "
+        f"received {others or 'none of these'}"
     )
+
+
+def _is_msgpack(start: bytes) -> bool:
+    """Whether a file begins with a map whose first key is a text."""
+    size = {0xDE: 3, 0xDF: 5}.get(start[0], 1) if start else 0
+    is_map = bool(start) and (0x81 <= start[0] <= 0x8F or size > 1)
+    return is_map and len(start) > size and (0xA1 <= start[size] <= 0xBF or 0xD9 <= start[size] <= 0xDB)
+
+
+def _first_record(start: bytes) -> bytes:
+    """The name of the first record of an archive."""
+    length = int.from_bytes(start[26:28], "little")
+    return start[30 : 30 + length]

@@ -15,7 +15,11 @@ __all__ = [
     "JSON_DIGITS",
     "JSON_VALUES",
     "KEY_BITS",
+    "MSGPACK_DEPTH",
+    "MSGPACK_VALUES",
     "NAME_LENGTH",
+    "NPZ_EXPANSION",
+    "NPZ_HEADER",
     "ORBAX_EXPANSION",
     "PICKLE_BYTES",
     "PICKLE_STEPS",
@@ -63,6 +67,15 @@ TENSOR_BYTES = 2
 """Bytes of tensors for each byte of a `.pt` file: PyTorch keeps one number of a tensor that repeats it."""
 TENSOR_BYTES_FREE = 64 << 20
 """Bytes that tensors may have beyond that."""
+
+MSGPACK_VALUES = 2_000_000
+"""Values in a msgpack file; an array is one, whatever its size."""
+MSGPACK_DEPTH = 64
+"""Maps and lists inside each other."""
+NPZ_HEADER = 10_000
+"""Bytes of the header of an array in an `.npz` file, as in numpy."""
+NPZ_EXPANSION = 1_100
+"""Bytes of arrays for each byte of an `.npz` file: deflate makes 1,032 of one at most."""
 
 FILE_NAME = 255
 """Characters of the name of a file in a folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +14,59 @@ from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError, DtypeError, PortError
 from einops_arch.layouts.boxes import Box
 
-__all__ = ["CAST_TO", "Cast", "Renamed", "Selected", "Untied", "checked_patterns", "rule_of"]
+__all__ = [
+    "CAST_TO",
+    "Cast",
+    "Relabeled",
+    "Renamed",
+    "Selected",
+    "Untied",
+    "checked_patterns",
+    "renamed",
+    "rule_of",
+]
 
 CAST_TO = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 """The dtypes that floating-point tensors can be rounded to."""
 
 
-class Renamed(Wrapper):
+class Relabeled(Wrapper):
+    """The tensors of a reader under other names.
+
+    Args:
+        inner: the reader.
+        new: the new name by the old one; what has none is left out.
+
+    Raises:
+        PortError: two names become one.
+    """
+
+    def __init__(self, inner: Reader, new: Mapping[str, str]) -> None:
+        super().__init__(inner)
+        olds: dict[str, list[str]] = {}
+        for name, now in new.items():
+            olds.setdefault(now, []).append(name)
+        clashes = [f"{now}: the new name of {' and of '.join(group)}" for now, group in olds.items() if len(group) > 1]
+        if clashes:
+            raise PortError("\n  ".join([f"rename: {len(clashes)} names would be taken twice", *clashes]))
+        self._old = {new[name]: name for name in inner.tensors if name in new}
+        self.tensors = {now: inner.tensors[name] for now, name in self._old.items()}
+        self.aliases = {new[name]: new[target] for name, target in inner.aliases.items() if name in new}
+
+    def bits(self, name: str) -> Bits:
+        return self.inner.bits(self._old[name])
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return self.inner.blocks(self._old[name])
+
+    def part(self, name: str, box: Box) -> Bits:
+        return self.inner.part(self._old[name], box)
+
+    def span(self, name: str) -> Span | None:
+        return self.inner.span(self._old[name])
+
+
+class Renamed(Relabeled):
     r"""Other names for the same tensors.
 
     Args:
@@ -36,38 +82,30 @@ class Renamed(Wrapper):
     """
 
     def __init__(self, inner: Reader, rules: Sequence[tuple[str, str]]) -> None:
-        super().__init__(inner)
-        new = {name: name for name in inner.names()}
-        for pattern, replacement in rules:
-            try:
-                replaced = {name: re.subn(pattern, replacement, now) for name, now in new.items()}
-            except (re.error, IndexError) as error:
-                raise PortError(f"rename {pattern}={replacement}: not a regular expression: {error}") from error
-            if not any(count for _, count in replaced.values()):
-                raise PortError(f"rename {pattern}={replacement}: matches none of the {len(new)} names")
-            new = {name: text for name, (text, _) in replaced.items()}
-        olds: dict[str, list[str]] = {}
-        for name, now in new.items():
-            olds.setdefault(now, []).append(name)
-        clashes = [f"{now}: the new name of {' and of '.join(group)}" for now, group in olds.items() if len(group) > 1]
-        if clashes:
-            raise PortError("\n  ".join([f"rename: {len(clashes)} names would be taken twice", *clashes]))
-        self._old = {new[name]: name for name in inner.tensors}
-        self.tensors = {new[name]: info for name, info in inner.tensors.items()}
-        self.aliases = {new[name]: new[target] for name, target in inner.aliases.items()}
+        new = renamed(inner.names(), rules)
+        super().__init__(inner, new)
         self.renamed = {name: now for name, now in new.items() if name != now}
 
-    def bits(self, name: str) -> Bits:
-        return self.inner.bits(self._old[name])
 
-    def blocks(self, name: str) -> Iterator[Bits]:
-        return self.inner.blocks(self._old[name])
+def renamed(names: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str, str]:
+    r"""The new name of each by pairs of a regular expression and its replacement.
 
-    def part(self, name: str, box: Box) -> Bits:
-        return self.inner.part(self._old[name], box)
+    Raises:
+        PortError: a rule matches nothing or is no regular expression.
 
-    def span(self, name: str) -> Span | None:
-        return self.inner.span(self._old[name])
+    >>> renamed(["module.fc.weight"], [(r"^module\.", "")])
+    {'module.fc.weight': 'fc.weight'}
+    """
+    new = {name: name for name in names}
+    for pattern, replacement in rules:
+        try:
+            replaced = {name: re.subn(pattern, replacement, now) for name, now in new.items()}
+        except (re.error, IndexError) as error:
+            raise PortError(f"rename {pattern}={replacement}: not a regular expression: {error}") from error
+        if not any(count for _, count in replaced.values()):
+            raise PortError(f"rename {pattern}={replacement}: matches none of the {len(new)} names")
+        new = {name: text for name, (text, _) in replaced.items()}
+    return new
 
 
 class Cast(Wrapper):

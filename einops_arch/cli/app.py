@@ -171,12 +171,24 @@ def port(
     rename: Annotated[
         list[str] | None, typer.Option("--rename", metavar="REGEX=REPLACEMENT", help="Change names first; repeatable.")
     ] = None,
+    packing: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--packing",
+            metavar="PATTERN",
+            help="'q.* k.* -> qk.*: q ..., k ... -> (q + k) ...': pack, split or stack; repeatable.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODULE:MAKE()", help="A Flax model of your own.")
+    ] = None,
+    merge_lora: Annotated[
+        Path | None, typer.Option("--merge-lora", metavar="FILE", help="Add an adapter's products to the weights.")
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Round floating-point tensors, to bfloat16 for example.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="NAME", help="The entry of a .pt file that is the state dict.")
-    ] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="NAME", help="The entry that holds the weights.")] = None,
     only: Annotated[
         str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
     ] = None,
@@ -191,6 +203,9 @@ def port(
         str | None, typer.Option("--max-shard-size", metavar="SIZE", help="5GB for example: a folder of shards.")
     ] = None,
     *,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Fold weight norms and spectral norms into plain weights.")
+    ] = False,
     allow_overflow: Annotated[
         bool, typer.Option("--allow-overflow", help="With --dtype: let finite numbers become infinite.")
     ] = False,
@@ -215,7 +230,11 @@ def port(
         arch=arch,
         preset=preset,
         config=config,
+        model=model,
         rename=tuple(rename or ()),
+        packing=tuple(packing or ()),
+        fold=fold,
+        merge_lora=merge_lora,
         dtype=dtype,
         allow_overflow=allow_overflow,
         untie=untie,
@@ -235,9 +254,7 @@ def port(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any format.")],
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="NAME", help="The entry of a .pt file that is the state dict.")
-    ] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="NAME", help="The entry that holds the weights.")] = None,
     only: Annotated[
         str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
     ] = None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -13,12 +14,23 @@ import numpy as np
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import dtype_kind, same_bits, to_numpy
 
-__all__ = ["Described", "Expected", "Held", "hold_state", "problems_error", "state_arrays"]
+__all__ = [
+    "Described",
+    "Expected",
+    "Held",
+    "common_cause",
+    "hold_state",
+    "is_counter",
+    "problems_error",
+    "state_arrays",
+]
 
 Expected: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
 """Names, with the shape and the kind of number that each must have."""
 
 _COUNTER, _EXTRA = "num_batches_tracked", "_extra_state"
+_COMPUTED = re.compile(r"_[guv]$|_orig$|(^|\.)parametrizations\.")
+_ADAPTER = re.compile(r"(^|\.)lora[_.]")
 _LOG = logging.getLogger("einops_arch")
 
 
@@ -69,6 +81,7 @@ class Held:
         missing: names of the model that nothing fills.
         unexpected: names of the state that are not in the model.
         problems: what is wrong with the others, each a line.
+        shapes: those of the unexpected names.
     """
 
     expected: Expected
@@ -77,9 +90,10 @@ class Held:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     problems: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def check(self, what: str, more: Sequence[str] = ()) -> None:
-        """Raise one error with every problem, a line each.
+        """Raise one error with every problem, a line each; one line for all names that have one cause.
 
         Args:
             what: what was going to happen.
@@ -89,7 +103,9 @@ class Held:
             PortError: there is one.
         """
         if self.missing or self.unexpected or self.problems or more:
-            raise problems_error(what, [*self._missing_lines(), *self._unexpected_lines(), *more, *self.problems])
+            names = [*self._missing_lines(), *self._unexpected_lines()]
+            cause = common_cause(self.unexpected, self.missing, self._known)
+            raise problems_error(what, [*(cause if cause is not None else names), *more, *self.problems])
 
     def complete(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """The state with every name that follows from others: those of tied arrays, and counters."""
@@ -103,13 +119,20 @@ class Held:
             names = ", ".join(self.counters)
             _LOG.warning("%d counters of batches are not in the state, and are 0: %s", len(self.counters), names)
 
+    @property
+    def _known(self) -> int:
+        """How many names of the state are in the model."""
+        return len(set(self.sources.values()))
+
     def _missing_lines(self) -> list[str]:
         return [f"{name}: missing, expected shape {self.expected[name][0]}" for name in self.missing]
 
     def _unexpected_lines(self) -> list[str]:
         lines = []
         for name in self.unexpected:
-            near = difflib.get_close_matches(name, self.missing, n=1)
+            # Another name of the same tensor has its shape.
+            alike = [other for other in self.missing if self.expected[other][0] == self.shapes.get(name)]
+            near = difflib.get_close_matches(name, alike, n=1)
             lines.append(f"{name}: not in the model" + (f"; did you mean {near[0]}?" if near else ""))
         return lines
 
@@ -158,7 +181,8 @@ def hold_state(
                 for name in present[1:]
                 if not alike(present[0], name)
             ]
-    return Held(expected, sources, counters, missing, unexpected, tuple(problems))
+    shapes = {name: tuple(state[name].shape) for name in unexpected}
+    return Held(expected, sources, counters, missing, unexpected, tuple(problems), shapes)
 
 
 def problems_error(what: str, problems: Sequence[str]) -> PortError:
@@ -171,6 +195,67 @@ def problems_error(what: str, problems: Sequence[str]) -> PortError:
     """
     count = f"{len(problems)} problem" + "s" * (len(problems) != 1)
     return PortError("\n  ".join([f"{what}: {count}, nothing was changed", *problems]))
+
+
+def common_cause(unexpected: Sequence[str], missing: Sequence[str], known: int) -> list[str] | None:
+    r"""One line in the place of many, where all names differ in one way; None where they do not.
+
+    Args:
+        unexpected: names of the state that are not in the model.
+        missing: names of the model that the state has not.
+        known: how many names of the state are in the model.
+
+    >>> print(*common_cause(["module.fc.weight", "module.fc.bias"], ["fc.weight", "fc.bias"], 0))
+    all 2 names begin with 'module.'; likely fix: rename=[('^module\\.', '')] (--rename '^module\.=')
+    """
+    computed = [name for name in unexpected if _COMPUTED.search(name)]
+    adapters = [name for name in unexpected if _ADAPTER.search(name)]
+    if adapters and len(adapters) == len(unexpected):
+        return [
+            (
+                f"{len(adapters)} names such as {adapters[0]} are those of a LoRA adapter; likely fix: the weights "
+                "that it belongs to as source, and merge_lora= (--merge-lora)"
+            )
+        ]
+    if len(computed) > 1 and len(computed) == len(unexpected):
+        return [
+            (
+                f"{len(computed)} names such as {computed[0]} are parts of weights that PyTorch computes; likely fix: "
+                "fold=True (--fold)"
+            )
+        ]
+    if known or len(unexpected) < 2 or not missing:
+        return None
+    for names, others, removes in ((unexpected, missing, True), (missing, unexpected, False)):
+        prefix = ""
+        while all("." in name for name in names):
+            heads = {name.partition(".")[0] for name in names}
+            if len(heads) > 1:
+                break
+            prefix += f"{heads.pop()}."
+            names = [name.partition(".")[2] for name in names]  # noqa: PLW2901 - one part less each time
+            if len(set(names) & set(others)) < len(names) / 2:
+                continue
+            rule = (f"^{re.escape(prefix)}", "") if removes else ("^", prefix)
+            whose = "names" if removes else "names of the model"
+            lines = [
+                (
+                    f"all {len(names)} {whose} begin with {prefix!r}; likely fix: rename=[{rule}] "
+                    f"(--rename '{rule[0]}={rule[1]}')"
+                )
+            ]
+            lines += [f"{name}: in neither, without {prefix!r}" for name in sorted(set(names) ^ set(others))]
+            return lines
+    return None
+
+
+def is_counter(name: str) -> bool:
+    """Whether a name is that of a counter of batches, which files have not that are older than it.
+
+    >>> is_counter("bn.num_batches_tracked"), is_counter("bn.running_mean")
+    (True, False)
+    """
+    return name.rpartition(".")[2] == _COUNTER
 
 
 def _is_old_counter(name: str, sources: Mapping[str, str]) -> bool:

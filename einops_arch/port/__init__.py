@@ -7,6 +7,7 @@ steps in both frameworks.
 """
 
 from einops_arch.layouts.layer_axes import register_axes
+from einops_arch.layouts.packing import Packing
 from einops_arch.layouts.rules import Row, register_layout
 from einops_arch.port.convert import port_checkpoint
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
@@ -24,6 +25,7 @@ __all__ = [
     "TRANSFORMERS_DEIT",
     "TRANSFORMERS_DEIT_TEACHER",
     "TRANSFORMERS_RESNET",
+    "Packing",
     "Row",
     "optimizers",
     "port_checkpoint",

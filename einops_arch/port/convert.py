@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,8 +17,13 @@ from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
+from einops_arch.port.folding import Computed, Folded
+from einops_arch.port.leaves import ByLeaf
+from einops_arch.port.lora import Merged
+from einops_arch.port.packed import PackedReader
+from einops_arch.port.unwrap import Unwrapped, unwrapped
 
-__all__ = ["PlannedTensor", "Port", "convert", "port_checkpoint"]
+__all__ = ["PlannedTensor", "Port", "convert", "expected_shapes", "open_source", "port_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Port:
         source: the source as it is in the file, with its new names.
         result: what will be written.
         renamed: new names by old ones.
+        notes: what was found out on the way, a line each: a wrapper's prefix that was taken off, how names were told.
     """
 
     path: Path
@@ -63,8 +69,10 @@ class Port:
     result: Reader
     renamed: Mapping[str, str] = field(default_factory=dict)
     model: Any = None
+    notes: tuple[str, ...] = ()
     _cast: Cast | None = None
     _ported: Any = None
+    _made: tuple[PackedReader | Computed, ...] = ()
 
     @staticmethod
     def open(
@@ -74,6 +82,7 @@ class Port:
         config: Config | None = None,
         model: Any = None,
         rename: Sequence[tuple[str, str]] = (),
+        packing: Sequence[str] = (),
         dtype: str | None = None,
         allow_overflow: bool = False,
         untie: bool = False,
@@ -86,6 +95,7 @@ class Port:
             config: the config of the network, if the file does not say it.
             model: a Flax model, which may be abstract, in the place of a registered architecture.
             rename: pairs of a regular expression and its replacement, for foreign names.
+            packing: patterns between names and axes, see `Packing.parse`; they speak of the source after `rename`.
             dtype: round floating-point tensors to this dtype.
             allow_overflow: let finite numbers become infinite on the way.
             untie: write tied tensors under each of their names, for readers that know no aliases.
@@ -98,7 +108,8 @@ class Port:
         try:
             before = describe(reader.metadata)
             renamed = Renamed(reader, rename) if rename else None
-            source = renamed or reader
+            source: Reader = renamed or reader
+            notes: list[str] = []
             if model is None:
                 if config is not None:
                     from einops_arch.flax._build import abstract_model
@@ -107,15 +118,27 @@ class Port:
                 elif before.config is not None:
                     config = before.config
                     model = model_of(config, reader)
-                elif before.framework != to:
+                elif before.framework != to and to == "flax":
                     raise CheckpointError(
                         "the file does not say of which architecture it is; likely fix: give a config or a Flax model"
                     )
+            expected, tied = expected_shapes(model, before.framework) if model is not None else ({}, [])
+            for text in packing:
+                source = PackedReader(source, text, expected)
             result, ported = source, None
             if model is not None:
                 from einops_arch.port.stream import Ported
 
+                source = unwrapped(source, expected, tied)
+                notes += [source.remark] if isinstance(source, Unwrapped) else []
                 result = ported = Ported(source, model, before.framework, to)
+            elif before.framework != to:
+                result = source = ByLeaf(source)
+            if model is None and any(isinstance(row, ByLeaf) for row in _chain(source)):
+                notes.append(
+                    "names and layouts are those that Flax's leaves have by their names and numbers of axes; nothing "
+                    "held them against a network"
+                )
             cast = Cast(result, dtype, allow_overflow=allow_overflow) if dtype is not None else None
             result = cast or result
             if untie:
@@ -128,7 +151,8 @@ class Port:
             raise
         names = renamed.renamed if renamed else {}
         place = reader.paths[0] if reader.paths else Path("memory")
-        return Port(place, before, after, source, result, names, model, cast, ported)
+        made = tuple(row for row in _chain(source) if isinstance(row, PackedReader | Computed))
+        return Port(place, before, after, source, result, names, model, tuple(notes), cast, ported, made)
 
     def __enter__(self) -> Self:
         return self
@@ -182,8 +206,13 @@ class Port:
                         lines.append(f"{name}: {old} became {new}, with the same value")
                     else:
                         lines.append(f"{', '.join(origin.names) or name}: {origin.pattern}")
-        elif self.model is None:
+        elif self.model is None and not self.notes:
             lines.append("names and shapes were not checked: nothing says of which architecture the file is")
+        for reader in self._made:
+            changes = reader.changes if isinstance(reader, Computed) else {}
+            for name, text in reader.remarks.items():
+                size = f", changed by at most {changes[name]:.3g}" if name in changes else ""
+                lines.append(f"{name}: {text}{size}")
         lines += [f"{name}: tied to {target}, written once" for name, target in self.result.aliases.items()]
         for name, change in (self._cast.changes if self._cast is not None else {}).items():
             lost = self._cast.overflows[name] if self._cast is not None else 0
@@ -265,6 +294,34 @@ class Port:
         return digests
 
 
+def open_source(
+    source: str | Path,
+    *,
+    key: str | None = None,
+    only: str | None = None,
+    drop: Sequence[str] = (),
+    fold: bool = False,
+    merge_lora: str | Path | None = None,
+) -> Reader:
+    """A checkpoint, with an adapter merged and computed weights folded where this is asked for.
+
+    Args:
+        source: what `open_checkpoint` takes, with `key`, `only` and `drop`.
+        key: see there.
+        only: see there.
+        drop: see there.
+        fold: put plain weights in the place of those with a weight norm or a spectral norm.
+        merge_lora: the file of a LoRA adapter, whose products are added to the weights.
+    """
+    reader = open_checkpoint(source, key=key, only=only, drop=drop)
+    try:
+        reader = Merged(reader, Path(merge_lora)) if merge_lora is not None else reader
+        return Folded(reader) if fold else reader
+    except BaseException:
+        reader.close()
+        raise
+
+
 def port_checkpoint(
     source: str | Path,
     destination: str | Path,
@@ -276,6 +333,9 @@ def port_checkpoint(
     only: str | None = None,
     drop: Sequence[str] = (),
     rename: Sequence[tuple[str, str]] = (),
+    packing: Sequence[str] = (),
+    fold: bool = False,
+    merge_lora: str | Path | None = None,
     dtype: str | None = None,
     allow_overflow: bool = False,
     untie: bool = False,
@@ -297,6 +357,9 @@ def port_checkpoint(
         only: leave out what has a name that does not begin with this.
         drop: regular expressions; what has a name in which one of them matches is left out.
         rename: pairs of a regular expression and its replacement, for foreign names.
+        packing: patterns between names and axes, see `Packing.parse`; they speak of the source after `rename`.
+        fold: put plain weights in the place of those with a weight norm or a spectral norm.
+        merge_lora: the file of a LoRA adapter, whose products are added to the weights.
         dtype: round floating-point tensors to this dtype.
         allow_overflow: let finite numbers become infinite on the way.
         untie: write tied tensors under each of their names.
@@ -314,11 +377,12 @@ def port_checkpoint(
     """
     check_destination(destination, to, force=force, kind=kind or format_of(destination))
     with Port.open(
-        open_checkpoint(source, key=key, only=only, drop=drop),
+        open_source(source, key=key, only=only, drop=drop, fold=fold, merge_lora=merge_lora),
         to,
         config=config,
         model=model,
         rename=rename,
+        packing=packing,
         dtype=dtype,
         allow_overflow=allow_overflow,
         untie=untie,
@@ -326,7 +390,7 @@ def port_checkpoint(
         port.run(destination, force=force, kind=kind, max_shard_size=max_shard_size, progress=progress)
         if check:
             port.check(destination)
-        return port.remarks
+        return [*port.notes, *port.remarks]
 
 
 def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
@@ -351,6 +415,30 @@ def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
 
 def _left_out(source: Reader, ported: Any) -> dict[str, str]:
     return {**source.left_out, **(ported.ignored if ported is not None else {})}
+
+
+def expected_shapes(model: Any, framework: str) -> tuple[dict[str, tuple[int, ...]], list[list[str]]]:
+    """The names and shapes of a Flax model in either framework, and the groups of names that are one tensor."""
+    from einops_arch.flax.state import port_steps, tied_names
+
+    steps = port_steps(model)
+    if framework == "torch":
+        named = {name: tuple(shape) for step, _ in steps for name, (shape, _) in step.expected.items()}
+        return named, tied_names(steps)
+    groups: dict[int, list[str]] = {}
+    for step, variables in steps:
+        for leaf, variable in zip(step.leaves, variables, strict=True):
+            groups.setdefault(id(variable), []).append(leaf.path)
+    shapes = {leaf.path: leaf.shape for step, _ in steps for leaf in step.leaves}
+    return shapes, [names for names in groups.values() if len(names) > 1]
+
+
+def _chain(reader: Reader) -> Iterator[Reader]:
+    """A reader and those around which it is."""
+    yield reader
+    while isinstance(reader, Wrapper):
+        reader = reader.inner
+        yield reader
 
 
 class _Described(Wrapper):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from einops_arch import architectures
+from einops_arch.checkpoints.wrappers import checked_patterns, renamed
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import to_numpy
+from einops_arch.layouts.state import problems_error, state_arrays
+from einops_arch.port.convert import expected_shapes
+from einops_arch.port.packed import packing_groups
 from einops_arch.port.settings import setting_differences
+from einops_arch.port.unwrap import without_wrapper
 
 __all__ = ["framework_of", "model_state", "tied_names", "to_flax", "to_torch", "transfer"]
 
@@ -67,7 +73,15 @@ def to_torch(model: Any, *, device: Any = None) -> Any:
     return twin.train(_flax_training(model))
 
 
-def transfer(source: Any, target: Any) -> None:
+def transfer(
+    source: Any,
+    target: Any,
+    *,
+    rename: Sequence[tuple[str, str]] = (),
+    ignore: Sequence[str] = (),
+    paths: Mapping[str, str] | None = None,
+    packing: Sequence[str] = (),
+) -> None:
     """Carry weights and buffers between two models whose module paths match, of either framework.
 
     Every value of the source is used, every value of the target filled, and all problems are reported together before
@@ -80,9 +94,16 @@ def transfer(source: Any, target: Any) -> None:
     Args:
         source: a `torch.nn.Module` or an `nnx.Module`; or a state with PyTorch's names and layout.
         target: a `torch.nn.Module` or an `nnx.Module`, changed in place.
+        rename: pairs of a regular expression and its replacement, applied to the source's names, which are PyTorch's.
+        ignore: regular expressions; what has such a name in the source is left out, after `rename`.
+        paths: the path of a module in the target by its path in the source.
+        packing: patterns between names and axes of tensors that one model keeps apart and the other in one, such as
+            `"q.* k.* v.* -> qkv.*: q ..., k ..., v ... -> (q + k + v) ..."`; see `Packing.parse`. They speak of the
+            names after `rename` and `paths`.
 
     Raises:
         PortError: names, shapes or dtypes do not match; nothing has been changed then.
+        PatternError: a packing does not parse.
 
     >>> import torch
     >>> from flax import nnx
@@ -92,6 +113,7 @@ def transfer(source: Any, target: Any) -> None:
     True
     """
     state = source if isinstance(source, Mapping) else model_state(source)
+    state = _adapted(state, target, rename, ignore, paths or {}, packing)
     if framework_of(target) == "torch":
         from einops_arch.torch.state import load_torch_state
 
@@ -103,6 +125,72 @@ def transfer(source: Any, target: Any) -> None:
     differences = [] if isinstance(source, Mapping) else setting_differences(source, target)
     if differences:
         _LOG.warning("the models compute different things:\n  %s", "\n  ".join(differences))
+
+
+def _adapted(
+    state: Mapping[str, Any],
+    target: Any,
+    rename: Sequence[tuple[str, str]],
+    ignore: Sequence[str],
+    paths: Mapping[str, str],
+    packing: Sequence[str],
+) -> Mapping[str, Any]:
+    """The state under the names of the target."""
+    changed = {name: name for name in state}
+    if rename:
+        changed = renamed(state, rename)
+    for path, other in paths.items():
+        inside = [name for name, now in changed.items() if now == path or now.startswith(f"{path}.") or not path]
+        if not inside:
+            raise PortError(f"paths: the source has nothing at {path!r}")
+        for name in inside:
+            changed[name] = ".".join(part for part in (other, changed[name][len(path) :].lstrip(".")) if part)
+    dropped = {name for name, now in changed.items() if any(re.search(text, now) for text in checked_patterns(ignore))}
+    for text in ignore:
+        if not any(re.search(text, now) for now in changed.values()):
+            raise PortError(f"ignore {text}: matches none of the {len(changed)} names")
+    olds: dict[str, list[str]] = {}
+    for name, now in changed.items():
+        if name not in dropped:
+            olds.setdefault(now, []).append(name)
+    clashes = [f"{now}: the new name of {' and of '.join(names)}" for now, names in olds.items() if len(names) > 1]
+    if clashes:
+        raise problems_error("transfer", clashes)
+    moved: dict[str, Any] = {now: state[name] for now, (name,) in olds.items()}
+    expected, tied = _expected(target)
+    for text in packing:
+        moved = _packed(moved, text, expected)
+    return _unwrapped(moved, expected, tied)
+
+
+def _packed(state: dict[str, Any], text: str, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    arrays, odd = state_arrays(state)
+    if odd:
+        raise problems_error("transfer", odd)
+    groups = packing_groups(text, {name: array.shape for name, array in arrays.items()}, expected)
+    made = {name: array for group, _ in groups for name, array in group.make(arrays, expected).items()}
+    gone = {name for group, _ in groups for name in group.names}
+    return {**{name: value for name, value in state.items() if name not in gone}, **made}
+
+
+def _unwrapped(
+    state: dict[str, Any], expected: Mapping[str, tuple[int, ...]], tied: Sequence[Sequence[str]]
+) -> Mapping[str, Any]:
+    shapes = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+    if len(shapes) < len(state):
+        return state
+    new, remark = without_wrapper(shapes, expected, tied)
+    if remark:
+        _LOG.warning("%s", remark)
+    return {now: state[name] for name, now in new.items()}
+
+
+def _expected(model: Any) -> tuple[dict[str, tuple[int, ...]], Sequence[Sequence[str]]]:
+    """PyTorch's names and shapes in a model of either framework, and the groups of names that are one tensor."""
+    if framework_of(model) == "torch":
+        state = model.state_dict(keep_vars=True)
+        return {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}, tied_names(model)
+    return expected_shapes(model, "torch")
 
 
 def model_state(model: Any) -> dict[str, np.ndarray[Any, Any]]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from einops_arch._text import brief, printable
 from einops_arch.checkpoints.disk.bounded_json import exists, parse_json, read_json
 from einops_arch.checkpoints.disk.foreign import foreign_writer
 from einops_arch.checkpoints.disk.sink import Progress
+from einops_arch.checkpoints.formats.trees import weights_of
 from einops_arch.checkpoints.limits import ORBAX_EXPANSION
 from einops_arch.checkpoints.metadata import METADATA, read_metadata, write_metadata
 from einops_arch.checkpoints.reader import Reader, reading
@@ -28,27 +29,36 @@ from einops_arch.checkpoints.tensors import DTYPES, Bits, TensorInfo, carrier, n
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box, slices
 
-__all__ = ["MARK", "OrbaxReader", "write_orbax"]
+__all__ = ["MARK", "TREE", "OrbaxReader", "write_orbax"]
 
 MARK = "_CHECKPOINT_METADATA"
-"""The file by which an Orbax folder is known."""
+"""The file by which an Orbax folder is known, or a step of a `CheckpointManager`."""
+TREE = "_METADATA"
+"""The file that says which arrays are in a folder."""
 
 _CHUNK = 64 << 20
 """Bytes of a piece of an array in the files, and so of what is encoded or decoded at a time."""
 _EMPTY = "empty"
 """The fact that says dtype and shape of arrays without elements, JSON by name."""
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
+_CONTAINERS = ("None", "Dict", "List", "Tuple", "NamedTuple")
+"""What is empty, and so in the list of what is there."""
 
 
 class OrbaxReader(Reader):
     """A folder that is open.
+
+    Args:
+        path: the folder.
+        key: the entry that holds the weights, where it is not found by itself.
+        beside: what lies beside the folder, with the reason why it was not taken.
 
     Raises:
         CheckpointError: it is not a whole Orbax checkpoint.
         MissingFrameworkError: Orbax is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str | None = None, beside: Mapping[str, str] | None = None) -> None:
         require("orbax.checkpoint", extra="flax", by="an Orbax folder")
         import tensorstore
 
@@ -59,12 +69,22 @@ class OrbaxReader(Reader):
             "data_copy_concurrency": {"limit": 2},
         }
         self._context = tensorstore.Context(limits)
-        if not (path / MARK).is_file():
+        if not any((path / name).is_file() for name in (TREE, MARK)):
             raise CheckpointError(f"{path}: expected an Orbax checkpoint, but the folder has no {MARK}")
         with reading(f"{path}: not a whole Orbax checkpoint"):
             room = _bytes_of(path)
-            metadata = read_json(path / "_METADATA")
-            specs = dict(_specs(self.path, metadata, own=exists(path / METADATA)))
+            metadata = read_json(path / TREE)
+            own = exists(path / METADATA)
+            arrays, others = _leaves(metadata)
+            rest: dict[tuple[str, ...], str] = {}
+            if own and key is None:
+                names = {parts: ".".join(parts) for parts in arrays}
+            else:
+                names, rest = weights_of(arrays, key)
+            if arrays and not names:
+                raise CheckpointError("expected arrays, received none but those of a training")
+            self.left_out = {**(beside or {}), **{".".join(parts): why for parts, why in (rest | others).items()}}
+            specs = {name: _spec(self.path, metadata, ".".join(parts)) for parts, name in names.items()}
             opening = {name: tensorstore.open(spec, context=self._context, read=True) for name, spec in specs.items()}
             self._stores = {name: future.result() for name, future in opening.items()}
             self.tensors = {
@@ -206,37 +226,41 @@ def _empty(path: Path) -> dict[str, TensorInfo]:
     return {name: TensorInfo(tuple(map(int, shape)), dtype) for name, (dtype, *shape) in entries if 0 in shape}
 
 
-def _specs(path: Path, metadata: Mapping[str, Any], *, own: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name of each array, and what TensorStore needs to find it."""
-    keys: dict[str, list[str]] = {}
+def _leaves(metadata: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], dict[tuple[str, ...], str]]:
+    """The keys that lead to each array, and to what else there is, with the reason why it is none."""
+    arrays: list[tuple[str, ...]] = []
+    seen: set[str] = set()
+    others: dict[tuple[str, ...], str] = {}
     for entry in metadata["tree_metadata"].values():
         kind = entry["value_metadata"]["value_type"]
+        keys = [part["key"] for part in entry["key_metadata"]]
+        if not all(isinstance(part, str | int) for part in keys):
+            raise CheckpointError("expected strings and numbers as keys")
+        parts = tuple(map(str, keys))
         if kind in _ARRAYS:
-            parts = [part["key"] for part in entry["key_metadata"]]
-            if not all(isinstance(part, str | int) for part in parts):
-                raise CheckpointError("expected strings and numbers as keys")
-            name = ".".join(map(str, parts))
-            if name in keys:
+            name = ".".join(parts)
+            if name in seen:
                 raise CheckpointError(f"two arrays have the same name {brief(name)}")
-            keys[name] = [str(part) for part in parts]
-        elif kind not in {"None", "Dict", "List", "Tuple", "NamedTuple"}:
-            raise CheckpointError(f"expected arrays, received a {brief(kind)}")
-    # The state of nnx has one more level, for the value of each variable; a folder of our own has our names.
-    states = not own and bool(keys) and all(len(parts) > 1 and parts[-1] == "value" for parts in keys.values())
-    ocdbt = metadata.get("use_ocdbt", True)
+            seen.add(name)
+            arrays.append(parts)
+        elif kind not in _CONTAINERS:
+            others[parts] = f"it is no array but {brief(kind)}"
+    return arrays, others
+
+
+def _spec(path: Path, metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What TensorStore needs to find an array."""
+    if metadata.get("use_ocdbt", True):
+        # A path as it is: in a URL `%20` would be a space, and `?` the end.
+        base = {"driver": "file", "path": f"{path}/"}
+        store = {"driver": "ocdbt", "base": base, "path": name if name.endswith("/") else f"{name}/"}
+    else:
+        if "\0" in name or "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise CheckpointError(f"{brief(name)} points outside of the folder")
+        store = {"driver": "file", "path": f"{path / name}/"}
+    # A chunk that is not there was lost: Orbax stores those of zeros too.
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
-    for name in keys:
-        if ocdbt:
-            # A path as it is: in a URL `%20` would be a space, and `?` the end.
-            base = {"driver": "file", "path": f"{path}/"}
-            store = {"driver": "ocdbt", "base": base, "path": name if name.endswith("/") else f"{name}/"}
-        else:
-            if "\0" in name or "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
-                raise CheckpointError(f"{brief(name)} points outside of the folder")
-            store = {"driver": "file", "path": f"{path / name}/"}
-        # A chunk that is not there was lost: Orbax stores those of zeros too.
-        spec = {"driver": driver, "kvstore": store, "fill_missing_data_reads": False}
-        yield name.removesuffix(".value") if states else name, spec
+    return {"driver": driver, "kvstore": store, "fill_missing_data_reads": False}
 
 
 def _nest(leaves: Mapping[str, Any]) -> dict[str, Any]:

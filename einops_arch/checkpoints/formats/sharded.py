@@ -9,6 +9,7 @@ from pathlib import Path
 from einops_arch._text import brief
 from einops_arch.checkpoints.disk.bounded_json import exists, read_json, write_json
 from einops_arch.checkpoints.disk.sink import Progress
+from einops_arch.checkpoints.formats.msgpack_file import MsgpackReader
 from einops_arch.checkpoints.formats.safetensors_file import ALIASES, SafetensorsReader, aliases_of, write_tensors
 from einops_arch.checkpoints.formats.torch_file import TorchReader
 from einops_arch.checkpoints.reader import Reader, Span
@@ -20,7 +21,7 @@ __all__ = ["CONFIG", "FILES", "INDEX", "HubReader", "ShardedReader", "write_hub"
 
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
-FILES = (INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+FILES = (INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin", "flax_model.msgpack")
 """Where the tensors of a hub folder are, the best first."""
 
 
@@ -173,7 +174,11 @@ def _split(source: Reader, most: int | None) -> list[list[str]]:
 def _open(folder: Path, file: str) -> Reader:
     if Path(file).name != file or file in {"", ".", ".."} or "\\" in file or "\0" in file:
         raise CheckpointError(f"{folder}: the index names {brief(file)}, which is not in its folder")
-    kinds: dict[str, Callable[[Path], Reader]] = {".safetensors": SafetensorsReader, ".bin": TorchReader}
+    kinds: dict[str, Callable[[Path], Reader]] = {
+        ".safetensors": SafetensorsReader,
+        ".bin": TorchReader,
+        ".msgpack": MsgpackReader,
+    }
     if Path(file).suffix not in kinds:
-        raise CheckpointError(f"{folder}: expected shards that end with .safetensors or .bin, received {brief(file)}")
+        raise CheckpointError(f"{folder}: expected shards that end with {', '.join(kinds)}, received {brief(file)}")
     return kinds[Path(file).suffix](folder / file)

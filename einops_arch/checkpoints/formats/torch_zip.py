@@ -15,7 +15,7 @@ from einops_arch.checkpoints.limits import ARCHIVE_DIRECTORY
 from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError
 
-__all__ = ["Archive", "ArchiveWriter"]
+__all__ = ["Archive", "ArchiveWriter", "Window"]
 
 _HEADER = 30
 _ALIGN = 64
@@ -36,7 +36,7 @@ class Archive:
     def __init__(self, file: int, start: int, size: int) -> None:
         self.file, self.start, self.size = file, start, size
         try:
-            with zipfile.ZipFile(io.BufferedReader(_Window(file, start, size))) as archive:
+            with zipfile.ZipFile(io.BufferedReader(Window(file, start, size))) as archive:
                 entries = archive.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OSError) as error:
             raise CheckpointError(f"not a zip archive: {error!s:.100}") from None
@@ -150,7 +150,7 @@ class _Stream:
         pass
 
 
-class _Window(io.RawIOBase):
+class Window(io.RawIOBase):
     """A part of a file, for `zipfile`."""
 
     def __init__(self, file: int, start: int, size: int) -> None:

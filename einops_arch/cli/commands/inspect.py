@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from einops_arch import architectures
 from einops_arch._text import printable
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import open_checkpoint
@@ -17,6 +15,7 @@ from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import FLOATS, carrier, numpy_dtype
 from einops_arch.cli.models import installed
 from einops_arch.cli.output import byte_count, bytes_bar, console, print_json
+from einops_arch.port.models.fit import find_fits
 
 __all__ = ["fitting", "inspect_file"]
 
@@ -34,7 +33,7 @@ def inspect_file(
 
     Args:
         path: the file or folder.
-        key: the entry of a `.pt` file that is the state dict.
+        key: the entry that holds the weights.
         only: what the names must begin with.
         drop: regular expressions of names that are left out.
         values: look at the numbers, and count those that are not finite.
@@ -81,30 +80,10 @@ def fitting(reader: Reader) -> list[str]:
     known = describe(reader.metadata)
     if known.architecture is not None and known.config is not None:
         return [f"{known.architecture} (it says so)"]
-    if known.framework != "torch" or not installed("flax"):
+    if not installed("flax"):
         return []
     shapes = {name: reader.info(name).shape for name in reader.names()}
-    fits = []
-    for name in architectures.names():
-        config = architectures.get(name).config
-        # A network of another size has other numbers in its names; one that shares no more than that is another.
-        alike = _kinds(_expected(name, "tiny")) & _kinds(shapes)
-        if len(alike) < len(_kinds(shapes)) / 2:
-            continue
-        fits += [f"{name} --preset {preset}" for preset in config.PRESETS if _expected(name, preset) == shapes]
-    return fits
-
-
-def _expected(name: str, preset: str) -> dict[str, tuple[int, ...]]:
-    from einops_arch.flax._build import abstract_model
-    from einops_arch.flax.state import port_steps
-
-    steps = port_steps(abstract_model(architectures.get(name).config.preset(preset)))
-    return {key: tuple(shape) for step, _ in steps for key, (shape, _) in step.expected.items()}
-
-
-def _kinds(names: Iterable[str]) -> set[str]:
-    return {re.sub(r"\d+", "0", name) for name in names}
+    return [str(fit) for fit in find_fits(shapes, known.framework)]
 
 
 def _not_finite(reader: Reader, name: str) -> tuple[int, int]:

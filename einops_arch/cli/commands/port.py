@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from einops_arch import architectures
 from einops_arch._text import printable
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
-from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint
+from einops_arch.checkpoints.files import check_destination, format_of
 from einops_arch.checkpoints.formats.sharded import CONFIG
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.wrappers import Renamed, rule_of
-from einops_arch.cli.models import check_names, identify
+from einops_arch.cli.models import identify
 from einops_arch.cli.output import byte_count, byte_size, bytes_bar, console, print_json, progress
+from einops_arch.cli.targets import loaded
 from einops_arch.errors import CheckpointError, ConfigError, PortError
-from einops_arch.port.convert import Port
+from einops_arch.port.convert import Port, open_source
+from einops_arch.port.leaves import ByLeaf
+from einops_arch.port.models.fit import find_fits, nearest
 from einops_arch.port.models.folder import RECOGNIZED, open_pretrained
+from einops_arch.port.packed import PackedReader
+from einops_arch.port.transfer import framework_of
 
 __all__ = ["PortOptions", "port_file"]
 
@@ -31,11 +38,15 @@ class PortOptions:
         arch: the architecture, unless the file says it.
         preset: the name of a size.
         config: a file with a config.
+        model: `module:make()`, which makes a Flax model of one's own.
         rename: rules such as `regex=replacement`.
+        packing: patterns between names and axes.
+        fold: fold weight norms and spectral norms.
+        merge_lora: the file of an adapter.
         dtype: what to round floating-point tensors to.
         allow_overflow: let finite numbers become infinite.
         untie: write tied tensors under each of their names.
-        key: the entry of the source that is the state dict.
+        key: the entry of the source that holds the weights.
         only: what the names must begin with.
         drop: regular expressions of names that are left out.
         kind: the format of the destination, unless its name says it.
@@ -49,7 +60,11 @@ class PortOptions:
     arch: str | None = None
     preset: str | None = None
     config: Path | None = None
+    model: str | None = None
     rename: Sequence[str] = ()
+    packing: Sequence[str] = ()
+    fold: bool = False
+    merge_lora: Path | None = None
     dtype: str | None = None
     allow_overflow: bool = False
     untie: bool = False
@@ -90,21 +105,34 @@ def port_file(source: Path, destination: Path, to: str, options: PortOptions) ->
 
 
 def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: PortOptions) -> Port:
-    reader = open_checkpoint(source, key=options.key, only=options.only, drop=options.drop)
+    reader = open_source(
+        source,
+        key=options.key,
+        only=options.only,
+        drop=options.drop,
+        fold=options.fold,
+        merge_lora=options.merge_lora,
+    )
     try:
-        if "architecture" not in reader.metadata and (source / CONFIG).is_file():
-            reader = open_pretrained(source, reader)
-        names = Renamed(reader, rename).names() if rename else reader.names()
-        check_names(source, names)
-        return Port.open(
+        if "architecture" not in reader.metadata and (source / CONFIG).is_file() and options.model is None:
+            reader = _recognized(source, reader, to, options)
+        names: Reader = Renamed(reader, rename) if rename else reader
+        for text in options.packing:
+            names = PackedReader(names, text)
+        model = _model(options)
+        config, notes = (None, ()) if model is not None else _config(source, reader, names, to, options)
+        port = Port.open(
             reader,
             to,
-            config=_config(source, reader, to, options),
+            config=config,
+            model=model,
             rename=rename,
+            packing=options.packing,
             dtype=options.dtype,
             allow_overflow=options.allow_overflow,
             untie=options.untie,
         )
+        return dataclasses.replace(port, notes=(*notes, *port.notes))
     except PortError as error:
         reader.close()
         raise PortError(f"{source}: {error}") from error
@@ -113,17 +141,73 @@ def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: Por
         raise
 
 
-def _config(source: Path, reader: Reader, to: str, options: PortOptions) -> Config | None:
-    """The config; none is needed where a file only changes its format."""
+def _recognized(source: Path, reader: Reader, to: str, options: PortOptions) -> Reader:
+    """A folder of the hub under our names; the file of Flax in PyTorch's layout and under the names of transformers."""
+    flax = describe(reader.metadata).framework == "flax"
+    reader = ByLeaf(reader) if flax else reader
+    if flax and to == "torch" and not (options.arch or options.preset or options.config):
+        # The names of transformers, which PyTorch's users load.
+        return reader
+    return open_pretrained(source, reader)
+
+
+def _model(options: PortOptions) -> Any:
+    if options.model is None:
+        return None
+    if options.arch or options.preset or options.config:
+        raise ConfigError("port: --model takes the place of --arch, --preset and --config, received both")
+    model = loaded(options.model)
+    if framework_of(model) != "flax":
+        raise ConfigError(
+            f"--model {options.model}: expected a Flax model, whose layers say how arrays lie, received "
+            f"{type(model).__name__} of PyTorch; likely fix: the model that einops-arch translate writes"
+        )
+    return model
+
+
+def _config(
+    source: Path, reader: Reader, names: Reader, to: str, options: PortOptions
+) -> tuple[Config | None, tuple[str, ...]]:
+    """The config, and how it was found; none is needed where a file only changes its format."""
     try:
         known = describe(reader.metadata)
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{source}: its metadata: {error}") from error
-    asked = options.arch or options.preset or options.config
-    if known.framework == to and known.architecture is None and not asked:
-        return None
+    sized = options.preset or options.config
+    if known.architecture is None and not sized:
+        if options.arch is None and known.framework == to:
+            return None, ()
+        arch, size = (architectures.resolve(options.arch)) if options.arch is not None else (None, None)
+        if size is None:
+            return _fitting(source, names, to, known.framework, arch.name if arch is not None else None)
     _, config = identify(source, known, options.arch, options.preset, options.config)
-    return config
+    return config, ()
+
+
+def _fitting(
+    source: Path, names: Reader, to: str, framework: str, only: str | None
+) -> tuple[Config | None, tuple[str, ...]]:
+    """The one network whose tensors have these names and shapes."""
+    shapes = {name: names.info(name).shape for name in names.names()}
+    fits = find_fits(shapes, framework, only=only)
+    if len(fits) == 1:
+        return fits[0].config, (
+            f"recognised as {fits[0]} by its names and shapes; settings that no shape shows are those of the preset",
+        )
+    if not fits and to == "torch" and only is None:
+        return None, ()
+    if fits:
+        several = "; ".join(f"--arch {fit}" for fit in fits)
+        raise CheckpointError(f"{source}: the file does not say its config, and several fit: {several}")
+    near = nearest(shapes, framework, only=only)
+    alike = "; the nearest are:\n  " + "\n  ".join(near) if near else ""
+    known = (
+        f"--preset with one of {', '.join(architectures.get(only).config.PRESETS)}, or --config FILE"
+        if only
+        else (f"--arch with one of {', '.join(architectures.names())}, or --model pkg.module:make()")
+    )
+    what = "its config" if only else "of which architecture it is"
+    raise CheckpointError(f"{source}: the file does not say {what}, and none fits; likely fix: {known}{alike}")
 
 
 def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -> None:
@@ -156,7 +240,7 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
     page = console()
     page.print(table)
     lines = [f"{name}: renamed to {now}" for name, now in port.renamed.items()]
-    for line in [*lines, *port.remarks, f"{byte_count(port.nbytes)} would be written"]:
+    for line in [*port.notes, *lines, *port.remarks, f"{byte_count(port.nbytes)} would be written"]:
         page.print(printable(line, ""), markup=False, soft_wrap=True)
 
 
@@ -174,6 +258,7 @@ def _described(source: Path, destination: Path, port: Port) -> dict[str, Any]:
         "tensors_written": len(port.result.names()),
         "bytes": port.nbytes,
         "left_out": dict(port.left_out),
+        **({"notes": list(port.notes)} if port.notes else {}),
     }
 
 
@@ -189,7 +274,8 @@ def _report(source: Path, destination: Path, port: Port, digests: dict[str, str]
     why = described.get(RECOGNIZED)
     lines = [
         *([f"{source}: recognised as {port.before.architecture} by {why}"] if why else []),
-        f"{destination}: {port.after.architecture or 'unknown'}, {way}",
+        *port.notes,
+        f"{destination}: {port.after.architecture or (type(port.model).__name__ if port.model else 'unknown')}, {way}",
         f"{described['tensors_read']} tensors read, {described['tensors_written']} written, {byte_count(port.nbytes)}",
         *(remarks or ["every value was moved, bit for bit; nothing was left out or added"]),
     ]

@@ -1,0 +1,281 @@
+"""Flax's `.msgpack` files, as `flax.serialization.to_bytes` writes them: a tree of arrays, read without Flax.
+
+Only the places of the arrays are kept when a file is opened; an array is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch._text import brief
+from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
+from einops_arch.checkpoints.disk.read_box import read_box
+from einops_arch.checkpoints.formats.trees import framework_of_names, weights_of
+from einops_arch.checkpoints.limits import MSGPACK_DEPTH, MSGPACK_VALUES, NAME_LENGTH
+from einops_arch.checkpoints.reader import Reader, Span, reading
+from einops_arch.checkpoints.tensors import DTYPES, MAX_RANK, Bits, TensorInfo, carrier
+from einops_arch.errors import CheckpointError
+from einops_arch.layouts.boxes import Box, sizes_of, slices, whole
+
+__all__ = ["MsgpackReader"]
+
+_ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
+"""Flax's extensions of msgpack."""
+_CHUNKED = "__msgpack_chunked_array__"
+"""The key of an array that is larger than a message may be, in flat pieces."""
+_WINDOW = 1 << 16
+
+
+class MsgpackReader(Reader):
+    """A file that is open.
+
+    Args:
+        path: the file.
+        key: the entry that holds the weights, where it is not found by itself.
+
+    Raises:
+        CheckpointError: it is not a whole file of Flax's.
+    """
+
+    def __init__(self, path: Path, key: str | None = None) -> None:
+        self.path = path
+        self.file, size = open_file(path)
+        try:
+            with reading(path):
+                parser = _Parser(self.file, size)
+                tree = parser.value(0, ())
+                if parser.at != size:
+                    raise CheckpointError(f"not a whole msgpack file: {size - parser.at} bytes too many")
+                if not isinstance(tree, dict):
+                    raise CheckpointError(f"expected a tree of arrays, received {brief(tree)}")
+                arrays = {path: leaf for path, leaf in parser.arrays.items() if isinstance(leaf, list)}
+                names, beside = weights_of(arrays, key)
+                if not names:
+                    raise CheckpointError("expected a tree of arrays, received no array")
+                self._pieces = {name: arrays[path] for path, name in names.items()}
+                self.tensors = {name: _info(name, parser, path) for path, name in names.items()}
+        except BaseException:
+            self.close()
+            raise
+        self.aliases = {}
+        self.left_out = {".".join(path): reason for path, reason in beside.items()}
+        others = {path: leaf for path, leaf in parser.arrays.items() if not isinstance(leaf, list)}
+        self.left_out |= {".".join(path): f"{leaf}, and no array" for path, leaf in others.items()}
+        self.metadata = {"framework": framework_of_names(self.tensors) or "flax"}
+
+    def bits(self, name: str) -> Bits:
+        info = self.tensors[name]
+        with reading(f"{self.path}: {brief(name)}"):
+            flat = np.empty(info.size, carrier(info.dtype))
+            done = 0
+            for span in self._pieces[name]:
+                count = span.size // flat.itemsize
+                read_at(self.file, span.start, flat[done : done + count])
+                done += count
+        return flat.reshape(info.shape)
+
+    def part(self, name: str, box: Box) -> Bits:
+        info = self.tensors[name]
+        if len(self._pieces[name]) != 1 or box == whole(info.shape) or 0 in sizes_of(box):
+            return self.bits(name)[slices(box)]
+        with reading(f"{self.path}: {brief(name)}"):
+            return read_box(self.file, self._pieces[name][0].start, info.shape, box, carrier(info.dtype))
+
+    def span(self, name: str) -> Span | None:
+        return self._pieces[name][0] if len(self._pieces[name]) == 1 else None
+
+    def close(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+
+def _info(name: str, parser: _Parser, path: tuple[str, ...]) -> TensorInfo:
+    shape, dtype = parser.forms[path]
+    info = TensorInfo(shape, dtype)
+    received = sum(span.size for span in parser.arrays[path])
+    if received != info.nbytes:
+        raise CheckpointError(f"{brief(name)}: expected {info.nbytes} bytes for {info}, received {received}")
+    return info
+
+
+class _Parser:
+    """Follows the values of a file, and keeps where arrays lie; nothing larger than a name is read."""
+
+    def __init__(self, file: int, size: int) -> None:
+        self.file, self.size, self.at = file, size, 0
+        self.left = MSGPACK_VALUES
+        self.arrays: dict[tuple[str, ...], Any] = {}
+        """The pieces of each array, or in words what else there is."""
+        self.forms: dict[tuple[str, ...], tuple[tuple[int, ...], str]] = {}
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._window, self._start = b"", 0
+
+    def take(self, count: int) -> bytes:
+        """The next few bytes."""
+        if self.at + count > self.size:
+            raise CheckpointError(f"not a whole msgpack file: it ends {self.at + count - self.size} bytes too early")
+        begin = self.at - self._start
+        if begin < 0 or begin + count > len(self._window):
+            self._start = self.at
+            self._window = read_bytes(self.file, self.at, min(max(count, _WINDOW), self.size - self.at))
+            begin = 0
+        self.at += count
+        return self._window[begin : begin + count]
+
+    def skip(self, count: int) -> Span:
+        """The place of the next bytes, which are not read."""
+        if self.at + count > self.size:
+            raise CheckpointError(f"not a whole msgpack file: it ends {self.at + count - self.size} bytes too early")
+        self.at += count
+        return Span(self.file, self.at - count, count)
+
+    def value(self, depth: int, path: tuple[str, ...]) -> Any:
+        """The next value: a dictionary where it is one, so that its parts are kept by their paths; else its kind."""
+        self.left -= 1
+        if depth > MSGPACK_DEPTH or self.left < 0:
+            limit = f"{MSGPACK_VALUES} values" if self.left < 0 else f"{MSGPACK_DEPTH} inside each other"
+            raise CheckpointError(f"refused as a bomb: more than {limit}")
+        kind, length = self._head()
+        if kind == "map":
+            return self._map(length, depth, path)
+        if kind == "list":
+            for number in range(length):
+                self.value(depth + 1, (*path, str(number)))
+            return []
+        if kind == "ext":
+            return self._extension(length, path)
+        if kind in {"text", "bytes"}:
+            self.skip(length)
+        elif kind == "int":
+            self._numbers[path] = length
+        self.arrays[path] = {"text": "text", "bytes": "bytes", "none": "nothing"}.get(kind, "a number")
+        return kind
+
+    def _map(self, length: int, depth: int, path: tuple[str, ...]) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        for _ in range(length):
+            name = self._name()
+            if name in names:
+                raise CheckpointError(f"two values have the same name {brief(name)}")
+            names[name] = None
+            self.value(depth + 1, (*path, name))
+        if _CHUNKED in names:
+            self._unite(path)
+        return names
+
+    def _unite(self, path: tuple[str, ...]) -> None:
+        """One array of the pieces that Flax has made of it."""
+        size = len(path)
+        own = {key[size:]: value for key, value in self.arrays.items() if key[:size] == path}
+        sizes, spans, dtypes = [], [], set()
+        for number in range(MAX_RANK):
+            if ("shape", str(number)) not in own:
+                break
+            sizes.append(self._numbers[(*path, "shape", str(number))])
+        for number in range(len(own)):
+            piece = ("chunks", str(number))
+            if piece not in own:
+                break
+            (span,) = own[piece]
+            spans.append(span)
+            dtypes.add(self.forms[(*path, *piece)][1])
+        if len(dtypes) != 1 or len(own) != 1 + len(sizes) + len(spans):
+            raise CheckpointError(f"{brief('.'.join(path))}: expected an array in pieces of one dtype")
+        for key in own:
+            del self.arrays[(*path, *key)]
+            self.forms.pop((*path, *key), None)
+        self.arrays[path], self.forms[path] = spans, (tuple(sizes), dtypes.pop())
+
+    def _extension(self, length: int, path: tuple[str, ...]) -> str:
+        code = self.take(1)[0]
+        end = self.at + length
+        if end > self.size:
+            raise CheckpointError(f"not a whole msgpack file: it ends {end - self.size} bytes too early")
+        if code not in {_ARRAY, _SCALAR}:
+            self.skip(length)
+            self.arrays[path] = "a complex number" if code == _COMPLEX else "an object of another library"
+            return "ext"
+        if self._head() != ("list", 3):
+            raise _no_array(path)
+        kind, rank = self._head()
+        if kind != "list" or rank > MAX_RANK:
+            raise _no_array(path)
+        heads = [self._head() for _ in range(rank)]
+        kind, count = self._head()
+        if any(kind != "int" for kind, _ in heads) or kind != "text" or count > 32:
+            raise _no_array(path)
+        dtype = self.take(count).decode("ascii", "replace")
+        kind, count = self._head()
+        if kind != "bytes" or self.at + count != end:
+            raise _no_array(path)
+        if dtype not in DTYPES:
+            raise CheckpointError(f"{brief('.'.join(path))}: dtype {brief(dtype)} is not supported")
+        self.arrays[path], self.forms[path] = [self.skip(count)], (tuple(size for _, size in heads), dtype)
+        return "ext"
+
+    def _name(self) -> str:
+        kind, length = self._head()
+        if kind == "int":
+            return str(length)
+        if kind not in {"text", "bytes"} or length > NAME_LENGTH:
+            raise CheckpointError(f"expected names of at most {NAME_LENGTH} characters as keys")
+        return self.take(length).decode("utf-8", "surrogateescape")
+
+    def _head(self) -> tuple[str, int]:
+        """The kind of the next value, and its length or, for a whole number, itself."""
+        byte = self.take(1)[0]
+        for kind, first, last in _SHORT:
+            if first <= byte <= last:
+                return kind, byte - first
+        if byte >= 0xE0:
+            return "int", byte - 0x100
+        if byte not in _LONG:
+            raise CheckpointError(f"not a whole msgpack file: a byte {byte:#x} where a value begins")
+        kind, form = _LONG[byte]
+        if not form:
+            return kind, {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}.get(byte, 0)
+        (number,) = struct.unpack(form, self.take(struct.calcsize(form)))
+        return kind, 0 if kind == "float" else number
+
+
+_SHORT = (("int", 0x00, 0x7F), ("map", 0x80, 0x8F), ("list", 0x90, 0x9F), ("text", 0xA0, 0xBF))
+_LONG = {
+    0xC0: ("none", ""),
+    0xC2: ("bool", ""),
+    0xC3: ("bool", ""),
+    0xC4: ("bytes", ">B"),
+    0xC5: ("bytes", ">H"),
+    0xC6: ("bytes", ">I"),
+    0xC7: ("ext", ">B"),
+    0xC8: ("ext", ">H"),
+    0xC9: ("ext", ">I"),
+    0xCA: ("float", ">f"),
+    0xCB: ("float", ">d"),
+    0xCC: ("int", ">B"),
+    0xCD: ("int", ">H"),
+    0xCE: ("int", ">I"),
+    0xCF: ("int", ">Q"),
+    0xD0: ("int", ">b"),
+    0xD1: ("int", ">h"),
+    0xD2: ("int", ">i"),
+    0xD3: ("int", ">q"),
+    **dict.fromkeys((0xD4, 0xD5, 0xD6, 0xD7, 0xD8), ("ext", "")),
+    0xD9: ("text", ">B"),
+    0xDA: ("text", ">H"),
+    0xDB: ("text", ">I"),
+    0xDC: ("list", ">H"),
+    0xDD: ("list", ">I"),
+    0xDE: ("map", ">H"),
+    0xDF: ("map", ">I"),
+}
+"""What begins with each byte, and the form of the length or number behind it."""
+
+
+def _no_array(path: tuple[str, ...]) -> CheckpointError:
+    return CheckpointError(f"{brief('.'.join(path))}: expected the shape, dtype and bytes of an array")

@@ -1,0 +1,161 @@
+"""numpy's `.npz` files: an archive of arrays, whose names have slashes or dots. Pickled objects in it are refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einops_arch._text import brief
+from einops_arch.checkpoints.disk.pread import open_file
+from einops_arch.checkpoints.formats.torch_zip import Window
+from einops_arch.checkpoints.formats.trees import framework_of_names, weights_of
+from einops_arch.checkpoints.limits import NPZ_EXPANSION, NPZ_HEADER
+from einops_arch.checkpoints.reader import Reader, reading
+from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier
+from einops_arch.errors import CheckpointError
+
+__all__ = ["NpzReader"]
+
+_BAD = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, zlib.error)
+
+
+class NpzReader(Reader):
+    """A file that is open.
+
+    Args:
+        path: the file.
+        key: the entry that holds the weights, where it is not found by itself.
+
+    Raises:
+        CheckpointError: it is not a whole file of numpy's, or holds pickled objects.
+    """
+
+    def __init__(self, path: Path, key: str | None = None) -> None:
+        self.path = path
+        self.file, size = open_file(path)
+        try:
+            with reading(path):
+                self._window = Window(self.file, 0, size)
+                self._archive = _opened(self._window)
+                entries = self._archive.infolist()
+                if len({entry.filename for entry in entries}) != len(entries):
+                    raise CheckpointError("an array is there twice")
+                _check(entries, size)
+                members = {_path(entry.filename): entry for entry in entries}
+                names, beside = weights_of(members, key)
+                if not names or len(members) != len(entries):
+                    raise CheckpointError("expected arrays by name, received none" if not names else "names clash")
+                self._entries = {name: members[path] for path, name in names.items()}
+                self._headers = {name: self._header(name) for name in self._entries}
+                self.tensors = {name: info for name, (info, _, _) in self._headers.items()}
+        except BaseException:
+            self.close()
+            raise
+        self.aliases = {}
+        self.left_out = {".".join(path): reason for path, reason in beside.items()}
+        self.metadata = {"framework": framework_of_names(self.tensors) or "torch"}
+
+    def bits(self, name: str) -> Bits:
+        info, dtype, fortran = self._headers[name]
+        with reading(f"{self.path}: {brief(name)}"):
+            entry = self._entries[name]
+            array = np.empty(info.size, dtype)
+            with self._stream(entry) as stream:
+                _read_header(name, stream)
+                view = array.view(np.uint8).data
+                done = 0
+                while done < len(view):
+                    try:
+                        count = stream.readinto(view[done:])
+                    except _BAD as error:
+                        raise CheckpointError(f"it is damaged: {error!s:.100}") from None
+                    if not count:
+                        raise CheckpointError(f"it ends {len(view) - done} bytes too early")
+                    done += count
+                _check_end(stream)
+        if dtype.byteorder == ">":
+            array = array.astype(dtype.newbyteorder("<"))
+        shaped = array.reshape(info.shape, order="F" if fortran else "C")
+        return shaped.view(carrier(info.dtype))
+
+    def close(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+    def _header(self, name: str) -> tuple[TensorInfo, np.dtype[Any], bool]:
+        entry = self._entries[name]
+        with self._stream(entry) as stream:
+            shape, fortran, dtype, read = _read_header(name, stream)
+        if dtype.hasobject:
+            raise CheckpointError(f"refused, {brief(name)} is no array of numbers but pickled objects")
+        if dtype.kind == "V":
+            raise CheckpointError(
+                f"{brief(name)}: {dtype} says no kind of number; numpy forgets bfloat16 and float8 so; likely fix: "
+                "write it with safetensors"
+            )
+        info = TensorInfo(tuple(map(int, shape)), dtype.newbyteorder("=").name)
+        if info.nbytes != entry.file_size - read:
+            raise CheckpointError(f"{brief(name)}: expected {info.nbytes} bytes, received {entry.file_size - read}")
+        return info, dtype, fortran
+
+    def _stream(self, entry: zipfile.ZipInfo) -> Any:
+        # The bound of a directory is not that of the arrays.
+        self._window.room = entry.compress_size + NPZ_HEADER + (1 << 20)
+        return self._archive.open(entry)
+
+
+def _opened(window: Window) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BufferedReader(window))
+    except (*_BAD, OSError) as error:
+        raise CheckpointError(f"not a zip archive: {error!s:.100}") from None
+
+
+def _check(entries: list[zipfile.ZipInfo], size: int) -> None:
+    total, at = 0, 0
+    for entry in sorted(entries, key=lambda record: record.header_offset):
+        if not entry.filename.endswith(".npy"):
+            raise CheckpointError(f"expected names that end with .npy, received {brief(entry.filename)}")
+        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or entry.flag_bits & 1:
+            raise CheckpointError(f"{brief(entry.filename)} is encrypted, or packed otherwise than numpy does it")
+        if entry.header_offset < at:
+            raise CheckpointError(f"record {brief(entry.filename)} overlaps another; it is refused as a bomb")
+        at = entry.header_offset + 30 + entry.compress_size
+        total += entry.file_size
+    if total > NPZ_EXPANSION * size or at > size:
+        raise CheckpointError(f"its arrays have {total} bytes, more than the {size} bytes of the file can hold")
+
+
+def _path(name: str) -> tuple[str, ...]:
+    parts = name.removesuffix(".npy").split("/")
+    return tuple(part for part in parts if part) or ("",)
+
+
+def _read_header(name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order, dtype, and the bytes that say them."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise CheckpointError(f"{brief(name)}: version {version} of numpy's format is not supported")
+        shape, fortran, dtype = read(stream, max_header_size=NPZ_HEADER)
+    except (*_BAD, OSError) as error:
+        raise CheckpointError(f"{brief(name)}: not a whole array of numpy: {error!s:.100}") from None
+    return shape, fortran, dtype, stream.tell()
+
+
+def _check_end(stream: Any) -> None:
+    """Behind the last byte the archive's checksum is held against what was read."""
+    try:
+        more = stream.read(1)
+    except _BAD as error:
+        raise CheckpointError(f"it is damaged: {error!s:.100}") from None
+    if more:
+        raise CheckpointError("it has bytes too many")

@@ -1,0 +1,154 @@
+"""Which part of a tree of arrays holds the weights: of a state of nnx, of a train state, of the variables of Linen.
+
+What PyTorch keeps in one state dict, JAX keeps in a tree, beside the step, the state of the optimizer and random keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from einops_arch._text import brief
+from einops_arch.errors import CheckpointError
+
+__all__ = ["Names", "framework_of_names", "joined", "weights_of"]
+
+Names: TypeAlias = dict[tuple[str, ...], str]
+"""A text by the keys that lead to an array."""
+
+_COLLECTIONS = ("params", "batch_stats")
+"""The collections of Linen that are weights."""
+_WEIGHTS = ("params", "model", "state", "variables", "graph_state", "ema_params", "default")
+"""Where training scripts put the weights, the likeliest first."""
+_TRAINING = re.compile(r"(?i)opt(im|_state|$)|step|epoch|rng|^key$|schedule|scaler|metrics|grads|loss_scale")
+"""What belongs to the training and not to the network, though it may hold arrays."""
+_STREAM = re.compile(r"(^|\.)rngs?(\.[^.]+)*\.(key|count)$")
+_FLAX_LEAVES = frozenset({"kernel", "scale", "embedding", "w", "embeddings"})
+_TORCH_LEAVES = frozenset({"weight", "running_mean", "running_var", "num_batches_tracked"})
+_SHOWN = 12
+
+
+def weights_of(tree: Iterable[tuple[str, ...]], key: str | None = None) -> tuple[Names, Names]:
+    """The names of the weights in a tree, and what lies beside them with the reason why it was not taken.
+
+    Args:
+        tree: the keys that lead to each array.
+        key: the entry to take; `a.b` is the entry `b` of the entry `a`.
+
+    Raises:
+        CheckpointError: there is no such entry, several could be meant, or two arrays have one name.
+
+    >>> names, rest = weights_of([("params", "fc", "kernel"), ("batch_stats", "bn", "mean"), ("step",)])
+    >>> list(names.values()), list(rest)
+    (['fc.kernel', 'bn.mean'], [('step',)])
+    """
+    paths = list(tree)
+    prefix = _descended(paths, _followed(paths, key) if key is not None else ())
+    size = len(prefix)
+    parts = {path: path[size:] for path in paths if path[:size] == prefix and len(path) > size}
+    taken = ".".join(prefix)
+    if _is_linen(parts.values()):
+        parts = {path: rest[1:] for path, rest in parts.items() if rest[0] in _COLLECTIONS}
+        taken = ".".join((*prefix, _COLLECTIONS[0]))
+    left_out = _beside(paths, parts, prefix, taken)
+    # The state of nnx has one more level, for the value of each variable.
+    if parts and all(len(rest) > 1 and rest[-1] == "value" for rest in parts.values()):
+        parts = {path: rest[:-1] for path, rest in parts.items()}
+    names = {path: joined(rest) for path, rest in parts.items()}
+    streams = [path for path, name in names.items() if _STREAM.search(name)]
+    left_out |= dict.fromkeys(streams, "a random stream, which is no part of the weights")
+    names = {path: name for path, name in names.items() if path not in set(streams)}
+    seen: set[str] = set()
+    for name in names.values():
+        if name in seen:
+            raise CheckpointError(f"two arrays have the same name {brief(name)}")
+        seen.add(name)
+    return names, left_out
+
+
+def joined(parts: Sequence[str]) -> str:
+    """The dotted name of a path; a part may have slashes, as Haiku's names have.
+
+    >>> joined(("net/~/linear_0", "w")), joined(("layers", "0", "kernel"))
+    ('net.linear_0.w', 'layers.0.kernel')
+    """
+    pieces = [piece for part in parts for piece in re.split(r"[/:]", part) if piece not in {"~", ""}]
+    return ".".join(pieces) or ".".join(parts)
+
+
+def framework_of_names(names: Iterable[str]) -> str | None:
+    """Whose names they are, by their leaves; None where nothing says it.
+
+    >>> framework_of_names(["fc.kernel", "fc.bias"]), framework_of_names(["fc.weight"]), framework_of_names(["a"])
+    ('flax', 'torch', None)
+    """
+    leaves = {name.rpartition(".")[2] for name in names}
+    flax, torch = bool(leaves & _FLAX_LEAVES), bool(leaves & _TORCH_LEAVES)
+    return None if flax == torch else "flax" if flax else "torch"
+
+
+def _followed(paths: Sequence[tuple[str, ...]], key: str) -> tuple[str, ...]:
+    """The keys that lead to the entry of this name."""
+    prefix: tuple[str, ...] = ()
+    rest = key
+    while rest:
+        counts = _counts(paths, prefix)
+        name = rest if rest in counts else next((n for n in counts if rest.startswith(f"{n}.")), None)
+        if name is None or (name == rest and counts[name] is None):
+            raise CheckpointError(f"expected an entry {brief(key)} with arrays, received {_listed(counts)}")
+        prefix, rest = (*prefix, name), rest[len(name) + 1 :]
+    return prefix
+
+
+def _descended(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> tuple[str, ...]:
+    """Into the entry that is the weights, as long as there is something of a training beside it."""
+    counts = _counts(paths, prefix)
+    candidates = [name for name, count in counts.items() if count is not None and not _TRAINING.search(name)]
+    if _COLLECTIONS[0] in candidates:
+        inner = (*prefix, _COLLECTIONS[0])
+        return _descended(paths, inner) if _counts(paths, inner).get(_COLLECTIONS[0]) else prefix
+    known = [name for name in _WEIGHTS if name in candidates]
+    if not candidates or not any(_TRAINING.search(name) for name in counts):
+        return prefix
+    if not known and len(candidates) > 1:
+        shown = _listed({name: counts[name] for name in candidates})
+        fix = ".".join((*prefix, candidates[0]))
+        raise CheckpointError(f"expected one entry with weights, received {shown}; likely fix: --key {fix:.80}")
+    return _descended(paths, (*prefix, (known or candidates)[0]))
+
+
+def _beside(
+    paths: Sequence[tuple[str, ...]], taken: Container[tuple[str, ...]], prefix: Sequence[str], name: str
+) -> Names:
+    """The entries beside the one that was taken, with the number of arrays in each."""
+    counts: dict[tuple[str, ...], int] = {}
+    for path in paths:
+        if path not in taken:
+            depth = next(
+                (n for n, pair in enumerate(zip(path, prefix, strict=False)) if pair[0] != pair[1]), len(prefix)
+            )
+            counts[path[: depth + 1]] = counts.get(path[: depth + 1], 0) + 1
+    return {path: f"{count} array{'s' * (count != 1)} beside {name}, which was taken" for path, count in counts.items()}
+
+
+def _is_linen(parts: Iterable[tuple[str, ...]]) -> bool:
+    """Whether these are the variables of Linen: collections, of which `params` is one."""
+    return any(len(rest) > 1 and rest[0] == _COLLECTIONS[0] for rest in parts)
+
+
+def _counts(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> dict[str, int | None]:
+    """The entries of an entry, with the number of arrays in each; None for an array itself."""
+    size = len(prefix)
+    counts: dict[str, int | None] = {}
+    for path in paths:
+        if len(path) > size and path[:size] == prefix:
+            name = path[size]
+            counts[name] = (counts.get(name) or 0) + 1 if len(path) > size + 1 else counts.get(name)
+    return counts
+
+
+def _listed(counts: Mapping[str, int | None]) -> str:
+    rows = [brief(name) + (f" ({count} arrays)" if count else "") for name, count in list(counts.items())[:_SHOWN]]
+    more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+    return ", ".join(rows) + more or "nothing"

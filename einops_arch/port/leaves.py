@@ -1,0 +1,110 @@
+"""Flax's names and layouts to PyTorch's without a model, by the name of each leaf and its number of axes.
+
+This is how transformers carried its Flax files over. A kernel of three axes may be that of a convolution or of an
+attention, which the name of its layer tells; kernels of transposed convolutions look like others. So a model, where
+there is one, is the better judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.tensors import Bits, TensorInfo
+from einops_arch.errors import PortError
+from einops_arch.layouts.boxes import Box
+from einops_arch.layouts.patterns import IDENTITY, LayoutPattern
+from einops_arch.layouts.slices import part_through
+
+__all__ = ["ByLeaf", "torch_leaf"]
+
+_KERNEL = {2: "i o -> o i", 3: "k i o -> o i k", 4: "kh kw i o -> o i kh kw", 5: "kd kh kw i o -> o i kd kh kw"}
+_ATTENTION = {
+    ("in", "kernel", 3): "e heads k -> (heads k) e",
+    ("out", "kernel", 3): "heads k e -> e (heads k)",
+    ("in", "bias", 2): "heads k -> (heads k)",
+}
+_LEAVES = {
+    **dict.fromkeys(("kernel", "w", "scale", "embedding", "embeddings"), "weight"),
+    **dict.fromkeys(("bias", "b", "offset"), "bias"),
+    "mean": "running_mean",
+    "var": "running_var",
+}
+"""Those of Flax and of Haiku."""
+_KERNELS = frozenset({"kernel", "w"})
+_IN = re.compile(r"(^|[._])(query|key|value|q|k|v)$")
+_OUT = re.compile(r"(^|[._])out$")
+
+
+class ByLeaf(Wrapper):
+    """A checkpoint of Flax in PyTorch's names and layout.
+
+    Args:
+        inner: the checkpoint.
+
+    Attributes:
+        patterns: what became of each tensor, by its new name.
+        sources: the old name by the new one.
+
+    Raises:
+        PortError: two names become one.
+    """
+
+    def __init__(self, inner: Reader) -> None:
+        super().__init__(inner)
+        self.patterns: dict[str, LayoutPattern] = {}
+        self.sources: dict[str, str] = {}
+        new = {}
+        for name in inner.names():
+            new[name], pattern = torch_leaf(name, inner.info(name).shape)
+            if new[name] in self.sources:
+                raise PortError(f"{new[name]}: the new name of {self.sources[new[name]]} and of {name}")
+            self.sources[new[name]] = name
+            self.patterns[new[name]] = LayoutPattern.parse(pattern)
+        self.tensors = {new[name]: self._moved(new[name], info) for name, info in inner.tensors.items()}
+        self.aliases = {new[name]: new[target] for name, target in inner.aliases.items()}
+        self.metadata: dict[str, str] = {**inner.metadata, "framework": "torch"}
+
+    def bits(self, name: str) -> Bits:
+        moved: Bits = self.patterns[name].apply(self.inner.bits(self.sources[name]))
+        return moved
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        if self.patterns[name].is_identity:
+            return self.inner.blocks(self.sources[name])
+        return Reader.blocks(self, name)
+
+    def part(self, name: str, box: Box) -> Bits:
+        source = self.sources[name]
+        shape = self.inner.info(source).shape
+        return part_through(self.patterns[name], shape, box, {}, lambda wanted: self.inner.part(source, wanted))
+
+    def span(self, name: str) -> Span | None:
+        return self.inner.span(self.sources[name]) if self.patterns[name].is_identity else None
+
+    def _moved(self, name: str, info: TensorInfo) -> TensorInfo:
+        return TensorInfo(self.patterns[name].shape(info.shape), info.dtype)
+
+
+def torch_leaf(name: str, shape: Sequence[int]) -> tuple[str, str]:
+    """PyTorch's name of a leaf of Flax or Haiku, and the pattern between them.
+
+    >>> torch_leaf("encoder.fc.kernel", (3, 4))
+    ('encoder.fc.weight', 'i o -> o i')
+    >>> torch_leaf("attn.query.kernel", (12, 3, 4))
+    ('attn.query.weight', 'e heads k -> (heads k) e')
+    >>> torch_leaf("cls_token", (1, 1, 12))
+    ('cls_token', '*axes -> *axes')
+    """
+    owner, _, leaf = name.rpartition(".")
+    if leaf not in _LEAVES:
+        return name, IDENTITY
+    pattern = IDENTITY
+    kind = "kernel" if leaf in _KERNELS else leaf
+    side = "in" if _IN.search(owner) else "out" if _OUT.search(owner) else ""
+    if (side, kind, len(shape)) in _ATTENTION:
+        pattern = _ATTENTION[side, kind, len(shape)]
+    elif kind == "kernel" and len(shape) in _KERNEL:
+        pattern = _KERNEL[len(shape)]
+    return f"{owner}.{_LEAVES[leaf]}" if owner else _LEAVES[leaf], pattern

@@ -1,0 +1,100 @@
+"""A checkpoint whose tensors are packed, split or stacked on the way, by patterns between names and axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.tensors import Bits, TensorInfo
+from einops_arch.checkpoints.wrappers import Untied
+from einops_arch.errors import PortError, ShapeError
+from einops_arch.layouts.boxes import Box
+from einops_arch.layouts.packing import Packed, Packing, Shape
+
+__all__ = ["PackedReader", "packing_groups"]
+
+
+class PackedReader(Wrapper):
+    """The tensors of a reader, some of them put together or taken apart.
+
+    Args:
+        inner: the reader.
+        packing: the pattern.
+        expected: the shapes that tensors of these names should have, where they are known.
+
+    Raises:
+        PortError: the pattern does not fit the names and shapes; all problems are in the message.
+        PatternError: the pattern does not parse.
+    """
+
+    def __init__(self, inner: Reader, packing: str | Packing, expected: Mapping[str, Shape] | None = None) -> None:
+        super().__init__(Untied(inner) if inner.aliases else inner)
+        self._expected = dict(expected or {})
+        shapes = {name: info.shape for name, info in self.inner.tensors.items()}
+        groups = packing_groups(packing, shapes, self._expected)
+        problems = []
+        taken = {name for group, _ in groups for name in group.names}
+        self.tensors = {name: info for name, info in self.inner.tensors.items() if name not in taken}
+        self._groups: dict[str, Packed] = {}
+        for group, made in groups:
+            dtypes = {self.inner.tensors[name].dtype for name in group.names}
+            if len(dtypes) > 1:
+                problems.append(f"{', '.join(group.names)}: expected one dtype, received {', '.join(sorted(dtypes))}")
+            for name, shape in made.items():
+                self._groups[name] = group
+                self.tensors[name] = TensorInfo(shape, next(iter(dtypes)))
+        if problems:
+            raise PortError("\n  ".join([f"packing: {len(problems)} problems, nothing was changed", *problems]))
+        self.aliases = {}
+        self.remarks = {
+            name: f"packed from {_listed(group.names)}: {group.packing}" for name, group in self._groups.items()
+        }
+
+    def bits(self, name: str) -> Bits:
+        if name not in self._groups:
+            return self.inner.bits(name)
+        group = self._groups[name]
+        return group.make({source: self.inner.bits(source) for source in group.names}, self._expected)[name]
+
+    def blocks(self, name: str) -> Iterator[Bits]:
+        return Reader.blocks(self, name) if name in self._groups else self.inner.blocks(name)
+
+    def part(self, name: str, box: Box) -> Bits:
+        return Reader.part(self, name, box) if name in self._groups else self.inner.part(name, box)
+
+    def span(self, name: str) -> Span | None:
+        return None if name in self._groups else self.inner.span(name)
+
+
+def packing_groups(
+    packing: str | Packing, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]
+) -> list[tuple[Packed, dict[str, Shape]]]:
+    """What a pattern makes of some tensors, with the shapes of what is made.
+
+    Raises:
+        PortError: names are missing, two become one, or shapes do not fit; all problems are in the message.
+    """
+    packing = Packing.parse(packing) if isinstance(packing, str) else packing
+    groups, problems = packing.match(shapes)
+    taken = [name for group in groups for name in group.names]
+    made: list[tuple[Packed, dict[str, Shape]]] = []
+    new: set[str] = set()
+    for group in groups:
+        try:
+            forms = group.shapes(shapes, expected)
+        except ShapeError as error:
+            problems.append(str(error))
+            continue
+        clashes = [name for name in forms if name in new or (name in shapes and name not in taken)]
+        problems += [f"{name}: made by {packing}, and there already" for name in clashes]
+        new.update(forms)
+        made.append((group, forms))
+    twice = {name for name in taken if taken.count(name) > 1} if len(taken) != len(set(taken)) else set()
+    problems += [f"{name}: taken twice by {packing}" for name in sorted(twice)]
+    if problems:
+        raise PortError("\n  ".join([f"packing: {len(problems)} problems, nothing was changed", *problems]))
+    return made
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 5 else f"{names[0]} to {names[-1]} ({len(names)})"
