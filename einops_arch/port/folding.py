@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,9 +54,9 @@ class Computed(Wrapper):
         """What is computed, by its name."""
         return {}
 
+    @abstractmethod
     def compute(self, name: str) -> tuple[Array, Array]:
         """The new values in float64, and those that they replace."""
-        raise NotImplementedError
 
     def bits(self, name: str) -> Bits:
         if name not in self.remarks:

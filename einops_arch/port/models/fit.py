@@ -51,17 +51,17 @@ def find_fits(shapes: Shapes, framework: str = "torch", *, only: str | None = No
         framework: whose names they are.
         only: the architecture, if it is known.
     """
-    found: list[Fit] = []
+    matches: list[Fit] = []
     for names in _unwrapped(shapes):
         for name, preset in _alike(names, framework, only):
             expected = _expected(name, preset, framework)
             if fits(names, *expected):
-                found.append(Fit(name, preset, architectures.get(name).config.preset(preset)))
-        if not found:
-            found = [fit for pair in _alike(names, framework, only) for fit in _adjusted(names, *pair, framework)]
-        if found:
+                matches.append(Fit(name, preset, architectures.get(name).config.preset(preset)))
+        if not matches:
+            matches = [fit for pair in _alike(names, framework, only) for fit in _adjusted(names, *pair, framework)]
+        if matches:
             break
-    return list({fit.config: fit for fit in found}.values())
+    return list({fit.config: fit for fit in matches}.values())
 
 
 def nearest(shapes: Shapes, framework: str = "torch", *, only: str | None = None, most: int = 3) -> list[str]:
