@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ __all__ = [
     "check_groups",
     "check_rank",
     "check_sizes",
+    "check_space",
     "per_axis",
     "spatial_pattern",
     "window_outputs",
@@ -56,6 +56,15 @@ def check_rank(layer: str, shape: tuple[int, ...], axes: int, last: str = "c") -
         )
 
 
+def check_space(layer: str, shape: tuple[int, ...], axes: int) -> None:
+    """No spatial axis is empty; a batch may be."""
+    if 0 in shape[-axes - 1 : -1]:
+        raise ShapeError(
+            f"{layer}: expected axes '{spatial_pattern(axes)}' with at least one position along each spatial axis, "
+            f"received shape {shape}"
+        )
+
+
 def check_channels(layer: str, shape: tuple[int, ...], channels: int, *, what: str = "channels") -> None:
     """The last axis holds the channels; where only axis 1 would fit, the message asks about the layout."""
     if shape and shape[-1] == channels:
@@ -88,7 +97,7 @@ def window_outputs(
         (size + sum(p) - d * (k - 1) - 1) // s + 1
         for size, k, s, p, d in zip(sizes, window, strides, padding, dilation, strict=True)
     )
-    if math.prod(sizes) and min(outputs) < 1:
+    if min(outputs) < 1:
         reach = tuple(d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True))
         padded = tuple(size + sum(p) for size, p in zip(sizes, padding, strict=True))
         raise ShapeError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 
 from einops_arch.errors import ConfigError, ShapeError
-from einops_arch.flax._checks import check_rank, per_axis
+from einops_arch.flax._checks import check_rank, check_space, per_axis
 
 __all__ = ["PerAxis", "Window", "Windows", "spatial_axes"]
 
@@ -118,7 +117,10 @@ class Windows:
             Window(size, w, s, p, d, self._outputs(size, w, s, p, d))
             for size, w, s, p, d in zip(sizes, *each, strict=True)
         )
-        if math.prod(sizes) and min(axis.outputs for axis in bound) < 1:
+        check_space(self.layer, shape, axes)
+        if not shape[-1]:
+            raise ShapeError(f"{self.layer}: expected at least one channel, as PyTorch does, received shape {shape}")
+        if min(axis.outputs for axis in bound) < 1:
             reach = tuple(axis.reach for axis in bound)
             padded = tuple(axis.size + 2 * axis.padding for axis in bound)
             raise ShapeError(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from einops_arch.errors import ShapeError
-from einops_arch.flax.functional._dtypes import check_floating, in_float32, widened
+from einops_arch.flax.functional._dtypes import as_floating, check_axis, check_floating, in_float32, widened
 
 __all__ = [
     "celu",
@@ -148,14 +148,15 @@ def softplus(x: jax.Array, beta: float = 1.0, threshold: float = 20.0) -> jax.Ar
     return jnp.where(linear, x, jnp.log1p(jnp.exp(curved * beta)) / beta)
 
 
-@in_float32
 def softsign(x: jax.Array) -> jax.Array:
     """`... -> ...`: x / (1 + |x|): `torch.nn.functional.softsign`.
 
     >>> softsign(jnp.asarray([-1.0, 3.0])).tolist()
     [-0.5, 0.75]
     """
-    return x / (1.0 + jnp.abs(x))
+    x = as_floating(x)
+    wide = widened(x)
+    return (wide / (1.0 + jnp.abs(wide))).astype(x.dtype)
 
 
 def leaky_relu(x: jax.Array, negative_slope: float = 0.01) -> jax.Array:
@@ -164,6 +165,7 @@ def leaky_relu(x: jax.Array, negative_slope: float = 0.01) -> jax.Array:
     >>> leaky_relu(jnp.asarray([-1.0, 2.0]), 0.5).tolist()
     [-0.5, 2.0]
     """
+    check_floating("leaky_relu", x)
     return jnp.where(x > 0, x, x * jnp.asarray(negative_slope, x.dtype))
 
 
@@ -180,6 +182,7 @@ def prelu(x: jax.Array, weight: jax.Array) -> jax.Array:
     >>> prelu(jnp.asarray([[-1.0, -1.0]]), jnp.asarray([0.5, 0.25])).tolist()
     [[-0.5, -0.25]]
     """
+    check_floating("prelu", x)
     if weight.size != 1 and (x.ndim < 2 or weight.shape != x.shape[-1:]):
         raise ShapeError(
             f"prelu: expected 1 slope, or one for each channel on the last axis, received weight of shape "
@@ -231,6 +234,8 @@ def glu(x: jax.Array, axis: int = -1) -> jax.Array:
     >>> glu(jnp.asarray([[2.0, 4.0, 0.0, 0.0]])).tolist()
     [[1.0, 2.0]]
     """
+    check_floating("glu", x)
+    check_axis("glu", x, axis)
     if x.ndim == 0 or x.shape[axis] % 2:
         raise ShapeError(f"glu: expected an even size along axis {axis}, received shape {x.shape}")
     values, gate = jnp.split(widened(x), 2, axis=axis)
@@ -244,7 +249,7 @@ def softmin(x: jax.Array, axis: int = -1) -> jax.Array:
     >>> softmin(jnp.zeros(4)).tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    check_floating("softmin", x)
+    check_axis("softmin", x, axis)
     return jax.nn.softmax(-x, axis=axis)
 
 
@@ -254,6 +259,7 @@ def hardshrink(x: jax.Array, lambd: float = 0.5) -> jax.Array:
     >>> hardshrink(jnp.asarray([0.25, 2.0])).tolist()
     [0.0, 2.0]
     """
+    check_floating("hardshrink", x)
     return jnp.where((x >= -lambd) & (x <= lambd), jnp.zeros((), x.dtype), x)
 
 
@@ -263,18 +269,20 @@ def softshrink(x: jax.Array, lambd: float = 0.5) -> jax.Array:
     >>> softshrink(jnp.asarray([0.25, 2.0])).tolist()
     [0.0, 1.5]
     """
+    check_floating("softshrink", x)
     step = jnp.asarray(lambd, x.dtype)
     return jnp.where(x > step, x - step, jnp.where(x < -step, x + step, x * 0))
 
 
-@in_float32
 def tanhshrink(x: jax.Array) -> jax.Array:
     """`... -> ...`: x - tanh(x): `torch.nn.functional.tanhshrink`.
 
     >>> tanhshrink(jnp.zeros(1)).tolist()
     [0.0]
     """
-    return x - jnp.tanh(x)
+    x = as_floating(x)
+    wide = widened(x)
+    return (wide - jnp.tanh(wide)).astype(x.dtype)
 
 
 def threshold(x: jax.Array, threshold: float, value: float) -> jax.Array:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange, repeat
 
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.errors import ConfigError, DtypeError, ShapeError
 
-__all__ = ["attention_scores", "causal_mask", "safe_softmax", "scaled_dot_product_attention"]
+__all__ = ["attention_scores", "causal_mask", "check_mask", "safe_softmax", "scaled_dot_product_attention"]
 
 
 def scaled_dot_product_attention(
@@ -42,7 +43,8 @@ def scaled_dot_product_attention(
 
     Raises:
         ConfigError: both a mask and is_causal, or dropout without a key.
-        ShapeError: heads or features do not fit.
+        DtypeError: a mask of integers.
+        ShapeError: heads, features or mask do not fit.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
 
@@ -55,8 +57,11 @@ def scaled_dot_product_attention(
         raise ConfigError("scaled_dot_product_attention: expected attn_mask or is_causal=True, received both")
     if dropout_rate and dropout_key is None:
         raise ConfigError(f"scaled_dot_product_attention: dropout_rate={dropout_rate} needs dropout_key, received None")
+    if attn_mask is not None:
+        check_mask("scaled_dot_product_attention", "attn_mask", attn_mask)
     _check_features(query, key, value)
     key, value = _shared_heads(query, key, value, enable_gqa=enable_gqa)
+    _check_shapes(query, key, attn_mask)
     if is_causal:
         attn_mask = causal_mask(query.shape[-2], key.shape[-2])
     weights = safe_softmax(attention_scores(query, key, attn_mask, scale=scale)).astype(value.dtype)
@@ -85,6 +90,7 @@ def attention_scores(
     scores = jnp.matmul(query, rearrange(key, "... s k -> ... k s"), preferred_element_type=wide) * factor
     if mask is None:
         return scores
+    check_mask("attention_scores", "mask", mask)
     if mask.dtype == jnp.bool_:
         return jnp.where(mask, scores, -jnp.inf)
     return scores + mask.astype(wide)
@@ -109,6 +115,29 @@ def causal_mask(queries: int, keys: int) -> jax.Array:
     [[True, False, False], [True, True, False]]
     """
     return jnp.arange(keys) <= rearrange(jnp.arange(queries), "l -> l 1")
+
+
+def check_mask(name: str, which: str, mask: jax.Array) -> None:
+    """A mask holds booleans or numbers to be added; integers might mean either, and PyTorch refuses them."""
+    if mask.dtype != jnp.bool_ and not jnp.issubdtype(mask.dtype, jnp.floating):
+        raise DtypeError(f"{name}: expected {which} of booleans or floating-point numbers, received {mask.dtype}")
+
+
+def _check_shapes(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> None:
+    try:
+        scores = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
+    except ValueError:
+        raise ShapeError(
+            "scaled_dot_product_attention: expected heads that are equal, or enable_gqa=True, received "
+            f"{query.shape} and {key.shape}"
+        ) from None
+    try:
+        np.broadcast_shapes(() if mask is None else mask.shape, scores)
+    except ValueError:
+        raise ShapeError(
+            f"scaled_dot_product_attention: expected attn_mask that broadcasts to {scores}, received "
+            f"{None if mask is None else mask.shape}"
+        ) from None
 
 
 def _check_features(query: jax.Array, key: jax.Array, value: jax.Array) -> None:

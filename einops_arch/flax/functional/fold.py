@@ -12,7 +12,7 @@ from einops import rearrange
 from jax import lax
 
 from einops_arch.errors import ConfigError, ShapeError
-from einops_arch.flax._checks import check_rank, per_axis
+from einops_arch.flax._checks import check_rank, check_space, per_axis
 from einops_arch.flax.functional._windows import PerAxis, spatial_axes
 
 __all__ = ["fold", "roll", "unfold", "window_partition", "window_reverse"]
@@ -44,6 +44,7 @@ def unfold(
     """
     axes = spatial_axes("unfold", x.shape, _axes("unfold", window, strides, padding, dilation))
     w, s, p, d = _settings("unfold", axes, window, strides, padding, dilation)
+    check_space("unfold", x.shape, axes)
     counts = _counts("unfold", x.shape[-axes - 1 : -1], w, s, p, d)
     batch = x if x.ndim == axes + 2 else x[None]
     batch = lax.pad(batch, jnp.zeros((), x.dtype), [(0, 0, 0), *((n, n, 0) for n in p), (0, 0, 0)])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 
 from einops_arch._settings import check_choice, check_fraction
-from einops_arch.errors import ConfigError, ShapeError
+from einops_arch.errors import ConfigError, IndexRangeError, ShapeError
+from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax.functional._dtypes import check_floating
 
 __all__ = [
     "binary_cross_entropy",
@@ -49,7 +52,9 @@ def cross_entropy(
 
     Raises:
         ConfigError: reduction or label_smoothing is out of range.
-        ShapeError: the target is neither `b ...` nor `b ... c`.
+        DtypeError: scores of integers.
+        IndexRangeError: a target is no class; NaN inside of `jax.jit`, where there are no values to check.
+        ShapeError: the target is neither `b ...` nor `b ... c`, or the weight not `c`.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html
 
@@ -58,6 +63,8 @@ def cross_entropy(
     1.3863
     """
     check_fraction("cross_entropy", "label_smoothing", label_smoothing)
+    check_floating("cross_entropy", logits)
+    _check_weight("cross_entropy", logits, weight)
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
     if jnp.issubdtype(target.dtype, jnp.integer):
         return _cross_entropy_of_indices(
@@ -89,12 +96,16 @@ def nll_loss(
 
     Raises:
         ConfigError: the reduction is none of these.
-        ShapeError: the target is not `b ...`.
+        DtypeError: log-probabilities of integers.
+        IndexRangeError: a target is no class; NaN inside of `jax.jit`.
+        ShapeError: the target is not `b ...`, or the weight not `c`.
 
     >>> import jax.numpy as jnp
     >>> float(nll_loss(jnp.log(jnp.asarray([[0.25, 0.75]])), jnp.asarray([1])).round(4))
     0.2877
     """
+    check_floating("nll_loss", log_probabilities)
+    _check_weight("nll_loss", log_probabilities, weight)
     return _cross_entropy_of_indices(log_probabilities, target, weight, ignore_index, reduction, 0.0, "nll_loss")
 
 
@@ -151,6 +162,10 @@ def binary_cross_entropy(
     100.0
     """
     _check_same("binary_cross_entropy", probabilities, target)
+    if is_concrete(probabilities):  # not inside of `jax.jit`, as above
+        values = np.asarray(probabilities)
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ConfigError("binary_cross_entropy: expected probabilities from 0 to 1, received others")
     loss = -(target * _bounded_log(probabilities) + (1 - target) * _bounded_log(1 - probabilities))
     return _reduce("binary_cross_entropy", loss if weight is None else loss * weight, reduction)
 
@@ -306,7 +321,12 @@ def _cross_entropy_of_indices(
         )
     classes = log_probabilities.shape[-1]
     counted = target != ignore_index
-    index = jnp.where(counted, target, 0)
+    if is_concrete(target):  # inside of `jax.jit` there are no values to check; there the loss is NaN
+        outside = np.asarray(target)[np.asarray(counted & ((target < 0) | (target >= classes)))]
+        if outside.size:
+            raise IndexRangeError(f"{name}: expected targets from 0 to {classes - 1}, received {outside.flat[0]}")
+    # A negative index would count from the end; beyond the classes it is NaN.
+    index = jnp.where(counted, jnp.where(target < 0, classes, target), 0)
     picked = jnp.take_along_axis(log_probabilities, index[..., None], axis=-1, mode="fill")[..., 0]
     class_weight = jnp.ones(classes, log_probabilities.dtype) if weight is None else weight
     weights = jnp.where(counted, class_weight[index], 0)
@@ -317,6 +337,13 @@ def _cross_entropy_of_indices(
     if reduction == "mean":
         return jnp.sum(losses) / jnp.sum(weights)
     return _reduce(name, losses, reduction)
+
+
+def _check_weight(name: str, scores: jax.Array, weight: jax.Array | None) -> None:
+    if weight is not None and weight.shape != scores.shape[-1:]:
+        raise ShapeError(
+            f"{name}: expected a weight for each of the {scores.shape[-1]} classes, received shape {weight.shape}"
+        )
 
 
 def _distance(prediction: jax.Array, target: jax.Array) -> jax.Array:

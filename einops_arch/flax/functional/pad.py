@@ -51,6 +51,8 @@ def padded(name: str, x: jax.Array, padding: Padding, mode: str, value: float = 
     """`pad` for the layer of this name."""
     pairs = padding_pairs(name, x, padding)
     sizes = x.shape[-len(pairs) - 1 : -1]
+    if mode == "replicate" and 0 in sizes:
+        raise ShapeError(f"{name}: expected at least one position along each spatial axis, received shape {x.shape}")
     if mode != "constant":
         check_reach(name, x.shape, mode, pairs)
     left = tuple(size + low + high for size, (low, high) in zip(sizes, pairs, strict=True))

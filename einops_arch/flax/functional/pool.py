@@ -227,6 +227,8 @@ def adaptive_max_pool(
     [2.0, 4.0]
     """
     outputs = _adaptive(name, x, output_size)
+    if not x.shape[-1]:
+        raise ShapeError(f"{name}: expected at least one channel, as PyTorch does, received shape {x.shape}")
     parts = [adaptive_stretches(size, out) for size, out in zip(x.shape[-len(outputs) - 1 : -1], outputs, strict=True)]
     return _largest(x, parts, return_indices=return_indices)
 

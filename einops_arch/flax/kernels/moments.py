@@ -21,8 +21,10 @@ Axes = tuple[int, ...]
 Three = tuple[jax.Array, jax.Array, jax.Array]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> Three:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
+def normalize(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, flat: float = jnp.inf
+) -> Three:
     """An array less its mean over some axes, divided by its deviation, scaled and shifted.
 
     Args:
@@ -31,25 +33,31 @@ def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsil
         bias: broadcast against x.
         axes: to take mean and variance over; they stay, with size 1.
         epsilon: added to the variance.
+        flat: one over the deviation where there is none, neither a variance nor an epsilon.
 
     Returns:
         The result, the mean, and the biased variance.
     """
     mean, centered, var = _statistics(x, axes)
-    return centered * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
+    return centered * (_inverse(var, epsilon, flat) * scale) + bias, mean, var
 
 
 @normalize.defjvp
-def _normalize_jvp(axes: Axes, epsilon: float, primals: Three, tangents: Three) -> tuple[Three, Three]:
+def _normalize_jvp(axes: Axes, epsilon: float, flat: float, primals: Three, tangents: Three) -> tuple[Three, Three]:
     (x, scale, bias), (dx, dscale, dbias) = primals, tangents
     mean, centered, var = _statistics(x, axes)
-    inverse = lax.rsqrt(var + epsilon)
+    inverse = _inverse(var, epsilon, flat)
     factor = inverse * scale
     dmean, dvar = _mean(dx, axes), 2 * _mean(centered * dx, axes)
     dfactor = inverse * dscale - 0.5 * factor * jnp.square(inverse) * dvar
     # In this order the gradient sums the incoming one, and its product with `centred`, once each.
     dy = factor * dx + (dbias - factor * dmean) + centered * dfactor
     return (centered * factor + bias, mean, var), (dy, dmean, dvar)
+
+
+def _inverse(var: jax.Array, epsilon: float, flat: float) -> jax.Array:
+    inverse = lax.rsqrt(var + epsilon)
+    return inverse if epsilon or flat == jnp.inf else jnp.where(var == 0, flat, inverse)
 
 
 def normalize_rows(x: jax.Array, epsilon: float) -> jax.Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from einops_arch._settings import check_fraction, check_number
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_features, check_sizes
+from einops_arch.flax.functional._dtypes import check_floating
 from einops_arch.flax.kernels.moments import normalize
 
 __all__ = [
@@ -90,7 +91,8 @@ def move_running(layer: Any, mean: jax.Array, var: jax.Array, momentum: float | 
 
 
 def promote(layer: Any, x: jax.Array) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """The input and the parameters in one dtype, by the layer's own promotion."""
+    """The input and the parameters in one dtype, by the layer's own promotion; integers are refused, as in PyTorch."""
+    check_floating(type(layer).__name__, x)
     scale, bias = layer.scale, getattr(layer, "bias", None)
     values = (x, None if scale is None else scale[...], None if bias is None else bias[...])
     promoted: tuple[jax.Array, jax.Array | None, jax.Array | None] = layer.promote_dtype(values, dtype=layer.dtype)
@@ -106,9 +108,14 @@ def _wide_or(value: jax.Array | None, default: float, wide: jax.Array) -> jax.Ar
 
 
 def normalize_over(
-    wide: jax.Array, scale: jax.Array | None, bias: jax.Array | None, axes: tuple[int, ...], epsilon: float
+    wide: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    axes: tuple[int, ...],
+    epsilon: float,
+    flat: float = jnp.inf,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    y, mean, var = normalize(wide, _wide_or(scale, 1.0, wide), _wide_or(bias, 0.0, wide), axes, epsilon)
+    y, mean, var = normalize(wide, _wide_or(scale, 1.0, wide), _wide_or(bias, 0.0, wide), axes, epsilon, flat)
     return y, mean, var
 
 

@@ -13,6 +13,7 @@ from flax import nnx
 from einops_arch.errors import ConfigError
 from einops_arch.flax import functional as f
 from einops_arch.flax._checks import check_sizes
+from einops_arch.flax.functional._dtypes import check_floating
 
 __all__ = [
     "CELU",
@@ -371,5 +372,6 @@ class PReLU(nnx.PReLU):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... c -> ... c`, channels last."""
+        check_floating("PReLU", x)
         x, slopes = nnx.nn.dtypes.promote_dtype((x, self.negative_slope[...]))
         return f.prelu(x, slopes)

@@ -13,7 +13,7 @@ from flax import nnx
 from einops_arch._settings import check_multiple
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_sizes
-from einops_arch.flax.functional.attention import attention_scores, causal_mask, safe_softmax
+from einops_arch.flax.functional.attention import attention_scores, causal_mask, check_mask, safe_softmax
 from einops_arch.flax.layers.basic import Linear
 from einops_arch.flax.layers.dropout import Dropout
 from einops_arch.flax.layers.init import normal
@@ -132,6 +132,9 @@ class MultiheadAttention(nnx.Module):
         if key_padding_mask is not None and not batched:
             key_padding_mask = rearrange(key_padding_mask, "s -> 1 s")
         self._check(query, key, value, key_padding_mask)
+        for which, each in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
+            if each is not None:
+                check_mask("MultiheadAttention", which, each)
         q, k, v = self._project(query, key, value)
         hint = is_causal and key_padding_mask is None and not need_weights
         mask = None if hint else self._merge(attn_mask, key_padding_mask, query.shape, key.shape, q.dtype)

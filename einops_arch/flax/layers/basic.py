@@ -8,7 +8,7 @@ from flax import nnx
 
 from einops_arch._settings import check_flag
 from einops_arch.flax._checks import check_features, check_sizes
-from einops_arch.flax.functional._dtypes import check_floating, widened
+from einops_arch.flax.functional._dtypes import as_floating, check_axis, check_floating, widened
 from einops_arch.flax.layers.init import Initializer, uniform_fan_in
 
 __all__ = [
@@ -70,6 +70,7 @@ class Linear(nnx.Linear):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """`... i -> ... o`."""
         check_features("Linear", inputs.shape, self.in_features)
+        check_floating("Linear", inputs)
         return super().__call__(inputs)
 
 
@@ -106,6 +107,7 @@ class GELU(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... -> ...`."""
+        check_floating("GELU", x)
         return jax.nn.gelu(x, approximate=self.approximate)
 
 
@@ -119,7 +121,7 @@ class Tanh(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... -> ...`."""
-        return jnp.tanh(x)
+        return jnp.tanh(as_floating(x))
 
 
 class Sigmoid(nnx.Module):
@@ -132,7 +134,7 @@ class Sigmoid(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... -> ...`."""
-        return jax.nn.sigmoid(x)
+        return jax.nn.sigmoid(as_floating(x))
 
 
 class LogSoftmax(nnx.Module):
@@ -152,6 +154,7 @@ class LogSoftmax(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`... -> ...`."""
         check_floating("LogSoftmax", x)
+        check_axis("LogSoftmax", x, self.axis)
         return jax.nn.log_softmax(widened(x), axis=self.axis).astype(x.dtype)
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from einops_arch.errors import ConfigError, ShapeError
 from einops_arch.flax._checks import check_channels
+from einops_arch.flax.functional._dtypes import check_floating
 from einops_arch.flax.layers._norms import (
     check_momentum,
     check_settings,
@@ -197,7 +198,8 @@ class InstanceNorm(nnx.InstanceNorm):
         wide = widen(x)
         if running:
             return with_running(self, wide, scale, bias).astype(x.dtype)
-        y, mean, var = normalize_over(wide, scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon)
+        # PyTorch's batch norm, which does this there, gives zeros where all positions are equal and epsilon is 0.
+        y, mean, var = normalize_over(wide, scale, bias, tuple(range(1, x.ndim - 1)), self.epsilon, 0.0)
         if self.track_running_stats:
             unbiased = var * (values / (values - 1))
             move_running(self, mean.mean(0).reshape(-1), unbiased.mean(0).reshape(-1), self.momentum or 0.0)
@@ -237,5 +239,6 @@ class FrozenBatchNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`b ... c -> b ... c`, channels last."""
         check_channels("FrozenBatchNorm", x.shape, self.num_features)
+        check_floating("FrozenBatchNorm", x)
         scale = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.epsilon)
         return x * scale + (self.bias[...] - self.mean[...] * scale)

@@ -11,6 +11,7 @@ from flax import nnx
 
 from einops_arch.errors import ShapeError
 from einops_arch.flax._checks import check_sizes
+from einops_arch.flax.functional._dtypes import check_floating
 from einops_arch.flax.layers.init import uniform_fan_in
 
 __all__ = ["Bilinear", "ParameterDict", "ParameterList"]
@@ -58,6 +59,8 @@ class Bilinear(nnx.Module):
                 f"Bilinear: expected '... i' and '... j' with i={self.in1_features} and j={self.in2_features}, "
                 f"received shapes {x.shape} and {y.shape}"
             )
+        check_floating("Bilinear", x)
+        check_floating("Bilinear", y)
         bias = None if self.bias is None else self.bias[...]
         x, y, kernel, bias = nnx.nn.dtypes.promote_dtype((x, y, self.kernel[...], bias))
         z = jnp.einsum("...i,...j,ijo->...o", x, y, kernel)

@@ -18,10 +18,12 @@ from einops_arch.flax._checks import (
     check_groups,
     check_rank,
     check_sizes,
+    check_space,
     per_axis,
     spatial_pattern,
     window_outputs,
 )
+from einops_arch.flax.functional._dtypes import check_floating
 from einops_arch.flax.functional.pad import check_reach
 from einops_arch.flax.kernels.convolve import Settings, convolve
 from einops_arch.flax.layers.init import Initializer, uniform_fan_in
@@ -118,6 +120,8 @@ class Conv(nnx.Conv):
         """
         axes, shape = len(self.kernel_size), inputs.shape
         check_rank("Conv", shape, axes)
+        check_space("Conv", shape, axes)
+        check_floating("Conv", inputs)
         check_channels("Conv", shape, self.in_features, what="input channels")
         window_outputs("Conv", shape, self.kernel_size, self.strides, self.padding_widths, self.kernel_dilation)
         x, kernel, bias = self.promote_dtype((inputs, self._kernel(), _value(self.bias)), dtype=self.dtype)
@@ -237,6 +241,8 @@ class ConvTranspose(nnx.Module):
         """
         axes, shape = len(self.kernel_size), inputs.shape
         check_rank("ConvTranspose", shape, axes)
+        check_space("ConvTranspose", shape, axes)
+        check_floating("ConvTranspose", inputs)
         check_channels("ConvTranspose", shape, self.in_features, what="input channels")
         reach = [d * (k - 1) for k, d in zip(self.kernel_size, self.kernel_dilation, strict=True)]
         padding = tuple(

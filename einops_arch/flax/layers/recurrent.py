@@ -24,6 +24,7 @@ from einops_arch._settings import check_choice
 from einops_arch.errors import ConfigError, DtypeError, ShapeError
 from einops_arch.flax._checks import check_fraction, check_sizes
 from einops_arch.flax._concrete import is_concrete
+from einops_arch.flax.functional._dtypes import check_floating
 from einops_arch.flax.kernels.scan import Carry, Step, gru_step, lstm_step, relu_step, scan, tanh_step
 from einops_arch.flax.layers.init import uniform_fan_in
 
@@ -131,6 +132,7 @@ class _Recurrent(nnx.Module):
             x = x[:, None]
         elif self.batch_first:
             x = rearrange(x, "b t i -> t b i")
+        check_floating(layer, x)
         if x.shape[0] == 0:
             raise ShapeError(f"{layer}: expected at least one step in time, received shape {shape}")
         valid = None

@@ -13,6 +13,7 @@ from flax.nnx.nn import dtypes
 from einops_arch._settings import check_choice
 from einops_arch.errors import ShapeError
 from einops_arch.flax._checks import check_sizes
+from einops_arch.flax.functional._dtypes import check_floating
 from einops_arch.flax.kernels.scan import Step, gru_step, lstm_step, relu_step, tanh_step
 from einops_arch.flax.layers.init import uniform_fan_in
 
@@ -51,6 +52,7 @@ class _Cell(nnx.Module):
         layer, names = type(self).__name__, self._state_names
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ShapeError(f"{layer}: expected 'b i' with {self.input_size} input features, received shape {x.shape}")
+        check_floating(layer, x)
         parts = (None,) * len(names) if state is None else tuple(state) if len(names) > 1 else (state,)
         expected = (*x.shape[:-1], self.hidden_size)
         if len(parts) != len(names) or any(part is not None and part.shape != expected for part in parts):

@@ -7,7 +7,7 @@ from flax import nnx
 
 from einops_arch.flax import functional as f
 from einops_arch.flax._checks import check_rank
-from einops_arch.flax.functional._dtypes import check_floating, widened
+from einops_arch.flax.functional._dtypes import check_axis, check_floating, widened
 
 __all__ = ["GLU", "Softmax", "Softmax2d", "Softmin"]
 
@@ -101,4 +101,5 @@ class Softmin(nnx.Module):
 
 def _softmax(x: jax.Array, axis: int) -> jax.Array:
     check_floating("Softmax", x)
+    check_axis("Softmax", x, axis)
     return jax.nn.softmax(widened(x), axis=axis).astype(x.dtype)
