@@ -111,11 +111,13 @@ def test_the_proof_covers_two_sizes_train_mode_gradients_and_the_own_weights() -
     own = OWN_MODELS["text_cnn"]
     translation = einops_arch.translate(own.make, own.inputs(), axes=own.axes)
     assert translation.passed, translation.report
-    names = list(translation.report.reports)
-    assert len(names) == 5
-    assert any("train" in name for name in names)
-    assert any("second size" in name for name in names)
-    assert any("not recorded" in name for name in names)
+    reports = translation.report.reports
+    assert len(reports) == 6
+    for size in ("first size", "second size"):
+        modes = {report.mode for name, report in reports.items() if name.startswith(size)}
+        assert modes == {"eval", "train"}, size
+    assert any(report.gradients for report in reports.values())
+    assert any("not recorded" in name for name in reports)
 
 
 def test_a_bare_layer_is_a_model() -> None:

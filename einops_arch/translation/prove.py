@@ -56,7 +56,8 @@ def prove(
     Args:
         model: of PyTorch; it is not changed.
         make: builds the twin from random streams.
-        runs: inputs by a name for their sizes, the first with gradients and in train mode too.
+        runs: inputs by a name for their sizes; the first two, which were recorded, are run in train mode too, and the
+            first with gradients.
         layouts: of outputs, by module path.
         say: told what is being done.
         train: whether it was recorded in training mode.
@@ -72,10 +73,10 @@ def prove(
     except Exception as error:  # noqa: BLE001 any state that has no random form leaves the model's own
         problems.append(f"the weights could not be randomized: {error}")
     reports: dict[str, Any] = {}
+    twin = _quiet(filled(make, random_model.state_dict()))
     for number, (name, arguments) in enumerate(runs.items()):
-        modes = ("eval", "train") if number == 0 and train else ("eval",)
+        modes = ("eval", "train") if number < 2 and train else ("eval",)
         for mode in modes:
-            twin = _quiet(filled(make, random_model.state_dict()))
             title = f"{name}, {mode}" + (" and gradients" if number == 0 else "")
             say(f"comparing {title}")
             try:

@@ -37,6 +37,7 @@ class Recorder:
         self.settings = settings
         self.arguments = arguments
         self.leaves = leaves
+        self.compared: dict[tuple[tuple[str, int], ...], tuple[list[Any], frozenset[Any]]] = {}
 
     def recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
         """One recording for each mode, what is against it, and whether those of both sizes differ."""
@@ -72,10 +73,12 @@ class Recorder:
         from einops_arch.discovery.tracing.torch_program import record_program
         from einops_arch.translation.trees import all_scopes
 
-        model = copy_of(self.model).train(mode == "train")
+        def fresh() -> Any:
+            model = copy_of(self.model).train(mode == "train")
+            return model.double() if double else model
+
         args, kwargs = arguments.args, arguments.kwargs
         if double:
-            model = model.double()
 
             def widened(item: Any) -> Any:
                 return item.double() if isinstance(item, torch.Tensor) and item.is_floating_point() else item
@@ -84,13 +87,13 @@ class Recorder:
             kwargs = {name: widened(item) for name, item in kwargs.items()}
 
         try:
-            recording = record_program(copy_of(model), args, kwargs, self.is_leaf)
+            recording = record_program(fresh(), args, kwargs, self.is_leaf)
         except RuntimeError as error:
             if not double:
                 raise
             # What the model makes by itself does not go together with float64; as a rule it has a dtype of its own.
             with _default_dtype(torch.float64), _in_double(error):
-                recording = record_program(model, args, kwargs, self.is_leaf)
+                recording = record_program(fresh(), args, kwargs, self.is_leaf)
         modules = dict(self.model.named_modules())
         for scope in all_scopes(recording.root):
             scope.module = modules[scope.path]
@@ -100,9 +103,12 @@ class Recorder:
         """What differs between the first sizes and others, and the axes whose size does, as far as they go together."""
         from einops_arch.translation.agree import agree
 
-        first = self.record(self.arguments, "eval", double=False)
-        notes = agree(first.root, self.record(resized(self.arguments, sizes), "eval", double=True).root)
-        return notes, frozenset(_varied(first.root))
+        key = tuple(sorted(sizes.items()))
+        if key not in self.compared:
+            first = self.record(self.arguments, "eval", double=False)
+            notes = agree(first.root, self.record(resized(self.arguments, sizes), "eval", double=True).root)
+            self.compared[key] = notes, frozenset(_varied(first.root))
+        return self.compared[key]
 
     def runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch

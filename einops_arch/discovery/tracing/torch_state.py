@@ -37,10 +37,12 @@ class Snapshot:
 
     Args:
         module: the model; what it holds stays alive as long as this does.
+        contents: look at the numbers of tensors as well.
     """
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, *, contents: bool = True) -> None:
         self.alive: list[Any] = []
+        self.contents = contents
         self.marks = {
             f"{path}.{name}" if path else name: self._mark(item, set())
             for path, child in module.named_modules()
@@ -75,6 +77,8 @@ class Snapshot:
         if isinstance(item, float):
             return repr(item)
         self.alive.append(item)
+        if not self.contents and isinstance(item, torch.Tensor):
+            return id(item)
         content = next((mark(item) for kind, mark in _CONTENTS if isinstance(item, kind)), None)
         if content is not None or id(item) in open_items:
             return (id(item), content)
@@ -123,7 +127,7 @@ _CONTENTS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 
 def held_tensors(module: torch.nn.Module) -> list[torch.Tensor]:
     """All tensors that modules hold: parameters, buffers, attributes, and what stands in containers."""
-    return [item for item in Snapshot(module).alive if isinstance(item, torch.Tensor)]
+    return [item for item in Snapshot(module, contents=False).alive if isinstance(item, torch.Tensor)]
 
 
 def random_state() -> Any:
