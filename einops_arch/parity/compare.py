@@ -36,6 +36,7 @@ def compare(
     paths: Paths | None = None,
     teacher: bool = False,
     lift_casts: bool | None = None,
+    own_dtype: bool = True,
     causes: bool = True,
     probes: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -72,6 +73,8 @@ def compare(
             module that is wrong is named even without float64. Also done where a model cannot run in float64.
         lift_casts: keep float64 where a model casts to less. None lifts the casts that are the same in both models;
             False lets them be.
+        own_dtype: run the models in their own dtype too; False where it is known already how they round, such as at a
+            further size.
         causes: try out what explains the first divergence, if there is one.
         probes: compare with further inputs and with random weights as well, in which hidden differences show: low
             variance, off-centre, around 2.7, other sizes, unequal lengths, random statistics and biases.
@@ -140,6 +143,7 @@ def compare(
         seed=seed,
         teacher=teacher,
         lift_casts=lift_casts,
+        own_dtype=own_dtype,
         causes=causes,
         say=progress or (lambda text: None),
     )

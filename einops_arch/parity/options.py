@@ -27,6 +27,7 @@ class Options:
     seed: int = 0
     teacher: bool = False
     lift_casts: bool | None = None
+    own_dtype: bool = True
     causes: bool = True
     say: Callable[[str], None] = lambda text: None
 

@@ -148,7 +148,7 @@ def _slim(two: RunPair) -> RunPair:
 
 def _run(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, *, lift: bool) -> RunPair:
     two = _run_wide(torch_side, flax_side, inputs, options, lift=lift)
-    if {torch_side.dtype, flax_side.dtype} == {np.dtype(np.float64)}:
+    if not options.own_dtype or {torch_side.dtype, flax_side.dtype} == {np.dtype(np.float64)}:
         return two
     options.say(f"PyTorch in {torch_side.dtype}")
     own = torch_side.run(*inputs.torch, options.steps, double=False)[0]

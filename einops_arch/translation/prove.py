@@ -57,7 +57,7 @@ def prove(
         model: of PyTorch; it is not changed.
         make: builds the twin from random streams.
         runs: inputs by a name for their sizes; the first two, which were recorded, are run in train mode too, and the
-            first with gradients.
+            first with gradients and in the own dtype, as which is rounded does not depend on the size.
         layouts: of outputs, by module path.
         say: told what is being done.
         train: whether it was recorded in training mode.
@@ -89,6 +89,7 @@ def prove(
                         layouts=layouts,
                         mode=mode,
                         gradients=number == 0,
+                        own_dtype=number == 0,
                         causes=False,
                     )
             except Exception as error:  # noqa: BLE001 whatever it is, there is no proof

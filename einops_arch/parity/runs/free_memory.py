@@ -10,7 +10,7 @@ __all__ = ["trim_memory"]
 
 
 # Below this many weights there is nothing to gain, and the search for what is free takes longer than a run.
-_LARGE = 10_000_000
+_LARGE = 40_000_000
 
 
 def trim_memory(side: Any) -> None:
