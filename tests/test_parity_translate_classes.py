@@ -166,3 +166,28 @@ def test_buffers_that_a_constructor_computes_are_there_without_weights() -> None
         expected = model(torch.from_numpy(x))
     load_state_dict(fresh, model.state_dict())
     np.testing.assert_allclose(np.asarray(fresh(jnp.asarray(x))), expected.numpy(), rtol=1e-5)
+
+
+class Grouped(torch.nn.Module):
+    def __init__(self, width: int, groups: int | None = None) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(width, width, 3, padding=1, groups=groups or 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x  # noqa: RET504 such code is what is tested
+
+
+def test_a_name_that_is_only_returned_is_not_given() -> None:
+    class Blocks(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = Grouped(6)
+            self.second = Grouped(6, groups=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))
+
+    twin = translate(Blocks, torch.randn(2, 6, 5, 7), axes="b 6 h w", prove=False)
+    assert "return self.conv(x)" in twin.source
+    assert "groups: int | None = None" in twin.source or "groups: int = 1" in twin.source, twin.source

@@ -30,11 +30,11 @@ def _computed(module: Any) -> list[tuple[str, Any]]:
     return [(name, item) for name, item in vars(module).items() if hasattr(item, "grad_fn")]
 
 
-def copy_of(model: Any) -> Any:
+def copy_of(model: Any, *, shared: bool = False) -> Any:
     """A copy; weights that old `weight_norm` and `spectral_norm` made for the last call are copied as numbers."""
     from einops_arch.discovery.tracing.torch_state import copy_of_model
 
-    return copy_of_model(model)
+    return copy_of_model(model, shared=shared)
 
 
 def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], *, training: bool) -> list[Note]:

@@ -20,7 +20,8 @@ class Argument:
     @property
     def code(self) -> str:
         """As it stands in the signature."""
-        return f"{self.name}: {self.kind}" + ("" if self.default is None else f" = {self.default}")
+        optional = " | None" if self.default == "None" and "None" not in self.kind else ""
+        return f"{self.name}: {self.kind}{optional}" + ("" if self.default is None else f" = {self.default}")
 
 
 @dataclass

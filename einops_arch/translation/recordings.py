@@ -37,6 +37,7 @@ class Recorder:
         self.settings = settings
         self.arguments = arguments
         self.leaves = leaves
+        self._bases: dict[bool, Any] = {}
         self.compared: dict[tuple[tuple[str, int], ...], tuple[list[Any], frozenset[Any]]] = {}
 
     def recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
@@ -63,9 +64,8 @@ class Recorder:
 
     def _kept(self, mode: str) -> list[Any]:
         """What one call leaves behind for the next: two calls of one copy, and all that it holds before and after."""
-        return notes_of_calls(
-            copy_of(self.model).train(mode == "train"), self.arguments, self.is_leaf, training=mode == "train"
-        )
+        model = copy_of(self._base(double=False), shared=True).train(mode == "train")
+        return notes_of_calls(model, self.arguments, self.is_leaf, training=mode == "train")
 
     def record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
         import torch
@@ -74,8 +74,7 @@ class Recorder:
         from einops_arch.translation.trees import all_scopes
 
         def fresh() -> Any:
-            model = copy_of(self.model).train(mode == "train")
-            return model.double() if double else model
+            return copy_of(self._base(double=double), shared=True).train(mode == "train")
 
         args, kwargs = arguments.args, arguments.kwargs
         if double:
@@ -99,6 +98,13 @@ class Recorder:
             scope.module = modules[scope.path]
         return recording
 
+    def _base(self, *, double: bool) -> Any:
+        """The weights that all recordings share; no run is of the model itself, should one overwrite them."""
+        if double not in self._bases:
+            base = copy_of(self.model)
+            self._bases[double] = base.double() if double else base
+        return self._bases[double]
+
     def differences(self, sizes: Mapping[str, int]) -> tuple[list[Any], frozenset[Any]]:
         """What differs between the first sizes and others, and the axes whose size does, as far as they go together."""
         from einops_arch.translation.agree import agree
@@ -118,7 +124,7 @@ class Recorder:
         other = resized(self.arguments, sizes)
         try:
             with torch.no_grad():
-                result = copy_of(self.model).eval()(*other.args, **other.kwargs)
+                result = copy_of(self._base(double=False), shared=True).eval()(*other.args, **other.kwargs)
                 if self.settings and not same_tensors(result, copy_of(self.fresh).eval()(*other.args, **other.kwargs)):
                     return f"a first call at another size sets another {next(iter(self.settings))}"
         except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model

@@ -110,7 +110,7 @@ def _digest(tensor: torch.Tensor) -> str:
     if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
         return ""
     plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha1(plain.tobytes(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(plain, usedforsecurity=False).hexdigest()
 
 
 _CONTENTS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
@@ -135,10 +135,18 @@ def random_state() -> Any:
     return random.getstate(), repr(np.random.get_state())  # noqa: NPY002 it is what models use
 
 
-def copy_of_model(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy; weights that old `weight_norm` and `spectral_norm` made for the last call are copied as numbers."""
+def copy_of_model(model: torch.nn.Module, *, shared: bool = False) -> torch.nn.Module:
+    """A copy; weights that old `weight_norm` and `spectral_norm` made for the last call are copied as numbers.
+
+    Args:
+        model: the model.
+        shared: parameters are those of the model and take no memory, for a run that does not overwrite them.
+    """
     held = [item for module in model.modules() for item in vars(module).values() if isinstance(item, torch.Tensor)]
-    return copy.deepcopy(model, {id(item): item.detach().clone() for item in held if not item.is_leaf})
+    known: dict[int, Any] = {id(item): item.detach().clone() for item in held if not item.is_leaf}
+    if shared:
+        known |= {id(item): item for item in model.parameters()}
+    return copy.deepcopy(model, known)
 
 
 def hook_notes(module: torch.nn.Module) -> Iterator[Note]:

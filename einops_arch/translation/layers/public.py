@@ -42,6 +42,10 @@ def _gelu(module: Any) -> Layer:
     return Layer("GELU")
 
 
+# Its forward is that of PyTorch's, with casts for TorchScript alone.
+ROWS["timm.layers.linear.Linear"] = ROWS["torch.nn.modules.linear.Linear"]
+
+
 @row("torchvision.ops.stochastic_depth.StochasticDepth")
 def _stochastic_depth(module: Any) -> Layer:
     return Layer("StochasticDepth", (repr(module.p), repr(module.mode)), rngs=True) if module.p else NOTHING
