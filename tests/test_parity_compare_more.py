@@ -148,3 +148,13 @@ def test_what_is_being_done_is_told():
     layers[1].epsilon = 1e-3
     compare(*layers, x, progress=said.append)
     assert said == [*runs, "looking for the cause", "cause 1 of the network: epsilon=1e-5, the Flax module has 0.001"]
+
+
+def test_without_the_own_dtype_the_function_is_judged_all_the_same():
+    models = other_paths()
+    report = compare(*models, ROWS, axes="b t c", paths=PATHS, own_dtype=False)
+    report.assert_same_function()
+    assert all(row.torch_error is None and row.flax_error is None for row in report.outputs)
+    bias = models[1].out.bias
+    bias[...] = bias[...] + 1e-4
+    assert not compare(*models, ROWS, axes="b t c", paths=PATHS, own_dtype=False).passed

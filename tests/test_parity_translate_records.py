@@ -402,3 +402,41 @@ def test_a_cast_of_a_copy_leaves_the_original_in_its_dtype() -> None:
     translation = translate(UsesWidened(), torch.randn(2, 6), axes="b 6")
     assert "astype(jnp.float32)" in translation.source
     assert translation.passed, translation.report
+
+
+class Growing(nn.Module):
+    """Overwrites its own weight, which no twin can do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.weight.mul_(1.5)
+        return x * self.weight
+
+
+def test_a_weight_that_forward_overwrites_is_refused_and_stays_as_it_was() -> None:
+    model = Growing()
+    with pytest.raises(TranslationError, match="overwritten in forward"):
+        translate(model, torch.randn(2, 4), axes="b 4")
+    assert torch.equal(model.weight, torch.ones(4))
+
+
+class Auxiliary(nn.Module):
+    """As Inception: a second head in training, for which small images are too small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.aux = nn.Conv2d(4, 5, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x.mean((2, 3)) + (self.aux(x).mean() if self.training else 0.0)
+
+
+def test_a_model_that_does_not_train_at_the_size_is_refused_with_what_it_raises() -> None:
+    with pytest.raises(TranslationError, match=r"in training.*Kernel size can't be greater"):
+        translate(Auxiliary(), torch.randn(2, 3, 8, 8), axes="b 3 h w")

@@ -47,9 +47,10 @@ class Recorder:
         recordings, notes = {}, []
         differs = False
         for mode in ("eval", "train"):
-            first = self.record(self.arguments, mode, double=False)
-            notes += self._kept(mode)
-            other = self.record(second, mode, double=True)
+            with _trains() if mode == "train" else contextlib.nullcontext():
+                first = self.record(self.arguments, mode, double=False)
+                notes += self._kept(mode)
+                other = self.record(second, mode, double=True)
             differences = agree(first.root, other.root)
             differs = differs or bool(differences)
             notes += [*first.notes, *other.notes, *differences]
@@ -130,6 +131,18 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return None
+
+
+@contextlib.contextmanager
+def _trains() -> Iterator[None]:
+    """A model that runs in evaluation and not in training is refused at this size."""
+    try:
+        yield
+    except TranslationError:
+        raise
+    except Exception as error:
+        reason = f"in training the original raises {type(error).__name__}: {str(error).splitlines()[0]}"
+        raise TranslationError([Refusal("", "the model", "train()", reason, "inputs at which it trains")]) from error
 
 
 @contextlib.contextmanager
