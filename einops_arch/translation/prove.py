@@ -80,7 +80,7 @@ def prove(
             title = f"{name}, {mode}" + (" and gradients" if number == 0 else "")
             say(f"comparing {title}")
             try:
-                with _no_dropout(), _compiled_quickly() if number else contextlib.nullcontext():
+                with _no_dropout():
                     reports[title] = compare(
                         random_model,
                         twin,
@@ -132,20 +132,6 @@ def _quiet(twin: Any) -> Any:
         if type(module).__name__ in ("StochasticDepth", "DropPath") and hasattr(module, "rate"):
             module.rate = 0.0
     return twin
-
-
-@contextlib.contextmanager
-def _compiled_quickly() -> Iterator[None]:
-    """At further sizes it is asked what is computed; how a user's program rounds it, the first size has told."""
-    import jax
-
-    name, quick = "jax_disable_most_optimizations", True
-    before = jax.config.read(name)
-    jax.config.update(name, quick)
-    try:
-        yield
-    finally:
-        jax.config.update(name, before)
 
 
 @contextlib.contextmanager
