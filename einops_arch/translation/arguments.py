@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from einops_arch.translation.constructors import Constructor, Environment, constructor_of
+from einops_arch.translation.defaults import with_defaults
 from einops_arch.translation.draft import Draft
 from einops_arch.translation.flax_class import Argument
 from einops_arch.translation.holes import Holes, parse, skeleton
-from einops_arch.translation.joined import with_defaults
+from einops_arch.translation.series import NUMBERED, common_series
 
 __all__ = ["Arguments"]
 
@@ -94,12 +95,24 @@ class Arguments:
                 swaps.append(ast.parse(code, mode="eval").body)
         return ast.unparse(Holes(swaps).visit(parse(codes[0])))
 
-    def choice(self, codes: Sequence[str], attribute: str) -> str | None:
-        """One code where members make an attribute in two ways; None where there are more."""
-        codes = with_defaults(codes)
+    def choice(self, codes: Sequence[str], attribute: str, defaults: Mapping[str, Mapping[str, str]]) -> str | None:
+        """One code where members make an attribute in two ways, or lists of other lengths; None where there are more.
+
+        Args:
+            codes: of each member.
+            attribute: that is made.
+            defaults: arguments of the generated classes that have a default.
+        """
+        codes = with_defaults(codes, defaults)
         groups: dict[str, list[int]] = {}
         for n, code in enumerate(codes):
             groups.setdefault(skeleton(code), []).append(n)
+        numbered = NUMBERED in attribute
+        attribute = attribute.partition(NUMBERED)[0]
+        if len(groups) > 1 or numbered:
+            series = common_series(codes, defaults, self.positional)
+            if series is not None:
+                return self.unify(series, attribute)
         if len(groups) == 1:
             return self.unify(codes, attribute)
         if len(groups) != 2:

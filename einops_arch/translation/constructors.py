@@ -6,6 +6,7 @@ import ast
 import builtins
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -196,10 +197,21 @@ def _assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     elif isinstance(node, ast.AnnAssign) and node.value is not None:
         yield node.target, node.value
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-        if node.func.attr == "append" and isinstance(node.func.value, ast.Attribute):
+        if node.func.attr in ("add_module", "register_module") and len(node.args) > 1:
+            name = _first_text(node.args[0])
+            if name:
+                base = re.sub(r"%d.*|\d+$", "", name)
+                yield ast.Attribute(ast.Name("self", ast.Load()), base, ast.Load()), node.args[1]
+        elif node.func.attr == "append" and isinstance(node.func.value, ast.Attribute):
             yield node.func.value, node.args[0]
         elif node.func.attr == "register_buffer" and isinstance(node.args[0], ast.Constant) and len(node.args) > 1:
             yield ast.Attribute(ast.Name("self", ast.Load()), str(node.args[0].value), ast.Load()), node.args[1]
+
+
+def _first_text(name: ast.expr) -> str:
+    """The text with which a name begins that is put together: `"layer%d" % n`, `f"layer{n}"`, `"layer" + str(n)`."""
+    first = name.values[0] if isinstance(name, ast.JoinedStr) else name.left if isinstance(name, ast.BinOp) else name
+    return str(first.value) if isinstance(first, ast.Constant) else ""
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from einops_arch.translation.flax_class import FlaxClass
 from einops_arch.translation.layout import default_names
+from einops_arch.translation.series import NUMBERED, setters
 
 __all__ = ["format_source", "source_of"]
 
@@ -81,7 +82,9 @@ def _class_text(item: FlaxClass) -> str:
         made.append(f"super().__init__({{{inner}}})")
     else:
         made += [
-            f"{name} = {code}"
+            setters(name, code)
+            if NUMBERED in name
+            else f"{name} = {code}"
             if name.startswith("self.")
             else f"self.{name} = {code}"
             if name.isidentifier()
@@ -96,12 +99,27 @@ def _class_text(item: FlaxClass) -> str:
         lines += ["", _indent(f"def __call__({signature}) -> {_result_kind(item)}:")]
         first = next(iter(item.bodies.values()))
         if item.two_ways:
-            lines.append(_indent("if self.deterministic:", 2))
-            lines.append(_indent("\n".join(item.bodies["eval"]) or "pass", 3))
-            lines.append(_indent("\n".join(item.bodies["train"]), 2))
+            lines.append(_indent("\n".join(_two_ways(item.bodies["eval"], item.bodies["train"])), 2))
         else:
             lines.append(_indent("\n".join(first) or "pass", 2))
     return "\n".join(lines)
+
+
+def _two_ways(evaluation: Sequence[str], training: Sequence[str]) -> list[str]:
+    """One body for both modes: steps that differ stand under a condition, those before and after them once."""
+    shorter = min(len(evaluation), len(training))
+    before = next((n for n in range(shorter) if evaluation[n] != training[n]), shorter)
+    most = shorter - before
+    after = next((n for n in range(most) if evaluation[-1 - n] != training[-1 - n]), most)
+    left, right = evaluation[before : len(evaluation) - after], training[before : len(training) - after]
+    lines = list(evaluation[:before])
+    if not after:
+        return [*lines, "if self.deterministic:", _indent("\n".join(left)), *right]
+    if left:
+        lines += ["if self.deterministic:", _indent("\n".join(left))]
+    if right:
+        lines += ["else:" if left else "if not self.deterministic:", _indent("\n".join(right))]
+    return [*lines, *evaluation[len(evaluation) - after :]]
 
 
 def _indent(text: str, depth: int = 1) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["POSITIONAL", "Holes", "parse", "skeleton"]
 
 
-POSITIONAL = {
+POSITIONAL: Mapping[str, Sequence[str]] = {
     "Conv": ("in_features", "out_features", "kernel_size", "strides"),
     "ConvTranspose": ("in_features", "out_features", "kernel_size", "strides"),
     "Linear": ("in_features", "out_features"),
@@ -61,7 +61,31 @@ class Holes(ast.NodeTransformer):
                 keyword.value = self.visit(keyword.value)
             self.slot = ""
             return node
+        if isinstance(node, ast.comprehension):
+            return self._comprehension(node)
         return super().generic_visit(node)
+
+    def _comprehension(self, node: ast.comprehension) -> ast.comprehension:
+        """What it runs over goes by its variables: a number of children, or a tuple for each variable."""
+        if isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func) == "zip":
+            targets = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
+            for n, target in enumerate(targets):
+                self.slot = f"{_plural(ast.unparse(target))}"
+                node.iter.args[n] = self.visit(node.iter.args[n])
+        elif not isinstance(node.iter, ast.Call):
+            self.slot = _plural(ast.unparse(node.target))
+            node.iter = self.visit(node.iter)
+        else:
+            self.slot = ""
+            node.iter = self.visit(node.iter)
+        self.slot = ""
+        return node
+
+
+def _plural(variable: str) -> str:
+    """The name for the numbers of which a variable takes one in each turn."""
+    name = variable.removeprefix("each__")
+    return f"all_{name}" if name.endswith("s") else f"{name}s"
 
 
 def parse(code: str) -> ast.AST:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from einops_arch.translation.defaults import with_defaults
 from einops_arch.translation.draft import Draft, without_children
-from einops_arch.translation.holes import parse, skeleton
+from einops_arch.translation.holes import skeleton
+from einops_arch.translation.series import common_series
 
-__all__ = ["joined", "with_defaults"]
+__all__ = ["joined"]
+
+Lines = Callable[[Draft], dict[str, list[str]]]
+Defaults = Mapping[str, Mapping[str, str]]
 
 
-def joined(drafts: Sequence[Draft], lines_of: Callable[[Draft], dict[str, list[str]]]) -> list[list[Draft]]:
+def joined(drafts: Sequence[Draft], lines_of: Lines, defaults: Defaults) -> list[list[Draft]]:
     """Drafts that one class can stand for: the same steps, attributes made in two ways at the most.
 
     A child that some of them do not have is `Identity` there, if the others' steps without it are theirs.
+
+    Args:
+        drafts: of one class of the original.
+        lines_of: the lines of a draft by mode, with its loops.
+        defaults: arguments of the generated classes that have a default.
     """
     groups: list[list[Draft]] = []
     for draft in sorted(drafts, key=lambda item: -len(item.attributes)):
         for group in groups:
-            if _fits(group, draft, lines_of):
+            if _fits(group, draft, lines_of, defaults):
                 group.append(draft)
                 break
         else:
@@ -27,7 +36,7 @@ def joined(drafts: Sequence[Draft], lines_of: Callable[[Draft], dict[str, list[s
     return [sorted(group, key=lambda item: item.number) for group in sorted(groups, key=lambda group: group[0].number)]
 
 
-def _fits(group: Sequence[Draft], draft: Draft, lines_of: Callable[[Draft], dict[str, list[str]]]) -> bool:
+def _fits(group: Sequence[Draft], draft: Draft, lines_of: Lines, defaults: Defaults) -> bool:
     first = group[0]
     names, own = [name for name, _ in first.attributes], [name for name, _ in draft.attributes]
     if first.arguments != draft.arguments or list(first.bodies) != list(draft.bodies):
@@ -39,8 +48,8 @@ def _fits(group: Sequence[Draft], draft: Draft, lines_of: Callable[[Draft], dict
         return False
     made = dict(draft.attributes) | dict.fromkeys(absent, "Identity()")
     for n, name in enumerate(names):
-        codes = with_defaults([made[name], *(member.attributes[n][1] for member in group)])
-        if len(set(map(skeleton, codes))) > 2:
+        codes = with_defaults([made[name], *(member.attributes[n][1] for member in group)], defaults)
+        if len(set(map(skeleton, codes))) > 2 and common_series(codes, defaults) is None:
             return False
     if absent:
         if any(without_children(body, absent) != draft.bodies[mode].lines for mode, body in first.bodies.items()):
@@ -52,36 +61,3 @@ def _fits(group: Sequence[Draft], draft: Draft, lines_of: Callable[[Draft], dict
         return True
     left, right = lines_of(first), lines_of(draft)
     return all([skeleton(line) for line in left[mode]] == [skeleton(line) for line in right[mode]] for mode in left)
-
-
-# Arguments that a layer is written without where they have these values.
-_DEFAULTS = {
-    "strides": "1",
-    "padding": "0",
-    "output_padding": "0",
-    "kernel_dilation": "1",
-    "feature_group_count": "1",
-    "use_bias": "True",
-}
-_WITH_DEFAULTS = ("Conv", "ConvTranspose", "Linear")
-
-
-def with_defaults(codes: Sequence[str]) -> list[str]:
-    """The codes with the arguments that others of them have written out, where all make the same layers."""
-    trees = [parse(code) for code in codes]
-    calls = [[node for node in ast.walk(tree) if isinstance(node, ast.Call)] for tree in trees]
-    names = {tuple(ast.unparse(call.func) for call in made) for made in calls}
-    if len(names) != 1 or len(set(codes)) == 1:
-        return list(codes)
-    for same in zip(*calls, strict=True):
-        if ast.unparse(same[0].func) not in _WITH_DEFAULTS:
-            continue
-        wanted = dict.fromkeys(word.arg for call in same for word in call.keywords if word.arg in _DEFAULTS)
-        order = [*(name for name in _DEFAULTS if name in wanted)]
-        for call in same:
-            keywords = {word.arg: word for word in call.keywords}
-            for name in order:
-                default = ast.parse(_DEFAULTS[name], mode="eval").body
-                keywords.setdefault(name, ast.keyword(name, default))
-            call.keywords = [*(keywords.pop(name) for name in order), *keywords.values()]
-    return [ast.unparse(tree) for tree in trees]

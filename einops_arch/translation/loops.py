@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from einops_arch.translation.collected import INDEXED, collected, count_of, source_of_loop, variable_of
 from einops_arch.translation.draft import Draft
 from einops_arch.translation.drafts import Drafts
 from einops_arch.translation.layers import is_sequence
@@ -56,18 +57,21 @@ def plain_sequential(draft: Draft, drafts: Drafts) -> str | None:
     return f"Sequential({{{inner}}})"
 
 
-_INDEXED = re.compile(r"self((?:\.\w+)+)\[(\d+)\]")
+def loops(lines: Sequence[str], draft: Draft, looped: Collection[str] = ()) -> list[str]:
+    """Lines that repeat for the children of a list, as a loop; results that go into one list, as that list.
 
-
-def loops(lines: Sequence[str], draft: Draft, drafts: Drafts) -> list[str]:
-    """Lines that repeat for the children of a list, as a loop."""
-    lines = _with_last_turn(lines)
+    Args:
+        lines: of a body.
+        draft: whose body it is.
+        looped: lists that other drafts of the class have loops over: here also where they have one entry.
+    """
+    lines = collected(_with_last_turn(_with_single_turn(lines, draft, looped)), draft)
     result: list[str] = []
     place = 0
     while place < len(lines):
         for width in range(1, 7):
             turns = _turns(lines, place, width)
-            if turns > 1:
+            if turns > 1 or (turns == 1 and width == 1 and _is_single(lines[place], draft, looped)):
                 result.append(_loop(lines, place, width, turns, draft))
                 place += width * turns
                 break
@@ -77,18 +81,39 @@ def loops(lines: Sequence[str], draft: Draft, drafts: Drafts) -> list[str]:
     return result
 
 
+def looped_lists(draft: Draft) -> set[str]:
+    """The lists of modules that a draft has loops over."""
+    every = (line for body in draft.bodies.values() for line in loops(body.lines, draft))
+    return {match[1] for line in every if (match := re.match(r"for \w+ in self((?:\.\w+)+):", line))}
+
+
+def _is_single(line: str, draft: Draft, looped: Collection[str]) -> bool:
+    """Whether a line is all that happens with a list of one module, which others loop over."""
+    entries = INDEXED.findall(line)
+    return len(entries) == 1 and entries[0][0] in looped and count_of(entries[0][0], draft) == 1
+
+
+def _with_single_turn(lines: Sequence[str], draft: Draft, looped: Collection[str]) -> Sequence[str]:
+    """What the only module of a list makes of a variable, and is returned, is the one turn of a loop."""
+    last = lines[-1].removeprefix("return ") if lines else ""
+    match = re.fullmatch(r"self(?:\.\w+)+\[0\]\((\w+)\)", last)
+    if match is None or last == lines[-1] or not _is_single(last, draft, looped):
+        return lines
+    return [*lines[:-1], f"{match[1]} = {last}", f"return {match[1]}"]
+
+
 def _with_last_turn(lines: Sequence[str]) -> Sequence[str]:
     """What is returned is the last turn of a loop where the line before is the turn before it."""
     target, _, before = lines[-2].partition(" = ") if len(lines) > 1 else ("", "", "")
     last = lines[-1].removeprefix("return ") if lines else ""
-    if not target.isidentifier() or not _INDEXED.search(last) or _INDEXED.sub("", before) != _INDEXED.sub("", last):
+    if not target.isidentifier() or not INDEXED.search(last) or INDEXED.sub("", before) != INDEXED.sub("", last):
         return lines
     return [*lines[:-1], f"{target} = {last}", f"return {target}"]
 
 
 def _turns(lines: Sequence[str], place: int, width: int) -> int:
     """How many times the lines from here repeat with the next child each."""
-    head = _INDEXED.findall("\n".join(lines[place : place + width]))
+    head = INDEXED.findall("\n".join(lines[place : place + width]))
     if not head or len({base for base, _ in head}) != 1 or len({index for _, index in head}) != 1:
         return 0
     base, start = head[0][0], int(head[0][1])
@@ -98,10 +123,10 @@ def _turns(lines: Sequence[str], place: int, width: int) -> int:
         if len(block) < width:
             return None
         text = "\n".join(block)
-        indexed = _INDEXED.findall(text)
+        indexed = INDEXED.findall(text)
         if not indexed or any(item != (base, str(start + n)) for item in indexed):
             return None
-        return _INDEXED.sub("_turn_", text)
+        return INDEXED.sub("_turn_", text)
 
     first = template(0)
     if first is None or "return" in first:
@@ -114,16 +139,7 @@ def _turns(lines: Sequence[str], place: int, width: int) -> int:
 
 def _loop(lines: Sequence[str], place: int, width: int, turns: int, draft: Draft) -> str:
     block = "\n".join(lines[place : place + width])
-    base, start = _INDEXED.findall(block)[0][0], int(_INDEXED.findall(block)[0][1])
-    at = draft.module
-    for name in base.strip(".").split("."):
-        at = getattr(at, name)
-    last = base.rpartition(".")[2]
-    variable = last[:-1] if last.endswith("s") and len(last) > 3 else "layer"
-    if re.search(rf"\b{variable}\b", block):
-        variable = f"{variable}_module"
-    inner = _INDEXED.sub(variable, block)
-    whole = start == 0 and turns == len(list(at.children()))
-    source = f"self{base}" if whole else f"list(self{base})[{start}:{start + turns}]"
-    body = "\n".join(f"    {line}" for line in inner.splitlines())
-    return f"for {variable} in {source}:\n{body}"
+    base, start = INDEXED.findall(block)[0][0], int(INDEXED.findall(block)[0][1])
+    variable = variable_of(base, block)
+    body = "\n".join(f"    {line}" for line in INDEXED.sub(variable, block).splitlines())
+    return f"for {variable} in {source_of_loop(base, start, turns, draft)}:\n{body}"

@@ -13,7 +13,8 @@ from einops_arch.translation.flax_class import Argument, FlaxClass
 from einops_arch.translation.holes import POSITIONAL
 from einops_arch.translation.joined import joined
 from einops_arch.translation.layers import is_sequence
-from einops_arch.translation.loops import compact, loops, plain_sequential
+from einops_arch.translation.loops import compact, looped_lists, loops, plain_sequential
+from einops_arch.translation.series import NUMBERED, numbered_series, shortened
 
 __all__ = ["merge"]
 
@@ -44,6 +45,8 @@ class _Merger:
         self.result: list[FlaxClass] = []
         self.names: set[str] = set(drafts.records.names)
         self.positional: dict[str, Sequence[str]] = dict(POSITIONAL)
+        self.defaults: dict[str, dict[str, str]] = {}
+        self.looped: set[str] = set()
 
     def classes(self) -> list[FlaxClass]:
         for group in self._groups():
@@ -116,11 +119,41 @@ class _Merger:
                 self.calls[draft.number] = call
                 continue
             kept.append(draft)
-        for members in joined(kept, self._lines):
+        self._number(kept)
+        self.looped = {base for draft in kept for base in looped_lists(draft)}
+        for members in joined(kept, self._lines, self.defaults):
             self._make(members)
 
+    def _number(self, kept: Sequence[Draft]) -> None:
+        """Children with numbers in their names, of which some drafts have more than others, are a list for now."""
+        if len(kept) < 2 or is_sequence(kept[0].module):
+            return
+        series = numbered_series([draft.attributes for draft in kept])
+        if series is None:
+            return
+        base, first = series
+        numbered = re.compile(rf"self\.{base}(\d+)\b")
+        listed = f"{base}{NUMBERED}{first}"
+        changed: list[tuple[Draft, dict[str, list[str]]]] = []
+        for draft in kept:
+            draft.series[listed] = sum(bool(re.fullmatch(rf"{base}\d+", name)) for name, _ in draft.attributes)
+            bodies = {
+                mode: [numbered.sub(lambda at: f"self.{listed}[{int(at[1]) - first}]", line) for line in body.lines]
+                for mode, body in draft.bodies.items()
+            }
+            if any(f"{listed}[" in line for lines in bodies.values() for line in loops(lines, draft)):
+                return
+            changed.append((draft, bodies))
+        for draft, bodies in changed:
+            for mode, lines in bodies.items():
+                draft.bodies[mode].lines = lines
+            codes = [code for name, code in draft.attributes if re.fullmatch(rf"{base}\d+", name)]
+            place = next(n for n, (name, _) in enumerate(draft.attributes) if re.fullmatch(rf"{base}\d+", name))
+            rest = [item for item in draft.attributes if not re.fullmatch(rf"{base}\d+", item[0])]
+            draft.attributes = [*rest[:place], (listed, f"nnx.List([{', '.join(codes)}])"), *rest[place:]]
+
     def _lines(self, draft: Draft) -> dict[str, list[str]]:
-        return {mode: loops(body.lines, draft, self.drafts) for mode, body in draft.bodies.items()}
+        return {mode: loops(body.lines, draft, self.looped) for mode, body in draft.bodies.items()}
 
     def _make(self, members: Sequence[Draft]) -> None:
         first = members[0]
@@ -128,7 +161,7 @@ class _Merger:
         merged = Arguments(members, self.built, self.positional)
         attributes = []
         for n, (attribute, _) in enumerate(first.attributes):
-            code = merged.choice([draft.attributes[n][1] for draft in members], attribute)
+            code = merged.choice([draft.attributes[n][1] for draft in members], attribute, self.defaults)
             if code is None:
                 raise ValueError(f"{attribute} is made in more than two ways")
             attributes.append((attribute, code))
@@ -140,6 +173,8 @@ class _Merger:
             ]
         merged.fields()
         arguments = merged.arguments(root=first is self.root)
+        taken = [item.name for item in arguments]
+        attributes = [(attribute, shortened(code, taken, self.positional)) for attribute, code in attributes]
         base = "Sequential" if is_sequence(first.module) else "nnx.Module"
         flax_class = FlaxClass(
             name,
@@ -157,6 +192,7 @@ class _Merger:
             flax_class.imports.add("from einops_arch.flax.layers import Sequential")
         self.result.append(flax_class)
         self.positional[name] = [item.name for item in arguments]
+        self.defaults[name] = {item.name: item.default for item in arguments if item.default is not None}
         for position, draft in enumerate(members):
             passed = _passed(arguments, {key: vector[position] for key, vector in merged.values.items()})
             self.calls[draft.number] = f"{name}({', '.join([*passed, 'rngs=rngs'])})"

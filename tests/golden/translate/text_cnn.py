@@ -22,19 +22,11 @@ class TextCNN(nnx.Module):
 
     def __init__(self, words: int = 50, width: int = 12, filters: int = 6, classes: int = 4, *, rngs: nnx.Rngs) -> None:
         self.embedding = Embed(words, width, padding_idx=0, rngs=rngs)
-        self.convs = nnx.List(
-            [
-                Conv(width, filters, (2,), rngs=rngs),
-                Conv(width, filters, (3,), rngs=rngs),
-                Conv(width, filters, (4,), rngs=rngs),
-            ]
-        )
+        self.convs = nnx.List([Conv(width, filters, (kernel_size,), rngs=rngs) for kernel_size in (2, 3, 4)])
         self.dropout = Dropout(0.3, rngs=rngs)
         self.fc = Linear(3 * filters, classes, rngs=rngs)
 
     def __call__(self, tokens: Array) -> Array:
         x = self.embedding(tokens)
-        pooled = functional.largest(jax.nn.relu(self.convs[0](x)), axis=1)
-        pooled2 = functional.largest(jax.nn.relu(self.convs[1](x)), axis=1)
-        pooled3 = functional.largest(jax.nn.relu(self.convs[2](x)), axis=1)
-        return self.fc(self.dropout(jnp.concatenate([pooled, pooled2, pooled3], axis=-1)))
+        pooled = [functional.largest(jax.nn.relu(conv(x)), axis=1) for conv in self.convs]
+        return self.fc(self.dropout(jnp.concatenate(pooled, axis=-1)))
