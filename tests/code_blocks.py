@@ -1,12 +1,15 @@
-"""Run the Python code of a Markdown page: all its blocks in order, in one namespace, as if it were one module."""
+"""Run the Python code of a Markdown page: all its blocks in order, in one namespace, and its ports of checkpoints."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import sys
 import types
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sybil import Document
 from sybil.evaluators.doctest import NUMBER, DocTestEvaluator
@@ -16,7 +19,6 @@ from sybil.parsers.markdown import CodeBlockParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sybil import Region
 
@@ -28,14 +30,16 @@ _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.
 
 
 def run_page(path: Path) -> int:
-    """Run the `python` and `pycon` blocks of a page, indented ones too, and count them.
+    """Run the `python` and `pycon` blocks of a page, indented ones too, and count them; and `einops-arch port`.
 
     Raises:
         ValueError: a block of Python that would not be run.
         Exception: whatever a block raises; the traceback has the page's line.
         SybilFailure: a `pycon` block does not print what it shows.
     """
-    document = Document.parse(str(path), CodeBlockParser("python", PythonEvaluator()), _console)
+    parsers = [CodeBlockParser("python", PythonEvaluator()), _console]
+    parsers += [CodeBlockParser(language, _shell) for language in ("bash", "console")]
+    document = Document.parse(str(path), *parsers)
     fences = [found["info"].strip() for found in _FENCE.finditer(document.text)]
     # A block with a title is a file, which `files_of` gives.
     fences = [info for info in fences if not info.startswith('python title="')]
@@ -51,6 +55,19 @@ def run_page(path: Path) -> int:
     finally:
         del sys.modules[module.__name__]
     return len(fences)
+
+
+def _shell(example: Any) -> None:
+    """Run the ports of a block; what they replace is what a block before wrote."""
+    from einops_arch.cli import main
+
+    for line in example.parsed.splitlines():
+        command = shlex.split(line.removeprefix("$ "), comments=True)
+        if command[:2] != ["einops-arch", "port"]:
+            continue
+        target = Path(command[3])
+        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        assert main(command[1:]) == 0, line
 
 
 def _console(document: Document) -> Iterator[Region]:

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 from code_blocks import run_page
+from safetensors.torch import save_file
 
 from einops_arch import architectures
+from einops_arch.torch import ConvNet
 
 ROOT = Path(__file__).resolve().parent.parent
 # The files that this page shows are in no checkout: test_parity_recipe.py runs it where they are.
 RECIPE = ROOT / "docs" / "guides" / "add-an-architecture.md"
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page != RECIPE)]
+WEIGHTS = {"README.md": ["convnet.safetensors"], "quickstart.md": ["weights.safetensors"]}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,9 @@ def pages():
 @pytest.mark.parametrize("page", PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # A plain file, as users have it: nothing in it says which network it is.
+    for name in WEIGHTS.get(page.name, ()):
+        save_file(ConvNet().state_dict(), name)
     shown = re.findall(r"^\s*```(?:python|pycon)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert run_page(page) == len(shown)
 
