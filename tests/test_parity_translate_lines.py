@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from einops_arch.errors import ShapeError
+from einops_arch.flax import load_state_dict
 from einops_arch.translation import translate
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +38,21 @@ class LongNames(nn.Module):
         states_B = states_B + A  # noqa: N806
         states_B = self.dropout(states_B)  # noqa: N806
         return states_B  # noqa: RET504
+
+
+class SamePadding(nn.Module):
+    """Padding by sizes that were made plain numbers of, as in networks that came from TensorFlow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, stride=2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows, columns = int(image.shape[-2]), int(image.shape[-1])
+        below, right = max(3 - (rows % 2 or 2), 0), max(3 - (columns % 2 or 2), 0)
+        half = int(columns * 0.5)
+        image = nn.functional.pad(image, (0, right, 0, below))
+        return self.conv(image) * 1.0 + (torch.arange(half) + 0).sum()
 
 
 class Outer(nn.Module):
@@ -73,3 +92,17 @@ def test_long_names_capital_letters_and_idle_last_lines_are_written_cleanly(twin
 def test_two_names_that_differ_in_capitals_alone_stay_two_variables(twin) -> None:
     assert twin.passed, twin.report
     assert not re.search(r"\bA\b|states_B", twin.source)
+
+
+def test_a_size_that_passes_through_int_stays_free() -> None:
+    twin = translate(SamePadding, torch.randn(2, 3, 16, 20), axes="b 3 h w", name="SamePadding")
+    assert twin.passed, twin.report
+    assert not twin.fixed
+    assert "* 1.0" not in twin.source
+    assert "+ 0" not in twin.source
+    model, image = SamePadding().eval(), torch.randn(3, 3, 36, 50)
+    load_state_dict(twin.model, model.state_dict())
+    received = twin.model(jnp.asarray(image.permute(0, 2, 3, 1).numpy()))
+    np.testing.assert_allclose(received.transpose(0, 3, 1, 2), model(image).detach(), rtol=1e-5, atol=1e-4)
+    with pytest.raises(ShapeError):
+        twin.model(jnp.ones((2, 15, 20, 3)))

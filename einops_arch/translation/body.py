@@ -198,6 +198,8 @@ def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str])
         if line.guard and isinstance(code, ast.Call):
             text.append(written)
             continue
+        if line.guard and _is_always_true(code):
+            continue
         if line.guard:
             question = f"if {_opposite(code)}:\n"
             if not any(earlier.startswith(question) for earlier in text):
@@ -224,6 +226,15 @@ def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str])
         else:
             text.append(written)
     return text
+
+
+def _is_always_true(code: ast.expr) -> bool:
+    """Whether a question asks a size whether it is itself."""
+    return (
+        isinstance(code, ast.Compare)
+        and isinstance(code.ops[0], (ast.Eq, ast.LtE, ast.GtE))
+        and ast.unparse(code.left) == ast.unparse(code.comparators[0])
+    )
 
 
 def _opposite(code: ast.expr) -> str:

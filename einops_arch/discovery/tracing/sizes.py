@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import math
 import operator
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,7 +18,6 @@ __all__ = [
     "expression_of",
     "leaves_as_plain",
     "listening",
-    "watched_functions",
 ]
 
 
@@ -280,75 +275,3 @@ class SizeFloat(_Arithmetic, float):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return float, (float.__float__(self),)
-
-
-class _RangeMeta(type):
-    def __instancecheck__(cls, item: Any) -> bool:
-        return isinstance(item, _RANGE)
-
-
-_RANGE = range
-
-
-class _Range(metaclass=_RangeMeta):
-    """`range`, which tells how many turns it makes where that depends on sizes."""
-
-    def __new__(cls, *ends: Any) -> Any:
-        if not any(isinstance(end, Size) for end in ends):
-            return _RANGE(*ends)
-        start, stop, step = (0, ends[0], 1) if len(ends) == 1 else (*ends, 1)[:3]
-        start, step = leaves_as_plain(start), leaves_as_plain(step)
-        numbers = _RANGE(start, _plain(stop), step)
-        if isinstance(stop, Size):
-            _escaped_turns(start, stop, step, len(numbers))
-        return numbers
-
-
-def _escaped_turns(start: int, stop: Size, step: int, count: int) -> None:
-    if (start, step) == (0, 1):
-        turns: Any = stop
-    elif step > 0:
-        turns = (stop - start + step - 1) // step
-    else:
-        turns = (start - stop - step - 1) // -step
-    if count:
-        _escaped(turns, count)
-    else:
-        _ = turns <= 0
-
-
-@contextlib.contextmanager
-def watched_functions(modules: Iterable[Any]) -> Iterator[None]:
-    """While this is open, functions that take ints as they are tell that a size was given.
-
-    Python asks nothing of an int in `range`, `math` and `operator.index`.
-
-    Args:
-        modules: Python modules that may hold such functions under names of their own.
-    """
-    import builtins
-
-    watched: dict[int, Any] = {id(_RANGE): _Range}
-    for home, names in ((math, set(dir(math)) - {"ceil", "floor", "trunc"}), (operator, {"index"})):
-        for name in names:
-            if callable(function := getattr(home, name)) and not name.startswith("_"):
-                watched[id(function)] = _told(function)
-    replaced: list[tuple[Any, str, Any]] = []
-    for home in (builtins, math, operator, *modules):
-        for name, item in list(vars(home).items()):
-            if id(item) in watched and home is not sys.modules[__name__]:
-                replaced.append((home, name, item))
-                setattr(home, name, watched[id(item)])
-    try:
-        yield
-    finally:
-        for home, name, item in reversed(replaced):
-            setattr(home, name, item)
-
-
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        return function(*map(leaves_as_plain, args), **kwargs)
-
-    return called

@@ -20,17 +20,22 @@ from torch.overrides import TorchFunctionMode
 from einops_arch.discovery.tracing.affine import Affine, Known, affine_of
 from einops_arch.discovery.tracing.branches import only_warns
 from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree
-from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening, watched_functions
+from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening
 from einops_arch.discovery.tracing.torch_casts import finite_entries
 from einops_arch.discovery.tracing.torch_functions import forward_of, has_own_gradient
 from einops_arch.discovery.tracing.torch_state import held_tensors
 from einops_arch.discovery.tracing.tracing_told import told_of_tracing
+from einops_arch.discovery.tracing.watched import watched_functions
 
 __all__ = ["Recording", "record_program", "tensors_in"]
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _MODULES = f"{_TORCH}nn{os.sep}modules{os.sep}"
-_SKIPPED = (str(Path(__file__)), str(Path(__file__).with_name("sizes.py")), str(Path(contextlib.__file__)))
+_SKIPPED = (
+    str(Path(__file__)),
+    *(str(Path(__file__).with_name(name)) for name in ("sizes.py", "watched.py")),
+    str(Path(contextlib.__file__)),
+)
 
 # Asked of a tensor, these answer what every recording of the same kind answers.
 _INSPECTIONS = frozenset(

@@ -91,11 +91,24 @@ def _binary(template: str) -> Callable[..., Array]:
     def row(writer: Writer, node: Node, input: Any, other: Any, *, out: None = None) -> Array:
         if "%" in template and node.name == "fmod":
             raise UnknownOperationError("fmod rounds towards zero", "torch.remainder")
+        if "*" in template and "**" not in template and _changes_nothing(node, input, other, 1):
+            return writer.array(input).copy(node.outputs)
         return elementwise(
             writer, node.outputs, template, promoted(writer, node.outputs, input), promoted(writer, node.outputs, other)
         )
 
     return row
+
+
+def _changes_nothing(node: Node, input: Any, other: Any, neutral: int) -> bool:
+    """Whether the other operand is the number that leaves every entry, and its dtype, as it is."""
+    return (
+        isinstance(input, Value)
+        and isinstance(other, (int, float))
+        and not isinstance(other, bool)
+        and other == neutral
+        and (input.dtype, input.follows) == (node.outputs.dtype, node.outputs.follows)
+    )
 
 
 def _unary(template: str) -> Callable[..., Array]:
@@ -139,6 +152,9 @@ def rsub(writer: Writer, node: Node, input: Any, other: Any) -> Array:
 
 
 def _sum(writer: Writer, node: Node, sign: str, left: Any, right: Any, alpha: Any) -> Array:
+    # Zero and a float give another zero where the float is -0.
+    if not is_floating(node.outputs) and _changes_nothing(node, left, right, 0):
+        return writer.array(left).copy(node.outputs)
     left, right = promoted(writer, node.outputs, left), promoted(writer, node.outputs, right)
     if alpha != 1:
         return elementwise(writer, node.outputs, f"({{}} {sign} {{}} * {{}})", left, alpha, right)
@@ -148,6 +164,8 @@ def _sum(writer: Writer, node: Node, sign: str, left: Any, right: Any, alpha: An
 @operation("div", "__truediv__", "true_divide", "divide", "__itruediv__")
 def div(writer: Writer, node: Node, input: Any, other: Any, *, rounding_mode: str | None = None) -> Array:
     """`input / other`, rounded or not."""
+    if rounding_mode is None and _changes_nothing(node, input, other, 1):
+        return writer.array(input).copy(node.outputs)
     template = {None: "({} / {})", "floor": "({} // {})", "trunc": "jnp.trunc({} / {})"}[rounding_mode]
     if rounding_mode == "trunc" and not is_floating(node.outputs):
         raise UnknownOperationError("integers divided towards zero")
