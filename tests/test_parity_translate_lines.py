@@ -106,3 +106,23 @@ def test_a_size_that_passes_through_int_stays_free() -> None:
     np.testing.assert_allclose(received.transpose(0, 3, 1, 2), model(image).detach(), rtol=1e-5, atol=1e-4)
     with pytest.raises(ShapeError):
         twin.model(jnp.ones((2, 15, 20, 3)))
+
+
+class Expanded(nn.Module):
+    """An argument that may be left out, and is not."""
+
+    def __init__(self, features: int, hidden: int = None) -> None:  # noqa: RUF013 as it is often written
+        super().__init__()
+        self.first = nn.Linear(features, hidden or features)
+        self.second = nn.Linear(hidden or features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+
+def test_an_argument_that_is_never_left_out_has_no_default_of_none() -> None:
+    twin = translate(
+        lambda: nn.Sequential(Expanded(3, 5), Expanded(3, 7)), torch.randn(2, 3), axes="b 3", prove=False, name="Net"
+    )
+    assert "hidden: int" in twin.source
+    assert "= None" not in twin.source

@@ -50,6 +50,9 @@ class Arguments:
             default = self.values[name][0] if root else self.constructor_defaults.get(name)
             if default is not None and not _is_literal(default):
                 default = None
+            # What the original puts in the place of None is written for what was given alone.
+            if default == "None" and "None" not in self.kinds[name]:
+                default = None
             result.append(Argument(name, self.kinds[name], default))
         return sorted(result, key=lambda item: item.default is not None)
 
