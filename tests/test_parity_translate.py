@@ -197,6 +197,21 @@ class _Selected(torch.nn.Module):
         return x[x > 0].sum() + x
 
 
+class _LayerDrop(torch.nn.Module):
+    """Layers that are left out now and then in training, as speech models have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(5, 5) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            if self.training and torch.rand([]) < 0.1:
+                continue
+            x = layer(x)
+        return x
+
+
 @pytest.mark.parametrize(
     ("model", "fact"),
     [
@@ -209,6 +224,7 @@ class _Selected(torch.nn.Module):
         (_AlwaysDrops(), "does not follow the mode"),
         (_Noise(), "draws random numbers"),
         (_Selected(), "depends on values"),
+        (_LayerDrop(), "another way by a random draw(.|\n)*layerdrop = 0"),
     ],
     ids=lambda item: type(item).__name__ if isinstance(item, torch.nn.Module) else "",
 )

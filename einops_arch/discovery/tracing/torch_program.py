@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from einops_arch.discovery.tracing.affine import Affine, Known, affine_of
 from einops_arch.discovery.tracing.branches import only_warns
-from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree
+from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree, values_in
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain, listening
 from einops_arch.discovery.tracing.torch_casts import finite_entries
 from einops_arch.discovery.tracing.torch_functions import forward_of, has_own_gradient
@@ -87,6 +87,9 @@ _REFUSED = {
 # One number, which may be the same at every size.
 _ASKED = ("__bool__", "item", "__int__", "__float__")
 _BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
+_DRAWS = frozenset(["rand", "randn", "randint", "rand_like", "bernoulli", "uniform", "normal"])
+_BY_DRAW = "the program takes another way by a random draw, as where whole layers are left out in training"
+_NO_DRAW = "no such draw, as with config.layerdrop = 0 or encoder_layerdrop = decoder_layerdrop = 0"
 _LARGE = 2**24
 _SET_REQUIRES_GRAD = torch.Tensor.requires_grad.__set__
 _SHAPES = frozenset(["size", "shape"])
@@ -162,6 +165,7 @@ class _Recorder(TorchFunctionMode):
         self.state: dict[int, list[str]] = {}
         self.affine: Known = {}
         self.casts: list[Source] = []
+        self.drawn: set[int] = set()
         self.views: dict[int, tuple[int, Any]] = {}
         self.busy = 0
         self.layers: set[str] = set()
@@ -260,7 +264,8 @@ class _Recorder(TorchFunctionMode):
         if name in _REFUSED and tensors:
             inner = self.values_of((args, kwargs), source, name)
             if not self.is_known(name, inner[0], source):
-                self.note(source, name, _REFUSED[name], _BY_VALUE)
+                drawn = name == "__bool__" and id(inner[0][0]) in self.drawn
+                self.note(source, name, *((_BY_DRAW, _NO_DRAW) if drawn else (_REFUSED[name], _BY_VALUE)))
             return func(*args, **kwargs)
         inner = self.values_of((args, kwargs), source, name) if name != "__setitem__" else self._set_item(args, source)
         versions = [tensor._version for tensor in tensors]
@@ -286,6 +291,8 @@ class _Recorder(TorchFunctionMode):
         node.outputs = map_tree(
             _opened(output), lambda leaf: self.fresh(leaf) if isinstance(leaf, torch.Tensor) else leaf
         )
+        if plain_name in _DRAWS or any(id(value) in self.drawn for value in values_in((inner[0], inner[1]))):
+            self.drawn.update(id(value) for value in values_in(node.outputs) if not value.shape)
         self.affine |= affine_of(plain_name, inner[0], inner[1], node.outputs, self.affine)
         if name == "__getitem__" and _memory(output) == _memory(args[0]) and _is_plain_index(args[1]):
             self.views[id(output)] = (id(args[0]), inner[0][1])
