@@ -170,6 +170,7 @@ def _docstring(item: FlaxClass) -> str:
     # With the quotes and the indentation of a class.
     if len(line) + 10 <= _WIDTH:
         return line
+    origin = origin if len(origin) + 10 <= _WIDTH else origin.rpartition(".")[2]
     return f"`{origin}`.\n\n{textwrap.fill(axes, _WIDTH - 4, break_long_words=False)}\n"
 
 

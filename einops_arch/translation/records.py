@@ -60,7 +60,7 @@ class Records:
         lines = [
             "@struct.dataclass",
             f"class {name}:",
-            f'    """`{kind.__module__}.{kind.__qualname__}`, of the fields that hold something."""',
+            f'    """{_docstring(f"{kind.__module__}.{kind.__qualname__}")}"""',
             "",
         ]
         optional = False
@@ -72,3 +72,10 @@ class Records:
                 suffix = " | None = None" if optional else ""
                 lines.append(f"    {field}: {' | '.join(held)}{suffix}")
         return "\n".join(lines)
+
+
+def _docstring(origin: str) -> str:
+    """What the class stands for, in a line that is not too long."""
+    texts = (f"`{origin}`, of the fields that hold something.", f"`{origin}`, of fields that hold something.")
+    # With the quotes and the indentation of a class.
+    return next((text for text in (*texts, f"`{origin}`.") if len(text) + 10 <= 120), f"`{origin.rpartition('.')[2]}`.")
