@@ -21,11 +21,12 @@ import numpy as np
 from checkpoint_sandbox import MEMORY, SECONDS
 
 from einops_arch.checkpoints import open_checkpoint
+from einops_arch.checkpoints.formats.trees import weights_of
 from einops_arch.errors import EinopsArchError
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.layouts.boxes import slices
 
-FORMATS = ("one.safetensors", "zip.pt", "legacy.pt", "shards.hf", "x.dcp", "orbax")
+FORMATS = ("one.safetensors", "zip.pt", "legacy.pt", "flax.msgpack", "x.npz", "shards.hf", "x.dcp", "orbax")
 # What a file that runs code would do sooner or later.
 FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "exec", "socket.connect")
 
@@ -109,7 +110,29 @@ def read_orbax(path):
     }
 
 
+def read_msgpack(path):
+    import flax.serialization
+    import jax
+
+    tree = flax.serialization.msgpack_restore(path.read_bytes())
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    arrays = {
+        tuple(str(key.key) for key in keys): leaf for keys, leaf in leaves if isinstance(leaf, np.ndarray | np.generic)
+    }
+    # Names are not what is compared here: what is left out of a training is not the library's.
+    return {name: np.asarray(arrays[keys]) for keys, name in weights_of(arrays)[0].items()}
+
+
+def read_npz(path):
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {tuple(part for part in name.split("/") if part) or ("",): file[name] for name in file.files}
+    names = weights_of(arrays)[0]
+    return {name: arrays[keys].astype(arrays[keys].dtype.newbyteorder("=")) for keys, name in names.items()}
+
+
 REFERENCES = {
+    "flax.msgpack": read_msgpack,
+    "x.npz": read_npz,
     "one.safetensors": read_safetensors,
     "zip.pt": read_torch,
     "legacy.pt": read_torch,
@@ -118,7 +141,7 @@ REFERENCES = {
     "orbax": read_orbax,
 }
 """How the library of a format reads it; `dcp.load` runs a pickle, and is given only what our reader takes."""
-STRICT = {"one.safetensors", "shards.hf"}
+STRICT = {"one.safetensors", "shards.hf", "flax.msgpack", "x.npz"}
 """Formats of which nothing is accepted that the library refuses."""
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.serialization
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,10 @@ def seeds(tmp_path_factory):
         facts = {"framework": "flax" if name == "orbax" else "torch"}
         shard = 60 if name.endswith(".hf") else None
         write_tensors(folder / name, MemoryReader(arrays(), facts), max_shard_size=shard)
+    (folder / "flax.msgpack").write_bytes(
+        flax.serialization.to_bytes({**arrays(), "layers": {"0": {"scale": np.ones(3)}}})
+    )
+    np.savez(folder / "x.npz", **arrays(), **{"layers/0/scale": np.arange(3, dtype=">i4")})
     state = {name: to_tensor(value) for name, value in arrays().items()}
     state["tied"] = state["layer.weight"]
     state["lazy"] = torch.tensor([1 + 2j, 3 - 4j]).conj()

@@ -28,6 +28,8 @@ _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 """Flax's extensions of msgpack."""
 _CHUNKED = "__msgpack_chunked_array__"
 """The key of an array that is larger than a message may be, in flat pieces."""
+_LAST_CODE = 127
+"""Of an extension that is not msgpack's own."""
 _WINDOW = 1 << 16
 
 
@@ -197,6 +199,8 @@ class _Parser:
         end = self.at + length
         if end > self.size:
             raise CheckpointError(f"not a whole msgpack file: it ends {end - self.size} bytes too early")
+        if code > _LAST_CODE:
+            raise CheckpointError(f"not a whole msgpack file: an extension {code}")
         if code not in {_ARRAY, _SCALAR}:
             self.skip(length)
             self.arrays[path] = "a complex number" if code == _COMPLEX else "an object of another library"
@@ -221,11 +225,9 @@ class _Parser:
 
     def _name(self) -> str:
         kind, length = self._head()
-        if kind == "int":
-            return str(length)
-        if kind not in {"text", "bytes"} or length > NAME_LENGTH:
+        if kind != "text" or length > NAME_LENGTH:
             raise CheckpointError(f"expected names of at most {NAME_LENGTH} characters as keys")
-        return self.take(length).decode("utf-8", "surrogateescape")
+        return self.take(length).decode()
 
     def _head(self) -> tuple[str, int]:
         """The kind of the next value, and its length or, for a whole number, itself."""
