@@ -118,7 +118,7 @@ def speakers(folder: Path) -> Iterator[tuple[str, Real]]:
 
 def pitches(folder: Path) -> Iterator[tuple[str, Real]]:
     """Pitches of frames of sound: tones with overtones, each frame normalized as its own `core.py` does."""
-    stub("torchcrepe", folder / "torchcrepe")
+    stub("torchcrepe", folder / "torchcrepe", PITCH_BINS=360)  # the width of its last layer, in `core.py`
     network = importlib.import_module("torchcrepe.model").Crepe
     time = np.arange(1024) / 16000
     pitches_hz, overtones = (110, 220, 440, 650, 880), (1, 2, 3)

@@ -500,3 +500,59 @@ def test_a_tied_model_whose_file_has_a_prefix(tmp_path):
     assert main(["port", str(tmp_path / "x.safetensors"), str(tmp_path / "back.pt"), "--to", "torch"]) == 0
     back = torch.load(tmp_path / "back.pt", weights_only=True)
     assert all(torch.equal(value, back[name]) for name, value in model.state_dict().items())
+
+
+class Attends(nnx.Module):
+    """A language model of Flax that gives its logits by the embedding itself."""
+
+    def __init__(self, rngs):
+        self.embed = nnx.Embed(7, 4, rngs=rngs)
+        self.norm = nnx.LayerNorm(4, rngs=rngs)
+
+    def __call__(self, tokens):
+        return self.embed.attend(self.norm(self.embed(tokens)))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm = nn.Embedding(7, 4), nn.LayerNorm(4, eps=1e-6)
+        self.lm_head = nn.Linear(4, 7, bias=False)
+        self.lm_head.weight = self.embed.weight
+
+    def forward(self, tokens):
+        return self.lm_head(self.norm(self.embed(tokens)))
+
+
+class Apiece(nnx.Module):
+    def __init__(self, rngs):
+        self.embed, self.norm = nnx.Embed(7, 4, rngs=rngs), nnx.LayerNorm(4, rngs=rngs)
+        self.lm_head = nnx.Linear(4, 7, use_bias=False, rngs=rngs)
+
+
+def test_a_tied_layer_goes_into_an_embedding_that_attends(tmp_path):
+    torch.manual_seed(0)
+    source, target, tokens = Tied(), Attends(nnx.Rngs(0)), np.array([[3, 1, 4]])
+    transfer(source, target)
+    expected = source(torch.from_numpy(tokens)).detach().numpy()
+    assert np.abs(np.asarray(target(jnp.asarray(tokens))) - expected).max() < 1e-6
+    torch.save(source.state_dict(), tmp_path / "x.pt")
+    remarks = port_checkpoint(tmp_path / "x.pt", tmp_path / "x.safetensors", "flax", model=Attends(nnx.Rngs(1)))
+    assert remarks == ["lm_head.weight: left out: tied to embed.weight, under which the model has it"]
+    assert torch.equal(load(tmp_path / "x.safetensors")["embed.embedding"], source.embed.weight)
+    # Two tensors of the same values are two.
+    apart = {name: value.clone() for name, value in source.state_dict().items()}
+    with pytest.raises(PortError, match=r"lm_head\.weight: not in the model"):
+        transfer(apart, target)
+
+
+def test_ties_are_not_broken_in_silence(caplog, tmp_path):
+    source = Tied()
+    transfer(source, Apiece(nnx.Rngs(0)))
+    assert "embed.weight and lm_head.weight: one tensor in the source, and several in the model" in caplog.text
+    torch.save(source.state_dict(), tmp_path / "x.pt")
+    remarks = port_checkpoint(tmp_path / "x.pt", tmp_path / "x.safetensors", "flax", model=Apiece(nnx.Rngs(1)))
+    assert "embed.weight and lm_head.weight: one tensor in the source, and several in the model" in remarks
+    caplog.clear()
+    transfer(source, Tied())
+    assert caplog.text == ""

@@ -21,6 +21,7 @@ from einops_arch.port.folding import Computed, Folded
 from einops_arch.port.leaves import ByLeaf
 from einops_arch.port.lora import Merged
 from einops_arch.port.packed import PackedReader
+from einops_arch.port.ties import once_tied, untied_lines
 from einops_arch.port.unwrap import Unwrapped, unwrapped
 
 __all__ = ["PlannedTensor", "Port", "convert", "expected_shapes", "open_source", "port_checkpoint"]
@@ -131,6 +132,9 @@ class Port:
 
                 source = unwrapped(source, expected, tied)
                 notes += [source.remark] if isinstance(source, Unwrapped) else []
+                source = once_tied(source, expected)
+                both = [[target, name] for name, target in source.aliases.items()]
+                notes += untied_lines(both, tied, expected)
                 result = ported = Ported(source, model, before.framework, to)
             elif before.framework != to:
                 result = source = ByLeaf(source)

@@ -18,6 +18,7 @@ from einops_arch.layouts.state import problems_error, state_arrays
 from einops_arch.port.convert import expected_shapes
 from einops_arch.port.packed import packing_groups
 from einops_arch.port.settings import setting_differences
+from einops_arch.port.ties import needless_names, same_arrays, untied_lines
 from einops_arch.port.unwrap import without_wrapper
 
 __all__ = ["framework_of", "model_state", "tied_names", "to_flax", "to_torch", "transfer"]
@@ -160,7 +161,12 @@ def _adapted(
     expected, tied = _expected(target)
     for text in packing:
         moved = _packed(moved, text, expected)
-    return _unwrapped(moved, expected, tied)
+    moved = _unwrapped(moved, expected, tied)
+    groups = same_arrays(moved)
+    for line in untied_lines(groups, tied, expected):
+        _LOG.warning("%s", line)
+    needless = needless_names(groups, expected)
+    return {name: value for name, value in moved.items() if name not in needless}
 
 
 def _packed(state: dict[str, Any], text: str, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -175,7 +181,7 @@ def _packed(state: dict[str, Any], text: str, expected: Mapping[str, tuple[int, 
 
 def _unwrapped(
     state: dict[str, Any], expected: Mapping[str, tuple[int, ...]], tied: Sequence[Sequence[str]]
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     shapes = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
     if len(shapes) < len(state):
         return state
