@@ -126,3 +126,27 @@ def test_an_argument_that_is_never_left_out_has_no_default_of_none() -> None:
     )
     assert "hidden: int" in twin.source
     assert "= None" not in twin.source
+
+
+class Stacked(nn.Module):
+    """A loop that begins with another name and ends in a field of what is returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.layers = nn.ModuleList([Expanded(6, 4) for _ in range(3)])
+
+    def forward(self, ids: Tensor) -> dict[str, Tensor]:
+        embedded = self.embed(ids)
+        h = embedded
+        for layer in self.layers:
+            h = layer(h)
+        return {"last": h, "first": embedded}
+
+
+def test_a_loop_begins_and_ends_with_the_names_of_the_original() -> None:
+    twin = translate(Stacked, torch.randint(0, 11, (2, 5)), axes="b t", name="Stacked")
+    assert twin.passed, twin.report
+    assert "for layer in self.layers:\n            h = layer(h)" in twin.source
+    assert "h = embedded\n" in twin.source
+    assert "self.layers[" not in twin.source

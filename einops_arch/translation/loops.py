@@ -65,7 +65,7 @@ def loops(lines: Sequence[str], draft: Draft, looped: Collection[str] = ()) -> l
         draft: whose body it is.
         looped: lists that other drafts of the class have loops over: here also where they have one entry.
     """
-    lines = collected(_with_last_turn(_with_single_turn(lines, draft, looped)), draft)
+    lines = collected(_with_first_turn(_with_last_turn(_with_single_turn(lines, draft, looped))), draft)
     result: list[str] = []
     place = 0
     while place < len(lines):
@@ -103,12 +103,39 @@ def _with_single_turn(lines: Sequence[str], draft: Draft, looped: Collection[str
 
 
 def _with_last_turn(lines: Sequence[str]) -> Sequence[str]:
-    """What is returned is the last turn of a loop where the line before is the turn before it."""
+    """What is returned, or part of it, is the last turn of a loop where the line before is the turn before it."""
     target, _, before = lines[-2].partition(" = ") if len(lines) > 1 else ("", "", "")
     last = lines[-1].removeprefix("return ") if lines else ""
-    if not target.isidentifier() or not INDEXED.search(last) or INDEXED.sub("", before) != INDEXED.sub("", last):
+    if not target.isidentifier() or not INDEXED.search(last):
         return lines
-    return [*lines[:-1], f"{target} = {last}", f"return {target}"]
+    for node in ast.walk(ast.parse(last, mode="eval")):
+        text = ast.unparse(node) if isinstance(node, ast.Call) else ""
+        if INDEXED.search(text) and INDEXED.sub("", before) == INDEXED.sub("", text) and last.count(text) == 1:
+            return [*lines[:-1], f"{target} = {text}", f"return {last.replace(text, target)}"]
+    return lines
+
+
+def _with_first_turn(lines: Sequence[str]) -> Sequence[str]:
+    """What goes into the first of a list of modules has the name of what goes into the second."""
+    result: list[str] = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        first, second = (_called_on_a_name(text) for text in (line, following))
+        if first is not None and second is not None and INDEXED.search(first[2]):
+            target, name, rest = first
+            names = {node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name)}
+            same = INDEXED.sub("", rest) == INDEXED.sub("", second[2])
+            if same and second[:2] == (target, target) and target not in (name, *names):
+                call = line.removeprefix(f"{target} = ").replace(f"({name}", f"({target}", 1)
+                result += [f"{target} = {name}", f"{target} = {call}"]
+                continue
+        result.append(line)
+    return result
+
+
+def _called_on_a_name(line: str) -> tuple[str, str, str] | None:
+    """Of `h = self.layers[0](x, mask)` the target, the first argument, and the call without it."""
+    match = re.fullmatch(r"(\w+) = (self(?:\.\w+)+\[\d+\])\((\w+)((?:, .*)?\))", line)
+    return (match[1], match[3], f"{match[2]}(_{match[4]}") if match is not None else None
 
 
 def _turns(lines: Sequence[str], place: int, width: int) -> int:
