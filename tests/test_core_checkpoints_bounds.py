@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -253,3 +255,65 @@ def test_the_guide_says_the_limits():
     assert rows["tensors of a `.pt` file"] == f"twice its bytes, and {mib(limits.TENSOR_BYTES_FREE)}"
     assert rows["memory to open one, tensors aside"] == f"{MEMORY} bytes for each of its bytes, and {mib(FREE)}"
     assert f"with {PROCESS_SECONDS} seconds of CPU" in text
+
+
+def named(count, value):
+    """A msgpack map of that many values, with names of four bytes."""
+    return b"\xdf" + struct.pack(">I", count) + b"".join(b"\xa4%04x" % number + value for number in range(count))
+
+
+ARRAY = b"\xc7\x0a\x01\x93\x91\x00\xa4bool\xc4\x00"
+MSGPACKS = {
+    "a million numbers": named(1 << 16, b"\x01") + b"\x01" * 1_000_000,
+    "many numbers": named((1 << 16) - 1, b"\x01"),
+    "many arrays": named((1 << 16) - 10, ARRAY),
+    "a list of a million": b"\x81\xa1a\xdd" + struct.pack(">I", 1_000_000) + b"\x01" * 1_000_000,
+    "maps inside each other": b"\x81\xa1a" * 100_000,
+    "a map of four billion": b"\xdf\xff\xff\xff\xff\xa1a\x01",
+    "a name of four billion": b"\x81\xdb\xff\xff\xff\xff",
+    "an array of 2 ** 60 bytes": b"\x81\xa1a"
+    b"\xc7\x1a\x01\x93\x91\xcf" + (1 << 60).to_bytes(8, "big") + b"\xa4bool\xc4\x00",
+    "an array of 2 ** 63 axes": b"\x81\xa1a\xc7\x0a\x01\x93\xdd\xff\xff\xff\xff\x00",
+}
+
+
+@pytest.mark.parametrize("case", MSGPACKS)
+def test_msgpacks(case, tmp_path):
+    path = tmp_path / "x.msgpack"
+    path.write_bytes(MSGPACKS[case])
+    assert_bounded(path, refused=case != "many arrays")
+
+
+def npz(header, data=b"", count=1, packed=zipfile.ZIP_STORED):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", packed) as archive:
+        for number in range(count):
+            array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+            archive.writestr(f"{number}.npy", array)
+    return stream.getvalue()
+
+
+def described(shape):
+    return f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+
+
+NPZS = {
+    "an array of 2 ** 60 numbers": npz(described(f"({1 << 60},)")),
+    "parentheses inside each other": npz(described("(" * 4000)),
+    "a size of 9,000 digits": npz(described("9" * 9000)),
+    "4,000 arrays": npz(described("(0,)"), count=4000),
+    "zeros, packed": npz(described(f"({1 << 24},)"), bytes(4 << 24), packed=zipfile.ZIP_DEFLATED),
+}
+
+
+@pytest.mark.parametrize("case", NPZS)
+def test_npzs(case, tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(NPZS[case])
+    if case == "zeros, packed":
+        # As much as deflate makes of its bytes, which are read as they are.
+        outcome = run(read, path)
+        assert (outcome.value, outcome.signal) == (None, 0)
+        assert outcome.memory < 1100 * len(NPZS[case]) + FREE
+        return
+    assert_bounded(path, refused=case != "4,000 arrays")

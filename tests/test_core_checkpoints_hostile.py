@@ -337,7 +337,7 @@ def test_an_index_and_shards_that_do_not_agree(tmp_path):
     for text in ("[]", "{", '{"weight_map": []}', '{"weight_map": {"a": 1}}', "[" * 100_000):
         path.write_text(text, encoding="utf-8")
         assert refused(path)
-    assert refused(index(folder, {"a": "one.gguf"})).startswith("expected shards that end with .safetensors or .bin")
+    assert refused(index(folder, {"a": "one.gguf"})).startswith("expected shards that end with .safetensors, .bin")
 
 
 def test_a_metadata_of_dcp_that_would_run_code(tmp_path):

@@ -68,8 +68,8 @@ TENSOR_BYTES = 2
 TENSOR_BYTES_FREE = 64 << 20
 """Bytes that tensors may have beyond that."""
 
-MSGPACK_VALUES = 2_000_000
-"""Values in a msgpack file; an array is one, whatever its size."""
+MSGPACK_VALUES = 65_536
+"""Values in a msgpack file; an array is one, whatever its size. Each takes about a kilobyte of memory."""
 MSGPACK_DEPTH = 64
 """Maps and lists inside each other."""
 NPZ_HEADER = 10_000

@@ -31,6 +31,8 @@ Expected: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
 _COUNTER, _EXTRA = "num_batches_tracked", "_extra_state"
 _COMPUTED = re.compile(r"_[guv]$|_orig$|(^|\.)parametrizations\.")
 _ADAPTER = re.compile(r"(^|\.)lora[_.]")
+_PARTS = 6
+"""Parts of a name that a wrapper may have put before it."""
 _LOG = logging.getLogger("einops_arch")
 
 
@@ -228,7 +230,9 @@ def common_cause(unexpected: Sequence[str], missing: Sequence[str], known: int) 
         return None
     for names, others, removes in ((unexpected, missing, True), (missing, unexpected, False)):
         prefix = ""
-        while all("." in name for name in names):
+        for _ in range(_PARTS):
+            if not all("." in name for name in names):
+                break
             heads = {name.partition(".")[0] for name in names}
             if len(heads) > 1:
                 break

@@ -10,9 +10,9 @@ from einops_arch.architectures import Config
 from einops_arch.checkpoints.reader import Reader, reading
 from einops_arch.errors import CheckpointError
 
-__all__ = ["check_bounds", "model_of"]
+__all__ = ["COUNTS", "check_bounds", "model_of"]
 
-_COUNTS = frozenset({"layers", "depths", "repeats", "residual_blocks", "convolutions"})
+COUNTS = frozenset({"layers", "depths", "repeats", "residual_blocks", "convolutions"})
 """Fields that say how many layers are made, each of which has a tensor or more."""
 _SMALL = 4096
 """A size that any config may have: nothing of it takes long."""
@@ -32,7 +32,7 @@ def check_bounds(config: Config, reader: Reader) -> None:
     numbers = max(_SMALL, sum(info.size for info in reader.tensors.values()))
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         values = list(_numbers(getattr(config, field.name)))
-        if field.name in _COUNTS and sum(values) > names:
+        if field.name in COUNTS and sum(values) > names:
             raise CheckpointError(
                 f"config: expected {field.name} of at most {names} together, as there are so many tensors, received "
                 f"{_short(sum(values))}"

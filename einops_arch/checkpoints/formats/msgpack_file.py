@@ -147,9 +147,8 @@ class _Parser:
         if kind == "map":
             return self._map(length, depth, path)
         if kind == "list":
-            for number in range(length):
-                self.value(depth + 1, (*path, str(number)))
-            return []
+            # Flax writes none: what it has of a list is a map by number.
+            raise CheckpointError(f"{brief('.'.join(path))}: expected a tree of arrays by name, received a list")
         if kind == "ext":
             return self._extension(length, path)
         if kind in {"text", "bytes"}:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch._text import brief
+from einops_arch.checkpoints.disk.blocks import BLOCK
 from einops_arch.checkpoints.disk.pread import open_file
 from einops_arch.checkpoints.formats.torch_zip import Window
 from einops_arch.checkpoints.formats.trees import framework_of_names, weights_of
@@ -72,7 +73,7 @@ class NpzReader(Reader):
                 done = 0
                 while done < len(view):
                     try:
-                        count = stream.readinto(view[done:])
+                        count = stream.readinto(view[done : done + BLOCK])
                     except _BAD as error:
                         raise CheckpointError(f"it is damaged: {error!s:.100}") from None
                     if not count:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from einops_arch import architectures
 from einops_arch.architectures import Config
 from einops_arch.errors import EinopsArchError
+from einops_arch.port.bounds import COUNTS
 from einops_arch.port.unwrap import candidates, fits
 
 __all__ = ["Fit", "find_fits", "nearest"]
@@ -18,6 +19,8 @@ __all__ = ["Fit", "find_fits", "nearest"]
 Shapes = Mapping[str, tuple[int, ...]]
 _ALIKE = 0.5
 """The share of kinds of names that a network must have to be looked at."""
+_LARGEST = 1 << 22
+"""Classes or tokens that a network may have here."""
 _TRIES = 24
 """Configs that are tried beside the published ones."""
 
@@ -131,6 +134,9 @@ def _adjusted(shapes: Shapes, name: str, preset: str, framework: str) -> Iterato
 def _tries(config: Config, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, int]]:
     sizes = list(dict.fromkeys(size for shape in shapes for size in shape))
     whole = [f.name for f in dataclasses.fields(config) if type(getattr(config, f.name)) is int]  # type: ignore[arg-type]
+    # Never more layers, nor sizes that only a tensor without elements has.
+    whole = [name for name in whole if name not in COUNTS]
+    sizes = [size for size in sizes if 0 < size <= _LARGEST]
     pairs = [(field, size) for field in whole for size in sizes if size != getattr(config, field)]
     yield from pairs[:_TRIES]
 

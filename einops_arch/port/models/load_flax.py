@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,15 +18,24 @@ from einops_arch.flax.state import aligned_copy, narrowing, port_steps
 from einops_arch.layouts.axes import flax_axes, specs_of
 from einops_arch.layouts.boxes import Box
 from einops_arch.layouts.state import problems_error
+from einops_arch.port.convert import expected_shapes
 from einops_arch.port.stream import Ported
+from einops_arch.port.ties import once_tied
+from einops_arch.port.unwrap import Unwrapped, unwrapped
 
 __all__ = ["load_onto"]
+
+_LOG = logging.getLogger("einops_arch")
 
 
 def load_onto(opened: Callable[[], Reader], model: nnx.Module, mesh: Any, shardings: Mapping[str, str]) -> None:
     """Load a checkpoint into a Flax model; see `einops_arch.checkpoints.load`."""
     with opened() as reader:
-        leaves = Ported(reader, model, describe(reader.metadata).framework, "flax")
+        framework = describe(reader.metadata).framework
+        named = unwrapped(reader, *expected_shapes(model, framework))
+        if isinstance(named, Unwrapped):
+            _LOG.warning("%s", named.remark)
+        leaves = Ported(once_tied(named, expected_shapes(model, framework)[0]), model, framework, "flax")
         steps = port_steps(model)
         variables = {
             leaf.path: variable for step, row in steps for leaf, variable in zip(step.leaves, row, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,9 +20,13 @@ from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError
 from einops_arch.layouts.axes import specs_of, torch_axes
 from einops_arch.layouts.state import problems_error
 from einops_arch.port.check_reader import hold_reader
+from einops_arch.port.ties import once_tied
+from einops_arch.port.unwrap import Unwrapped, unwrapped
 from einops_arch.torch.state import expected_state, tied_names
 
 __all__ = ["load_onto"]
+
+_LOG = logging.getLogger("einops_arch")
 
 State = dict[str, Tensor]
 
@@ -35,7 +40,11 @@ def load_onto(opened: Callable[[], Reader], model: nn.Module, mesh: Any, shardin
         try:
             reader = stack.enter_context(_in_torch_layout(opened(), model))
             what = f"load into {type(model).__name__}"
-            reader = hold_reader(reader, expected_state(targets), tied_names(targets), what)
+            expected, tied = expected_state(targets), tied_names(targets)
+            reader = unwrapped(reader, {name: shape for name, (shape, _) in expected.items()}, tied)
+            if isinstance(reader, Unwrapped):
+                _LOG.warning("%s", reader.remark)
+            reader = hold_reader(once_tied(reader, expected), expected, tied, what)
             stored = _stored(targets, reader)
             staged = _staged(model, targets, stored, reader, mesh, shardings)
         except EinopsArchError as error:
