@@ -191,3 +191,30 @@ def test_a_name_that_is_only_returned_is_not_given() -> None:
     twin = translate(Blocks, torch.randn(2, 6, 5, 7), axes="b 6 h w", prove=False)
     assert "return self.conv(x)" in twin.source
     assert "groups: int | None = None" in twin.source or "groups: int = 1" in twin.source, twin.source
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        return self.fc(x).reshape(b, n, 2, 3).transpose(1, 2).reshape(b, 2 * n, 3).reshape(b, n, 6)
+
+
+def test_moves_are_counted_as_they_stand_in_the_file_and_not_for_each_block() -> None:
+    class Layers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([Heads() for _ in range(3)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    twin = translate(Layers, torch.randn(2, 5, 6), axes="b n 6", prove=False)
+    lines = [line for line in twin.source.splitlines() if "import" not in line]
+    assert twin.classes["Heads"] == 3
+    assert twin.moves == sum(line.count("rearrange(") for line in lines) > 0

@@ -52,7 +52,6 @@ class Drafts(Children):
         self.seen: dict[tuple[str, str], int] = {}
         self.arrays: dict[str, Any] = {}
         self.records = Records()
-        self.moves = 0
         self.partial = False
         self.layouts: dict[str, Order] = {}
         self.guards: list[tuple[int, int, str, int, str]] = []
@@ -118,7 +117,6 @@ class Drafts(Children):
             return finish(changed, change(result), arguments, source)
 
         lines = finish(statements, result, arguments, source)
-        self.moves += sum(line.count("rearrange(") + line.count("repeat(") for line in lines)
         draft.imports |= writer.imports
         return Body(lines, orders, names, scope.output, finished)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from einops_arch.translation.refusals import TranslationError, refusals_of
 from einops_arch.translation.result import Translation
 
 __all__ = ["register_op", "translate"]
+
+_PATTERNS = re.compile(r"(?<![.\w])(?:rearrange|repeat)\(")
 
 
 def translate(
@@ -172,7 +175,7 @@ class _Translator:
             classes={item.name: len(item.drafts) for item in classes},
             constants=drafts.arrays,
             fixed=self.free.fixed,
-            moves=drafts.moves,
+            moves=len(_PATTERNS.findall(source)),
             modules=len(scopes),
             operations=sum(len(scope.nodes) for scope in scopes),
             name=class_name,
