@@ -16,8 +16,9 @@ from flax import nnx
 from torch import nn
 
 import einops_arch.flax as layers
-from einops_arch.errors import EinopsArchError
+from einops_arch.errors import ConfigError, EinopsArchError, PortError
 from einops_arch.flax import functional as ff
+from einops_arch.port import transfer
 
 rngs = nnx.Rngs(0)
 
@@ -252,3 +253,37 @@ def test_an_axis_that_is_none():
     for name in ("Softmax", "LogSoftmax", "Softmin"):
         for axis in (2, -3, 1):
             assert_alike(getattr(nn, name)(axis), getattr(layers, name)(axis), numbers(2, 3))
+
+
+WIDTHS = {
+    "Linear": ("in_features", lambda: layers.Linear(None, 3, rngs=rngs)),
+    "Conv": ("in_features", lambda: layers.Conv(None, 3, (3, 3), rngs=rngs)),
+    "ConvTranspose": ("in_features", lambda: layers.ConvTranspose(None, 3, (3, 3), rngs=rngs)),
+    "BatchNorm": ("num_features", lambda: layers.BatchNorm(None, rngs=rngs)),
+    "InstanceNorm": ("num_features", lambda: layers.InstanceNorm(None, rngs=rngs)),
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_a_width_that_is_to_be_found_out_later_is_refused_by_name(name):
+    argument, build = WIDTHS[name]
+    with pytest.raises(ConfigError, match=f"^{name}: {argument} needs a whole number"):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        (nn.LazyLinear(3), lambda: layers.Linear(4, 3, rngs=rngs)),
+        (nn.LazyConv2d(3, 2), lambda: layers.Conv(4, 3, (2, 2), rngs=rngs)),
+        (nn.LazyBatchNorm2d(), lambda: layers.BatchNorm(4, rngs=rngs)),
+    ],
+)
+def test_a_lazy_module_that_was_not_called_yet_has_no_state_to_carry(module, layer):
+    layer = layer()
+    before = layers.state_dict(layer)
+    with pytest.raises(PortError, match=r"weight.*Uninitialized.*call the PyTorch model once"):
+        transfer(module, layer)
+    with pytest.raises(PortError, match="Uninitialized"):
+        layers.load_state_dict(layer, module.state_dict())
+    assert all(np.array_equal(before[name], value) for name, value in layers.state_dict(layer).items())

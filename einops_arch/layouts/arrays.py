@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.errors import MissingFrameworkError
+from einops_arch.errors import MissingFrameworkError, PortError
 
-__all__ = ["Bits", "dtype_kind", "same_bits", "to_numpy", "to_tensor"]
+__all__ = ["Bits", "dtype_kind", "no_values", "same_bits", "to_numpy", "to_tensor"]
 
 Bits = np.ndarray[Any, Any]
 """An array of unsigned integers (or of a complex dtype), whose bits are those of the tensor."""
@@ -22,11 +22,14 @@ def to_numpy(value: Any) -> np.ndarray[Any, Any]:
     """The array with the same bits: from a torch tensor on any device, a jax array, or anything that numpy takes.
 
     Raises:
+        PortError: a parameter of a lazy module, which has no shape yet.
         MissingFrameworkError: a bfloat16 or float8 tensor, and ml_dtypes is not installed.
     """
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return np.asarray(value)
+    if reason := no_values(value):
+        raise PortError(reason)
     tensor = value.detach().cpu().resolve_conj().resolve_neg()
     name = str(tensor.dtype).removeprefix("torch.")
     try:
@@ -35,6 +38,21 @@ def to_numpy(value: Any) -> np.ndarray[Any, Any]:
         dtype = _ml_dtype(name)
     carrier = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
     return np.asarray(tensor.contiguous().view(carrier).numpy().view(dtype))
+
+
+def no_values(value: Any) -> str:
+    """Why a parameter of a lazy module of PyTorch cannot be carried; nothing for any other value.
+
+    >>> no_values(np.ones(2))
+    ''
+    """
+    kind = type(value).__name__
+    if kind not in ("UninitializedParameter", "UninitializedBuffer"):
+        return ""
+    return (
+        f"expected a tensor with values, received {kind} of a lazy module; likely fix: call the PyTorch model once, so "
+        "that it knows its widths"
+    )
 
 
 def to_tensor(array: np.ndarray[Any, Any], device: Any = None) -> Any:

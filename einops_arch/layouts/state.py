@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from einops_arch.errors import PortError
-from einops_arch.layouts.arrays import dtype_kind, same_bits, to_numpy
+from einops_arch.layouts.arrays import dtype_kind, no_values, same_bits, to_numpy
 
 __all__ = [
     "Described",
@@ -46,6 +46,9 @@ def state_arrays(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, An
     arrays, problems = {}, []
     for name, value in state.items():
         extra = name.rpartition(".")[2] == _EXTRA
+        if lazy := no_values(value):
+            problems.append(f"{name}: {lazy}")
+            continue
         if hasattr(value, "shape") and not extra:
             arrays[name] = to_numpy(value)
             continue

@@ -205,10 +205,17 @@ def model_state(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     For a PyTorch model on the CPU the arrays share its memory; treat them as read-only.
     """
     if framework_of(model) == "torch":
-        return {name: to_numpy(value) for name, value in model.state_dict().items()}
+        return {name: _named_numpy(name, value) for name, value in model.state_dict().items()}
     from einops_arch.flax.state import state_dict
 
     return state_dict(model)
+
+
+def _named_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
+    try:
+        return to_numpy(value)
+    except PortError as error:
+        raise PortError(f"{name}: {error}") from None
 
 
 def tied_names(model: Any) -> list[list[str]]:
