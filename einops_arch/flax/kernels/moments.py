@@ -16,6 +16,9 @@ __all__ = ["normalize", "normalize_rows"]
 
 # A product with a vector adds up in eight sums side by side, which up to here is as good as what PyTorch does.
 _MOST_FEATURES = 1024
+# Below, XLA's own sums take fewer CPU seconds and are as exact: 0.6 to 0.9 of those of the product from 32 to 384
+# features, 1.2 of them at 768 (jax 0.10).
+_FEWEST_FEATURES = 512
 
 Axes = tuple[int, ...]
 Three = tuple[jax.Array, jax.Array, jax.Array]
@@ -81,7 +84,8 @@ def _row_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 @jax.jit
 def _by_platform(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Compiled once for all equal shapes, so that a call outside of `jax.jit` does not compile again."""
-    centered, var = lax.platform_dependent(x, cpu=_by_products, default=_corrected)
+    on_cpu = _by_sums if x.shape[-1] < _FEWEST_FEATURES else _by_products
+    centered, var = lax.platform_dependent(x, cpu=on_cpu, default=_corrected)
     return centered, var
 
 
@@ -99,8 +103,13 @@ def _row_statistics_jvp(
     return (centered, var), (dx - _mean(dx, (-1,)), 2 * _mean(centered * dx, (-1,)))
 
 
+def _by_sums(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    centered = x - _mean(x, (-1,))
+    return centered, _mean(jnp.square(centered), (-1,))
+
+
 def _by_products(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """XLA adds up a row one value after the other on a CPU; a product with a vector takes 0.4 to 0.9 of the time."""
+    """XLA adds up a long row one value after the other on a CPU; a product with a vector takes 0.4 to 0.9 of the time."""
     share = jnp.full((x.shape[-1],), 1 / x.shape[-1], x.dtype)
     centered = x - jnp.expand_dims(jnp.matmul(x, share), -1)
     return centered, jnp.expand_dims(jnp.matmul(jnp.square(centered), share), -1)
