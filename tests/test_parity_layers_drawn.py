@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,7 +181,13 @@ def test_pad(axes, mode, data):
         "replicate": lambda: layers.ReplicationPad(pairs),
         "circular": lambda: layers.CircularPad(pairs),
     }[mode]()
-    agree(lambda t: tf.pad(t, flat, mode, value), layer, numbers(data.draw(few), 2, 3, *data.draw(sizes(axes, 1, 7))))
+    image = data.draw(sizes(axes, 1, 7))
+    # Where less is left than wraps around, PyTorch copies what it has just written, or memory that nobody wrote: its
+    # gradients are wrong there, or it says that memory overlaps.
+    rests = [size + min(low, 0) + min(high, 0) for size, (low, high) in zip(image, pairs, strict=True)]
+    fits = all(max(*pair, 1) <= rest for pair, rest in zip(pairs, rests, strict=True))
+    hypothesis.assume(mode != "circular" or fits)
+    agree(lambda t: tf.pad(t, flat, mode, value), layer, numbers(data.draw(few), 2, 3, *image))
 
 
 @drawn

@@ -16,7 +16,7 @@ from flax import nnx
 from torch import nn
 
 import einops_arch.flax as layers
-from einops_arch.errors import ConfigError, EinopsArchError, PortError
+from einops_arch.errors import ConfigError, EinopsArchError, PortError, ShapeError
 from einops_arch.flax import functional as ff
 from einops_arch.port import transfer
 
@@ -249,6 +249,16 @@ def test_padding_around_nothing(name):
         assert_alike(getattr(nn, f"{name}2d")(1), getattr(layers, name)(1), numbers(*shape))
 
 
+@pytest.mark.parametrize("name", ["ReflectionPad", "ReplicationPad", "CircularPad", "ZeroPad"])
+def test_padding_that_takes_away_all_or_more(name):
+    x = numbers(2, 3, 4, 5)
+    for rows, columns in [((-2, -2), (0, 1)), ((-5, 1), (0, 0)), ((1, -2), (-1, -2)), ((-3, -2), (0, 0))]:
+        assert_alike(getattr(nn, f"{name}2d")((*columns, *rows)), getattr(layers, name)((rows, columns)), x)
+    assert_alike(
+        getattr(nn, f"{name}2d")((-1, -2, 1, -2)), getattr(layers, name)(((1, -2), (-1, -2))), numbers(2, 3, 1, 7)
+    )
+
+
 def test_an_axis_that_is_none():
     for name in ("Softmax", "LogSoftmax", "Softmin"):
         for axis in (2, -3, 1):
@@ -287,3 +297,8 @@ def test_a_lazy_module_that_was_not_called_yet_has_no_state_to_carry(module, lay
     with pytest.raises(PortError, match="Uninitialized"):
         layers.load_state_dict(layer, module.state_dict())
     assert all(np.array_equal(before[name], value) for name, value in layers.state_dict(layer).items())
+
+
+def test_nothing_is_left_to_wrap_around():
+    with pytest.raises(ShapeError, match="CircularPad"):
+        layers.CircularPad(((2, -3),))(jnp.ones((1, 2, 3)))

@@ -35,7 +35,7 @@ def pad(x: jax.Array, padding: Padding, mode: str = "constant", value: float = 0
 
     Raises:
         ConfigError: padding or mode has another form.
-        ShapeError: another rank, an image too small for what is mirrored or wrapped around, or nothing left of it.
+        ShapeError: another rank, an image too small for what is mirrored, wrapped around or taken away.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pad.html
 
@@ -56,9 +56,16 @@ def padded(name: str, x: jax.Array, padding: Padding, mode: str, value: float = 
     if mode != "constant":
         check_reach(name, x.shape, mode, pairs)
     left = tuple(size + low + high for size, (low, high) in zip(sizes, pairs, strict=True))
-    if min(left) < (1 if 0 not in sizes else 0):
-        raise ShapeError(f"{name}: expected padding that leaves something, received {pairs} in shape {x.shape}")
+    # PyTorch takes away before it adds constants, and after it mirrors or wraps around.
+    cut = [size + min(low, 0) + min(high, 0) for size, (low, high) in zip(sizes, pairs, strict=True)]
+    empty = mode in ("reflect", "replicate") and max(left) < 1
+    # Where nothing is left to wrap around PyTorch gives memory that nobody wrote.
+    unwritten = mode == "circular" and any(rest < 1 <= total for rest, total in zip(cut, left, strict=True))
+    if min(left) < 0 or empty or unwritten or (mode == "constant" and min(cut) < 0):
+        raise ShapeError(f"{name}: expected padding that takes no more than is there, received {pairs} for {x.shape}")
     around = x.ndim - len(pairs) - 1
+    if 0 in left:  # what is mirrored or wrapped around is cut away again
+        return jnp.zeros((*x.shape[:around], *left, x.shape[-1]), x.dtype)
     widths = [*[(0, 0)] * around, *pairs, (0, 0)]
     if mode == "constant":
         return lax.pad(x, jnp.asarray(value, x.dtype), [(low, high, 0) for low, high in widths])
