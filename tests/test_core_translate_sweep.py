@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -104,10 +105,15 @@ def test_the_stored_table_has_the_fields_and_verdicts_of_the_page() -> None:
         assert all(reason[0] != "/" for reason in item["reasons"])
 
 
+def _hook(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "hooks" / f"{name}.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    return hook
+
+
 def test_the_page_shows_every_stored_model() -> None:
-    spec = importlib.util.spec_from_file_location("translation_page", ROOT / "docs" / "hooks" / "translation_page.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    page = _hook("translation_page")
     results = {
         "versions": {"torch": "2"},
         "models": [_result("vae"), _result("unet", "refused") | {"reasons": ["a|b"]}],
@@ -116,3 +122,20 @@ def test_the_page_shows_every_stored_model() -> None:
     assert "| vae | same function |" in text
     assert "a\\|b" in text
     assert "| own | 12 | 1 | 1 | 0 | 10 |" in page.summary(results)
+
+
+def test_the_page_of_examples_shows_every_golden_file_beside_its_original() -> None:
+    page = _hook("translation_examples")
+    originals = page.classes_of(page.ORIGINALS)
+    files = sorted(page.GOLDEN.glob("*.py"))
+    assert len(files) == 12
+    text = page.examples()
+    for path in files:
+        twin = page.classes_of(path)
+        names = page.stands_for(path)
+        assert names, path.name
+        assert len(names) <= len(twin)
+        assert f"## {list(twin)[-1]}\n" in text
+        for code in (*(originals[name] for name in names), *twin.values()):
+            assert page._indented(code) in text
+            assert '"""' not in code
