@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -142,10 +143,19 @@ class Positions(nn.Module):
         self.register_buffer("means", torch.tensor([0.485, 0.456, 0.406]))
         self.register_buffer("levels", torch.tensor([3, 1, 2]))
         self.register_buffer("table", torch.sin(torch.arange(24.0)).reshape(3, size))
+        self.register_buffer("places", torch.arange(40).mul(7).remainder(11).reshape(5, 8))
+        positions = torch.arange(9.0)[:, None]
+        rates = torch.exp(torch.arange(0, size, 2).float() * (-math.log(10000.0) / size))
+        turns = torch.zeros(9, size)
+        turns[:, 0::2], turns[:, 1::2] = torch.sin(positions * rates), torch.cos(positions * rates)
+        self.register_buffer("turns", turns)
+        halves = torch.cat([torch.sin(positions * rates), torch.cos(positions * rates)], 1)
+        self.register_buffer("halves", halves[None])
         self.weight = nn.Parameter(torch.randn(size))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * self.weight + self.triangle.sum(0) + self.index[0] + self.table.sum(0)
+        x = x + self.places.sum(0) + self.turns.sum(0) + self.halves[0].sum(0)
         few = self.rates.sum() + self.rates_by_inverse.sum() + self.means.sum() + self.levels.sum()
         return x + few
 
@@ -157,7 +167,8 @@ def test_buffers_that_a_constructor_computes_are_there_without_weights() -> None
     state = state_dict(fresh)
     for name, buffer in model.named_buffers():
         if name != "table":
-            np.testing.assert_allclose(np.asarray(state[name]), buffer.numpy(), rtol=2e-6, err_msg=name)
+            np.testing.assert_allclose(np.asarray(state[name]), buffer.numpy(), rtol=2e-6, atol=2e-6, err_msg=name)
+    assert list(translation.constants) == ["places"]
     # What is not computed is not taken for a number either.
     assert np.isnan(np.asarray(state["table"])).all()
     assert np.isnan(np.asarray(fresh(jnp.ones((3, 8))))).all()

@@ -30,6 +30,7 @@ class Children:
         self.kept = _kept_identities(model, self.leaves)
         self.drafts: dict[int, Draft] = {}
         self.refusals: list[Refusal] = []
+        self.arrays: dict[str, Any] = {}
         self._spatial: dict[int, bool] = {}
 
     def layer(self, module: Any) -> Layer | None:
@@ -84,11 +85,32 @@ class Children:
         for name, buffer in module._buffers.items():  # noqa: SLF001
             if buffer is not None and name in saved:
                 draft.imports.add("import jax.numpy as jnp")
-                yield name, variable_code(buffer, trained=False)
+                yield name, self._table(module, name, path, draft) or variable_code(buffer, trained=False)
         for name, child in module.named_children():
             code = self.construct(child, f"{path}.{name}" if path else name, draft)
             if code is not None:
                 yield name, code
+
+    def keep(self, name: str, array: Any) -> str:
+        """The key under which a tensor stands in the file beside; what many modules hold alike stands there once."""
+        known = next((key for key, item in self.arrays.items() if _same_array(item, array)), name)
+        self.arrays[known] = array
+        return known
+
+    def _table(self, module: Any, name: str, path: str, draft: Draft) -> str | None:
+        """A buffer of integers that no code says, such as an index: from the file beside, as no weights are trained."""
+        buffer = module._buffers[name]  # noqa: SLF001 no public name for one of them
+        kind = {"torch.int64": "int", "torch.int32": "jnp.int32", "torch.bool": "bool"}.get(str(buffer.dtype))
+        if kind is None or "jnp.zeros(" not in variable_code(buffer, trained=False) or not bool(buffer.any()):
+            return None
+        others = [getattr(item, name, None) for item in self.modules.values() if type(item) is type(module)]
+        if any(other is None or other.shape != buffer.shape or bool((other != buffer).any()) for other in others):
+            # Modules of one class that hold other numbers keep one class; their weights bring them.
+            return None
+        draft.imports.add("import numpy as np")
+        key = self.keep(f"{path}_{name}".strip("_").replace(".", "_"), buffer.detach().cpu().numpy())
+        dtype = ', torch_dtype="int64"' if kind == "int" else ""
+        return f'nnx.Variable(jnp.asarray(_CONSTANTS["{key}"], {kind}){dtype})'
 
     def construct(self, module: Any, path: str, draft: Draft) -> str | None:
         """How a child is made, or None where it leaves no trace."""
@@ -189,3 +211,7 @@ def _sequential(named: Mapping[str, str]) -> str:
         return f"Sequential({', '.join(named.values())})"
     inner = ", ".join(f'"{name}": {code}' for name, code in named.items())
     return f"Sequential({{{inner}}})"
+
+
+def _same_array(left: Any, right: Any) -> bool:
+    return left.dtype == right.dtype and left.shape == right.shape and bool((left == right).all())

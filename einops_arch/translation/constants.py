@@ -49,11 +49,11 @@ def _buffer(array: Any, shape: tuple[int, ...], name: str, suffix: str) -> str:
     ):
         return f"jnp.zeros({shape}{suffix})"
     values = array.numpy()
-    if (form := _known_form(values, name) or _frequencies(values)) is not None:
+    if (form := _known_form(values, name) or _frequencies(values) or _sinusoids(values)) is not None:
         return form
     if values.size <= _SHORT and np.isfinite(values).all():
         return f"jnp.asarray({values.tolist()}, {name})"
-    # A twin that is used before its weights are there must not look as if it worked.
+    # A twin that is used before its weights are there must not look as if it worked; `stored` has integers beside.
     return f"jnp.full({shape}, jnp.nan{suffix})" if array.dtype.is_floating_point else f"jnp.zeros({shape}{suffix})"
 
 
@@ -65,6 +65,26 @@ def _frequencies(values: Any) -> str | None:
     base = float(f"{float(values[1]) ** -size:.6g}")
     if np.allclose(values, base ** (-np.arange(size) / size), rtol=2e-6, atol=0):
         return f"{base!r} ** (-jnp.arange({size}, dtype=jnp.float32) / {size})"
+    return None
+
+
+def _sinusoids(values: Any) -> str | None:
+    """The table of positions of "Attention is all you need": sines and cosines in turn, or the one after the other."""
+    if values.dtype != np.float32 or values.ndim < 2 or values.size != values.shape[-1] * values.shape[-2]:
+        return None
+    length, width = values.shape[-2:]
+    if width % 2 or length < 3 or width < 4:
+        return None
+    table = values.reshape(length, width)
+    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    parts = [np.sin(angles), np.cos(angles)]
+    code = f"f(jnp.arange({length})[:, None] * 10000.0 ** (-jnp.arange(0, {width}, 2) / {width}))"
+    # Rates in float32 are a little off, and angles grow with the position.
+    limit = 1e-5 + 1e-6 * length
+    if np.allclose(table, np.stack(parts, axis=-1).reshape(length, width), rtol=0, atol=limit):
+        return f"jnp.stack([{code} for f in (jnp.sin, jnp.cos)], axis=-1).reshape({values.shape})"
+    if np.allclose(table, np.concatenate(parts, axis=-1), rtol=0, atol=limit):
+        return f"jnp.concatenate([{code} for f in (jnp.sin, jnp.cos)], axis=-1).reshape({values.shape})"
     return None
 
 

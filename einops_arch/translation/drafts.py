@@ -50,7 +50,6 @@ class Drafts(Children):
         super().__init__(model, leaves)
         self.train_calls: dict[str, list[Scope]] = {}
         self.seen: dict[tuple[str, str], int] = {}
-        self.arrays: dict[str, Any] = {}
         self.records = Records()
         self.partial = False
         self.layouts: dict[str, Order] = {}
@@ -202,9 +201,7 @@ class _Owner:
         code, array = constant_code(value.data, name, self._dtype(writer, value))
         if array is not None:
             # What many modules hold alike stands in the file once, and their code is the same.
-            known = next((key for key, item in self.drafts.arrays.items() if _same_array(item, array)), name)
-            self.drafts.arrays[known] = array
-            code = code.replace(f'["{name}"]', f'["{known}"]')
+            code = code.replace(f'["{name}"]', f'["{self.drafts.keep(name, array)}"]')
             writer.imports.add("import numpy as np")
         return from_value(writer.bind(code), value)
 
@@ -339,10 +336,6 @@ class _Owner:
                 writer.arrays[id(value)] = renamed(
                     array, writer.bind(f"{array.code}.astype({writer.run_dtype()})"), value
                 )
-
-
-def _same_array(left: Any, right: Any) -> bool:
-    return left.dtype == right.dtype and left.shape == right.shape and bool((left == right).all())
 
 
 def _return_source(scope: Scope) -> Source:
