@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from test_parity_cli import invoke, refused
 from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import read_checkpoint
 from einops_arch.cli.demo.data import digits, photographs, resized, to_colors
+from einops_arch.cli.demo.denoise import noisy
 from einops_arch.flax.convnet import ConvNet as FlaxConvNet
 from einops_arch.flax.state import load_state_dict
 from einops_arch.layouts.arrays import same_bits
@@ -24,11 +26,14 @@ from einops_arch.torch.convnet import ConvNet
 FILES = [
     "convnet.flax.safetensors",
     "convnet.torch.safetensors",
+    "denoised.png",
     "digits.png",
     "index.html",
     "report.json",
     "super_resolution.flax.safetensors",
     "super_resolution.torch.safetensors",
+    "unet.py",
+    "unet.safetensors",
     "upscaled.png",
 ]
 
@@ -66,6 +71,25 @@ def test_both_frameworks_say_the_same(report):
         assert max(row["difference"] for row in one["parity"]["modules"]) < 1e-12
 
 
+def test_a_network_that_has_no_twin_is_translated_and_takes_out_the_same_noise(shown, report):
+    folder, _ = shown
+    translated = report["translated"]
+    assert len(translated["proof"]) >= 4
+    assert all(line.endswith(": same function") for line in translated["proof"])
+    assert translated["classes"] == {"Double": 5, "UNet": 1}
+    assert translated["psnr"]["torch"] == pytest.approx(translated["psnr"]["flax"], abs=1e-3)
+    assert 0 < translated["largest_float32_difference"] < 1e-3
+    # The file stands by itself, and its weights give the picture that was measured.
+    namespace = runpy.run_path(str(folder / "unet.py"))
+    twin = namespace["UNet"](rngs=nnx.Rngs(0))
+    load_state_dict(twin, read_checkpoint(folder / "unet.safetensors").tensors)
+    twin.eval()
+    _, held_out = photographs(4)
+    image = np.asarray(twin(noisy(held_out.bright)[None, ..., None]))[0, ..., 0]
+    error = np.clip(image[4:-4, 4:-4], 0, 1).astype(np.float64) - held_out.bright[4:-4, 4:-4]
+    assert -10 * np.log10(np.mean(error**2)) == pytest.approx(translated["psnr"]["flax"], abs=1e-3)
+
+
 def test_sixty_steps_teach_something(report):
     assert report["digits"]["accuracy"]["torch"] > 0.3
 
@@ -101,7 +125,8 @@ def test_the_page_needs_nothing_else(shown):
     page = (shown[0] / "index.html").read_text()
     assert "$" not in page
     assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page) == []
-    assert page.count("<img ") == 44
+    assert page.count("<img ") == 48
+    assert "class Double(nnx.Module):" in page
     assert "450 of 450" in page
     assert "prefers-color-scheme: dark" in page
     for path in ("conv2", "depth_to_space", "fc1.weight"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from einops_arch._html import page
 from einops_arch.cli.demo.data import Array
-from einops_arch.cli.demo.pictures import chosen_digits, crops, png
+from einops_arch.cli.demo.pictures import chosen_digits, crops, denoised_crops, png
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import COLUMNS, cells
 
@@ -58,6 +58,8 @@ def write_page(path: Path, report: dict[str, Any], seen: dict[str, Any]) -> None
         held_out=photograph["tested_on"],
         photographs=", ".join(photograph["trained_on"]),
         crops="".join(_crop(*crop) for crop in crops(seen["photograph"])),
+        denoised="".join(_crop(*crop) for crop in denoised_crops(seen["denoised"])),
+        translated=_translated(report["translated"], seen["denoised"]["translation"].source),
         convnet=_tables(seen["digits"]["parity"]),
         super_resolution=_tables(seen["photograph"]["parity"]),
         files=" ".join(
@@ -96,6 +98,15 @@ def _crop(title: str, image: Array, psnr: float | None) -> str:
 def _image(image: Array, text: str, scale: int) -> str:
     data = base64.b64encode(png(image, scale)).decode()
     return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+
+
+def _translated(translated: dict[str, Any], source: str) -> str:
+    """The proof in its own words, and the file that was written."""
+    rows = "".join(f"<li>{escape(line)}</li>" for line in translated["proof"])
+    return (
+        f"<p>The proof:</p><ul>{rows}</ul>"
+        f"<details><summary>unet.py, as it was written</summary><pre><code>{escape(source)}</code></pre></details>"
+    )
 
 
 def _tables(report: Report) -> str:
@@ -169,6 +180,12 @@ what PyTorch reads, what Flax reads. It makes $mistakes, framed in red and shown
 It has never seen this one, $held_out, which was reduced $factor times and enlarged again. PSNR is that of the whole
 photograph's brightness; colours are bicubic in all three.</p>
 <div class="crops">$crops</div>
+
+<h2>A network that has no twin</h2>
+<p>A small U-Net, written in plain PyTorch, learned to take noise out of the same photographs. Nobody wrote it in Flax:
+<code>translate</code> did, as source with the same module paths, and proved that both compute the same.</p>
+<div class="crops">$denoised</div>
+$translated
 
 <h2>Parity</h2>
 <p>Both networks of a pair run in float64, which decides what is computed, and in float32, which shows how it is

@@ -10,7 +10,7 @@ import numpy as np
 
 from einops_arch.cli.demo.data import Array, to_colors
 
-__all__ = ["CROP", "chosen_digits", "crops", "draw_digits", "draw_upscaled", "png"]
+__all__ = ["CROP", "chosen_digits", "crops", "denoised_crops", "draw_denoised", "draw_digits", "draw_upscaled", "png"]
 
 CROP = (slice(150, 282), slice(306, 482))
 """Rows and columns of the photograph that are shown: the cup's rim and the spoon."""
@@ -33,6 +33,14 @@ def crops(upscaled: dict[str, Any]) -> list[tuple[str, Array, float | None]]:
     for name, title in (("bicubic", "bicubic"), ("torch", "PyTorch"), ("flax", "Flax, ported")):
         image = to_colors(np.clip(upscaled[name], 0, 1), photograph.small_colors)
         shown.append((title, image[CROP], upscaled["psnr"][name]))
+    return shown
+
+
+def denoised_crops(denoised: dict[str, Any]) -> list[tuple[str, Array, float | None]]:
+    """The same part of the brightness with noise, and without it by either framework, as `crops` has them."""
+    shown: list[tuple[str, Array, float | None]] = [("original", denoised["photograph"].bright[CROP], None)]
+    for name, title in (("noisy", "with noise"), ("torch", "PyTorch"), ("flax", "Flax, translated")):
+        shown.append((title, np.clip(denoised[name], 0, 1)[CROP], denoised["psnr"][name]))
     return shown
 
 
@@ -66,19 +74,27 @@ def draw_digits(path: Path, digits: dict[str, Any]) -> None:
 
 def draw_upscaled(path: Path, photograph: dict[str, Any]) -> None:
     """The original, bicubic, PyTorch and Flax side by side."""
+    factor = photograph["photograph"].bright.shape[0] // photograph["photograph"].small.shape[0]
+    _draw_crops(path, crops(photograph), f"A photograph that the network has not seen, enlarged {factor} times")
+
+
+def draw_denoised(path: Path, denoised: dict[str, Any]) -> None:
+    """The original, with noise, PyTorch and the translated Flax side by side."""
+    _draw_crops(path, denoised_crops(denoised), "A photograph that the U-Net has not seen, without its noise")
+
+
+def _draw_crops(path: Path, shown: list[tuple[str, Array, float | None]], title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = crops(photograph)
-    height, width, _ = shown[0][1].shape
+    height, width = shown[0][1].shape[:2]
     figure = Figure(figsize=(16, 16 / len(shown) * height / width + 0.62), dpi=110, facecolor="white")
     figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
-    factor = photograph["photograph"].bright.shape[0] // photograph["photograph"].small.shape[0]
-    figure.suptitle(f"A photograph that the network has not seen, enlarged {factor} times", fontsize=14, color=_INK)
-    for (title, image, psnr), axes in zip(shown, figure.subplots(1, len(shown)).flat, strict=True):
-        axes.imshow(image, interpolation="nearest")
-        axes.set_title(title if psnr is None else f"{title}: {psnr:.2f} dB", color=_INK)
+    figure.suptitle(title, fontsize=14, color=_INK)
+    for (name, image, psnr), axes in zip(shown, figure.subplots(1, len(shown)).flat, strict=True):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(name if psnr is None else f"{name}: {psnr:.2f} dB", color=_INK)
         axes.set_axis_off()
     figure.savefig(path)
 

@@ -18,6 +18,7 @@ from einops_arch._frameworks import require
 from einops_arch._version import __version__
 from einops_arch.architectures import ConvNetConfig, SuperResolutionConfig
 from einops_arch.cli.demo.data import HELD_OUT, TRAINED_ON, Array, Photograph, digits, photographs, resized
+from einops_arch.cli.demo.denoise import noisy, train_denoiser, unet
 from einops_arch.cli.demo.train import train_convnet, train_super_resolution
 from einops_arch.errors import DestinationError
 
@@ -34,19 +35,23 @@ class Settings:
     Args:
         digit_steps: steps of the ConvNet.
         photograph_steps: steps of the super-resolution network.
+        denoiser_steps: steps of the U-Net that is translated.
+        width: channels of the U-Net at full size.
         hidden: channels of the super-resolution network, half of the published ones so that it trains in seconds.
         factor: how many times it enlarges.
     """
 
     digit_steps: int = 1000
     photograph_steps: int = 3000
+    denoiser_steps: int = 500
+    width: int = 8
     hidden: tuple[int, int, int] = (32, 32, 16)
     factor: int = 3
 
     @staticmethod
     def quick() -> Settings:
         """Hardly trained: to see the moves, not the results."""
-        return Settings(digit_steps=60, photograph_steps=20, hidden=(8, 8, 4))
+        return Settings(digit_steps=60, photograph_steps=20, denoiser_steps=15, width=3, hidden=(8, 8, 4))
 
 
 def run(folder: Path, settings: Settings, stage: Stage) -> dict[str, Any]:
@@ -72,14 +77,17 @@ def run(folder: Path, settings: Settings, stage: Stage) -> dict[str, Any]:
     seen = _digits(settings, stage) | _photograph(settings, stage)
     with stage("Carry both checkpoints to Flax and back, through files", 1), _writing(folder):
         files = {name: _files(seen[name], folder, name) for name in ("convnet", "super_resolution")}
+    seen |= _translated(settings, stage)
     report = _report(seen, files, settings)
     report["seconds"] = round(time.perf_counter() - start, 1)
     with stage("Draw the pictures and the page", 1), _writing(folder):
         from einops_arch.cli.demo.page import write_page
-        from einops_arch.cli.demo.pictures import draw_digits, draw_upscaled
+        from einops_arch.cli.demo.pictures import draw_denoised, draw_digits, draw_upscaled
 
         draw_digits(folder / "digits.png", seen["digits"])
         draw_upscaled(folder / "upscaled.png", seen["photograph"])
+        draw_denoised(folder / "denoised.png", seen["denoised"])
+        seen["denoised"]["translation"].save(folder / "unet.py", weights=folder / "unet.safetensors")
         (folder / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         write_page(folder / "index.html", report, seen)
     return report
@@ -149,6 +157,41 @@ def _photograph(settings: Settings, stage: Stage) -> dict[str, Any]:
     return {"super_resolution": (model, twin), "photograph": result}
 
 
+def _translated(settings: Settings, stage: Stage) -> dict[str, Any]:
+    """A network that has no Flax twin: trained, translated, and the same photograph through both."""
+    import torch
+
+    from einops_arch import translate
+
+    learned, held_out = photographs(4)
+    what = f"Train a U-Net of plain PyTorch to take noise out of {len(learned)} photographs"
+    with stage(what, settings.denoiser_steps) as tick:
+        model = train_denoiser(learned, settings.denoiser_steps, tick, settings.width)
+    with stage("Translate it: write its Flax twin as source, and prove it", 1):
+        sample = torch.from_numpy(held_out.bright[None, None, :16, :24])
+
+        def make() -> Any:
+            made = unet(settings.width)
+            made.load_state_dict(model.state_dict())
+            return made.eval()
+
+        translation = translate(make, torch.cat([sample, sample.flip(-1)]), axes="b 1 h w")
+        translation.model.eval()
+    image = noisy(held_out.bright)
+    with stage("Take the noise out of the photograph that neither has seen, in both", 1):
+        with torch.no_grad():
+            torch_image = model(torch.from_numpy(image)[None, None])[0, 0].numpy()
+        flax_image = _flax(translation.model, image[None, ..., None])[0, ..., 0]
+    images = {"noisy": image, "torch": torch_image, "flax": flax_image}
+    result = images | {
+        "photograph": held_out,
+        "psnr": {name: _psnr(item, held_out, 4) for name, item in images.items()},
+        "difference": float(np.abs(torch_image - flax_image).max()),
+        "translation": translation,
+    }
+    return {"denoised": result}
+
+
 def _flax(model: Any, inputs: Array) -> Array:
     """What the Flax model makes of the inputs, compiled."""
     from flax import nnx
@@ -191,6 +234,7 @@ def _report(seen: dict[str, Any], files: dict[str, Any], settings: Settings) -> 
         equal == count
         and read["parity"].passed
         and enlarged["parity"].passed
+        and seen["denoised"]["translation"].passed
         and not any(file["changed"] for file in files.values())
     )
     names = ("numpy", "torch", "jax", "flax", "einops")
@@ -219,6 +263,15 @@ def _report(seen: dict[str, Any], files: dict[str, Any], settings: Settings) -> 
             "largest_float32_difference": enlarged["difference"],
             "round_trip": files["super_resolution"],
             "parity": enlarged["parity"].to_dict(),
+        },
+        "translated": {
+            "steps": settings.denoiser_steps,
+            "tested_on": HELD_OUT,
+            "psnr": seen["denoised"]["psnr"],
+            "largest_float32_difference": seen["denoised"]["difference"],
+            "classes": dict(seen["denoised"]["translation"].classes),
+            "proof": str(seen["denoised"]["translation"].report).splitlines(),
+            "files": ["unet.py", "unet.safetensors"],
         },
         "versions": {"einops-arch": __version__, "python": platform.python_version()}
         | {name: version(name) for name in names},

@@ -10,7 +10,7 @@ import numpy as np
 from einops_arch.architectures import ConvNetConfig, SuperResolutionConfig
 from einops_arch.cli.demo.data import Array, Digits, Photograph
 
-__all__ = ["Tick", "train_convnet", "train_super_resolution"]
+__all__ = ["Tick", "train", "train_convnet", "train_super_resolution"]
 
 Tick: TypeAlias = Callable[[], None]
 """Called after each step."""
@@ -35,7 +35,7 @@ def train_convnet(digits: Digits, config: ConvNetConfig, steps: int, tick: Tick)
         chosen = torch.randint(len(images), (_BATCH,))
         return nll_loss(model(images[chosen]), labels[chosen])
 
-    _train(model, loss, steps, tick)
+    train(model, loss, steps, tick)
     return model
 
 
@@ -57,11 +57,19 @@ def train_super_resolution(
         small, large = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
         return mse_loss(model(small[:, None]), large)
 
-    _train(model, loss, steps, tick)
+    train(model, loss, steps, tick)
     return model
 
 
-def _train(model: Any, loss: Callable[[], Any], steps: int, tick: Tick) -> None:
+def train(model: Any, loss: Callable[[], Any], steps: int, tick: Tick) -> None:
+    """Adam with one cycle of learning rates; the model is in evaluation mode afterwards.
+
+    Args:
+        model: of PyTorch.
+        loss: of a batch that it draws.
+        steps: how many.
+        tick: called after each.
+    """
     import torch
 
     optimizer = torch.optim.Adam(model.parameters())
