@@ -161,7 +161,7 @@ def _translated(settings: Settings, stage: Stage) -> dict[str, Any]:
     """A network that has no Flax twin: trained, translated, and the same photograph through both."""
     import torch
 
-    from einops_arch import translate
+    from einops_arch.translation import translate
 
     learned, held_out = photographs(4)
     what = f"Train a U-Net of plain PyTorch to take noise out of {len(learned)} photographs"
