@@ -84,7 +84,7 @@ class Children:
         saved = module.state_dict(keep_vars=True)
         for name, buffer in module._buffers.items():  # noqa: SLF001
             if buffer is not None and name in saved:
-                draft.imports.add("import jax.numpy as jnp")
+                draft.imports |= {"import jax.numpy as jnp", "from einops_arch.flax import functional"}
                 yield name, self._table(module, name, path, draft) or variable_code(buffer, trained=False)
         for name, child in module.named_children():
             code = self.construct(child, f"{path}.{name}" if path else name, draft)

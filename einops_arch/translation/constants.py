@@ -78,13 +78,13 @@ def _sinusoids(values: Any) -> str | None:
     table = values.reshape(length, width)
     angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
     parts = [np.sin(angles), np.cos(angles)]
-    code = f"f(jnp.arange({length})[:, None] * 10000.0 ** (-jnp.arange(0, {width}, 2) / {width}))"
     # Rates in float32 are a little off, and angles grow with the position.
     limit = 1e-5 + 1e-6 * length
+    units = f"[{', '.join(['None'] * (values.ndim - 2))}]" if values.ndim > 2 else ""
     if np.allclose(table, np.stack(parts, axis=-1).reshape(length, width), rtol=0, atol=limit):
-        return f"jnp.stack([{code} for f in (jnp.sin, jnp.cos)], axis=-1).reshape({values.shape})"
+        return f"functional.sinusoidal_positions({length}, {width}){units}"
     if np.allclose(table, np.concatenate(parts, axis=-1), rtol=0, atol=limit):
-        return f"jnp.concatenate([{code} for f in (jnp.sin, jnp.cos)], axis=-1).reshape({values.shape})"
+        return f"functional.sinusoidal_positions({length}, {width}, interleaved=False){units}"
     return None
 
 

@@ -59,6 +59,7 @@ from einops_arch.flax.functional.pool import (
     max_pool,
     max_unpool,
 )
+from einops_arch.flax.functional.positions import sinusoidal_positions
 from einops_arch.flax.functional.resize import interpolate
 from einops_arch.flax.functional.vector import cdist, gumbel_softmax, norm, normalize, one_hot, std
 
@@ -66,6 +67,7 @@ __all__ = [
     "check_shape",
     "largest",
     "smallest",
+    "sinusoidal_positions",
     "attention_scores",
     "causal_mask",
     "safe_softmax",

@@ -59,15 +59,7 @@ class TransformerEncoder(nnx.Module):
     def __init__(
         self, words: int = 40, width: int = 24, heads: int = 3, depth: int = 3, length: int = 64, *, rngs: nnx.Rngs
     ) -> None:
-        self.positions = nnx.Variable(
-            jnp.stack(
-                [
-                    f(jnp.arange(length)[:, None] * 10000.0 ** (-jnp.arange(0, width, 2) / width))
-                    for f in (jnp.sin, jnp.cos)
-                ],
-                axis=-1,
-            ).reshape((length, width))
-        )
+        self.positions = nnx.Variable(functional.sinusoidal_positions(length, width))
         self.tokens = Embed(words, width, rngs=rngs)
         self.layers = nnx.List([EncoderLayer(width, heads, rngs=rngs) for _ in range(depth)])
         self.norm = LayerNorm(width, rngs=rngs)
