@@ -18,7 +18,7 @@ from einops_arch.discovery.tracing.sizes import (
     expression_of,
 )
 
-__all__ = ["FreeSize", "RunDtype", "SmallestNumber", "agree", "is_guarded"]
+__all__ = ["FixedFloat", "FixedSize", "FreeSize", "RunDtype", "SmallestNumber", "agree", "is_guarded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,18 @@ class FreeSize:
 
     expression: Expression
     numbers: tuple[Any, Any]
+
+
+class FixedSize(int):
+    """A number made from sizes that the weights fix: how, so that the twin computes it as the original does."""
+
+    expression: Expression
+
+
+class FixedFloat(float):
+    """The same for a number with a fraction, such as the root of a width."""
+
+    expression: Expression
 
 
 @dataclass(frozen=True)
@@ -208,7 +220,7 @@ class _Agreement:
             return first
         self._check_same(first, second)
         if all(self._is_fixed(atom) for atom in atoms(first)):
-            return _plain(pair[0])
+            return _fixed(_plain(pair[0]), first)
         return FreeSize(first, (_plain(pair[0]), _plain(pair[1])))
 
     def _is_fixed(self, atom: Axis) -> bool:
@@ -241,6 +253,14 @@ class _Agreement:
 
 # The smallest float32 and float64.
 _SMALLEST = ((-3.4028234663852886e38, -1.7976931348623157e308),)
+
+
+def _fixed(number: Any, expression: Expression) -> Any:
+    if number is None:  # of a comparison, which asks for no number
+        return None
+    fixed = FixedFloat(number) if isinstance(number, float) else FixedSize(number)
+    fixed.expression = expression
+    return fixed
 
 
 def _plain(number: Any) -> Any:

@@ -10,13 +10,13 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["Constructor", "Environment", "constructor_of", "held_numbers", "reads_of"]
+__all__ = ["PLAIN_FUNCTIONS", "Constructor", "Environment", "assignments", "constructor_of"]
 
-_FUNCTIONS = {name: getattr(builtins, name) for name in ("int", "float", "max", "min", "round", "abs", "len", "bool")}
+PLAIN_FUNCTIONS = {
+    name: getattr(builtins, name) for name in ("int", "float", "max", "min", "round", "abs", "len", "bool")
+}
 _NODES = (
     *(ast.Name, ast.Attribute, ast.Constant, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.BoolOp, ast.Tuple),
     *(ast.Call, ast.Subscript, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context, ast.keyword),
@@ -117,7 +117,7 @@ class _Resolve(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS:
+        if not isinstance(node.func, ast.Name) or node.func.id not in PLAIN_FUNCTIONS:
             self.possible = False
             return node
         node.args = [self.visit(argument) for argument in node.args]
@@ -139,7 +139,7 @@ class Environment:
         """What an expression of arguments gave, or None where that is not known."""
         try:
             code = compile(ast.fix_missing_locations(ast.Expression(node)), "<constructor>", "eval")
-            return eval(code, {"__builtins__": {}, **_FUNCTIONS}, dict(self.arguments))  # noqa: S307 arithmetic only
+            return eval(code, {"__builtins__": {}, **PLAIN_FUNCTIONS}, dict(self.arguments))  # noqa: S307 arithmetic only
         except Exception:  # noqa: BLE001 an argument is not known, or no number
             return None
 
@@ -158,7 +158,7 @@ def constructor_of(kind: type) -> Constructor:
     result.defaults = dict(_parameters(function.args))
     twice: set[str] = set()
     for node in ast.walk(function):
-        for target, value in _assignments(node):
+        for target, value in assignments(node):
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
                 result.made.setdefault(target.attr, []).append(value)
             key = ast.unparse(target)
@@ -185,7 +185,8 @@ def _parameters(arguments: ast.arguments) -> Iterator[tuple[str, str | None]]:
         yield name.arg, None if default is None else ast.unparse(default)
 
 
-def _assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+def assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """The targets of a statement, each with what is assigned, appended or registered there."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, (ast.Tuple, ast.List)) and isinstance(node.value, (ast.Tuple, ast.List)):
@@ -212,42 +213,3 @@ def _first_text(name: ast.expr) -> str:
     """The text with which a name begins that is put together: `"layer%d" % n`, `f"layer{n}"`, `"layer" + str(n)`."""
     first = name.values[0] if isinstance(name, ast.JoinedStr) else name.left if isinstance(name, ast.BinOp) else name
     return str(first.value) if isinstance(first, ast.Constant) else ""
-
-
-@functools.cache
-def reads_of(file: str, first: int, last: int) -> frozenset[str]:
-    """Expressions of attributes of `self` and numbers alone that lines of a file have, the largest of them."""
-    try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()[first - 1 : last]
-        tree = ast.parse(textwrap.dedent("\n".join(lines)))
-    except (OSError, SyntaxError, ValueError):
-        return frozenset()
-    texts: set[str] = set()
-
-    def pure(node: ast.AST) -> bool:
-        if isinstance(node, ast.Attribute):
-            return isinstance(node.value, ast.Name) and node.value.id == "self"
-        if isinstance(node, ast.BinOp):
-            return pure(node.left) and pure(node.right)
-        return isinstance(node, ast.Constant) and type(node.value) in (int, float)
-
-    def walk(node: ast.AST) -> None:
-        if isinstance(node, (ast.Attribute, ast.BinOp)) and pure(node):
-            texts.add(ast.unparse(node))
-            return
-        for part in ast.iter_child_nodes(node):
-            walk(part)
-
-    walk(tree)
-    return frozenset(text for text in texts if "self." in text)
-
-
-def held_numbers(module: Any, expressions: frozenset[str]) -> dict[str, Any]:
-    """What expressions of a module's attributes are, where they are numbers."""
-    held: dict[str, Any] = {}
-    numbers = SimpleNamespace(**{name: item for name, item in vars(module).items() if type(item) in (int, float)})
-    for text in sorted(expressions):
-        value = Environment({"self": numbers}).value(ast.parse(text, mode="eval").body)
-        if type(value) in (int, float):
-            held[text] = value
-    return held

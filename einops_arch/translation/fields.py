@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from einops_arch.translation.constructors import held_numbers, reads_of
+from einops_arch.translation.constructors import Environment
+from einops_arch.translation.reads import held_numbers, reads_of
 from einops_arch.translation.writer import Statement
 
 __all__ = ["with_fields"]
@@ -73,6 +74,16 @@ class _Fields(ast.NodeTransformer):
                 keyword.value = self.visit(keyword.value)
             elif keyword.arg in named or not named:
                 keyword.value = self._field(keyword.value, self.sizes, keyword.arg or "")
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        """An expression of numbers, such as a root, counts as the number that it is."""
+        number = Environment({}).value(node) if not any(isinstance(part, ast.Name) for part in ast.walk(node)) else None
+        if type(number) is float:
+            field = self._field(ast.Constant(number), self.there, "")
+            if not isinstance(field, ast.Constant):
+                return field
+        self.generic_visit(node)
         return node
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from einops_arch.discovery.tracing.program import Node, Scope, Source, Value, values_in
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Expression, Operation, Size, expression_of
-from einops_arch.translation.agree import FreeSize, RunDtype, SmallestNumber
+from einops_arch.translation.agree import FixedFloat, FixedSize, FreeSize, RunDtype, SmallestNumber
 from einops_arch.translation.layout import (
     Array,
     default_names,
@@ -189,6 +189,8 @@ class Writer:
             return self.ordered(number).code
         if isinstance(number, bool) or number is None:
             return repr(number)
+        if isinstance(number, FixedFloat):
+            return self._live(number.expression) or _float(float(number))
         if isinstance(number, float):
             return _float(float(number))
         if isinstance(number, int):
@@ -197,6 +199,27 @@ class Writer:
             inner = ", ".join(self.number(item) for item in number)
             return f"({inner}{',' if len(number) == 1 else ''})"
         raise UnknownOperationError(f"an argument is a {type(number).__name__}, which is not known")
+
+    def factor(self, number: Any) -> str:
+        """How a number is written that tensors are computed with: one made from sizes as it was made."""
+        return (self._live(number.expression) if isinstance(number, FixedSize) else None) or self.number(number)
+
+    def _live(self, expression: Expression) -> str | None:
+        """An expression of sizes that the weights fix, read from variables at hand; None where one is not."""
+        if isinstance(expression, Axis):
+            array = self.arrays.get(id(expression.value))
+            if array is None or expression.axis is None or not array.code.isidentifier():
+                return None
+            places = [n for n, group in enumerate(array.stored) if group == array.logical[expression.axis]]
+            if len(places) != 1:
+                return None
+            return f"{array.code}.shape[{-1 if places[0] == len(array.stored) - 1 else places[0]}]"
+        if isinstance(expression, Operation):
+            operands = [self._live(operand) for operand in expression.operands]
+            if len(operands) != 2 or None in operands or expression.sign not in _SIGNS:
+                return None
+            return f"({operands[0]} {expression.sign} {operands[1]})"
+        return self.number(expression)
 
     def expression(self, expression: Expression) -> str:
         if isinstance(expression, FreeSize):
@@ -265,6 +288,9 @@ class Writer:
     def dtype_of(self, value: Value) -> str:
         """How the dtype of a recorded tensor is written."""
         return self.run_dtype() if value.follows else self.dtype(value.dtype)
+
+
+_SIGNS = ("+", "-", "*", "/", "//", "%", "**")
 
 
 def is_floating(value: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from einops_arch.discovery.tracing.sizes import Size, SizeFloat, leaves_as_plain
+from einops_arch.discovery.tracing.sizes import Operation, Size, SizeFloat, leaves_as_plain
 
 __all__ = ["watched_functions"]
 
@@ -113,7 +113,7 @@ def watched_functions(modules: Iterable[Any]) -> Iterator[None]:
     for home, names in ((math, set(dir(math)) - {"ceil", "floor", "trunc"}), (operator, {"index"})):
         for name in names:
             if callable(function := getattr(home, name)) and not name.startswith("_"):
-                watched[id(function)] = _told(function)
+                watched[id(function)] = _root if function is math.sqrt else _told(function)
     replaced: list[tuple[Any, str, Any]] = []
     for home in (builtins, math, operator, *modules):
         for name, item in list(vars(home).items()):
@@ -134,6 +134,17 @@ def watched_functions(modules: Iterable[Any]) -> Iterator[None]:
 
 
 _THIS = sys.modules[__name__]
+
+
+_SQRT = math.sqrt
+
+
+def _root(number: Any) -> Any:
+    """The root of a size stays an expression of it, as scales of attention need."""
+    if isinstance(number, (Size, SizeFloat)):
+        plain = float.__float__(number) if isinstance(number, float) else int.__int__(number)
+        return SizeFloat(_SQRT(plain), Operation("**", (number.expression, 0.5)))
+    return _SQRT(number)
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -104,7 +104,7 @@ def elementwise(writer: Writer, output: Value, template: str, *operands: Any) ->
         array = arrays[0]
         if array.repeated:
             array = writer.ordered(array)
-        codes = [array.code if isinstance(item, (Value, Array)) else writer.number(item) for item in operands]
+        codes = [array.code if isinstance(item, (Value, Array)) else writer.factor(item) for item in operands]
         return renamed(array, writer.bind(template.format(*codes)), output)
     rank = len(output.shape)
     order = next(
@@ -120,7 +120,7 @@ def elementwise(writer: Writer, output: Value, template: str, *operands: Any) ->
     widest = 0
     for operand in operands:
         if not isinstance(operand, (Value, Array)):
-            codes.append(writer.number(operand))
+            codes.append(writer.factor(operand))
             continue
         array = broadcast_to_order(writer, writer.array(operand), order, arrays)
         codes.append(array.code)

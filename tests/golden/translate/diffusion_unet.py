@@ -48,7 +48,7 @@ class ImageAttention(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         q, k, v = rearrange(self.qkv(self.norm(x)), "b h w (g k) -> g b k (h w)", g=3)
-        weights = jax.nn.softmax(jnp.einsum("bcn,bcm->bnm", q, k) * 8 ** (-0.5), axis=-1)
+        weights = jax.nn.softmax(jnp.einsum("bcn,bcm->bnm", q, k) * x.shape[-1] ** (-0.5), axis=-1)
         mixed = rearrange(jnp.einsum("bnm,bcm->bcn", weights, v), "b c (h w) -> b h w c", h=x.shape[1])
         return x + self.out(mixed)
 
@@ -57,6 +57,7 @@ class DiffusionUNet(nnx.Module):
     """`own_models.DiffusionUNet`: `b h w c`, `b` -> `b h w c`."""
 
     def __init__(self, channels: int = 3, base: int = 4, time: int = 8, *, rngs: nnx.Rngs) -> None:
+        self.time_size = time
         self.time_mlp = Sequential(Linear(time, 2 * time, rngs=rngs), SiLU(), Linear(2 * time, 2 * time, rngs=rngs))
         self.inp = Conv(channels, base, (3, 3), padding=1, rngs=rngs)
         self.down = TimeBlock(base, base, 2 * time, rngs=rngs)
@@ -68,7 +69,7 @@ class DiffusionUNet(nnx.Module):
 
     def __call__(self, x: Array, step: Array) -> Array:
         functional.check_shape(x, "b h w 3")
-        rates = jnp.exp(jnp.arange(4, dtype=x.dtype) * -6.907755278982137 / 4)
+        rates = jnp.exp(jnp.arange(self.time_size // 2, dtype=x.dtype) * -6.907755278982137 / (self.time_size // 2))
         angles = rearrange(step.astype(rates.dtype), "b -> b 1") * rates
         time = self.time_mlp(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1))
         first = self.down(self.inp(x), time)

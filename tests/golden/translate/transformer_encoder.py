@@ -30,7 +30,7 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: Array, mask: Array) -> Array:
         q, k, v = rearrange(self.qkv(x), "b t (qkv heads k) -> qkv b heads t k", qkv=3, heads=self.heads)
-        scores = q @ rearrange(k, "b heads t k -> b heads k t") / 8**0.5
+        scores = q @ rearrange(k, "b heads t k -> b heads k t") / (x.shape[-1] // self.heads) ** 0.5
         scores = jnp.where(rearrange(mask == 0, "b t -> b 1 1 t"), -jnp.inf, scores)
         weights = self.drop(jax.nn.softmax(scores, axis=-1))
         x = rearrange(weights @ v, "b heads t k -> b t (heads k)")

@@ -1,0 +1,101 @@
+"""A translated class means what the original means for constructor arguments that it was not translated with."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from own_models import OWN_MODELS
+from torch import Tensor
+
+from einops_arch.flax import load_state_dict
+from einops_arch.parity import randomize
+from einops_arch.translation import translate
+
+GOLDEN = Path(__file__).parent / "golden" / "translate"
+CASES = [
+    ("unet", {"base": 6}),
+    ("text_cnn", {"width": 10, "filters": 5}),
+    ("transformer_encoder", {"width": 36}),
+    ("transformer_encoder", {"heads": 6, "depth": 2}),
+    ("diffusion_unet", {"base": 8}),
+    ("diffusion_unet", {"time": 14}),
+    ("llama_block", {"groups": 4, "hidden": 30}),
+    ("seq2seq", {"words": 31, "width": 6, "hidden": 7}),
+    ("generator", {"base": 6}),
+]
+
+
+def _golden(name: str):
+    spec = importlib.util.spec_from_file_location(name, GOLDEN / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _hold(original: torch.nn.Module, twin: nnx.Module, inputs: tuple[Tensor, ...]) -> None:
+    randomize(original)
+    load_state_dict(twin, original.state_dict())
+    twin.eval()
+    expected = original.eval()(*inputs).detach().numpy()
+    arrays = [np.moveaxis(x.numpy(), 1, -1) if x.ndim == 4 else x.numpy() for x in inputs]
+    received = np.asarray(twin(*map(jnp.asarray, arrays)))
+    received = received if received.ndim < 4 else np.moveaxis(received, -1, 1)
+    np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
+    assert float(expected.std()) > 0
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES, ids=[f"{name}-{'-'.join(given)}" for name, given in CASES])
+def test_a_stored_twin_built_with_other_arguments_agrees(name, arguments):
+    own = OWN_MODELS[name]
+    inputs = own.inputs()
+    original = own.make(**arguments)
+    twin = getattr(_golden(name), type(original).__name__)(**arguments, rngs=nnx.Rngs(0))
+    _hold(original, twin, inputs if isinstance(inputs, tuple) else (inputs,))
+
+
+class Scaled(torch.nn.Module):
+    """The scale by a local name, by a root of an attribute, and by a size that was looked up lines before."""
+
+    def __init__(self, width: int = 12, heads: int = 3, gain: float = 0.7) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, width // heads
+        self.gain = gain
+        self.qkv = torch.nn.Linear(width, 3 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, c = x.shape
+        per_head = c // self.heads
+        scale = 1.0 / math.sqrt(per_head)
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        factor = self.gain * 2
+        weights = (q * scale @ k.transpose(-2, -1)).softmax(-1)
+        x = (weights @ v * factor / math.sqrt(self.head_dim)).transpose(1, 2).reshape(b, t, c)
+        return x + math.sqrt(t) * x.mean()
+
+
+class Holder(torch.nn.Module):
+    """The outermost module holds its inputs to the sizes that it was translated for; those inside of it do not."""
+
+    def __init__(self, width: int = 12, heads: int = 3) -> None:
+        super().__init__()
+        self.scaled = Scaled(width, heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scaled(x)
+
+
+def test_scales_follow_the_arguments_however_they_are_written():
+    torch.manual_seed(0)
+    translation = translate(Holder(), torch.randn(2, 5, 12), axes="b t 12", prove=False)
+    names = list(inspect.signature(translation.module.Scaled.__init__).parameters)
+    assert {"width", "heads", "gain"} <= set(names), translation.source
+    arguments = {"width": 20, "heads": 2, "gain": 0.3}
+    _hold(Scaled(**arguments), translation.module.Scaled(**arguments, rngs=nnx.Rngs(0)), (torch.randn(3, 9, 20),))
