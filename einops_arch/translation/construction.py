@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from einops_arch.errors import ConfigError
+from einops_arch.translation.inferred import inferred_arguments
 from einops_arch.translation.refusals import Refusal, TranslationError, refusals_of
 
 __all__ = ["check_hooks", "check_model", "made"]
@@ -16,12 +17,15 @@ __all__ = ["check_hooks", "check_model", "made"]
 def made(model: Any, built: dict[int, dict[str, Any]]) -> Any:
     """The model; where a function makes it, the arguments of every constructor go into `built`, by id of the module.
 
+    Of a finished model they are inferred as far as its modules hold them.
+
     Raises:
         ConfigError: it is neither a module nor a function.
     """
     import torch
 
     if isinstance(model, torch.nn.Module):
+        built.update(inferred_arguments(model))
         return model
     if not callable(model):
         raise ConfigError(f"translate: expected a torch.nn.Module or a function that makes one, received {type(model)}")
