@@ -14,6 +14,7 @@ from einops_arch.parity.options import Options, known_tensors
 from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
 from einops_arch.parity.report.module_rows import module_rows
+from einops_arch.parity.report.owed import with_owed_rounding
 from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.rates import rate_rows
 from einops_arch.parity.report.report import Report
@@ -26,8 +27,8 @@ from einops_arch.parity.runs.casts import Cast, same_casts
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.jaxprs import Tables
 from einops_arch.parity.runs.run import Failure, Run
+from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.teacher import teacher_report
 
 __all__ = ["compared"]
@@ -73,6 +74,7 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
             report = _hidden_casts(report, under, two, (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)))
     if not report.passed and options.lift_casts is None:
         two, report = _with_tables(torch_side, flax_side, inputs, two, report, options)
+    report = with_owed_rounding(torch_side, inputs, two, report)
     report = dataclasses.replace(report, casts=_said(two.torch.casts, "PyTorch") + _said(two.flax.casts, "Flax"))
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
     report = _with_evidence(torch_side, inputs, two, report)
@@ -91,17 +93,22 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
 def _with_tables(
     torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, report: Report, options: Options
 ) -> tuple[RunPair, Report]:
-    """The same with PyTorch's tables of float32 in the place of those that Flax's code makes, where these agree."""
-    held = torch_side.tables() if hasattr(torch_side, "tables") and hasattr(flax_side, "tables") else []
-    if not held or two.torch.failure or two.flax.failure:
+    """The same with PyTorch's tables in the place of Flax's, where these are the same but for their rounding."""
+    if two.torch.failure or two.flax.failure or not (hasattr(torch_side, "tables") and hasattr(flax_side, "tables")):
         return two, report
-    flax_side.tables = Tables(held)
-    other, rounded = _look_under(torch_side, flax_side, inputs, two, options)
     narrow = {(cast.path, cast.dtype) for cast in _narrow(two.torch, torch_side)}
-    if not flax_side.tables.used or narrow != {(cast.path, cast.dtype) for cast in _narrow(two.flax, flax_side)}:
+    if narrow != {(cast.path, cast.dtype) for cast in _narrow(two.flax, flax_side)}:
+        return two, report
+    options.say("tables that both models have")
+    held = torch_side.tables(*Inputs.widened(inputs.torch))
+    flax_side.tables = Tables(held, two.roundoff) if held else None
+    if not held or not flax_side.shares_tables(*Inputs.widened(inputs.flax)):
         flax_side.tables = None
         return two, report
-    note = f"{flax_side.tables.used} tables that PyTorch's model holds rounded were taken in the place of Flax's own"
+    other, rounded = _look_under(torch_side, flax_side, inputs, two, options)
+    note = (
+        "tables that are the same in both models, but for their rounding, were taken from PyTorch's in the float64 run"
+    )
     return other, dataclasses.replace(rounded, notes=(*filter(None, rounded.notes), note))
 
 

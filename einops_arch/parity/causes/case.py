@@ -15,6 +15,7 @@ from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.causes.graph import Graph
 from einops_arch.parity.causes.stub_outputs import StubOutputs
 from einops_arch.parity.report import limits
+from einops_arch.parity.report.module_rows import can_be_called
 from einops_arch.parity.report.verdicts import Array, Pair, Verdict, measure
 from einops_arch.parity.runs.jaxprs import LIFT, Rule, evaluate, lifted, operations
 from einops_arch.parity.runs.values import flatten, rebuild
@@ -155,8 +156,12 @@ class Case:
 
     @functools.cached_property
     def right_inside(self) -> frozenset[str]:
-        """The modules inside that PyTorch has too: what is wrong of them has been replaced."""
-        return frozenset(name for name, _ in self.torch_module.named_modules(remove_duplicate=False) if name)
+        """The modules inside that PyTorch has too: what is wrong of them has been replaced.
+
+        Lists have no code; what is done between the modules in them is the code of the module around.
+        """
+        named = self.torch_module.named_modules(remove_duplicate=False)
+        return frozenset(name for name, module in named if name and can_be_called(module))
 
     def by_rule(self, rule: Rule) -> list[Any]:
         """The outputs where a rule replaces some operations, each by one of the same shape."""

@@ -30,8 +30,22 @@ def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
     graph = case.graph
     sizes = sorted({size for node in graph.nodes for value in node.outputs for size in value.shape if size > 1})
     fits = 0
-    for node, value, current in list(_written(graph))[:_MOST_SITES]:
-        for hypothesis in _fit(case, _Number(graph, node, value, current), sizes):
+    written = list(_written(graph))
+    numbers: list[Any] = [_Number(graph, *site) for site in written[:_MOST_SITES]]
+    # A line that is run several times, such as that of a rotation of two arrays, has its number at several places.
+    lines: dict[tuple[str, str, float], list[_Number]] = {}
+    for site in (_Number(graph, *place) for place in written):
+        lines.setdefault((site.node.name, site.node.at, site.written), []).append(site)
+    together = [_Together(sites) for (_, line, _), sites in lines.items() if line and len(sites) > 1]
+    # Positions are counted in integers, whatever is done to them.
+    counted: dict[str, list[Any]] = {}
+    for node in graph.named("convert_element_type"):
+        value = node.output
+        if not value.varies and value.is_float and len(value.shape) and not node.inputs[0].is_float:
+            counted.setdefault(node.at, []).append(_Factor(graph, value))
+    together += [_Together(sites) for sites in counted.values()]
+    for number_site in [*numbers, *together[:_MOST_SITES]]:
+        for hypothesis in _fit(case, number_site, sizes):
             fits += 1
             yield hypothesis
     # A factor that stands in the code says more than one that could be put anywhere before or after it.
@@ -65,6 +79,7 @@ class _Number:
     def __init__(self, graph: Graph, node: Node, value: Value, current: float) -> None:
         self.graph, self.node, self.value, self.written = graph, node, value, current
         # Of a divisor the reciprocal is fitted, on which the result depends evenly.
+        self.adds = node.name in ("add", "sub")
         self.divides = node.name == "div" and node.inputs[1] is value and bool(current)
         self.current = 1 / current if self.divides else current
 
@@ -87,10 +102,28 @@ class _Number:
         return f"{verb} {name}, the Flax module has {named_number(self.written, ())}{self.node.at}"
 
 
+class _Together:
+    """The same number at all places that one line of code has in the program."""
+
+    def __init__(self, sites: Sequence[Any]) -> None:
+        self.sites, self.current = sites, sites[0].current
+        self.adds = sites[0].adds
+
+    def number(self, fit: float) -> float:
+        return self.sites[0].number(fit)
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {value: change for site in self.sites for value, change in site.changes(new).items()}
+
+    def words(self, name: str) -> str:
+        places = f" at {len(self.sites)} places" if len(self.sites) > 1 else ""
+        return f"{self.sites[0].words(name)}{places}"
+
+
 class _Factor:
     """A factor of what an operation gives."""
 
-    current = 1.0
+    current, adds = 1.0, False
 
     def __init__(self, graph: Graph, value: Value) -> None:
         self.graph, self.value = graph, value
@@ -110,7 +143,7 @@ class _Factor:
 class _Addend:
     """A number that is added to what an operation gives."""
 
-    current = 0.0
+    current, adds = 0.0, False
 
     def __init__(self, graph: Graph, value: Value) -> None:
         self.graph, self.value = graph, value
@@ -130,7 +163,7 @@ class _Addend:
 class _FactorOfArgument:
     """A factor of an argument."""
 
-    current = 1.0
+    current, adds = 1.0, False
 
     def __init__(self, graph: Graph, argument: Value) -> None:
         self.graph, self.argument = graph, argument
@@ -166,10 +199,9 @@ def _fit(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
     for start in starts:
         fit = None if case.is_over else fitted(case, run, start)
         # A factor of zero is a term that is not there, which other causes say.
-        adds = isinstance(site, _Number) and site.node.name in ("add", "sub")
         if (
             fit is not None
-            and (adds or abs(fit) > 1e-9)
+            and (site.adds or abs(fit) > 1e-9)
             and abs(fit - site.current) > 1e-9 * max(1e-9, abs(site.current))
         ):
             yield site.words(named_number(site.number(fit), sizes)), functools.partial(run, fit)
@@ -234,9 +266,8 @@ def fitted(case: Case, run: Callable[[float], Sequence[Any]], start: float) -> f
 
 def _rounded(value: float, off: Callable[[float], Any]) -> float:
     """The shortest decimal near it that does as well."""
-    for digits in range(1, 10):
-        short = float(f"{value:.{digits}g}")
-        if abs(short - value) <= 1e-9 * abs(value):
+    for short in (float(round(value)), *(float(f"{value:.{digits}g}") for digits in range(1, 10))):
+        if abs(short - value) <= 1e-9 * max(abs(value), 1.0 if short == round(value) else 0.0):
             rest = off(short)
             if rest is not None and float(np.sqrt(np.mean(rest**2))) <= limits.FLOAT64:
                 return short

@@ -253,16 +253,25 @@ class Graph:
         return (node for node in self.own if node.name in names)
 
     def handed_on(self) -> list[Value]:
-        """What the modules inside give to the module's own code, and the parts that arrays are cut into."""
+        """What the modules inside give to the module's own code, and the parts that arrays are cut into.
+
+        What one of them gives to another goes through that code too, though nothing may be done to it there.
+        """
         values = []
-        own = set(self.own)
         for node in self.nodes:
-            leaves = node not in own and any(
-                user in own for value in node.outputs for user in self.users.get(value, [])
-            )
-            if leaves or node.name in ("slice", "split", "squeeze"):
+            inside = self._within(node)
+            for value in node.outputs if inside else ():
+                users = self.users.get(value, [])
+                if value.varies and (value in self.results or any(self._within(user) != inside for user in users)):
+                    values.append(value)
+            if not inside and node.name in ("slice", "split", "squeeze"):
                 values += [value for value in node.outputs if value.varies]
         return values
+
+    def _within(self, node: Node) -> str:
+        """The outermost module inside, right by itself, that an operation is in; empty in the module's own code."""
+        parts = node.inner.split(".") if node.inner else []
+        return next((path for n in range(len(parts)) if (path := ".".join(parts[: n + 1])) in self.right), "")
 
     def origin(self, value: Value) -> Value:
         """What a value was before it was cast, broadcast, reshaped or stopped."""

@@ -159,8 +159,13 @@ def _scores(graph: Graph) -> list[Value]:
 def _rotations(graph: Graph) -> Iterator[Hypothesis]:
     """Each rotation of pairs of features, of other pairs or the other way round: R becomes P^-1 R P."""
     pairs = list(_rotated(graph))[:_MOST_ROTATIONS]
+    # Those of one line of code are all rotated alike; a line that adds products of other things is none of them.
+    lines: dict[str, list[tuple[Value, Value]]] = {}
+    for pair in pairs:
+        lines.setdefault(_at(pair[1]), []).append(pair)
+    together = [group for group in lines.values() if 1 < len(group) < len(pairs)]
     for name, forward, backward in _CONJUGATES:
-        groups = [pairs] if len(pairs) > 1 else []
+        groups = [pairs, *together] if len(pairs) > 1 else []
         for group in [*groups, *([pair] for pair in pairs)]:
             changes: dict[Value, Any] = {
                 target: functools.partial(_conjugated, graph, source, target, forward, backward)

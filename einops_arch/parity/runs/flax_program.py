@@ -14,9 +14,10 @@ from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.casts import Cast, flax_casts
 from einops_arch.parity.runs.flax_hooks import recording
-from einops_arch.parity.runs.jaxprs import Tables, lifted
+from einops_arch.parity.runs.jaxprs import lifted
 from einops_arch.parity.runs.randomness import sure_draws
 from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
+from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
 __all__ = ["Program", "array_leaves", "is_array", "jax_arrays", "lifted_function", "merged", "outputs", "slot"]
@@ -36,12 +37,12 @@ class Program:
         self._taken: list[tuple[tuple[str, int], Any]] = []
         self._casts: list[Cast] = []
         self._failure: Failure | None = None
-        self._run: Any = self._call
+        self._run: Any = self.call
 
     def prepare(self, state: Any, inputs: dict[str, Any], *, double: bool, lift: bool) -> None:
         """Trace it once to look for casts, and compile it."""
         if lift:
-            self._run, program = lifted_function(self._call, state, inputs, tables=self._side.tables)
+            self._run, program = lifted_function(self.call, state, inputs, tables=self._side.tables)
             self._casts = flax_casts(program)
         self._run = self._side.compiled(self._run, double=double)
         if double and not lift and self._side.jit:
@@ -51,7 +52,7 @@ class Program:
         """What goes into the modules, without a run; None where the trace does not come to its end."""
         import jax
 
-        jax.eval_shape(self._call, state, inputs)
+        jax.eval_shape(self.call, state, inputs)
         if self._failure is not None:
             return None
         return {key: rebuild(nest, _without_numbers, _is_slot) for key, nest in self._taken}
@@ -70,7 +71,8 @@ class Program:
         run.casts, run.failure = list(self._casts), self._failure
         return run, state
 
-    def _call(self, state: Any, inputs: dict[str, Any]) -> Any:
+    def call(self, state: Any, inputs: dict[str, Any]) -> Any:
+        """What is traced: what every module gave, the outputs, what went in, and the state after it."""
         from flax import nnx
 
         model = merged(self._graph, state)
@@ -93,16 +95,53 @@ class Program:
 
 
 def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None) -> tuple[Any, Any]:
-    """The same function with all in float64, and the program that was traced."""
+    """The same function with all in float64, and the program that was traced.
+
+    Args:
+        function: what is traced.
+        arguments: what it is traced with; the first is a state, of which what no training changes may be a table.
+        tables: PyTorch's; None for none.
+    """
     import jax
 
     program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     form = jax.tree.structure(shapes)
+    held = {} if tables is None else _held(arguments)
 
     def run(*arguments: Any) -> Any:
-        return jax.tree.unflatten(form, lifted(program, jax.tree.leaves(arguments), tables))
+        leaves = jax.tree.leaves(arguments)
+        if tables is not None:
+            tables.hold({id(leaves[n]): array for n, array in held.items()})
+        return jax.tree.unflatten(form, lifted(program, leaves, tables))
 
-    return run, program
+    # Where all arrays are there, as without `jit`, a table would be no other than what is made of the inputs.
+    return run if tables is None else jax.jit(run), program
+
+
+def _held(arguments: Any) -> dict[int, Any]:
+    """By their number among all leaves, the arrays of the states that neither training nor a call changes."""
+    import jax
+    from flax import nnx
+
+    changing = (nnx.Param, nnx.BatchStat, nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
+    is_variable = lambda value: isinstance(value, nnx.Variable)  # noqa: E731 said twice below
+
+    def marked(value: Any) -> Any:
+        steady = not isinstance(value, changing)
+        return jax.tree.map(lambda leaf: leaf if steady and hasattr(leaf, "dtype") else None, value)
+
+    states = [argument for argument in arguments if isinstance(argument, nnx.State)]
+    count = 0
+    held: dict[int, Any] = {}
+    for argument in arguments:
+        leaves = jax.tree.leaves(argument)
+        if any(argument is state for state in states):
+            kept = jax.tree.map(marked, argument, is_leaf=is_variable)
+            kept_leaves = jax.tree.leaves(kept, is_leaf=lambda value: value is None)
+            if len(kept_leaves) == len(leaves):
+                held |= {count + n: array for n, array in enumerate(kept_leaves) if array is not None}
+        count += len(leaves)
+    return held
 
 
 def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:

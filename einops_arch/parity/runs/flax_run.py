@@ -24,10 +24,10 @@ from einops_arch.parity.runs.flax_program import (
     slot,
 )
 from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.jaxprs import Tables
 from einops_arch.parity.runs.paths import rename
 from einops_arch.parity.runs.randomness import stop_flax, sure_draws
 from einops_arch.parity.runs.run import Run, Wanted
+from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.runs.values import rebuild
 
 __all__ = ["FlaxSide", "precise"]
@@ -136,6 +136,28 @@ class FlaxSide:
                 }
                 run.statistics, run.changed = self._renamed(after), frozenset(self._renamed(changed))
             return run
+
+    def shares_tables(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
+        """Whether the model has any of PyTorch's tables, but for their rounding; it is traced and not run.
+
+        Args:
+            arguments: numpy arrays by position, in float64.
+            keywords: the same by name.
+        """
+        import jax
+        from flax import nnx
+
+        if self.tables is None:
+            return False
+        with precise(double=True):
+            graph, state = nnx.split(self._copy(double=True))
+            nests = (jax_arrays(arguments), jax_arrays(keywords))
+            inputs = dict(pair for nest in nests for pair in array_leaves(nest))
+            program = Program(self, graph, nests, frozenset(), keeps_state=False)
+            run = lifted_function(program.call, state, inputs, tables=self.tables)[0]
+            jax.eval_shape(run, state, inputs)
+        used, self.tables.used = self.tables.used, 0
+        return bool(used)
 
     def forms(
         self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], inputs_of: Wanted

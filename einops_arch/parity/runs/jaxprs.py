@@ -18,7 +18,6 @@ __all__ = [
     "CALLS",
     "LIFT",
     "Rule",
-    "Tables",
     "bodies",
     "evaluate",
     "lifted",
@@ -60,59 +59,15 @@ def evaluate(program: Any, arguments: Sequence[Any], rule: Rule) -> list[Any]:
     return _run(program.jaxpr, program.consts, arguments, rule)
 
 
-def lifted(program: Any, arguments: Sequence[Any], tables: Tables | None = None) -> list[Any]:
+def lifted(program: Any, arguments: Sequence[Any], rule: Rule | None = None) -> list[Any]:
     """Run a traced program with every floating-point operation in float64, whatever it casts to.
 
     Args:
         program: what `jax.make_jaxpr` returns.
         arguments: one array for each of its inputs.
-        tables: that PyTorch's model holds; None for none.
+        rule: that lifts, and does more; None for `LIFT`.
     """
-    return evaluate(program, [_widened(argument) for argument in arguments], LIFT if tables is None else tables)
-
-
-class Tables:
-    """The rule by which nothing is narrower than float64 but tables that the other model holds, rounded once.
-
-    What a program makes of constants alone is a table, in whatever form it is written. Where it is that of PyTorch's
-    model up to the rounding of float32, PyTorch's is taken: both models have it rounded in the run that users have.
-
-    Args:
-        tables: PyTorch's.
-    """
-
-    def __init__(self, tables: Sequence[Any]) -> None:
-        self.tables = [table for table in tables if table.size > 1]
-        self.used = 0
-
-    def __call__(self, operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:
-        """The values that come out of an operation."""
-        import jax
-
-        if bodies(operation) or any(isinstance(value, jax.core.Tracer) for value in values):
-            return LIFT(operation, values)
-        with jax.ensure_compile_time_eval():
-            results = LIFT(operation, values)
-            results = _bind(operation, values, operation.params) if results is None else results
-        return [self._rounded(result) if _is_float(result) else result for result in results]
-
-    def _rounded(self, result: Any) -> Any:
-        import jax
-
-        shape = [length for length in result.shape if length > 1]
-        for table in self.tables:
-            if [length for length in table.shape if length > 1] != shape:
-                continue
-            values = np.asarray(table, np.float64).reshape(result.shape)
-            gap = np.abs(np.asarray(result) - values)
-            if gap.any() and np.all(gap <= _ROUNDED * np.abs(values)):
-                self.used += 1
-                return jax.numpy.asarray(values)
-        return result
-
-
-_ROUNDED = 32 * 2.0**-24
-"""What a few operations in float32 may leave of a number, relative to it."""
+    return evaluate(program, [_widened(argument) for argument in arguments], rule or LIFT)
 
 
 def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa: N802 it is used as a constant
@@ -130,7 +85,7 @@ def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule)
     values: dict[Any, Any] = dict(zip((*body.constvars, *body.invars), (*consts, *arguments), strict=True))
     for operation in body.eqns:
         inputs = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in operation.invars]
-        if rule is LIFT or isinstance(rule, Tables):
+        if rule is LIFT or getattr(rule, "lifts", False):
             inputs = [written_out(value, var) for value, var in zip(inputs, operation.invars, strict=True)]
         results = rule(operation, inputs)
         if results is None:

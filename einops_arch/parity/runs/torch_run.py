@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.verdicts import Array, is_exact, rms, wide
+from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import torch_watch
 from einops_arch.parity.runs.evidence import changes
@@ -20,6 +20,7 @@ from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.randomness import rate_of, stop_torch, without_dropout
 from einops_arch.parity.runs.run import Call, Run, Wanted
+from einops_arch.parity.runs.tables import Table, TableRecorder
 from einops_arch.parity.runs.torch_hooks import Recorder, outputs_in, own_array
 from einops_arch.parity.runs.values import rebuild
 
@@ -118,13 +119,32 @@ class TorchSide:
             ) | (run.statistics.keys() - before.keys())
             return run, seen.trace, tensors
 
-    def tables(self) -> list[Array]:
-        """The buffers of numbers that no training changes, such as the frequencies of a rotation."""
-        return [
-            own_array(buffer)
-            for name, buffer in self.model.named_buffers()
-            if buffer.is_floating_point() and buffer.numel() > 1 and "running_" not in name
-        ]
+    def tables(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Table]:
+        """What a run in float64 makes of no input and no weight, such as the frequencies of a rotation.
+
+        Args:
+            arguments: numpy arrays by position.
+            keywords: numpy arrays by name.
+        """
+        import torch
+
+        with undisturbed(self.model), torch.no_grad():
+            model = self._copy(double=True)
+            (args, kwargs), _ = self._tensors(model, arguments, keywords)
+            plain = [value for module in model.modules() for value in vars(module).values()]
+            trained = [buffer for name, buffer in model.named_buffers() if "running_" in name]
+            frozen = [tensor for tensor in self.model.parameters() if not tensor.requires_grad]
+            steady = [
+                tensor
+                for tensor in (*model.buffers(), *plain)
+                if isinstance(tensor, torch.Tensor) and not any(tensor is other for other in trained)
+            ]
+            names = [name for name, tensor in self.model.named_parameters() if any(tensor is other for other in frozen)]
+            steady += [tensor for name, tensor in model.named_parameters() if name in names]
+            recorder = TableRecorder(steady, unit_roundoff(self.dtype))
+            with recorder.watch(), torch_watch(str, [], lift=True):
+                model(*args, **kwargs)
+            return recorder.tables(own_array)
 
     def varies(self, inputs: Arguments, outputs: Sequence[Array], *, double: bool) -> list[bool]:
         """Whether each output changes when the inputs do.

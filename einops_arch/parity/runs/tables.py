@@ -1,0 +1,245 @@
+"""Tables: arrays that a model makes of no input and no weight, such as the frequencies of a rotation.
+
+One model may hold a table that was rounded once where the other computes it, and either may be any of the two. In the
+run that users have both are rounded, so a table of Flax's that is PyTorch's up to that rounding is taken to be
+PyTorch's. How far rounding goes is measured: each operation that makes the table is done again with noise of one unit
+roundoff on all that it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from einops_arch.parity.report.verdicts import Array, wide
+from einops_arch.parity.runs.jaxprs import LIFT, bodies
+
+__all__ = ["Table", "TableRecorder", "Tables"]
+
+_DRAWS = 4
+"""So many times noise is drawn; that all of them leave an entry as it was by chance is rare."""
+_MARGIN = 16
+"""What rounding does to an entry, in the size of what the noise did to it at most."""
+_MOST = 1 << 21
+"""Larger arrays are no tables that anybody stores."""
+
+
+@dataclass
+class Table:
+    """An array that does not depend on inputs or weights.
+
+    Args:
+        values: in float64.
+        spread: by entry, how far noise of one unit roundoff on each step moved it.
+    """
+
+    values: Array
+    spread: Array
+
+
+@dataclass
+class Tables:
+    """The rule by which nothing is narrower than float64, and each table that PyTorch's model has too is PyTorch's.
+
+    Args:
+        tables: PyTorch's.
+        unit: the unit roundoff of the models' own dtype.
+        known: by the identity of a traced argument, the array that it is in every call, such as a buffer.
+        used: how many arrays of Flax's are PyTorch's, up to rounding.
+        lifts: literals are as wide as they were written down.
+    """
+
+    tables: Sequence[Table]
+    unit: float
+    known: dict[int, Any] = field(default_factory=dict)
+    used: int = 0
+    lifts: bool = True
+
+    def __post_init__(self) -> None:
+        self._draws: dict[int, tuple[Any, list[Any]]] = {}
+        self._generator = np.random.default_rng(0)
+        self._by_shape: dict[tuple[int, ...], list[Table]] = {}
+        for table in self.tables:
+            self._by_shape.setdefault(_lengths(table.values), []).append(table)
+
+    def hold(self, arguments: Mapping[int, Any]) -> None:
+        """Say which traced arguments are the same arrays in every call.
+
+        Args:
+            arguments: by the identity of what is traced.
+        """
+        self.known = {key: self._taken(array, [array] * _DRAWS) for key, array in arguments.items()}
+
+    def __call__(self, operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:
+        """The values that come out of an operation."""
+        import jax
+
+        if bodies(operation):
+            return None
+        values = [self.known.get(id(value), value) for value in values]
+        if any(isinstance(value, jax.core.Tracer) for value in values):
+            return _done(operation, values)
+        with jax.ensure_compile_time_eval():
+            results = _done(operation, values)
+            if not any(np.size(result) > 1 and _is_inexact(result) for result in results):
+                return self._drawn(operation, values, results)
+            self._drawn(operation, values, results)
+            return [self._taken(result, self._draws[id(result)][1]) for result in results]
+
+    def _drawn(self, operation: Any, values: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
+        """Do the operation again with noise; the results as they are."""
+        every: list[list[Any]] = [[] for _ in results]
+        for n in range(_DRAWS):
+            noisy = [self._draws[id(value)][1][n] if id(value) in self._draws else value for value in values]
+            for result, outcome in zip(every, _done(operation, noisy), strict=True):
+                result.append(self._disturbed(outcome))
+        for result, outcomes in zip(results, every, strict=True):
+            self._draws[id(result)] = result, outcomes
+        return results
+
+    def _disturbed(self, array: Any) -> Any:
+        if not _is_inexact(array):
+            return array
+        return array * (1 + self.unit * self._generator.choice([-1.0, 1.0], np.shape(array)))
+
+    def _taken(self, array: Any, draws: Sequence[Any]) -> Any:
+        """PyTorch's table where it is this one up to rounding."""
+        import jax
+
+        if not _is_inexact(array) or np.size(array) < 2 or np.size(array) > _MOST:
+            return array
+        values = np.asarray(array)
+        spread = np.max([np.abs(np.asarray(draw) - values) for draw in draws], 0) + self.unit * np.abs(values)
+        for table in self._by_shape.get(_lengths(values), []):
+            other = table.values.reshape(values.shape)
+            gap = np.abs(values - other)
+            if not gap.any():
+                self.used += 1
+                return array
+            if np.all(gap <= _MARGIN * np.maximum(spread, table.spread.reshape(values.shape))):
+                self.used += 1
+                taken = jax.numpy.asarray(other)
+                self._draws[id(taken)] = taken, [taken] * _DRAWS
+                return taken
+        return array
+
+
+def _done(operation: Any, values: Sequence[Any]) -> Sequence[Any]:
+    results = LIFT(operation, values)
+    if results is not None:
+        return results
+    results = operation.primitive.bind(*values, **operation.params)
+    return results if operation.primitive.multiple_results else [results]
+
+
+def _lengths(array: Array) -> tuple[int, ...]:
+    """The shape without axes of one entry."""
+    return tuple(length for length in np.shape(array) if length > 1)
+
+
+def _is_inexact(value: Any) -> bool:
+    import jax
+
+    return hasattr(value, "dtype") and bool(jax.dtypes.issubdtype(value.dtype, np.inexact))
+
+
+class TableRecorder:
+    """Watches a run of a PyTorch model for what it makes of no input and no weight.
+
+    Args:
+        held: the tensors that the model holds and does not train.
+        unit: the unit roundoff of the model's own dtype.
+    """
+
+    def __init__(self, held: Sequence[Any], unit: float) -> None:
+        self._held, self._unit = list(held), unit
+        self._steps: list[tuple[Any, Any, Any, list[Any]]] = []
+        self._constants: dict[int, Any] = {id(tensor): tensor for tensor in held}
+
+    def watch(self) -> Any:
+        """A context in which operations are written down."""
+        import torch
+        from torch.utils._python_dispatch import TorchDispatchMode
+        from torch.utils._pytree import tree_leaves
+
+        recorder = self
+
+        class Watch(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                del types
+                kwargs = kwargs or {}
+                result = func(*args, **kwargs)
+                tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+                results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+                recorder._seen(func, (args, kwargs), tensors, results)
+                return result
+
+        return Watch()
+
+    def _seen(self, func: Any, arguments: Any, tensors: Sequence[Any], results: list[Any]) -> None:
+        import torch
+
+        name = str(func).removeprefix("aten.").split(".")[0]
+        fresh = name in ("lift_fresh", "lift_fresh_copy")
+        steady = torch.Tag.nondeterministic_seeded not in func.tags
+        if steady and (fresh or all(id(tensor) in self._constants for tensor in tensors)):
+            self._steps.append((func, *arguments, results))
+            self._constants |= {id(tensor): tensor for tensor in (*results, *(tensors if fresh else ()))}
+        else:
+            for tensor in results:
+                # An operation in place makes something else of a constant.
+                self._constants.pop(id(tensor), None)
+
+    def tables(self, array_of: Callable[[Any], Array]) -> list[Table]:
+        """What was made, each as often as it differs.
+
+        Args:
+            array_of: makes a numpy array of a tensor.
+        """
+        import torch
+        from torch.utils._pytree import tree_map
+
+        generator = torch.Generator().manual_seed(0)
+        runs: list[list[Any]] = []
+        for draw in range(_DRAWS + 1):
+            copies = {id(tensor): tensor.clone() for tensor in self._held}
+
+            def copied(value: Any, copies: dict[int, Any] = copies) -> Any:
+                return copies.get(id(value), value) if isinstance(value, torch.Tensor) else value
+
+            made: list[Any] = [copies[id(tensor)] for tensor in self._held]
+            for func, args, kwargs, results in self._steps:
+                again = func(*tree_map(copied, args), **tree_map(copied, kwargs))
+                again = list(again) if isinstance(again, tuple | list) else [again]
+                noisy = [self._disturbed(tensor, generator) if draw else tensor for tensor in again]
+                copies |= {id(tensor): new for tensor, new in zip(results, noisy, strict=False)}
+                made += noisy
+            runs.append([array_of(tensor) for tensor in made])
+        return list(self._distinct(runs))
+
+    def _disturbed(self, tensor: Any, generator: Any) -> Any:
+        import torch
+
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        signs = torch.randint(0, 2, tensor.shape, generator=generator).to(tensor.device) * 2 - 1
+        return tensor * (1 + self._unit * signs)
+
+    def _distinct(self, runs: Sequence[Sequence[Array]]) -> Any:
+        seen: set[tuple[Any, bytes]] = set()
+        for exact, *noisy in zip(*runs, strict=True):
+            if exact.dtype.kind not in "fc" or not 1 < exact.size <= _MOST:
+                continue
+            key = exact.shape, exact.tobytes()
+            if key in seen:
+                continue
+            seen.add(key)
+            values = wide(exact)
+            spread = np.max([np.abs(wide(draw) - values) for draw in noisy], 0) + self._unit * np.abs(values)
+            yield Table(values, spread)
+            if values.dtype.kind == "c":
+                yield Table(values.real, spread)
+                yield Table(values.imag, spread)
