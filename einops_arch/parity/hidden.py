@@ -43,6 +43,11 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
         where, others = drawn
         options.say("inputs that were constant, drawn anew")
         _try(rows, unseen, f"input {where} drawn anew", (torch_side, flax_side, others, plainly), "it is one number")
+    if (fuller := _with_all_digits(inputs)) is not None:
+        where, others = fuller
+        options.say("inputs that fit a narrower type, with more digits")
+        name = f"input {where} with all digits"
+        _try(rows, unseen, name, (torch_side, flax_side, others, plainly), "a narrower type holds it", rounding=True)
     if zeros := _zero_weights(torch_side.model):
         options.say("weights that were zero, drawn anew")
         try:
@@ -57,21 +62,51 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
     return dataclasses.replace(report, probes=(*report.probes, *rows), seen=seen)
 
 
-def _try(rows: list[Row], unseen: list[str], name: str, arguments: tuple[Any, ...], why: str) -> None:
+def _try(
+    rows: list[Row], unseen: list[str], name: str, arguments: tuple[Any, ...], why: str, *, rounding: bool = False
+) -> None:
     try:
         drawn = compared(*arguments)
     except EinopsArchError:
         drawn = None
     if drawn is None or any(row.verdict is Verdict.MISSING for row in (*drawn.outputs, *drawn.rows)):
         unseen.append(f"{name.removesuffix(' drawn anew')}: {why}, and the models do not run with another")
-    elif drawn.verdict not in (Verdict.ROUNDING, Verdict.HIDDEN_CAST):
+    elif rounding or drawn.verdict not in (Verdict.ROUNDING, Verdict.HIDDEN_CAST):
         # How a model rounds is judged by the inputs that it was given.
         rows.append(probe_row(name, drawn, len(rows)))
+
+
+def _with_all_digits(inputs: Inputs) -> tuple[str, Inputs] | None:
+    """Inputs with as many digits as their type has, of those that a narrower one holds, which hide a cast to that."""
+    chosen: dict[str, Array] = {}
+    for place, array in _leaves(inputs.torch):
+        if dtype_kind(array.dtype) != "floating-point" or array.dtype.itemsize < _WIDE or array.size < 2:
+            continue
+        with np.errstate(over="ignore"):
+            fits = np.array_equal(array.astype(np.float16).astype(array.dtype), array) or _is_bfloat16(array)
+        # Whole numbers may be positions, labels or a mask.
+        if fits and not np.array_equal(np.round(array), array):
+            factors = 1 + (np.random.default_rng(0).random(array.shape) - 1) / 8
+            chosen[place] = (array * factors).astype(array.dtype)
+    return _exchanged(inputs, chosen)
+
+
+_WIDE = 4
+"""Bytes of the types of which a narrower one may hold all numbers of an input."""
+
+
+def _is_bfloat16(array: Array) -> bool:
+    return array.dtype == np.float32 and not np.any(np.ascontiguousarray(array).view(np.uint32) & 0xFFFF)
 
 
 def _drawn(inputs: Inputs) -> tuple[str, Inputs] | None:
     """Inputs of which those that were one number are not; None where there are none, or Flax's are of another form."""
     chosen = {place: drawn for place, array in _leaves(inputs.torch) if (drawn := _redrawn(place, array)) is not None}
+    return _exchanged(inputs, chosen)
+
+
+def _exchanged(inputs: Inputs, chosen: Mapping[str, Array]) -> tuple[str, Inputs] | None:
+    """The inputs with others in the place of some; None where there are none, or Flax's are of another form."""
     flax = dict(_leaves(inputs.flax))
     for place, drawn in chosen.items():
         layout = inputs.layouts.get(place, plain(drawn.ndim))

@@ -81,6 +81,8 @@ def _inputs(inputs: Inputs, options: Options) -> Iterator[tuple[str, Inputs]]:
     for step, name in ((1, "one smaller"), (2, "two smaller")):
         if (cut := _smaller(inputs, options, step)) is not None:
             yield f"sizes {name}", cut
+    if (fewer := _fewer(inputs)) is not None:
+        yield "a smaller batch", fewer
     if any(leaf.dtype == np.bool_ and leaf.ndim > 1 for _, leaf in _leaves(inputs.torch)):
         yield "unequal lengths", _each(inputs, lambda _, x: _unequal(x) if x.dtype == np.bool_ and x.ndim > 1 else x)
     lengths = [place for place, leaf in _leaves(inputs.torch) if place.endswith("lengths") and leaf.ndim == 1]
@@ -125,6 +127,15 @@ def _smaller(inputs: Inputs, options: Options, step: int) -> Inputs | None:
         for side, flax in ((inputs.torch, False), (inputs.flax, True))
     ]
     return Inputs(sides[0], sides[1], inputs.layouts, inputs.names) if cut else None
+
+
+def _fewer(inputs: Inputs) -> Inputs | None:
+    """The inputs without the last of the batch, which is the first axis of all of them; None where there is none."""
+    every = [leaf for side in (inputs.torch, inputs.flax) for _, leaf in _leaves(side)]
+    counts = {leaf.shape[0] if leaf.ndim else 0 for leaf in every}
+    if len(counts) != 1 or (count := counts.pop()) < 2:
+        return None
+    return _each(inputs, lambda _, x: x[: count - 1])
 
 
 def _unequal(mask: Array) -> Array:

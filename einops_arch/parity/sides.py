@@ -30,6 +30,15 @@ def two_models(first: Any, second: Any, by: str) -> tuple[Any, Any]:
             + "".join(f"; likely fix: {words}" for words in dict.fromkeys(map(_fix, (first, second))) if words)
         )
     torch_model, flax_model = (first, second) if kinds[0] == "torch" else (second, first)
+    from torch.nn.parameter import is_lazy
+
+    tensors = (*torch_model.named_parameters(), *torch_model.named_buffers())
+    if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
+        shown = ", ".join(lazy[:3])
+        raise ParityError(
+            f"{by}: expected a model with weights, received one with {len(lazy)} that were never made: {shown}; likely "
+            "fix: call it once, then carry the weights"
+        )
     return _unwrapped(torch_model), flax_model
 
 

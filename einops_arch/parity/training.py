@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from einops_arch.architectures.config import Config
-from einops_arch.errors import ShapeError
+from einops_arch.errors import ParityError, ShapeError
 from einops_arch.parity.compare import compare
 from einops_arch.parity.options import Options, known_tensors
 from einops_arch.parity.probes import random_numbers
@@ -105,7 +105,7 @@ def compare_training(
     from einops_arch._frameworks import require
 
     require("torch", "jax", "flax", "optax", extra="all", by="einops_arch.parity")
-    from einops_arch.flax.state import named_modules
+    from einops_arch.flax.state import named_modules, state_dict
     from einops_arch.parity.runs.flax_run import FlaxSide
     from einops_arch.parity.runs.torch_run import TorchSide
 
@@ -148,11 +148,18 @@ def compare_training(
             flax_side, Inputs.widened(both_inputs.flax), targets, optimizer, steps, lift=before.lifted
         )
     others = {rename(name, names): value for name, value in others.items()}
+    start = {rename(name, names): np.asarray(value) for name, value in state_dict(flax_model).items()}
     missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in Flax")
     measures = {"loss": (losses, measure([Pair(losses, other_losses)]))} | {
         name: (array, measure([Pair(array, others[name])], scale=averaged(state, name)) if name in others else missing)
         for name, array in state.items()
     }
+    # What only Flax's model has, and trains, would be seen in the outputs of a later step.
+    alone = [
+        name for name, value in others.items() if name not in state and not np.array_equal(value, start.get(name, ()))
+    ]
+    missing = dataclasses.replace(missing, detail="no such parameter in PyTorch")
+    measures |= {name: (others[name], missing) for name in alone}
     rows = tuple(
         Row(name, "", "", array.shape, gap.difference, None, None, None, gap.verdict, order, detail=gap.detail)
         for order, (name, (array, gap)) in enumerate(measures.items())
@@ -189,9 +196,6 @@ def _train_torch(
     with undisturbed(torch_side.model), torch.enable_grad(), watch:
         model = torch_side._copy(double=True)  # noqa: SLF001 the same package
         device = next((parameter.device for parameter in model.parameters()), None)
-        args, kwargs = (
-            rebuild(nest, lambda _, array: torch.as_tensor(array, device=device), _is_numpy) for nest in arguments
-        )
         description = optimizer if isinstance(optimizer, Optimizer) else None
         steppers = [description.torch(model) if description else optimizer[0](model)]  # type: ignore[index]
         if description and description.schedule is not None:
@@ -200,12 +204,22 @@ def _train_torch(
         losses = []
         for _ in range(steps):
             model.zero_grad()
+            # Of its own, as a model may work in place.
+            args, kwargs = (
+                rebuild(nest, lambda _, array: torch.tensor(array, device=device), _is_numpy) for nest in arguments
+            )
             outputs = outputs_in(model(*args, **kwargs), model)
             terms = [
-                torch.mean((output - torch.as_tensor(target, device=output.device)) ** 2)
+                torch.mean((part - torch.as_tensor(target, device=output.device)) ** 2)
                 for (_, output), (_, target, _) in zip(outputs, targets, strict=True)
-                if output.is_floating_point()
+                for part in ((output.real, output.imag) if output.is_complex() else (output,))
+                if part.is_floating_point()
             ]
+            if not terms:
+                raise ParityError(
+                    "compare_training: expected an output of floating-point or complex numbers, which a loss needs, "
+                    f"received {[str(output.dtype) for _, output in outputs]}"
+                )
             loss = torch.stack(terms).sum()
             loss.backward()
             losses.append(float(loss.detach()))
@@ -252,9 +266,10 @@ def _train_flax(
                     f"received {shapes}; likely fix: layouts="
                 )
             terms = [
-                jnp.mean((output - target) ** 2)
+                jnp.mean((part - target) ** 2)
                 for (_, output), target in zip(outputs, moved, strict=True)
-                if jnp.issubdtype(output.dtype, jnp.floating)
+                for part in ((output.real, output.imag) if jnp.iscomplexobj(output) else (output,))
+                if jnp.issubdtype(part.dtype, jnp.floating)
             ]
             return sum(terms[1:], terms[0])
 

@@ -194,6 +194,11 @@ def _run(name: str, run: Run, pool: _Pool) -> dict[str, Any]:
         "casts": [[cast.path, cast.operation, cast.dtype, cast.where] for cast in run.casts],
         "failure": None if run.failure is None else [run.failure.path, str(run.failure.error)],
         "last": [[place, pool.put(f"{name}/last/{place}", array)] for place, array in run.last],
+        "between": [
+            [[place, pool.put(f"{name}/step {step}/{place}", array)] for place, array in outputs]
+            for step, outputs in enumerate(run.between, 2)
+        ],
+        "words": run.words,
         "changed": sorted(run.changed),
         "varies": list(run.varies),
     }
@@ -232,6 +237,8 @@ def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
         casts=[Cast(*cast) for cast in tree["casts"]],
         failure=None if failure is None else Failure(failure[0], RuntimeError(failure[1])),
         last=[(place, get(name)) for place, name in tree.get("last", [])],
+        between=[[(place, get(name)) for place, name in outputs] for outputs in tree.get("between", [])],
+        words=dict(tree.get("words", {})),
         changed=frozenset(tree.get("changed", ())),
         varies=tuple(tree.get("varies", ())),
     )

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from einops_arch.errors import ParityError
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.causes.graph import Graph
 from einops_arch.parity.causes.stub_outputs import StubOutputs
@@ -18,7 +19,7 @@ from einops_arch.parity.report import limits
 from einops_arch.parity.report.module_rows import can_be_called
 from einops_arch.parity.report.verdicts import Array, Pair, Verdict, measure
 from einops_arch.parity.runs.jaxprs import LIFT, Rule, evaluate, lifted, operations
-from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
 __all__ = ["Case", "Hypothesis", "number"]
 
@@ -97,7 +98,7 @@ class Case:
             stub.received_inputs.clear()
         output = module(*args, **kwargs)
         self.form = rebuild(output, lambda place, _: place, _is_any_array)
-        leaves = flatten(output, _is_any_array)
+        leaves = _leaves(output)
         self.output_places = [place for place, _ in leaves]
         return [array for _, array in leaves] + [array for stub in self.stubs for array in stub.received]
 
@@ -255,6 +256,14 @@ def _array(value: Any) -> Any:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray)
+
+
+def _leaves(output: Any) -> list[tuple[str, Any]]:
+    """In the order in which a run keeps them."""
+    try:
+        return [pair for pair in outputs_of(output, _is_any_array) if _is_any_array(pair[1])]
+    except ParityError:
+        return flatten(output, _is_any_array)
 
 
 def _is_any_array(value: Any) -> bool:

@@ -28,7 +28,9 @@ def reordered(run: Run, like: Run) -> Run:
     if order is None:
         return run
     last = [run.last[n] for n in order] if len(run.last) == len(order) else run.last
-    return dataclasses.replace(run, outputs=[run.outputs[n] for n in order], last=last, order=tuple(order))
+    between = [[outputs[n] for n in order] if len(outputs) == len(order) else outputs for outputs in run.between]
+    first = [run.outputs[n] for n in order]
+    return dataclasses.replace(run, outputs=first, last=last, between=between, order=tuple(order))
 
 
 def pairs_of_call(

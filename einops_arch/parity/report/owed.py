@@ -2,8 +2,8 @@
 
 An instance norm of nearly constant channels divides their rounding by their deviation. Whoever rounds less in the
 layers before is far ahead, by luck or by the order of a sum. How much a network magnifies is measured on PyTorch's own
-run, and an error within that of a few roundoffs is no fault of either side. A layer that computes in less, or a variance
-in one pass, is off by more than that.
+run, and an error within that of a few roundoffs is no fault of either side. A layer that computes in less, or a
+variance in one pass, is off by more than that.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def with_owed_rounding(torch_side: Any, inputs: Inputs, two: RunPair, report: Re
 def _excused(rows: Sequence[Row], owed: Mapping[str, float]) -> tuple[Row, ...]:
     def is_owed(row: Row) -> bool:
         errors = [error for error in (row.torch_error, row.flax_error) if error is not None]
-        return row.verdict is Verdict.ROUNDING and max(errors, default=0.0) <= owed[row.path]
+        return row.verdict is Verdict.ROUNDING and bool(errors) and max(errors) <= owed[row.path]
 
     return tuple(
         dataclasses.replace(

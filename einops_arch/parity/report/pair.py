@@ -89,10 +89,16 @@ def pooled(measures: Sequence[Measure]) -> list[Measure]:
         return list(measures)
     return [
         dataclasses.replace(result, verdict=Verdict.SAME_FUNCTION)
-        if result.verdict is Verdict.ROUNDING and result.size < limits.POOL
+        if result.verdict is Verdict.ROUNDING and result.size < limits.POOL and _is_luck(result)
         else result
         for result in measures
     ]
+
+
+def _is_luck(result: Measure) -> bool:
+    """A ratio that few numbers may have by chance."""
+    most = limits.RATIO**2
+    return result.ratio is not None and 1 / most <= result.ratio <= most
 
 
 def _ratio(rows: Sequence[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from einops_arch.parity.report.pair import RunPair, types_of
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
-from einops_arch.parity.runs.randomness import drops, rate_of
+from einops_arch.parity.runs.randomness import dropped_together, drops, keeps_variance, rate_of
 
 __all__ = ["rate_rows"]
 
@@ -41,7 +42,10 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
     for path in dict.fromkeys([*two.torch_modules, *two.flax_modules]):
         rates = [rate_of(side.get(path)) for side in (two.torch_modules, two.flax_modules)]
         if rates[0] is not None and rates[1] is not None:
-            rows.append(_row(two, path, (rates[0], rates[1]), ""))
+            row = _row(two, path, (rates[0], rates[1]), "")
+            if row.verdict.passed and (words := _other_kind(two.torch_modules[path], two.flax_modules[path])):
+                row = dataclasses.replace(row, verdict=Verdict.SEMANTIC, detail=words)
+            rows.append(row)
             continue
         for here, there in ((0, 1), (1, 0)):
             rate = used[here].get(path) or (rates[here] if rates[there] is None else None)
@@ -59,6 +63,18 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
 
 
 _SIDES = ("PyTorch", "Flax")
+
+
+def _other_kind(torch_module: Any, flax_module: Any) -> str:
+    """Words on two layers of dropout that drop at one rate, but not the same."""
+    pair = [dropped_together(module) for module in (torch_module, flax_module)]
+    if None not in pair and pair[0] is not pair[1]:
+        kinds = [("whole channels" if together else "single values") for together in pair]
+        return f"{kinds[0]} are dropped in PyTorch, {kinds[1]} in Flax; likely fix: nnx.Dropout(broadcast_dims=...)"
+    alpha = [keeps_variance(module) for module in (torch_module, flax_module)]
+    if None not in pair and alpha[0] is not alpha[1]:
+        return f"{type(torch_module).__name__} in PyTorch, {type(flax_module).__name__} in Flax"
+    return ""
 
 
 def _known(modules: Mapping[str, Any]) -> list[float]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.pair import RunPair, expected_size, named_rows, pair_of, usual_size
+from einops_arch.parity.report.pair import RunPair, expected_size, named_rows, pair_of
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, rms
 from einops_arch.parity.runs.axes import Layout, plain
 from einops_arch.parity.runs.run import Run
+from einops_arch.parity.runs.values import matched
 
 __all__ = ["averaged", "gradient_rows", "output_rows", "statistic_rows"]
 
@@ -31,17 +34,46 @@ def output_rows(two: RunPair, names: Sequence[str], steps: int = 1) -> tuple[Row
         return (Row("outputs", "", "", (), None, None, None, None, Verdict.SHAPE, detail=counts),)
     rows = []
     runs = (two.torch, two.flax, two.torch_own, two.flax_own)
-    zero, usual = limits.FLOAT64 * expected_size(two, "", 0.0), usual_size(two.torch)
-    for last in (False, True) if steps > 1 else (False,):
-        every = [None if run is None else run.last if last else run.outputs for run in runs]
+    zero = limits.FLOAT64 * expected_size(two, "", 0.0)
+    for step in range(1, steps + 1):
+        every = [None if run is None else _of_step(run, step, steps) for run in runs]
         for n, ((place, _), layout) in enumerate(zip(two.torch.outputs, two.output_layouts, strict=True)):
             arrays = [None if outputs is None or n >= len(outputs) else outputs[n][1] for outputs in every]
             if arrays[0] is None or arrays[1] is None:
                 continue
             name = names[n] if len(names) == len(two.torch.outputs) else f"output {place}".strip()
-            measured = measure([pair_of(arrays, layout, two.roundoff)], zero=zero, usual=usual)
-            rows.append((f"{name} of step {steps}" if last else name, arrays[0].shape, measured))
-    return named_rows(rows)
+            measured = _kinds(arrays[:2], measure([pair_of(arrays, layout, two.roundoff)], zero=zero))
+            if step in (1, steps) or not measured.verdict.passed:
+                rows.append((name if step == 1 else f"{name} of step {step}", arrays[0].shape, measured))
+    return (*named_rows(rows), *_words(two, len(rows)))
+
+
+def _of_step(run: Run, step: int, steps: int) -> list[tuple[str, Array]]:
+    if step in (1, steps):
+        return run.outputs if step == 1 else run.last
+    return run.between[step - 2] if step - 2 < len(run.between) else []
+
+
+def _kinds(arrays: Sequence[Array | None], measured: Measure) -> Measure:
+    """Truth values, integers and numbers are not the same, whatever they are equal to."""
+    kinds = [dtype_kind(array.dtype) for array in arrays if array is not None and array.ndim]
+    if len(set(kinds)) < 2 or not measured.verdict.passed:
+        return measured
+    words = f"{kinds[0]} in PyTorch, {kinds[1]} in Flax"
+    return dataclasses.replace(measured, verdict=Verdict.SEMANTIC, detail=words)
+
+
+def _words(two: RunPair, order: int) -> Iterator[Row]:
+    """Rows for outputs that are no numbers and not the same: words, settings of objects, and where nothing stands."""
+    places = [{*run.words, *(place for place, _ in run.outputs)} for run in (two.torch, two.flax)]
+    if places[0] != places[1]:
+        return
+    for place in dict.fromkeys([*two.torch.words, *two.flax.words]):
+        pair = [run.words.get(place, "an array") for run in (two.torch, two.flax)]
+        if pair[0] != pair[1]:
+            words = f"{pair[0]} in PyTorch, {pair[1]} in Flax"
+            name = f"output {place}".strip()
+            yield Row(name, "", "", (), None, None, None, None, Verdict.SEMANTIC, order, 1, words)
 
 
 def _placed(run: Run) -> str:
@@ -111,8 +143,17 @@ def gradient_rows(
             rows.append((name, array.shape, missing))
         else:
             rows.append((name, array.shape, measure([Pair(array, other)], scale=every)))
+    for name, array in parameters[1].items():
+        # What has no slope has no part in what is computed.
+        if name not in parameters[0] and np.any(array):
+            missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in PyTorch")
+            rows.append((name, array.shape, missing))
+    places = dict(zip(inputs[0], matched(list(inputs[0]), list(inputs[1])) or (), strict=False))
+    others = list(inputs[1].values())
     for place, array in inputs[0].items():
-        if place in inputs[1]:
-            pair = Pair(array.transpose(layouts.get(place, plain(array.ndim))), inputs[1][place])
+        moved = array.transpose(layouts.get(place, plain(array.ndim)))
+        # Flax's own inputs may have other names; those of the same number and shape belong together.
+        if place in places and (place in inputs[1] or moved.shape == others[places[place]].shape):
+            pair = Pair(moved, others[places[place]])
             rows.append((f"input {place}", array.shape, measure([pair], scale=every)))
     return named_rows(rows)

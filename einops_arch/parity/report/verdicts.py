@@ -158,15 +158,31 @@ def measure(
         # What is zero in exact arithmetic is rounding, of whatever size: PyTorch's is no measure of Flax's.
         worse = other if _is_zero(pair, zero) else max(own, other)
         over |= worse > limits.FLOOR * _roundoff(pair) and worse > limits.RATIO * min(own, other)
+    unequal = [words for pair in pairs if (words := _unequal_own(pair))]
     if difference > limit:
         verdict = Verdict.SEMANTIC
-    elif over:
+    elif over or unequal:
+        detail = "; ".join([*filter(None, [detail]), *unequal])
         verdict = Verdict.ROUNDING
     elif same:
         verdict = Verdict.BIT_EQUAL
     else:
         verdict = Verdict.SAME_FUNCTION
     return Measure(difference, torch_error, flax_error, ratio, verdict, size, detail)
+
+
+def _unequal_own(pair: Pair) -> str:
+    """Words on integers and truth values that one side has otherwise in its own dtype, far more often than the other.
+
+    Where numbers are compared or rounded, a few lie so near the border that rounding decides.
+    """
+    if pair.torch_own is None or pair.flax_own is None or not is_exact(pair.torch):
+        return ""
+    own, other = (int(np.count_nonzero(array != pair.torch)) for array in (pair.torch_own, pair.flax_own))
+    if max(own, other) <= limits.RATIO * (1 + min(own, other)):
+        return ""
+    side, count = ("PyTorch", own) if own > other else ("Flax", other)
+    return f"{count} of {pair.torch.size} values are others in {side}'s own dtype"
 
 
 def _off(ratio: float) -> float:

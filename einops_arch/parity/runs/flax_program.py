@@ -18,7 +18,7 @@ from einops_arch.parity.runs.jaxprs import lifted
 from einops_arch.parity.runs.randomness import sure_draws
 from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
 from einops_arch.parity.runs.tables import Tables
-from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
+from einops_arch.parity.runs.values import flatten, outputs_of, rebuild, words_of
 
 __all__ = ["Program", "array_leaves", "is_array", "jax_arrays", "lifted_function", "merged", "outputs", "slot"]
 
@@ -36,6 +36,8 @@ class Program:
         self._places: list[str] = []
         self._taken: list[tuple[tuple[str, int], Any]] = []
         self._casts: list[Cast] = []
+        self._words: dict[str, str] = {}
+        self.changed: list[Any] = []
         self._failure: Failure | None = None
         self._run: Any = self.call
 
@@ -68,7 +70,7 @@ class Program:
         for (key, nest), arrays in zip(self._taken, taken, strict=True):
             values_at = {place: to_numpy(array) for place, array in arrays.items()}
             run.inputs[key] = rebuild(nest, functools.partial(_value_at, values_at), _is_slot)
-        run.casts, run.failure = list(self._casts), self._failure
+        run.casts, run.failure, run.words = list(self._casts), self._failure, dict(self._words)
         return run, state
 
     def call(self, state: Any, inputs: dict[str, Any]) -> Any:
@@ -78,6 +80,7 @@ class Program:
         model = merged(self._graph, state)
         args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in self._nests)
         self._failure = None
+        before = _weights(model)
         with sure_draws(), recording(model, self._side.named, self._inputs_of) as seen:
             try:
                 output = model(*args, **kwargs)
@@ -87,8 +90,19 @@ class Program:
         leaves = outputs(output)
         self._seen[:] = [(path, index, places) for path, index, _, places in seen.calls]
         self._places[:] = [place for place, _ in leaves]
+        self._words = words_of(output, is_array)
+        after = _weights(model)
+        if new := [path for path in after if path not in before]:
+            shown = ", ".join(".".join(map(str, path)) for path in new[:3])
+            raise ParityError(
+                f"Flax's model makes {len(new)} new parameters when it is called: {shown}; likely fix: call it once "
+                "before it is compared"
+            )
+        self.changed[:] = [path for path, value in after.items() if value is not before[path]]
         self._taken[:] = [(key, rebuild(nest, slot, is_array)) for key, nest in seen.inputs.items()]
-        left = nnx.Intermediate if self._keeps_state else nnx.Any(nnx.Intermediate, nnx.Param, nnx.RngState)
+        changed = set(self.changed)
+        same = nnx.All(nnx.Param, lambda path, value: tuple(path) not in changed)
+        left = nnx.Intermediate if self._keeps_state else nnx.Any(nnx.Intermediate, same, nnx.RngState)
         after = nnx.filter_state(nnx.state(model), nnx.Not(left))
         taken = [dict(array_leaves(nest)) for nest in seen.inputs.values()]
         return [arrays for _, _, arrays, _ in seen.calls], [array for _, array in leaves], taken, after
@@ -156,6 +170,13 @@ def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
         if not inner:
             raise
         return array_leaves(value)
+
+
+def _weights(model: Any) -> dict[tuple[Any, ...], Any]:
+    """The arrays of the parameters themselves, by path."""
+    from flax import nnx
+
+    return {tuple(path): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
 
 
 def merged(graph: Any, *states: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,10 +125,12 @@ class FlaxSide:
             run, state = program(state, inputs)
             for _ in range(steps - 1 if run.failure is None else 0):
                 later, state = program(state, inputs)
-                run.last = later.outputs
+                run.between.append(later.outputs)
+            if run.between:
+                run.last = run.between.pop()
             if run.failure is None:
                 nnx.update(model, state)
-                after = _buffers(model)
+                after = _buffers(model, program.changed)
                 changed = {
                     name: value
                     for name, value in after.items()
@@ -402,8 +404,13 @@ def _gradient_state(model: Any) -> dict[str, Array]:
     return state
 
 
-def _buffers(model: Any) -> dict[str, Array]:
-    """The variables that are no parameters, by PyTorch's names where a rule has them, else by Flax's."""
+def _buffers(model: Any, paths: Sequence[Any] = ()) -> dict[str, Array]:
+    """The variables that are no parameters, by PyTorch's names where a rule has them, else by Flax's.
+
+    Args:
+        model: a model.
+        paths: of parameters that are taken too, such as those that a call has changed.
+    """
     import jax
     from flax import nnx
 
@@ -413,21 +420,34 @@ def _buffers(model: Any) -> dict[str, Array]:
     skipped = (nnx.Param, nnx.RngState, nnx.Intermediate, nnx.Perturbation)
     state: dict[str, Array] = {}
     known: set[int] = set()
+    wanted = {id(variable) for variable in _variables_at(model, paths)}
     # A layer without a rule speaks for itself, by its own names.
     with contextlib.suppress(PortError):
         for step, variables in port_steps(model):
             known |= {id(variable) for variable in variables}
             if not isinstance(step, ConstantStep) and not all(
-                isinstance(variable, nnx.Param) for variable in variables
+                isinstance(variable, nnx.Param) and id(variable) not in wanted for variable in variables
             ):
                 state |= step.to_torch()
     for path, module in named_modules(model):
         for name, value in vars(module).items():
-            if isinstance(value, nnx.Variable) and not isinstance(value, skipped) and id(value) not in known:
+            plain = isinstance(value, nnx.Variable) and (not isinstance(value, skipped) or id(value) in wanted)
+            if plain and id(value) not in known:
                 value = value.get_value()  # noqa: PLW2901 the array in it
             if isinstance(value, jax.Array | np.ndarray):
                 state[f"{path}.{name}" if path else name] = to_numpy(value)
     return state
+
+
+def _variables_at(model: Any, paths: Sequence[Any]) -> list[Any]:
+    """The variables at some paths of the state."""
+    variables = []
+    for path in paths:
+        value = model
+        for key in path:
+            value = getattr(value, key) if isinstance(key, str) and hasattr(value, key) else value[key]
+        variables.append(value)
+    return variables
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:

@@ -7,13 +7,23 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["drops", "rate_of", "stop_flax", "stop_torch", "sure_draws", "without_dropout"]
+__all__ = [
+    "dropped_together",
+    "drops",
+    "keeps_variance",
+    "rate_of",
+    "stop_flax",
+    "stop_torch",
+    "sure_draws",
+    "without_dropout",
+]
 
 _TINY = 1e-300
 """A rate that is not zero, so that the same code runs, and drops nothing: 1 - 1e-300 is 1."""
 _CLASSES = re.compile(r"drop|stochastic_?depth|shake", re.IGNORECASE)
 _NAMES = re.compile(r"drop|stochastic_?depth", re.IGNORECASE)
 _OF_CLASS = ("p", "rate", "prob", "drop_prob", "drop_rate", "dropout_p", "dropout_rate", "survival_prob")
+_LAYERS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
 _RMS_NORM = 4
 """The arguments of PyTorch's rms_norm, of which the last is eps."""
 _FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
@@ -28,6 +38,25 @@ def rate_of(module: Any) -> float | None:
     """
     rates = [value for name, value in _rates(module) if "survival" not in name]
     return max(rates, default=None)
+
+
+def dropped_together(module: Any) -> bool | None:
+    """Whether a layer of dropout drops several values together, such as whole channels; None where it is none.
+
+    >>> import torch
+    >>> dropped_together(torch.nn.Dropout(0.25)), dropped_together(torch.nn.Dropout2d(0.25))
+    (False, True)
+    """
+    name = next((base.__name__ for base in type(module).__mro__ if base.__name__ in _LAYERS), None)
+    axes = getattr(module, "broadcast_dims", None)
+    if name is None:
+        return None
+    return bool(axes) if axes is not None else name != "Dropout" and "Alpha" not in name
+
+
+def keeps_variance(module: Any) -> bool:
+    """Whether it is the dropout of self-normalising networks, which gives what it drops another value than zero."""
+    return any("Alpha" in base.__name__ and base.__name__ in _LAYERS for base in type(module).__mro__)
 
 
 def drops(module: Any) -> bool:

@@ -48,10 +48,12 @@ class Run:
         casts: the operations that narrowed float64.
         failure: why the run did not come to its end, if so; the calls before that are there.
         last: the outputs of the last of several steps, by place.
-        changed: the names of the buffers that the steps changed.
+        between: the outputs of the steps between the first and the last, by place.
+        changed: the names of the buffers, and of the weights, that the steps changed.
         varies: of a capture, whether each output changes with the inputs.
         order: which output of Flax's belongs to each of PyTorch's.
         dropped: of PyTorch, where a function dropped values at which rate, or would have in training.
+        words: what of the outputs is no number: words, settings of objects and nothing, by place.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -65,3 +67,5 @@ class Run:
     varies: tuple[bool, ...] = ()
     order: tuple[int, ...] = ()
     dropped: list[tuple[str, float]] = field(default_factory=list)
+    between: list[list[tuple[str, Array]]] = field(default_factory=list)
+    words: dict[str, str] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from einops_arch.parity.runs.randomness import rate_of, stop_torch, without_drop
 from einops_arch.parity.runs.run import Call, Run, Wanted
 from einops_arch.parity.runs.tables import Table, TableRecorder
 from einops_arch.parity.runs.torch_hooks import Recorder, outputs_in, own_array
-from einops_arch.parity.runs.values import rebuild
+from einops_arch.parity.runs.values import rebuild, words_of
 
 __all__ = ["TorchSide", "undisturbed"]
 
@@ -97,6 +97,7 @@ class TorchSide:
             watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
             before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
+            sums = {name: _checksum(parameter) for name, parameter in model.named_parameters()}
             with torch.no_grad(), watch:
                 try:
                     outputs = model(*args, **kwargs)
@@ -105,11 +106,15 @@ class TorchSide:
                     return run, seen.trace, tensors
                 seen.remove()
                 run.outputs = [(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)]
+                run.words = words_of(outputs, lambda value: isinstance(value, torch.Tensor))
                 casts = len(run.casts)
                 for _ in range(steps - 1):
+                    # Of its own, as a model may work in place.
+                    (args, kwargs), _ = self._tensors(model, arguments, keywords)
                     outputs = model(*args, **kwargs)
-                if steps > 1:
-                    run.last = [(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)]
+                    run.between.append([(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)])
+                if run.between:
+                    run.last = run.between.pop()
             del run.casts[casts:]
             run.statistics = {name: own_array(buffer) for name, buffer in model.named_buffers()}
             run.changed = frozenset(
@@ -117,6 +122,14 @@ class TorchSide:
                 for name, buffer in run.statistics.items()
                 if name in before and not same_bits(before[name], buffer)
             ) | (run.statistics.keys() - before.keys())
+            # A call may change weights too.
+            moved = {
+                name: own_array(parameter)
+                for name, parameter in model.named_parameters()
+                if sums.get(name) != _checksum(parameter)
+            }
+            run.statistics |= moved
+            run.changed |= moved.keys()
             return run, seen.trace, tensors
 
     def tables(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Table]:
@@ -270,6 +283,16 @@ class TorchSide:
             model = self._copy(double=True).requires_grad_()
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             inputs = {place: tensor.requires_grad_() for place, tensor in tensors if tensor.is_floating_point()}
+            # A leaf that has a slope cannot be worked on in place; a copy of it can.
+            copies = {id(tensor): tensor.clone() for tensor in inputs.values()}
+            args, kwargs = (
+                rebuild(
+                    nest,
+                    lambda place, tensor: copies.get(id(tensor), tensor),
+                    lambda value: isinstance(value, torch.Tensor),
+                )
+                for nest in (args, kwargs)
+            )
             outputs = outputs_in(model(*args, **kwargs), model)
             total = torch.zeros((), dtype=torch.float64)
             for n, (_, output) in enumerate(outputs):
@@ -308,7 +331,7 @@ class TorchSide:
         tensors: list[tuple[str, Any]] = []
 
         def change(place: str, value: Any) -> Any:
-            tensors.append((place, to_tensor(value, device)))
+            tensors.append((place, to_tensor(np.array(value), device)))
             return tensors[-1][1]
 
         def is_array(value: Any) -> bool:
@@ -341,6 +364,16 @@ def _widened(model: Any) -> Any:
         return tensor.double() if tensor.is_floating_point() else tensor
 
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
+
+
+def _checksum(tensor: Any) -> Any:
+    """A number that changes when any bit does, but for rare chance; no copy is kept."""
+    import torch
+
+    widths = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    flat = tensor.detach().contiguous().reshape(-1)
+    flat = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat
+    return int(flat.view(widths[flat.element_size()]).to(torch.int64).sum()) if flat.numel() else 0
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:

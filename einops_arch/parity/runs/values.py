@@ -18,7 +18,7 @@ import numpy as np
 
 from einops_arch.errors import ParityError
 
-__all__ = ["flatten", "in_order", "matched", "outputs_of", "rebuild"]
+__all__ = ["flatten", "in_order", "matched", "outputs_of", "rebuild", "words_of"]
 
 # Words and settings, which hold no numbers.
 _NO_NUMBERS = (str, bytes, enum.Enum, type, np.dtype, slice)
@@ -76,6 +76,42 @@ def outputs_of(value: Any, is_array: Callable[[Any], bool], *, side: str = "the 
     return leaves
 
 
+def words_of(value: Any, is_array: Callable[[Any], bool]) -> dict[str, str]:
+    """What of an output holds no numbers, by place: words, nothing, and the settings of objects.
+
+    >>> words_of(({"kind": "logits"}, None, 0.5), lambda value: False)
+    {'0.kind': "'logits'", '1': 'None'}
+    """
+    words: dict[str, str] = {}
+
+    def walk(part: Any, place: str, depth: int) -> None:
+        if is_array(part) or _is_number(part) or depth > _MOST:
+            return
+        if part is None or isinstance(part, str | bytes | enum.Enum):
+            words[place] = repr(part)
+            return
+        if isinstance(part, _NO_NUMBERS):
+            return
+        plain = isinstance(part, Mapping | tuple | list) or dataclasses.is_dataclass(part)
+        settings = {} if plain else getattr(part, "__dict__", {})
+        words.update(
+            {
+                f"{place}.{name}" if place else name: repr(inner)
+                for name, inner in settings.items()
+                if isinstance(inner, bool | int | str) and not name.startswith("_")
+            }
+        )
+        try:
+            inside = _declared(part, place, "", depth)
+        except ParityError:
+            return
+        for key, inner in inside:
+            walk(inner, f"{place}.{key}" if place else key, depth + 1)
+
+    walk(value, "", 0)
+    return words
+
+
 def matched(places: Sequence[str], others: Sequence[str]) -> list[int] | None:
     """Which of the other side's arrays belongs to each: that of the same place, or else that of the same number.
 
@@ -130,7 +166,10 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
 
 def _declared(value: Any, place: str, side: str, depth: int) -> list[tuple[str, Any]]:
     """What is in a container or an object."""
-    if isinstance(value, Mapping | tuple | list) or dataclasses.is_dataclass(value):
+    if isinstance(value, Mapping):
+        # In the caller's order: that is how outputs without names on the other side are told apart.
+        return [(str(key), inner) for key, inner in value.items()]
+    if isinstance(value, tuple | list) or dataclasses.is_dataclass(value):
         return _parts(value)
     wrapped = getattr(value, "get_value", None)
     if callable(wrapped) and type(value).__module__.startswith("flax."):
