@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
 import proof_structures  # noqa: F401 it enters its pairs in the table of honest ones
 from proof_faults import FAULTS, Fault, outcome
 from proof_faults import Outcome as FaultOutcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
 import proof_structures  # noqa: F401 it enters its pairs in the table of honest ones
 import pytest
 from proof_faults import FAULTS

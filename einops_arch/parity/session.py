@@ -109,7 +109,7 @@ def _with_tables(
     note = (
         "tables that are the same in both models, but for their rounding, were taken from PyTorch's in the float64 run"
     )
-    return other, dataclasses.replace(rounded, notes=(*filter(None, rounded.notes), note))
+    return other, dataclasses.replace(rounded, notes=(*filter(None, rounded.notes), note), tables=True)
 
 
 def _narrow(run: Run, side: Any) -> list[Cast]:

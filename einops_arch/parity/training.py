@@ -18,12 +18,13 @@ from einops_arch.parity.report import limits
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.text import Row
-from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure
+from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, plain, resolve
 from einops_arch.parity.runs.casts import torch_watch
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
+from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.runs.values import matched, rebuild
 from einops_arch.parity.sides import check_settings, two_models
 from einops_arch.port.optimizer.specs import Optimizer
@@ -141,6 +142,9 @@ def compare_training(
     targets = _targets(torch_side, flax_side, both_inputs, options, seed)
     say("steps of both optimisers")
     with own_constants(torch_side.dtype, flax_side.dtype):
+        if before.tables:
+            unit = min(unit_roundoff(side.dtype) for side in (torch_side, flax_side))
+            flax_side.tables = Tables(torch_side.tables(*Inputs.widened(both_inputs.torch)), unit)
         losses, state = _train_torch(
             torch_side, Inputs.widened(both_inputs.torch), targets, optimizer, steps, lift=before.lifted
         )
@@ -281,7 +285,8 @@ def _train_flax(
                 value = loss(copy, args, kwargs, moved)
                 return value, nnx.state(copy)
 
-            value, after = lifted_function(pure, state, args, kwargs, moved)[0](state, args, kwargs, moved)
+            run, _ = lifted_function(pure, state, args, kwargs, moved, tables=flax_side.tables)
+            value, after = run(state, args, kwargs, moved)
             nnx.update(model, after)
             return value
 

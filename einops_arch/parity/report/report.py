@@ -39,6 +39,7 @@ class Report:
         seen: what was compared, and what was not; None where no account was kept.
         rates: one for each module that drops values in training, in train mode.
         lifted: the float64 run was made with casts lifted.
+        tables: tables of Flax's that are PyTorch's but for rounding were taken from it in the float64 run.
         faults: paths of the modules that are wrong by themselves, as the search for causes has located them.
     """
 
@@ -57,6 +58,7 @@ class Report:
     seen: Seen | None = None
     rates: tuple[Row, ...] = ()
     lifted: bool = False
+    tables: bool = False
     faults: tuple[str, ...] = ()
 
     @property
