@@ -200,7 +200,7 @@ class TableRecorder:
             array_of: makes a numpy array of a tensor.
         """
         import torch
-        from torch.utils._pytree import tree_map
+        from torch.utils._pytree import tree_leaves, tree_map
 
         generator = torch.Generator().manual_seed(0)
         runs: list[list[Any]] = []
@@ -213,7 +213,7 @@ class TableRecorder:
             made: list[Any] = [copies[id(tensor)] for tensor in self._held]
             for func, args, kwargs, results in self._steps:
                 again = func(*tree_map(copied, args), **tree_map(copied, kwargs))
-                again = list(again) if isinstance(again, tuple | list) else [again]
+                again = [leaf for leaf in tree_leaves(again) if isinstance(leaf, torch.Tensor)]
                 noisy = [self._disturbed(tensor, generator) if draw else tensor for tensor in again]
                 copies |= {id(tensor): new for tensor, new in zip(results, noisy, strict=False)}
                 made += noisy
