@@ -37,6 +37,7 @@ class Program:
         self._taken: list[tuple[tuple[str, int], Any]] = []
         self._casts: list[Cast] = []
         self._words: dict[str, str] = {}
+        # The paths of the parameters that are other arrays after the call.
         self.changed: list[Any] = []
         self._failure: Failure | None = None
         self._run: Any = self.call

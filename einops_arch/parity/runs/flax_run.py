@@ -129,8 +129,15 @@ class FlaxSide:
             if run.between:
                 run.last = run.between.pop()
             if run.failure is None:
+                kept = {path: to_numpy(_variable_at(model, path).get_value()) for path in program.changed}
                 nnx.update(model, state)
-                after = _buffers(model, program.changed)
+                # What an inner `jit` returns is another array, and need not be another number.
+                moved = [
+                    path
+                    for path, value in kept.items()
+                    if not same_bits(value, to_numpy(_variable_at(model, path).get_value()))
+                ]
+                after = _buffers(model, moved)
                 changed = {
                     name: value
                     for name, value in after.items()
@@ -420,7 +427,7 @@ def _buffers(model: Any, paths: Sequence[Any] = ()) -> dict[str, Array]:
     skipped = (nnx.Param, nnx.RngState, nnx.Intermediate, nnx.Perturbation)
     state: dict[str, Array] = {}
     known: set[int] = set()
-    wanted = {id(variable) for variable in _variables_at(model, paths)}
+    wanted = {id(_variable_at(model, path)) for path in paths}
     # A layer without a rule speaks for itself, by its own names.
     with contextlib.suppress(PortError):
         for step, variables in port_steps(model):
@@ -439,15 +446,12 @@ def _buffers(model: Any, paths: Sequence[Any] = ()) -> dict[str, Array]:
     return state
 
 
-def _variables_at(model: Any, paths: Sequence[Any]) -> list[Any]:
-    """The variables at some paths of the state."""
-    variables = []
-    for path in paths:
-        value = model
-        for key in path:
-            value = getattr(value, key) if isinstance(key, str) and hasattr(value, key) else value[key]
-        variables.append(value)
-    return variables
+def _variable_at(model: Any, path: Sequence[Any]) -> Any:
+    """The variable at a path of the state."""
+    value = model
+    for key in path:
+        value = getattr(value, key) if isinstance(key, str) and hasattr(value, key) else value[key]
+    return value
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:
