@@ -242,7 +242,7 @@ def hidden_classes():
         {"inner": Flax(linear, {"fc": nnx.Linear(6, 50, dtype=jnp.bfloat16, rngs=rngs())})},
         lambda m, x: m.inner(x).argmax(-1),
         lambda m, x: nnx.jit(lambda inner, x: inner(x))(m.inner, x).argmax(-1),
-        draw(400, 6, seed=8),
+        draw(4000, 6, seed=8),
     )
 
 
