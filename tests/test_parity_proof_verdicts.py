@@ -205,7 +205,7 @@ def test_buffers_that_change_are_compared(mode, persistent):
     assert found(name="seen", step=0.25).verdict is Verdict.SEMANTIC
 
 
-def test_outputs_of_the_last_step_are_compared():
+def test_outputs_of_every_step_are_compared():
     ours, theirs = TorchCounts(used=True, persistent=True), FlaxCounts(name="seen", step=0.25, used=True)
     transfer(ours.fc, theirs.fc)
     found = compare(ours, theirs, ROWS, mode="train", steps=3, causes=False)
@@ -214,7 +214,6 @@ def test_outputs_of_the_last_step_are_compared():
         ("output of step 2", False),
         ("output of step 3", False),
     ]
-    assert found.outputs[1].path.endswith("of step 3")
 
 
 class TorchDrops(NN.Module):
