@@ -73,7 +73,7 @@ def test_every_part_passes_in_train_mode(trained):
     trained.assert_same_function()
     assert trained.passed
     assert [row.path for row in trained.rows] == ["conv", "bn", "drop", "act", "head", ""]
-    names = ["output pooled", "output logits.0", "output logits.1"]
+    names = ["output logits.0", "output logits.1", "output pooled"]
     assert [row.path for row in trained.outputs] == [*names, *(f"{name} of step 3" for name in names)]
     assert trained.seen.evidence == tuple(names)
     assert [(row.path, row.detail) for row in trained.rates] == [("drop", "")]

@@ -24,13 +24,31 @@ _RANK = 5
 
 def reordered(run: Run, like: Run) -> Run:
     """A run of Flax with its outputs in the order of PyTorch's, by their places."""
-    order = matched([place for place, _ in like.outputs], [place for place, _ in run.outputs])
+    places, others = ([place for place, _ in side.outputs] for side in (like, run))
+    order = matched(places, others)
+    if (
+        order is not None
+        and set(places) != set(others)
+        and {*places} == {*like.sequence}
+        and {*others} == {*run.sequence}
+    ):
+        # Of other names; then they are the same in the order in which the models give them.
+        order = [others.index(run.sequence[like.sequence.index(place)]) for place in places]
+        calls = [_in_order(call, order) if not call.path else call for call in run.calls]
+        run = dataclasses.replace(run, calls=calls)
     if order is None:
         return run
     last = [run.last[n] for n in order] if len(run.last) == len(order) else run.last
     between = [[outputs[n] for n in order] if len(outputs) == len(order) else outputs for outputs in run.between]
     first = [run.outputs[n] for n in order]
     return dataclasses.replace(run, outputs=first, last=last, between=between, order=tuple(order))
+
+
+def _in_order(call: Call, order: Sequence[int]) -> Call:
+    if len(call.arrays) != len(order) or len(call.places) != len(order):
+        return call
+    arrays, places = tuple(call.arrays[n] for n in order), tuple(call.places[n] for n in order)
+    return dataclasses.replace(call, arrays=arrays, places=places)
 
 
 def pairs_of_call(

@@ -37,6 +37,7 @@ class Program:
         self._taken: list[tuple[tuple[str, int], Any]] = []
         self._casts: list[Cast] = []
         self._words: dict[str, str] = {}
+        self._sequence: list[str] = []
         # The paths of the parameters that are other arrays after the call.
         self.changed: list[Any] = []
         self._failure: Failure | None = None
@@ -71,7 +72,8 @@ class Program:
         for (key, nest), arrays in zip(self._taken, taken, strict=True):
             values_at = {place: to_numpy(array) for place, array in arrays.items()}
             run.inputs[key] = rebuild(nest, functools.partial(_value_at, values_at), _is_slot)
-        run.casts, run.failure, run.words = list(self._casts), self._failure, dict(self._words)
+        run.casts, run.failure = list(self._casts), self._failure
+        run.words, run.sequence = dict(self._words), list(self._sequence)
         return run, state
 
     def call(self, state: Any, inputs: dict[str, Any]) -> Any:
@@ -92,6 +94,7 @@ class Program:
         self._seen[:] = [(path, index, places) for path, index, _, places in seen.calls]
         self._places[:] = [place for place, _ in leaves]
         self._words = words_of(output, is_array)
+        self._sequence = [place for place, _ in outputs_of(output, is_array, ordered=True)]
         after = _weights(model)
         if new := [path for path in after if path not in before]:
             shown = ", ".join(".".join(map(str, path)) for path in new[:3])

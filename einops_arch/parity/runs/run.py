@@ -53,6 +53,7 @@ class Run:
         varies: of a capture, whether each output changes with the inputs.
         order: which output of Flax's belongs to each of PyTorch's.
         dropped: of PyTorch, where a function dropped values at which rate, or would have in training.
+        sequence: the places of the outputs in the order in which the model gives them; empty where it is not known.
         words: what of the outputs is no number: words, settings of objects and nothing, by place.
     """
 
@@ -69,3 +70,4 @@ class Run:
     dropped: list[tuple[str, float]] = field(default_factory=list)
     between: list[list[tuple[str, Array]]] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
+    sequence: list[str] = field(default_factory=list)

@@ -80,13 +80,15 @@ class Recorder:
         return self._wanted is None or any(path in self._wanted for path in self._paths[id(module)])
 
 
-def outputs_in(value: Any, module: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
+def outputs_in(value: Any, module: Any, *, inner: bool = False, ordered: bool = False) -> list[tuple[str, Any]]:
     """The tensors and numbers that a module gave; what cannot be looked into is an error of the network alone."""
     import torch
 
     unpacked = _unpacked(value, module)
     try:
-        leaves = outputs_of(unpacked, lambda leaf: isinstance(leaf, torch.Tensor), side="PyTorch's model")
+        leaves = outputs_of(
+            unpacked, lambda leaf: isinstance(leaf, torch.Tensor), side="PyTorch's model", ordered=ordered
+        )
     except ParityError:
         if not inner:
             raise

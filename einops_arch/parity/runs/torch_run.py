@@ -107,6 +107,7 @@ class TorchSide:
                 seen.remove()
                 run.outputs = [(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)]
                 run.words = words_of(outputs, lambda value: isinstance(value, torch.Tensor))
+                run.sequence = [place for place, _ in outputs_in(outputs, model, ordered=True)]
                 casts = len(run.casts)
                 for _ in range(steps - 1):
                     # Of its own, as a model may work in place.

@@ -45,13 +45,16 @@ def flatten(value: Any, is_array: Callable[[Any], bool]) -> list[tuple[str, Any]
     return leaves
 
 
-def outputs_of(value: Any, is_array: Callable[[Any], bool], *, side: str = "the model") -> list[tuple[str, Any]]:
+def outputs_of(
+    value: Any, is_array: Callable[[Any], bool], *, side: str = "the model", ordered: bool = False
+) -> list[tuple[str, Any]]:
     """Every array and number that a module gave, each with its place; None and words hold no numbers.
 
     Args:
         value: the output.
         is_array: tells arrays of the framework.
         side: whose output it is, for the message.
+        ordered: mappings in the order of the model, and not of their names.
 
     Raises:
         ParityError: something in it that can be neither compared nor looked into.
@@ -69,7 +72,7 @@ def outputs_of(value: Any, is_array: Callable[[Any], bool], *, side: str = "the 
         elif _is_number(part):
             leaves.append((place, np.asarray(part)))
         elif not (part is None or isinstance(part, _NO_NUMBERS)):
-            for key, inner in _declared(part, place, side, depth):
+            for key, inner in _declared(part, place, side, depth, ordered=ordered):
                 walk(inner, f"{place}.{key}" if place else key, depth + 1)
 
     walk(value, "", 0)
@@ -164,12 +167,11 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     return _fields(value)
 
 
-def _declared(value: Any, place: str, side: str, depth: int) -> list[tuple[str, Any]]:
+def _declared(value: Any, place: str, side: str, depth: int, *, ordered: bool = False) -> list[tuple[str, Any]]:
     """What is in a container or an object."""
-    if isinstance(value, Mapping):
-        # In the caller's order: that is how outputs without names on the other side are told apart.
+    if ordered and isinstance(value, Mapping):
         return [(str(key), inner) for key, inner in value.items()]
-    if isinstance(value, tuple | list) or dataclasses.is_dataclass(value):
+    if isinstance(value, Mapping | tuple | list) or dataclasses.is_dataclass(value):
         return _parts(value)
     wrapped = getattr(value, "get_value", None)
     if callable(wrapped) and type(value).__module__.startswith("flax."):
