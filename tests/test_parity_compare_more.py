@@ -130,6 +130,7 @@ def test_honest_models_pass_every_probe():
         "around 2.7",
         "sizes one smaller",
         "sizes two smaller",
+        "a smaller batch",
         "random state",
     ]
 

@@ -72,6 +72,7 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
         elif not report.passed:
             _, under = _look_under(torch_side, flax_side, inputs, two, options)
             report = _hidden_casts(report, under, two, (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)))
+    report = with_owed_rounding(torch_side, inputs, two, report)
     if not report.passed and options.lift_casts is None:
         two, report = _with_tables(torch_side, flax_side, inputs, two, report, options)
     report = with_owed_rounding(torch_side, inputs, two, report)
@@ -99,7 +100,6 @@ def _with_tables(
     narrow = {(cast.path, cast.dtype) for cast in _narrow(two.torch, torch_side)}
     if narrow != {(cast.path, cast.dtype) for cast in _narrow(two.flax, flax_side)}:
         return two, report
-    options.say("tables that both models have")
     held = torch_side.tables(*Inputs.widened(inputs.torch))
     flax_side.tables = Tables(held, two.roundoff) if held else None
     if not held or not flax_side.shares_tables(*Inputs.widened(inputs.flax)):
