@@ -1,0 +1,138 @@
+"""Commands that carry: weights to the other framework, a model to its twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from einops_arch.cli.declarations.options import AsJson, ConfigFile, Framework, Kind, Preset
+
+__all__ = ["port", "translate"]
+
+
+def port(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of any format.")],
+    destination: Annotated[Path, typer.Argument(help="A new file or folder; its ending is the format.")],
+    to: Annotated[Framework, typer.Option("--to", help="Whose names and layout the destination has.")],
+    arch: Annotated[str | None, typer.Option("--arch", help="The network or its size, if no file says it.")] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--rename", metavar="REGEX=REPLACEMENT", help="Change names first; repeatable.")
+    ] = None,
+    packing: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--packing",
+            metavar="PATTERN",
+            help="'q.* k.* -> qk.*: q ..., k ... -> (q + k) ...': pack, split or stack; repeatable.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODULE:MAKE()", help="A Flax model of your own.")
+    ] = None,
+    merge_lora: Annotated[
+        Path | None, typer.Option("--merge-lora", metavar="FILE", help="Add an adapter's products to the weights.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Round floating-point tensors, to bfloat16 for example.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="NAME", help="The entry that holds the weights.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="REGEX", help="Leave out names in which this matches; repeatable."),
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option("--format", help="The format of the destination, unless its name says it.")
+    ] = None,
+    max_shard_size: Annotated[
+        str | None, typer.Option("--max-shard-size", metavar="SIZE", help="5GB for example: a folder of shards.")
+    ] = None,
+    *,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Fold weight norms and spectral norms into plain weights.")
+    ] = False,
+    allow_overflow: Annotated[
+        bool, typer.Option("--allow-overflow", help="With --dtype: let finite numbers become infinite.")
+    ] = False,
+    untie: Annotated[
+        bool, typer.Option("--untie", help="Write tied tensors under each name, for readers that know no aliases.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read it again and compare each tensor with the source.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the destination.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry a checkpoint of any size to the other framework, bit for bit.
+
+    PyTorch's state goes to .safetensors, .pt or .dcp, Flax's to .safetensors or an Orbax folder (a name without an
+    ending); either goes to a Hugging Face folder (.hf). The destination is whole or untouched.
+    """
+    from einops_arch.cli.commands.port import PortOptions, port_file
+
+    options = PortOptions(
+        arch=arch,
+        preset=preset,
+        config=config,
+        model=model,
+        rename=tuple(rename or ()),
+        packing=tuple(packing or ()),
+        fold=fold,
+        merge_lora=merge_lora,
+        dtype=dtype,
+        allow_overflow=allow_overflow,
+        untie=untie,
+        key=key,
+        only=only,
+        drop=tuple(drop or ()),
+        kind=str(kind) if kind else None,
+        max_shard_size=max_shard_size,
+        check=check,
+        dry_run=dry_run,
+        force=force,
+        as_json=as_json,
+    )
+    port_file(source, destination, str(to), options)
+
+
+def translate(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:MAKE()", help="A function that makes the model, or a model.")
+    ],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="AXES=SHAPE",
+            help="Letters are free: 'b c h w=2,3,64,64', 'b t=2,7 int<50', or by name 'input_ids: b t=2,7 int<50'.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    state: Annotated[Path | None, typer.Option("--state", help="A checkpoint of any format to load first.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Write the weights as safetensors.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Write a test that builds the twin.")] = None,
+    leaf: Annotated[
+        list[str] | None, typer.Option("--leaf", metavar="A=B", help="Your Flax layer for your PyTorch layer.")
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option("--also", metavar="SIZES", help="Compare at 'h=96,w=128' as well.")
+    ] = None,
+    *,
+    partial: Annotated[bool, typer.Option("--partial", help="Write what can be written.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the Flax twin of a PyTorch model as source, and prove it; exit code 1 without the same function."""
+    from einops_arch.cli.commands.translate import TranslateOptions, translate_target
+
+    options = TranslateOptions(inputs, state, weights, test, leaf or (), also or (), partial, force, as_json)
+    if not translate_target(target, output, options):
+        raise typer.Exit(1)

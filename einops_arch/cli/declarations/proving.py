@@ -1,0 +1,137 @@
+"""Commands that prove: comparisons, captures for them, faults that they must catch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from einops_arch.cli.declarations.options import AsJson, ConfigFile, Inputs, Mode, Preset
+from einops_arch.cli.reports import Rows
+from einops_arch.errors import ConfigError
+
+__all__ = ["capture", "mutate", "verify"]
+
+
+def verify(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME|FILE|MODULE:ATTR...", help="Architectures, checkpoints, or a model or capture."),
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="The architecture of a checkpoint, unless it says it.")
+    ] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    mode: Annotated[Mode | None, typer.Option("--mode", help="One mode only; both if left out.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="MODULE:ATTR", help="The Flax model, or a capture of it.")
+    ] = None,
+    inputs: Inputs = None,
+    layouts: Annotated[
+        list[str] | None,
+        typer.Option("--layout", metavar="PATH=PATTERN", help="Such as 'stem=b c h w -> b h w c'; with --against."),
+    ] = None,
+    paths: Annotated[
+        list[str] | None, typer.Option("--path", metavar="PATH=OTHER", help="A module's path in Flax; with --against.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page.")] = None,
+    *,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="Carry the weights of the first over before; with --against.")
+    ] = False,
+    randomize: Annotated[
+        bool, typer.Option("--randomize", help="The same, with weights in which a mistake shows; with --against.")
+    ] = False,
+    gradients: Annotated[
+        bool, typer.Option("--gradients/--no-gradients", help="Compare the gradients of every parameter.")
+    ] = True,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Further inputs and random weights, in which hidden differences show.")
+    ] = False,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Also give each module the same inputs on both sides.")
+    ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also take three steps of SGD with momentum, in float64.")
+    ] = False,
+    lift_casts: Annotated[
+        bool, typer.Option("--lift-casts", help="Keep float64 where a model casts to less; with --against.")
+    ] = False,
+    rows: Annotated[Rows, typer.Option("--rows", help="Those that are wrong by themselves, or all.")] = Rows.WRONG,
+    every: Annotated[bool, typer.Option("--all", help="All architectures.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare both twins, or two models of one's own, module by module; exit code 1 if they differ.
+
+    The verdict is made in float64; float32 shows how well it is rounded.
+    A name stands for its preset `tiny` with random weights; --preset and --config choose other sizes.
+    """
+    modes = (str(mode),) if mode else ("eval", "train")
+    if against is not None:
+        from einops_arch.cli.commands.verify_against import PairOptions, verify_pair
+
+        if every or arch or preset or config or teacher or training or len(targets or []) != 1:
+            raise ConfigError("verify: expected one model and --against, received more, or options of an architecture")
+        pair = PairOptions(
+            inputs=inputs or (),
+            layouts=layouts or (),
+            paths=paths or (),
+            modes=modes,
+            gradients=gradients,
+            probes=probes,
+            transfer=transfer,
+            randomize=randomize,
+            report=report,
+            as_json=as_json,
+            rows=rows,
+            lift_casts=lift_casts,
+        )
+        if not verify_pair((targets or [""])[0], against, pair):
+            raise typer.Exit(1)
+        return
+    from einops_arch.cli.commands.verify import Options, verify_all
+
+    if inputs or layouts or paths or transfer or randomize or lift_casts:
+        raise ConfigError("verify: --input, --layout, --path, --transfer, --randomize, --lift-casts go with --against")
+    options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
+    options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training, rows=rows)
+    if not verify_all(targets or [], options, every=every):
+        raise typer.Exit(1)
+
+
+def capture(
+    target: Annotated[str, typer.Argument(metavar="MODULE:ATTR", help="A model, its class, or `make()`.")],
+    output: Annotated[Path, typer.Argument(metavar="PATH", help="PATH.safetensors and PATH.json are written.")],
+    inputs: Inputs = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="CAPTURE", help="Take the inputs of another capture.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option("--mode", help="Of the model.")] = Mode.EVAL,
+    *,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Keep the gradients of every parameter.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write down the run of one model, with its framework alone, for `verify` on another machine."""
+    from einops_arch.cli.commands.capture import CaptureOptions, capture_target
+
+    options = CaptureOptions(inputs or (), like, str(mode), gradients, force, as_json)
+    capture_target(target, output, options)
+
+
+def mutate(
+    name: Annotated[str, typer.Argument(help="An architecture, see `list`.")],
+    preset: Preset = None,
+    config: ConfigFile = None,
+    *,
+    every: Annotated[bool, typer.Option("--every", help="Each fault in each module that it applies to.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mutation-test the parity check: fault the Flax twin, one fault at a time; exit code 1 if one is missed."""
+    from einops_arch.cli.commands.mutate import mutate_twin
+
+    if not mutate_twin(name, preset, config, every=every, as_json=as_json):
+        raise typer.Exit(1)
