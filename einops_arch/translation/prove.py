@@ -65,6 +65,7 @@ def prove(
     from einops_arch.flax._build import filled
     from einops_arch.parity.compare import compare
     from einops_arch.parity.probes import randomize
+    from einops_arch.translation.droppath import droppers_that_differ
 
     random_model = _without_randomness(copy_of(model))
     problems: list[str] = []
@@ -73,7 +74,9 @@ def prove(
     except Exception as error:  # noqa: BLE001 any state that has no random form leaves the model's own
         problems.append(f"the weights could not be randomized: {error}")
     reports: dict[str, Any] = {}
-    twin = _quiet(filled(make, random_model.state_dict()))
+    twin = filled(make, random_model.state_dict())
+    problems += droppers_that_differ(model, twin)
+    twin = _quiet(twin)
     for number, (name, arguments) in enumerate(runs.items()):
         modes = ("eval", "train") if number < 2 and train else ("eval",)
         for mode in modes:
