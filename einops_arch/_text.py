@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-__all__ = ["brief", "printable"]
+__all__ = ["brief", "counted", "printable"]
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are obeyed and not drawn: controls, bidirectional and other formats, surrogates, breaks."""
@@ -49,3 +49,12 @@ def brief(value: Any, most: int = 60) -> str:
     if type(value) in {bytes, tuple, list, dict, set, frozenset}:
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, the noun in the plural where it should be.
+
+    >>> counted(1, "name"), counted(2, "name")
+    ('1 name', '2 names')
+    """
+    return f"{count} {noun}" + "s" * (count != 1)

@@ -13,16 +13,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.errors import PatternError, ShapeError
 from einops_arch.layouts.packing_axes import Axes, Side, axes_text, parse_side, solve
+from einops_arch.layouts.packing_names import LAYER, bind
 
 __all__ = ["Packed", "Packing"]
 
 Shape: TypeAlias = tuple[int, ...]
 
 _SIZE = re.compile(r"([A-Za-z]\w*)\s*=\s*(\d{1,18})")
-_WILDCARD = re.compile(r"\{\}|\*\*|\*")
-_STANDS_FOR = {"{}": r"(\d+)", "**": r"(.+)", "*": r"([^.]+)"}
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,19 @@ class Packed:
         """
         shapes = {name: tuple(arrays[name].shape) for name in self.names}
         left, right, sizes = self._solved(shapes, expected or {})
-        blocks: dict[frozenset[str], tuple[tuple[str, ...], np.ndarray[Any, Any]]] = {}
-        for names, axes in zip(self.sources, left, strict=True):
+        blocks: dict[tuple[int, frozenset[str]], tuple[tuple[str, ...], np.ndarray[Any, Any]]] = {}
+        paired = self.packing.paired
+        for number, (names, axes) in enumerate(zip(self.sources, left, strict=True)):
             whole = np.stack([arrays[name] for name in names]) if self.packing.stacks_left else arrays[names[0]]
-            blocks |= {frozenset(order): (order, block) for order, block in axes.split(whole, sizes)}
+            for order, block in axes.split(whole, sizes):
+                key = number if paired else 0, frozenset(order)
+                if key in blocks:
+                    raise ShapeError(f"packing {str(self.packing)!r}: two tensors have the axes '{' '.join(order)}'")
+                blocks[key] = order, block
         made: dict[str, np.ndarray[Any, Any]] = {}
-        for target, axes in zip(self.targets, right, strict=True):
-            whole = axes.join(blocks, sizes)
+        for number, (target, axes) in enumerate(zip(self.targets, right, strict=True)):
+            own = {axes: block for (place, axes), block in blocks.items() if place == (number if paired else 0)}
+            whole = axes.join(own, sizes)
             if self.packing.stacks_right:
                 made |= dict(zip(self._layers(target, len(whole)), whole, strict=True))
             else:
@@ -131,13 +137,14 @@ class Packing:
     def parse(text: str) -> Packing:
         """Parse a pattern such as `"a.weight b.weight -> c.weight: a i, b i -> (a + b) i"`.
 
-        In names, `*` is one part, `{}` a number and `**` one or more parts; they stand for the same on both sides. A
-        side with one wildcard more is that of single layers, and the other side has an axis more, along which they are
-        stacked: `"layers.*.weight -> layers.weight: ... -> l ..."`. Sizes that shapes do not tell stand behind the
-        pattern: `"q.weight -> q.weight: (h half two) i -> (h two half) i, two=2, h=12"`.
+        In names, `*` is one part, `{}` a number and `**` one or more parts; the first `{}` of a name stands for the
+        same as the first `{}` of every other, and so on: `"layers.{}.*.w -> *.{}.w"`. A side with one wildcard more is
+        that of single layers, and the other side has an axis more, along which they are stacked:
+        `"layers.*.weight -> layers.weight: ... -> l ..."`. Sizes that shapes do not tell stand behind the pattern:
+        `"q.weight -> q.weight: (h half two) i -> (h two half) i, two=2, h=12"`.
 
         Raises:
-            PatternError: it does not parse, or an axis is on one side only.
+            PatternError: it does not parse, an axis is on one side only, or two tensors have the same axes.
 
         >>> packing = Packing.parse("a.* b.* -> c.*: a ..., b ... -> (a + b) ...")
         >>> str(packing.inverse())
@@ -150,10 +157,12 @@ class Packing:
         if not colon:
             patterns = "... -> ..."
         *_, right_text = _halves(patterns, text)
-        sizes = {}
+        sizes: dict[str, int] = {}
         parts = [part.strip() for part in right_text.split(",")]
         while parts and (match := _SIZE.fullmatch(parts[-1])):
-            sizes[match[1]] = int(match[2])
+            if match[1] in sizes:
+                raise PatternError(f"packing {text!r}: the size of {match[1]} is there twice")
+            sizes = {match[1]: int(match[2]), **sizes}
             parts.pop()
         left = parse_side(_halves(patterns, text)[0].split(","), text)
         right = parse_side(parts, text)
@@ -162,13 +171,16 @@ class Packing:
                 raise PatternError(
                     f"packing {text!r}: expected a pattern for each of {len(of)} names, received {len(side)}"
                 )
-        counts = [{len(_WILDCARD.findall(name)) for name in side} for side in (sources, targets)]
-        if any(len(side) > 1 for side in counts):
-            raise PatternError(f"packing {text!r}: expected as many wildcards in all names of a side")
-        more = counts[0].pop() - counts[1].pop()
-        if more not in {-1, 0, 1}:
-            raise PatternError(f"packing {text!r}: expected one wildcard more on one side at most")
+        unknown = [name for name in sizes if not any(name in axes.names for axes in (*left, *right))]
+        if unknown:
+            raise PatternError(f"packing {text!r}: no tensor has the axis {unknown[0]}, whose size is given")
+        *_, more = bind(sources, targets, text)
         return _checked(Packing(sources, targets, left, right, sizes, more == 1, more == -1), text)
+
+    @property
+    def paired(self) -> bool:
+        """Whether each tensor of the left side becomes the one in the same place of the right."""
+        return [_pieces([axes]) for axes in self.left] == [_pieces([axes]) for axes in self.right]
 
     def inverse(self) -> Packing:
         """The same pattern read from right to left."""
@@ -190,46 +202,30 @@ class Packing:
         >>> packed[0].sources, packed[0].targets, problems
         ((('a.q',), ('a.k',)), ('a.qk',), ['b.k: missing, and packed with b.q by *.q *.k -> *.qk: q, k -> (q + k)'])
         """
-        groups: dict[tuple[str, ...], dict[str, None]] = {}
+        sources, targets, _ = bind(self.sources, self.targets, str(self))
+        groups: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
         problems: list[str] = []
-        place = self._stacked_place(names)
         for name in names:
-            for source in self.sources:
-                values = _values(source, name)
+            for source in sources:
+                values = source.values(name)
                 if values is not None:
-                    layer = values[place] if self.stacks_left else ""
-                    rest = values[:place] + values[place + 1 :] if self.stacks_left else values
-                    groups.setdefault(rest, {})[layer] = None
+                    layer = values.pop(LAYER, "") if self.stacks_left else ""
+                    groups.setdefault(tuple(sorted(values.items())), {})[layer] = None
         packed = []
         for rest, layers in groups.items():
             numbers = _layers(layers) if self.stacks_left else [""]
             if numbers is None:
                 problems.append(f"{self}: expected layers 0, 1, ..., received {', '.join(layers)}")
                 continue
-            sources = tuple(
-                tuple(
-                    _filled(source, _inserted(rest, place, number) if self.stacks_left else rest) for number in numbers
-                )
-                for source in self.sources
-            )
-            missing = [name for side in sources for name in side if name not in names]
-            problems += [f"{name}: missing, and packed with {_other(sources, missing)} by {self}" for name in missing]
-            values = _inserted(rest, _extra_place(self.targets[0]), "{}") if self.stacks_right else rest
+            old = tuple(tuple(source.filled({**dict(rest), LAYER: number}) for number in numbers) for source in sources)
+            missing = [name for side in old for name in side if name not in names]
+            problems += [f"{name}: missing, and packed with {_other(old, missing)} by {self}" for name in missing]
             if not missing:
-                packed.append(Packed(sources, tuple(_filled(target, values) for target in self.targets), self))
+                new = tuple(target.filled({**dict(rest), LAYER: "{}"}) for target in targets)
+                packed.append(Packed(old, new, self))
         if not groups:
-            problems.append(f"{self}: matches none of the {len(names)} names")
+            problems.append(f"{self}: matches none of the {counted(len(names), 'name')}")
         return packed, problems
-
-    def _stacked_place(self, names: Iterable[str]) -> int:
-        """Which wildcard numbers the layers."""
-        if not self.stacks_left:
-            return 0
-        wildcards = _WILDCARD.findall(self.sources[0])
-        if "{}" in wildcards:
-            return wildcards.index("{}")
-        rows = [values for name in names if (values := _values(self.sources[0], name)) is not None]
-        return next((n for n in range(len(wildcards)) if rows and all(row[n].isdigit() for row in rows)), 0)
 
 
 def _checked(packing: Packing, text: str) -> Packing:
@@ -253,9 +249,21 @@ def _checked(packing: Packing, text: str) -> Packing:
             packing.stacks_left,
             packing.stacks_right,
         )
-    blocks = [
-        sorted(tuple(sorted(block)) for axes in side for block in axes.blocks) for side in (packing.left, packing.right)
-    ]
+    blocks = [_pieces(side) for side in (packing.left, packing.right)]
+    own = [_pieces([axes]) for axes in (*packing.left, *packing.right)]
+    for pieces in own if packing.paired else blocks:
+        twice = next((block for block in pieces if pieces.count(block) > 1), None)
+        if twice is not None:
+            written = next(
+                order
+                for axes in (*packing.left, *packing.right)
+                for order in axes.blocks
+                if tuple(sorted(order)) == twice
+            )
+            raise PatternError(
+                f"packing {text!r}: two tensors have the same axes '{' '.join(written) or '1'}'; likely fix: a name of "
+                "its own for an axis of each: q i, k i -> (q + k) i"
+            )
     if blocks[0] != blocks[1]:
         only = [block for block in blocks[0] + blocks[1] if (block in blocks[0]) != (block in blocks[1])]
         shown = " and ".join(" ".join(block) or "nothing" for block in only[:2]) or "an axis"
@@ -273,35 +281,15 @@ def _halves(text: str, whole: str) -> tuple[str, str]:
     return left, right
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
-    literals, wildcards = _WILDCARD.split(pattern), _WILDCARD.findall(pattern)
-    pairs = zip(literals, [*wildcards, ""], strict=True)
-    return re.compile("".join(re.escape(text) + _STANDS_FOR.get(wildcard, "") for text, wildcard in pairs))
-
-
-def _values(pattern: str, name: str) -> tuple[str, ...] | None:
-    match = _expression(pattern).fullmatch(name)
-    return match.groups() if match else None
-
-
-def _filled(pattern: str, values: Sequence[str]) -> str:
-    left = iter(values)
-    return _WILDCARD.sub(lambda _: next(left), pattern)
-
-
-def _inserted(values: tuple[str, ...], place: int, value: str) -> tuple[str, ...]:
-    return (*values[:place], value, *values[place:])
-
-
 def _layers(values: Iterable[str]) -> list[str] | None:
     """The numbers of layers in order, None where they are not 0 and so on."""
     numbers = sorted(values, key=lambda value: (len(value), value))
     return numbers if numbers == [str(n) for n in range(len(numbers))] else None
 
 
-def _extra_place(pattern: str) -> int:
-    wildcards = _WILDCARD.findall(pattern)
-    return wildcards.index("{}") if "{}" in wildcards else 0
+def _pieces(side: Sequence[Axes]) -> list[tuple[str, ...]]:
+    """The axes of each piece of some tensors, in any order."""
+    return sorted(tuple(sorted(block)) for axes in side for block in axes.blocks)
 
 
 def _other(sources: tuple[tuple[str, ...], ...], missing: Collection[str]) -> str:

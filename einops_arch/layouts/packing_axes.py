@@ -212,11 +212,17 @@ def _parse(text: str, whole: str) -> Axes:
             raise PatternError(f"packing {whole!r}: {piece!r} outside of a parenthesis")
         else:
             items.append(() if piece == "1" else (piece,))
-    names = [name for item in items for name in _names(item, once=False)]
-    shared = [name for item in items for part in item if isinstance(part, Sum) for name in _names((part,))]
-    twice = [name for name in names if names.count(name) > 1 and name not in shared]
-    if twice or sum(isinstance(part, Sum) for item in items for part in item) > 1:
-        reason = f"axis {twice[0]!r} is there twice" if twice else "more than one '+' axis"
+    sums = [part for item in items for part in item if isinstance(part, Sum)]
+    reason = ""
+    if len(sums) > 1:
+        reason = "more than one '+' axis"
+    elif any(isinstance(part, Sum) for whole_sum in sums for term in whole_sum.terms for part in term):
+        reason = "a '+' inside of a '+'"
+    else:
+        # Parts of a sum are never in one piece, and may share axes.
+        twice = [name for block in Axes(tuple(items)).blocks for name in block if block.count(name) > 1]
+        reason = f"axis {twice[0]!r} is there twice" if twice else ""
+    if reason:
         raise PatternError(f"packing {whole!r}: {reason} in '{text.strip()}'")
     return Axes(tuple(items))
 

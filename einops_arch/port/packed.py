@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.checkpoints.wrappers import Untied
-from einops_arch.errors import PortError, ShapeError
+from einops_arch.errors import ShapeError
 from einops_arch.layouts.boxes import Box
 from einops_arch.layouts.packing import Packed, Packing, Shape
+from einops_arch.layouts.state import problems_error
 
 __all__ = ["PackedReader", "packing_groups"]
 
@@ -31,20 +33,15 @@ class PackedReader(Wrapper):
         super().__init__(Untied(inner) if inner.aliases else inner)
         self._expected = dict(expected or {})
         shapes = {name: info.shape for name, info in self.inner.tensors.items()}
-        groups = packing_groups(packing, shapes, self._expected)
-        problems = []
+        dtypes = {name: info.dtype for name, info in self.inner.tensors.items()}
+        groups = packing_groups(packing, shapes, dtypes, self._expected)
         taken = {name for group, _ in groups for name in group.names}
         self.tensors = {name: info for name, info in self.inner.tensors.items() if name not in taken}
         self._groups: dict[str, Packed] = {}
         for group, made in groups:
-            dtypes = {self.inner.tensors[name].dtype for name in group.names}
-            if len(dtypes) > 1:
-                problems.append(f"{', '.join(group.names)}: expected one dtype, received {', '.join(sorted(dtypes))}")
             for name, shape in made.items():
                 self._groups[name] = group
-                self.tensors[name] = TensorInfo(shape, next(iter(dtypes)))
-        if problems:
-            raise PortError("\n  ".join([f"packing: {len(problems)} problems, nothing was changed", *problems]))
+                self.tensors[name] = TensorInfo(shape, dtypes[group.names[0]])
         self.aliases = {}
         self.remarks = {
             name: f"packed from {_listed(group.names)}: {group.packing}" for name, group in self._groups.items()
@@ -67,16 +64,22 @@ class PackedReader(Wrapper):
 
 
 def packing_groups(
-    packing: str | Packing, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]
+    packing: str | Packing, shapes: Mapping[str, Shape], dtypes: Mapping[str, str], expected: Mapping[str, Shape]
 ) -> list[tuple[Packed, dict[str, Shape]]]:
     """What a pattern makes of some tensors, with the shapes of what is made.
 
+    Args:
+        packing: the pattern.
+        shapes: of the tensors, by name.
+        dtypes: of the tensors, by name; those that are packed together must have one, since nothing is rounded.
+        expected: the shapes that tensors of these names should have, where they are known.
+
     Raises:
-        PortError: names are missing, two become one, or shapes do not fit; all problems are in the message.
+        PortError: names are missing, two become one, or shapes or dtypes do not fit; all problems are in the message.
     """
     packing = Packing.parse(packing) if isinstance(packing, str) else packing
     groups, problems = packing.match(shapes)
-    taken = [name for group in groups for name in group.names]
+    taken = Counter(name for group in groups for name in group.names)
     made: list[tuple[Packed, dict[str, Shape]]] = []
     new: set[str] = set()
     for group in groups:
@@ -85,14 +88,16 @@ def packing_groups(
         except ShapeError as error:
             problems.append(str(error))
             continue
+        kinds = sorted({dtypes[name] for name in group.names})
+        if len(kinds) > 1:
+            problems.append(f"{', '.join(group.names)}: expected one dtype, received {', '.join(kinds)}")
         clashes = [name for name in forms if name in new or (name in shapes and name not in taken)]
         problems += [f"{name}: made by {packing}, and there already" for name in clashes]
         new.update(forms)
         made.append((group, forms))
-    twice = {name for name in taken if taken.count(name) > 1} if len(taken) != len(set(taken)) else set()
-    problems += [f"{name}: taken twice by {packing}" for name in sorted(twice)]
+    problems += [f"{name}: taken twice by {packing}" for name, count in sorted(taken.items()) if count > 1]
     if problems:
-        raise PortError("\n  ".join([f"packing: {len(problems)} problems, nothing was changed", *problems]))
+        raise problems_error("packing", problems)
     return made
 
 

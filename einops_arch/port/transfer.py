@@ -173,7 +173,8 @@ def _packed(state: dict[str, Any], text: str, expected: Mapping[str, tuple[int, 
     arrays, odd = state_arrays(state)
     if odd:
         raise problems_error("transfer", odd)
-    groups = packing_groups(text, {name: array.shape for name, array in arrays.items()}, expected)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    groups = packing_groups(text, shapes, {name: array.dtype.name for name, array in arrays.items()}, expected)
     made = {name: array for group, _ in groups for name, array in group.make(arrays, expected).items()}
     gone = {name for group, _ in groups for name in group.names}
     return {**{name: value for name, value in state.items() if name not in gone}, **made}
