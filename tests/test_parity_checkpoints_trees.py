@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import flax.serialization
 import jax
 import jax.numpy as jnp
+import msgpack
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
 from flax import linen, nnx
 from flax.training.train_state import TrainState
+from safetensors.numpy import save_file
 
 from einops_arch.checkpoints import open_checkpoint
 from einops_arch.errors import CheckpointError
@@ -93,6 +96,90 @@ def test_large_arrays_in_pieces_and_every_dtype(monkeypatch, tmp_path):
     tensors, left_out, _ = read(tmp_path / "x.msgpack")
     assert_same(tensors, flat(tree))
     assert set(left_out) == {"steps", "note", "z"}
+
+
+def extension(shape, dtype, data):
+    return msgpack.ExtType(1, msgpack.packb((shape, dtype, data)))
+
+
+def in_pieces(shape, pieces):
+    sizes = {str(axis): size for axis, size in enumerate(shape)}
+    return {
+        "__msgpack_chunked_array__": True,
+        "shape": sizes,
+        "chunks": {str(number): extension(*piece) for number, piece in enumerate(pieces)},
+    }
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [([3], "float32", b"\1\2\3")] * 4,
+        [([1], "float32", b"\1\2\3\4\5\6"), ([2], "float32", b"\1\2\3\4\5\6")],
+        [([1, 3], "float32", bytes(12))],
+        [([], "float32", bytes(4)), ([2], "float32", bytes(8))],
+    ],
+    ids=["bytes", "halves", "two axes", "no axis"],
+)
+def test_pieces_of_an_array_are_whole_elements(pieces, tmp_path):
+    (tmp_path / "x.msgpack").write_bytes(msgpack.packb({"w": in_pieces((3,), pieces)}))
+    with pytest.raises(CheckpointError, match=r"x\.msgpack.*w.*whole elements of float32"):
+        open_checkpoint(tmp_path / "x.msgpack")
+
+
+def test_pieces_within_many_arrays_take_the_time_of_their_bytes(tmp_path):
+    array = in_pieces((1,), [([1], "int8", b"\7")])
+    (tmp_path / "x.msgpack").write_bytes(msgpack.packb({f"a{number}": array for number in range(8000)}))
+    start = time.process_time()
+    with open_checkpoint(tmp_path / "x.msgpack") as reader:
+        assert len(reader.tensors) == 8000
+        assert reader.read("a7999").tolist() == [7]
+    # By all arrays for each, this takes a minute.
+    assert time.process_time() - start < 8
+
+
+@pytest.mark.parametrize(("depth", "length", "leaves"), [(60, 4090, 300), (60, 66, 20_000)])
+def test_names_that_are_long_only_as_a_whole_are_refused(depth, length, leaves, tmp_path):
+    tree = {str(number): extension([], "int8", b"\1") for number in range(leaves)}
+    for _ in range(depth):
+        tree = {"x" * length: tree}
+    (tmp_path / "x.msgpack").write_bytes(msgpack.packb(tree))
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match="refused as a bomb: more than 4096 characters"):
+        open_checkpoint(tmp_path / "x.msgpack")
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("query", "key", "value", "out"),
+        ("key", "proj"),
+        ("step", "head"),
+        ("timestep_embedder", "model"),
+        ("step_embed", "encoder", "decoder"),
+        ("adaptive_scaler", "model"),
+    ],
+)
+def test_names_of_networks_that_have_words_of_trainings_in_them_are_weights(names, tmp_path):
+    tree = {name: {"kernel": np.full((2, 3), number, np.float32)} for number, name in enumerate(names)}
+    (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes(tree))
+    tensors, left_out, _ = read(tmp_path / "x.msgpack")
+    assert_same(tensors, flat(tree))
+    assert left_out == {}
+
+
+@pytest.mark.parametrize(
+    "training",
+    ["opt_state", "optimizer", "optimizer_state", "optimizer_g", "rng", "rngs", "dropout_rng", "lr_scheduler", "epoch"],
+)
+def test_what_belongs_to_a_training_is_known_by_its_whole_name(training, tmp_path):
+    beside = np.ones(2, np.uint32) if training in {"rng", "dropout_rng", "epoch"} else {"count": np.ones(2, np.uint32)}
+    tree = {"model": {"fc": {"kernel": np.ones((2, 3), np.float32)}}, training: beside, "key": np.zeros(2, np.uint32)}
+    (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes(tree))
+    tensors, left_out, _ = read(tmp_path / "x.msgpack")
+    assert_same(tensors, {"fc.kernel": tree["model"]["fc"]["kernel"]})
+    assert set(left_out) == {training, "key"}
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -195,3 +282,21 @@ def test_the_items_of_a_checkpoint_manager(tmp_path):
     assert list(read(tmp_path / "run", key="moments")[0]) == ["mu"]
     with pytest.raises(CheckpointError, match="expected an item 'ema', received 'moments', 'params'"):
         open_checkpoint(tmp_path / "run", key="ema")
+
+
+def a_step(path):
+    path.mkdir(parents=True)
+    (path / "_METADATA").write_text("{}")
+
+
+def test_two_steps_of_one_number_are_refused_by_name(tmp_path):
+    for name in ("train_5", "eval_5", "3"):
+        a_step(tmp_path / "run" / name / "default")
+    with pytest.raises(CheckpointError, match="'eval_5' and 'train_5'"):
+        open_checkpoint(tmp_path / "run")
+
+
+def test_the_weights_of_a_folder_of_the_hub_come_before_numbered_folders_in_it(tmp_path):
+    a_step(tmp_path / "hub" / "7" / "default")
+    save_file({"fc.weight": np.ones((2, 3), np.float32)}, tmp_path / "hub" / "model.safetensors")
+    assert list(read(tmp_path / "hub")[0]) == ["fc.weight"]

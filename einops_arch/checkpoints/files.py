@@ -18,7 +18,7 @@ from einops_arch.checkpoints.formats.msgpack_file import MsgpackReader
 from einops_arch.checkpoints.formats.npz_file import NpzReader
 from einops_arch.checkpoints.formats.orbax_folder import OrbaxReader, write_orbax
 from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, write_safetensors
-from einops_arch.checkpoints.formats.sharded import HubReader, ShardedReader, write_hub
+from einops_arch.checkpoints.formats.sharded import FILES, HubReader, ShardedReader, write_hub
 from einops_arch.checkpoints.formats.torch_file import LEGACY, TorchReader
 from einops_arch.checkpoints.formats.torch_writer import write_torch
 from einops_arch.checkpoints.reader import MemoryReader, Reader
@@ -237,7 +237,8 @@ def _open_folder(path: Path, key: str | None) -> Reader:
         inside = set(os.listdir(path))  # noqa: PTH208 - one look for all the marks
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if orbax_manager.is_managed(path, inside):
+    # A folder of the hub may have whatever else beside its weights.
+    if inside.isdisjoint(FILES) and orbax_manager.is_managed(path, inside):
         item, key, beside = orbax_manager.find_item(path, inside, key)
         return OrbaxReader(item, key, beside)
     if not inside.isdisjoint((orbax_folder.MARK, orbax_folder.TREE)):

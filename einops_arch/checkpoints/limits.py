@@ -17,6 +17,8 @@ __all__ = [
     "KEY_BITS",
     "MSGPACK_DEPTH",
     "MSGPACK_VALUES",
+    "MSGPACK_NAMES",
+    "MSGPACK_NAMES_FREE",
     "NAME_LENGTH",
     "NPZ_EXPANSION",
     "NPZ_HEADER",
@@ -72,6 +74,10 @@ MSGPACK_VALUES = 65_536
 """Values in a msgpack file; an array is one, whatever its size. Each takes about a kilobyte of memory."""
 MSGPACK_DEPTH = 64
 """Maps and lists inside each other."""
+MSGPACK_NAMES = 4
+"""Characters of whole names, with what leads to them, for each byte of a msgpack file."""
+MSGPACK_NAMES_FREE = 4 << 20
+"""Characters that whole names may have beyond that: 64 for each of the values there may be."""
 NPZ_HEADER = 10_000
 """Bytes of the header of an array in an `.npz` file, as in numpy."""
 NPZ_EXPANSION = 1_100

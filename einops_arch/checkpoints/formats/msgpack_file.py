@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from einops_arch._text import brief
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.formats.trees import framework_of_names, weights_of
-from einops_arch.checkpoints.limits import MSGPACK_DEPTH, MSGPACK_VALUES, NAME_LENGTH
+from einops_arch.checkpoints.limits import (
+    MSGPACK_DEPTH,
+    MSGPACK_NAMES,
+    MSGPACK_NAMES_FREE,
+    MSGPACK_VALUES,
+    NAME_LENGTH,
+)
 from einops_arch.checkpoints.reader import Reader, Span, reading
 from einops_arch.checkpoints.tensors import DTYPES, MAX_RANK, Bits, TensorInfo, carrier
 from einops_arch.errors import CheckpointError
@@ -112,6 +119,7 @@ class _Parser:
     def __init__(self, file: int, size: int) -> None:
         self.file, self.size, self.at = file, size, 0
         self.left = MSGPACK_VALUES
+        self.characters = MSGPACK_NAMES_FREE + MSGPACK_NAMES * size
         self.arrays: dict[tuple[str, ...], Any] = {}
         """The pieces of each array, or in words what else there is."""
         self.forms: dict[tuple[str, ...], tuple[tuple[int, ...], str]] = {}
@@ -160,20 +168,28 @@ class _Parser:
 
     def _map(self, length: int, depth: int, path: tuple[str, ...]) -> dict[str, Any]:
         names: dict[str, Any] = {}
+        known, before = len(self.arrays), sum(map(len, path)) + len(path)
         for _ in range(length):
             name = self._name()
+            # The whole path is kept for each value, and paths share what leads to them.
+            self.characters -= before + len(name)
+            if before + len(name) > NAME_LENGTH or self.characters < 0:
+                raise CheckpointError(
+                    f"refused as a bomb: more than {NAME_LENGTH} characters in the whole of a name, or "
+                    f"many names as long as {before + len(name)}"
+                )
             if name in names:
                 raise CheckpointError(f"two values have the same name {brief(name)}")
             names[name] = None
             self.value(depth + 1, (*path, name))
         if _CHUNKED in names:
-            self._unite(path)
+            self._unite(path, len(self.arrays) - known)
         return names
 
-    def _unite(self, path: tuple[str, ...]) -> None:
-        """One array of the pieces that Flax has made of it."""
+    def _unite(self, path: tuple[str, ...], count: int) -> None:
+        """One array of the pieces that Flax has made of it, which are the last that were read."""
         size = len(path)
-        own = {key[size:]: value for key, value in self.arrays.items() if key[:size] == path}
+        own = {key[size:]: self.arrays[key] for key in islice(reversed(self.arrays), count)}
         sizes, spans, dtypes = [], [], set()
         for number in range(MAX_RANK):
             if ("shape", str(number)) not in own:
@@ -184,8 +200,14 @@ class _Parser:
             if piece not in own:
                 break
             (span,) = own[piece]
+            shape, dtype = self.forms[(*path, *piece)]
+            if len(shape) != 1 or TensorInfo(shape, dtype).nbytes != span.size:
+                raise CheckpointError(
+                    f"{brief('.'.join(path))}: expected pieces of one axis, whole elements of {dtype} each, received "
+                    f"{span.size} bytes for shape {shape}"
+                )
             spans.append(span)
-            dtypes.add(self.forms[(*path, *piece)][1])
+            dtypes.add(dtype)
         if len(dtypes) != 1 or len(own) != 1 + len(sizes) + len(spans):
             raise CheckpointError(f"{brief('.'.join(path))}: expected an array in pieces of one dtype")
         for key in own:

@@ -23,6 +23,9 @@ def is_managed(path: Path, inside: set[str]) -> bool:
     Args:
         path: the folder.
         inside: the names in it.
+
+    Raises:
+        CheckpointError: two steps have one number.
     """
     return TREE not in inside and (MARK in inside or any(map(_STEP.fullmatch, inside))) and bool(_steps(path, inside))
 
@@ -67,14 +70,23 @@ def _likeliest(step: Path, items: list[str]) -> str:
 
 
 def _steps(path: Path, inside: set[str]) -> dict[int, Path]:
-    """The steps with a tree of arrays, by number; the folder itself if it is one."""
+    """The steps with a tree of arrays, by number; the folder itself if it is one.
+
+    Raises:
+        CheckpointError: two have one number.
+    """
     if _holds_items(path):
         return {0: path}
-    steps = {}
-    for name in inside:
+    steps: dict[int, Path] = {}
+    for name in sorted(inside):
         match = _STEP.fullmatch(name)
         if match and (path / name).is_dir() and _holds_items(path / name):
-            steps[int(match[1])] = path / name
+            twin = steps.setdefault(int(match[1]), path / name)
+            if twin != path / name:
+                raise CheckpointError(
+                    f"{path}: expected one step of each number, received {brief(twin.name)} and {brief(name)}; likely "
+                    f"fix: the path of the one that is meant, such as {path / name}"
+                )
     return steps
 
 

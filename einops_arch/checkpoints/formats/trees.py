@@ -21,8 +21,15 @@ _COLLECTIONS = ("params", "batch_stats")
 """The collections of Linen that are weights."""
 _WEIGHTS = ("params", "model", "state", "variables", "graph_state", "ema_params", "default")
 """Where training scripts put the weights, the likeliest first."""
-_TRAINING = re.compile(r"(?i)opt(im|_state|$)|step|epoch|rng|^key$|schedule|scaler|metrics|grads|loss_scale")
-"""What belongs to the training and not to the network, though it may hold arrays."""
+_OPTIMIZER = re.compile(r"(?i)(opt|optim|optimizers?)(_?states?|_.*states?|_?\d*)|optimizer_.*")
+"""The state of an optimizer, which no network has."""
+_TRAINING = re.compile(
+    r"(?i)((dropout|sample|train|noise)_)?(rngs?|prng|rng_keys?|prng_key)|(rng_.*)|(lr_)?schedulers?(_state)?|schedule|"
+    r"(grad_|loss_)?scaler|(dynamic_|loss_|dynamic_loss_)scale|metrics|grads|gradients"
+)
+"""What else belongs to the training and not to the network, though it may hold arrays."""
+_COUNTERS = re.compile(r"(?i)((global|train|training|num|current|total)_)?(steps?|epochs?|iterations?|iter)|key")
+"""What does so where it is an array itself; a part of a network may be called so too."""
 _STREAM = re.compile(r"(^|\.)rngs?(\.[^.]+)*\.(key|count)$")
 _FLAX_LEAVES = frozenset({"kernel", "scale", "embedding", "w", "embeddings"})
 _TORCH_LEAVES = frozenset({"weight", "running_mean", "running_var", "num_batches_tracked"})
@@ -104,18 +111,26 @@ def _followed(paths: Sequence[tuple[str, ...]], key: str) -> tuple[str, ...]:
 def _descended(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> tuple[str, ...]:
     """Into the entry that is the weights, as long as there is something of a training beside it."""
     counts = _counts(paths, prefix)
-    candidates = [name for name, count in counts.items() if count is not None and not _TRAINING.search(name)]
+    training = {name for name, count in counts.items() if _is_of_training(name, count)}
+    candidates = [name for name, count in counts.items() if count is not None and name not in training]
     if _COLLECTIONS[0] in candidates:
         inner = (*prefix, _COLLECTIONS[0])
         return _descended(paths, inner) if _counts(paths, inner).get(_COLLECTIONS[0]) else prefix
     known = [name for name in _WEIGHTS if name in candidates]
-    if not candidates or not any(_TRAINING.search(name) for name in counts):
+    # Under names that nobody knows lie weights, and only an optimizer says that not all of it is.
+    certain = known or any(_OPTIMIZER.fullmatch(name) for name in training)
+    if not candidates or not training or not certain:
         return prefix
     if not known and len(candidates) > 1:
         shown = _listed({name: counts[name] for name in candidates})
         fix = ".".join((*prefix, candidates[0]))
         raise CheckpointError(f"expected one entry with weights, received {shown}; likely fix: --key {fix:.80}")
     return _descended(paths, (*prefix, (known or candidates)[0]))
+
+
+def _is_of_training(name: str, count: int | None) -> bool:
+    patterns = (_OPTIMIZER, _TRAINING, *([_COUNTERS] if count is None else []))
+    return any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def _beside(
