@@ -22,6 +22,7 @@ from einops_arch.cli.app import app
 from einops_arch.errors import PatternError, PortError
 from einops_arch.layouts.packing import Packing
 from einops_arch.port import port_checkpoint, transfer
+from einops_arch.port.ties import same_arrays
 from einops_arch.torch import ConvNet, LanguageModel
 
 RUNNER = CliRunner()
@@ -556,3 +557,26 @@ def test_ties_are_not_broken_in_silence(caplog, tmp_path):
     caplog.clear()
     transfer(source, Tied())
     assert caplog.text == ""
+
+
+def test_tensors_are_tied_only_if_they_read_the_same_memory_in_the_same_way():
+    numbers, array = torch.tensor([[1 + 2j, 3 - 1j]]), np.ones(2, "f4")
+    negative = torch.view_as_complex(torch.ones(2, 2)).conj().imag
+    assert negative.is_neg()
+    assert same_arrays({"w": numbers, "conj": numbers.conj(), "again": numbers.view(1, 2)}) == [["w", "again"]]
+    assert same_arrays({"x": array, "bits": array.view("i4"), "y": array[:]}) == [["x", "y"]]
+    assert same_arrays({"x": negative, "y": torch._neg_view(negative)}) == []
+    floats = torch.ones(3)
+    assert same_arrays({"x": floats, "bits": floats.view(torch.int32)}) == []
+    assert same_arrays({"x": torch.empty(2, device="meta"), "y": torch.empty(2, device="meta")}) == []
+
+
+def test_a_counter_of_a_wrapper_has_one_element_and_is_named(caplog):
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    state = {f"module.{name}": value for name, value in source.state_dict().items()}
+    with pytest.raises(PortError, match=r"(?s)decay.*step|step.*decay"):
+        transfer({**state, "step": torch.zeros(5), "decay": torch.zeros(7, 7)}, target)
+    transfer({**state, "n_averaged": torch.tensor(3), "step": torch.zeros(1)}, target)
+    assert torch.equal(target.weight, source.weight)
+    assert "n_averaged: left out" in caplog.text
+    assert "step: left out" in caplog.text

@@ -21,6 +21,7 @@ __all__ = [
     "Renamed",
     "Selected",
     "Untied",
+    "Without",
     "checked_patterns",
     "renamed",
     "rule_of",
@@ -201,41 +202,23 @@ class Untied(Wrapper):
         return self.inner.span(self._targets.get(name, name))
 
 
-class Selected(Wrapper):
-    """The tensors of a reader with some names only.
+class Without(Wrapper):
+    """The tensors of a reader without some names.
 
     Args:
         inner: the reader.
-        only: what the names must begin with, if anything.
-        drop: regular expressions; a name in which one of them matches is left out.
-
-    Raises:
-        PortError: nothing begins so, nothing is left, or an expression matches nothing.
+        left_out: the names, each with the reason.
     """
 
-    def __init__(self, inner: Reader, only: str | None = None, drop: Sequence[str] = ()) -> None:
+    def __init__(self, inner: Reader, left_out: Mapping[str, str]) -> None:
         super().__init__(inner)
-        left_out: dict[str, str] = {}
-        matched = {reason.rpartition("--drop ")[2] for reason in inner.left_out.values() if "--drop " in reason}
-        for name in inner.names():
-            patterns = [pattern for pattern in drop if re.search(pattern, name)]
-            matched.update(patterns)
-            if patterns:
-                left_out[name] = f"its name matches --drop {patterns[0]}"
-            elif only is not None and not name.startswith(only):
-                left_out[name] = f"its name does not begin with {only}"
-        count = len(inner.names())
-        unused = [pattern for pattern in drop if pattern not in matched]
-        if unused:
-            raise PortError(f"--drop {unused[0]}: matches none of the {count} names")
-        if len(left_out) == count:
-            raise PortError(f"nothing is left of {count} tensors; likely fix: {_options(only, drop)} of fewer names")
-        kept = [name for name in inner.names() if name not in left_out]
         # Of a tied tensor whose own name is left out, the next one takes its place.
         self._source: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         first: dict[str, str] = {}
-        for name in kept:
+        for name in inner.names():
+            if name in left_out:
+                continue
             target = inner.aliases.get(name, name)
             if first.setdefault(target, name) == name:
                 self._source[name] = target
@@ -255,6 +238,38 @@ class Selected(Wrapper):
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(self._source[name])
+
+
+class Selected(Without):
+    """The tensors of a reader with some names only.
+
+    Args:
+        inner: the reader.
+        only: what the names must begin with, if anything.
+        drop: regular expressions; a name in which one of them matches is left out.
+
+    Raises:
+        PortError: nothing begins so, nothing is left, or an expression matches nothing.
+    """
+
+    def __init__(self, inner: Reader, only: str | None = None, drop: Sequence[str] = ()) -> None:
+        left_out: dict[str, str] = {}
+        # What is no array has been dropped by the reader itself.
+        matched = {pattern for pattern in drop for name in inner.left_out if re.search(pattern, name)}
+        for name in inner.names():
+            patterns = [pattern for pattern in drop if re.search(pattern, name)]
+            matched.update(patterns)
+            if patterns:
+                left_out[name] = f"its name matches --drop {patterns[0]}"
+            elif only is not None and not name.startswith(only):
+                left_out[name] = f"its name does not begin with {only}"
+        count = len(inner.names())
+        unused = [pattern for pattern in drop if pattern not in matched]
+        if unused:
+            raise PortError(f"--drop {unused[0]}: matches none of the {count} names")
+        if len(left_out) == count:
+            raise PortError(f"nothing is left of {count} tensors; likely fix: {_options(only, drop)} of fewer names")
+        super().__init__(inner, left_out)
 
 
 def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:

@@ -38,9 +38,13 @@ class PackedReader(Wrapper):
         taken = {name for group, _ in groups for name in group.names}
         self.tensors = {name: info for name, info in self.inner.tensors.items() if name not in taken}
         self._groups: dict[str, Packed] = {}
+        self._layers: dict[str, tuple[int, int]] = {}
+        """Of each, the number of its pattern and of its layer."""
         for group, made in groups:
-            for name, shape in made.items():
+            layers = len(made) // len(group.targets)
+            for number, (name, shape) in enumerate(made.items()):
                 self._groups[name] = group
+                self._layers[name] = number // layers, number % layers
                 self.tensors[name] = TensorInfo(shape, dtypes[group.names[0]])
         self.aliases = {}
         self.remarks = {
@@ -51,7 +55,18 @@ class PackedReader(Wrapper):
         if name not in self._groups:
             return self.inner.bits(name)
         group = self._groups[name]
-        return group.make({source: self.inner.bits(source) for source in group.names}, self._expected)[name]
+        axes = _layer_axes(group, {source: self.inner.info(source).shape for source in group.names})
+        if axes is None:
+            return group.make({source: self.inner.bits(source) for source in group.names}, self._expected)[name]
+        target, layer = self._layers[name]
+        parts = {source: self._layer(source, axis, layer) for source, axis in axes.items()}
+        return group.make(parts, self._expected)[group.targets[target].replace("{}", "0")]
+
+    def _layer(self, source: str, axis: int, layer: int) -> Bits:
+        """What a stack has of one layer, and no more."""
+        box = [(0, size) for size in self.inner.info(source).shape]
+        box[axis] = layer, layer + 1
+        return self.inner.part(source, tuple(box))
 
     def blocks(self, name: str) -> Iterator[Bits]:
         return Reader.blocks(self, name) if name in self._groups else self.inner.blocks(name)
@@ -61,6 +76,23 @@ class PackedReader(Wrapper):
 
     def span(self, name: str) -> Span | None:
         return None if name in self._groups else self.inner.span(name)
+
+
+def _layer_axes(group: Packed, shapes: Mapping[str, Shape]) -> dict[str, int] | None:
+    """The axis of the layers in each tensor that is taken apart by layers; None where it is not an axis by itself."""
+    packing = group.packing
+    if not packing.stacks_right:
+        return None
+    (layer,) = packing.right[0].items[0]
+    if layer in packing.sizes:
+        return None
+    axes: dict[str, int] = {}
+    for pattern, (source,) in zip(packing.left, group.sources, strict=True):
+        items = pattern.written_out(len(shapes[source]) - pattern.count).items
+        if (layer,) not in items:
+            return None
+        axes[source] = items.index((layer,))
+    return axes
 
 
 def packing_groups(

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.wrappers import Selected
+from einops_arch.checkpoints.wrappers import Without
 
 __all__ = ["OnceTied", "needless_names", "once_tied", "same_arrays", "untied_lines"]
 
 
-class OnceTied(Selected):
+class OnceTied(Without):
     """A reader without names of tied tensors that the model has under another name."""
 
     def __init__(self, inner: Reader, needless: Mapping[str, str]) -> None:
-        super().__init__(inner, None, [f"^{re.escape(name)}$" for name in needless])
         reasons = {name: f"tied to {other}, under which the model has it" for name, other in needless.items()}
-        self.left_out = {**inner.left_out, **reasons}
+        super().__init__(inner, reasons)
 
 
 def once_tied(reader: Reader, expected: Collection[str]) -> Reader:
@@ -68,19 +66,24 @@ def untied_lines(
 
 
 def same_arrays(state: Mapping[str, Any]) -> list[list[str]]:
-    """Groups of names whose arrays are the same memory.
+    """Groups of names whose arrays are the same memory, read in the same way.
 
     >>> ones = np.ones(3)
-    >>> same_arrays({"a": ones, "b": ones, "c": np.ones(3)})
+    >>> same_arrays({"a": ones, "b": ones, "c": np.ones(3), "d": ones.view("i8")})
     [['a', 'b']]
     """
     groups: dict[Any, list[str]] = {}
     for name, value in state.items():
-        if hasattr(value, "data_ptr"):
-            place: Any = (value.data_ptr(), tuple(value.shape), value.stride()) if value.numel() else id(value)
-        elif isinstance(value, np.ndarray) and value.size:
-            place = (value.__array_interface__["data"][0], value.shape, value.strides)
-        else:
-            place = id(value)
-        groups.setdefault(place, []).append(name)
+        groups.setdefault(_place(value), []).append(name)
     return [names for names in groups.values() if len(names) > 1]
+
+
+def _place(value: Any) -> Any:
+    """What two values share that are one array: those without memory are one only if they are one object."""
+    if isinstance(value, np.ndarray) and value.size:
+        return value.__array_interface__["data"][0], value.shape, value.strides, value.dtype
+    # Other layouts than the strided one have no address, and tensors on the meta device have all the same.
+    if hasattr(value, "data_ptr") and str(value.layout) == "torch.strided" and value.numel() and value.data_ptr():
+        signs = value.is_conj(), value.is_neg()
+        return value.data_ptr(), tuple(value.shape), value.stride(), value.dtype, value.device, signs
+    return id(value)

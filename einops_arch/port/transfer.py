@@ -188,7 +188,8 @@ def _unwrapped(
         return state
     new, remark = without_wrapper(shapes, expected, tied)
     if remark:
-        _LOG.warning("%s", remark)
+        counters = [f"{name}: left out: a counter of the wrapper" for name in state if name not in new]
+        _LOG.warning("%s", "\n  ".join([remark, *counters]))
     return {now: state[name] for name, now in new.items()}
 
 

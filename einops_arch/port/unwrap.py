@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from einops_arch.checkpoints.reader import Reader
@@ -68,7 +69,7 @@ def without_wrapper(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[st
     ({'module.weight': 'weight'}, 'module. was taken off 1 names, as DataParallel or an average of weights writes them')
     """
     if shapes and not fits(shapes, expected, tied):
-        for new in candidates(list(shapes)):
+        for new in candidates(shapes):
             renamed = {new[name]: shape for name, shape in shapes.items() if name in new}
             if len(renamed) == len(new) and fits(renamed, expected, tied):
                 return new, _remark(new)
@@ -87,14 +88,14 @@ def fits(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[str]] = ()) -
     return all(name in shapes or name in follows or is_counter(name) for name in expected)
 
 
-def candidates(names: Sequence[str]) -> Iterator[dict[str, str]]:
+def candidates(shapes: Shapes) -> Iterator[dict[str, str]]:
     """New names by old ones, as they may have been before they were wrapped, the likeliest first.
 
-    >>> next(candidates(["module.fc.weight", "module.fc.bias"]))
+    >>> next(candidates({"module.fc.weight": (3, 4), "module.fc.bias": (3,), "n_averaged": ()}))
     {'module.fc.weight': 'fc.weight', 'module.fc.bias': 'fc.bias'}
     """
-    counters = [name for name in names if name in _COUNTERS]
-    rest = [name for name in names if name not in counters] or list(names)
+    counters = {name for name, shape in shapes.items() if name in _COUNTERS and math.prod(shape) == 1}
+    rest = [name for name in shapes if name not in counters] or list(shapes)
     plain = {name: name for name in rest}
     bare = {name: _without_wrappers(name) for name in rest}
     for start in (plain, bare) if bare != plain else (plain,):

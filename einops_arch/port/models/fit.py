@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from einops_arch import architectures
 from einops_arch.architectures import Config
 from einops_arch.errors import EinopsArchError
+from einops_arch.layouts.state import is_counter
 from einops_arch.port.bounds import COUNTS
 from einops_arch.port.unwrap import candidates, fits
 
@@ -22,7 +24,11 @@ _ALIKE = 0.5
 _LARGEST = 1 << 22
 """Classes or tokens that a network may have here."""
 _TRIES = 24
-"""Configs that are tried beside the published ones."""
+"""Configs that are tried beside a published one, at each step."""
+_BUILDS = 96
+"""Networks that are built for all of them."""
+_OFTEN = 512
+"""Networks whose names and shapes are kept, once built."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ def find_fits(shapes: Shapes, framework: str = "torch", *, only: str | None = No
             if fits(names, *expected):
                 matches.append(Fit(name, preset, architectures.get(name).config.preset(preset)))
         if not matches:
-            matches = [fit for pair in _alike(names, framework, only) for fit in _adjusted(names, *pair, framework)]
+            left = itertools.repeat(None, _BUILDS)
+            pairs = _alike(names, framework, only)
+            matches = [fit for pair in pairs for fit in _adjusted(names, *pair, framework, left)]
         if matches:
             break
     return list({fit.config: fit for fit in matches}.values())
@@ -87,7 +95,7 @@ def nearest(shapes: Shapes, framework: str = "torch", *, only: str | None = None
 
 def _unwrapped(shapes: Shapes) -> Iterator[Shapes]:
     yield shapes
-    for new in candidates(list(shapes)):
+    for new in candidates(shapes):
         yield {new[name]: shape for name, shape in shapes.items() if name in new}
 
 
@@ -99,12 +107,13 @@ def _alike(shapes: Shapes, framework: str, only: str | None) -> list[tuple[str, 
         if only is not None and name != only:
             continue
         # A network of another size has other numbers in its names; one that shares no more than that is another.
-        if len(_kinds(_expected(name, "tiny", framework)[0]) & kinds) >= max(1, _ALIKE * len(kinds)):
+        own = _kinds(_expected(name, "tiny", framework)[0])
+        if len(own & kinds) >= max(1, _ALIKE * len(kinds), _ALIKE * len(own)):
             pairs += [(name, preset) for preset in architectures.get(name).config.PRESETS]
     return pairs
 
 
-def _adjusted(shapes: Shapes, name: str, preset: str, framework: str) -> Iterator[Fit]:
+def _adjusted(shapes: Shapes, name: str, preset: str, framework: str, left: Iterator[None]) -> Iterator[Fit]:
     """The same size with whole numbers of its config that the shapes tell otherwise."""
     config, fields = architectures.get(name).config.preset(preset), {}
     expected, tied = _expected(name, preset, framework)
@@ -112,19 +121,23 @@ def _adjusted(shapes: Shapes, name: str, preset: str, framework: str) -> Iterato
         differ = {key for key, shape in shapes.items() if expected.get(key) != shape}
         if set(shapes) - set(expected) or len(differ) > max(4, len(shapes) // 8):
             return
+        # Other sizes make few other names: of most there must be tensors already.
+        if len(_missing(shapes, expected, tied)) > len(expected) // 8:
+            return
         best = None
-        for field, value in _tries(config, [shapes[key] for key in sorted(differ)]):
+        tries = _tries(config, [shapes[key] for key in sorted(differ)])
+        for (field, value), _ in zip(tries, left, strict=False):
             try:
                 other = dataclasses.replace(config, **{field: value})  # type: ignore[type-var]
                 names, groups = _of_config(other, framework)
             except (EinopsArchError, TypeError, ValueError):
                 continue
-            left = {key for key, shape in shapes.items() if names.get(key) != shape}
-            if left < differ and (best is None or len(left) < len(best[0])):
-                best = left, field, value, other, names, groups
+            still = {key for key, shape in shapes.items() if names.get(key) != shape}
+            if still < differ and (best is None or len(still) < len(best[0])):
+                best = still, field, value, other, names, groups
         if best is None:
             return
-        left, field, value, config, expected, tied = best
+        _, field, value, config, expected, tied = best
         fields[field] = value
         if fits(shapes, expected, tied):
             yield Fit(name, preset, config, fields)
@@ -141,7 +154,7 @@ def _tries(config: Config, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[
     yield from pairs[:_TRIES]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_OFTEN)
 def _expected(name: str, preset: str, framework: str) -> tuple[dict[str, tuple[int, ...]], list[list[str]]]:
     return _of_config(architectures.get(name).config.preset(preset), framework)
 
@@ -151,6 +164,11 @@ def _of_config(config: Config, framework: str) -> tuple[dict[str, tuple[int, ...
     from einops_arch.port.convert import expected_shapes
 
     return expected_shapes(abstract_model(config), framework)
+
+
+def _missing(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[str]]) -> list[str]:
+    follows = {name for group in tied if any(other in shapes for other in group) for name in group}
+    return [name for name in expected if name not in shapes and name not in follows and not is_counter(name)]
 
 
 def _kinds(names: Iterable[str]) -> set[str]:
