@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -306,3 +308,167 @@ for _name, _torch, _flax in (
     ),
 ):
     HONEST.add("numerics", _name, lambda a=_torch, b=_flax: attended(a, b))
+
+
+# Tables of narrow models: each rounds what it stores, and no more than that.
+
+MEAN, ANOTHER_MEAN = [0.485, 0.456, 0.406], [0.48145466, 0.4578275, 0.40821073]
+
+
+SCALES = np.arange(1, 5, dtype=np.float32)
+
+
+def frozen():
+    return nn.Parameter(torch.from_numpy(SCALES.copy()), requires_grad=False)
+
+
+def set_table(torch_model, flax_model):
+    """A parameter was given random numbers as all others were; here it is a table."""
+    if isinstance(getattr(torch_model, "table", None), nn.Parameter):
+        torch_model.table.copy_(torch.from_numpy(SCALES))
+
+
+def narrow(torch_function, flax_function, x, *, torch_table=None, flax_table=None, width=WIDTH, **settings):
+    """Both models in bfloat16, with what they hold beside a layer."""
+    torch_layers = {} if torch_table is None else {"table": torch_table}
+    flax_layers = {} if flax_table is None else {"table": flax_table}
+    trial = pair(
+        torch_function,
+        flax_function,
+        x,
+        width=width,
+        torch_layers=torch_layers,
+        flax_layers=flax_layers,
+        carry=carry_fc,
+        change=set_table,
+        **settings,
+    )
+    trial.torch_model.to(torch.bfloat16)
+    for leaf in (trial.flax_model.fc.kernel, trial.flax_model.fc.bias):
+        leaf.set_value(leaf.get_value().astype(jnp.bfloat16))
+    return dataclasses.replace(trial, inputs=jnp.asarray(trial.inputs, jnp.bfloat16))
+
+
+def narrow_rotary(base, stored=None):
+    """A rotation in bfloat16, the table of which is computed in float32 on both sides, or stored by PyTorch."""
+
+    def torch_call(model, x):
+        angles = torch.arange(x.shape[1], dtype=torch.float32)[:, None]
+        angles = angles * (torch.from_numpy(FREQUENCIES) if stored is None else model.table)
+        return in_torch(model, x, angles.cos().to(x.dtype), angles.sin().to(x.dtype))
+
+    def flax_call(model, x):
+        y = base ** (jnp.arange(0, WIDTH, 2, dtype=jnp.float32) / WIDTH)
+        angles = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None] * (1.0 / y)
+        return in_flax(model, x, jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype))
+
+    return narrow(torch_call, flax_call, X, torch_table=stored, axes="b t c")
+
+
+def scaled(torch_table, flax_table, flax_function):
+    return narrow(
+        lambda m, x: m.fc(x) * m.table, flax_function, ROWS, width=4, torch_table=torch_table, flax_table=flax_table
+    )
+
+
+def narrow_mean(values, kind):
+    """Inputs without a mean, which both store in bfloat16 or which Flax writes down."""
+    flax_table = nnx.Variable(jnp.asarray(values, jnp.bfloat16)) if kind == "stored" else None
+
+    def flax_call(model, x):
+        return model.fc(x - (jnp.asarray(values, x.dtype) if flax_table is None else model.table[...]))
+
+    return narrow(
+        lambda m, x: m.fc(x - m.table),
+        flax_call,
+        draw(64, 3, seed=4),
+        torch_table=torch.tensor(MEAN),
+        flax_table=flax_table,
+    )
+
+
+for _kind in ("stored", "written down"):
+    WRONG.add(
+        "tables", f"another mean in bfloat16, {_kind} in Flax", lambda kind=_kind: narrow_mean(ANOTHER_MEAN, kind)
+    )
+    HONEST.add("tables and buffers", f"a mean in bfloat16, {_kind} in Flax", lambda kind=_kind: narrow_mean(MEAN, kind))
+for _base in (9900.0, 9500.0):
+    WRONG.add("tables", f"a base of {_base} of a rotation in bfloat16", lambda base=_base: narrow_rotary(base))
+HONEST.add("tables and buffers", "a rotation in bfloat16, computed in float32", lambda: narrow_rotary(10000.0))
+STEP = [1.0078, 2.0156, 3.03, 4.03]
+WRONG.add(
+    "tables",
+    "a scale in bfloat16 that is off by a percent",
+    lambda: scaled(torch.arange(1.0, 5.0), None, lambda m, x: m.fc(x) * jnp.asarray(STEP, x.dtype)),
+)
+WRONG.add(
+    "tables",
+    "a frozen scale in bfloat16 that is off by a percent",
+    lambda: scaled(
+        frozen(),
+        nnx.Variable(jnp.asarray(1.012 * SCALES, jnp.bfloat16)),
+        lambda m, x: m.fc(x) * m.table[...],
+    ),
+)
+WRONG.add(
+    "tables",
+    "a frozen scale that is off by a millionth",
+    lambda: pair(
+        lambda m, x: m.fc(x) * m.table,
+        lambda m, x: m.fc(x) * m.table[...],
+        torch_layers={"table": frozen()},
+        flax_layers={"table": nnx.Variable(jnp.asarray((1 + 8e-7) * SCALES))},
+        width=4,
+        carry=carry_fc,
+        change=set_table,
+    ),
+)
+
+
+# Tables beside a state that calls change.
+
+
+class Count(nnx.Variable):
+    """A counter, of a kind of its own."""
+
+
+def counted(torch_call, flax_call):
+    table = torch.from_numpy(FREQUENCIES.copy())
+    return pair(
+        torch_call,
+        flax_call,
+        width=len(FREQUENCIES),
+        torch_layers={"inv": table, "count": torch.zeros(())},
+        flax_layers={"count": Count(jnp.zeros(()))},
+        carry=carry_fc,
+        mode="train",
+        steps=3,
+    )
+
+
+def table_in_flax():
+    return 1.0 / 10000.0 ** (jnp.arange(0, WIDTH, 2) / WIDTH)
+
+
+def torch_filled(model, x):
+    model.count.fill_(1)
+    return model.fc(x) * model.inv
+
+
+def torch_counts(model, x):
+    y = model.fc(x) * model.inv + 0.1 * model.count
+    model.count += 1
+    return y
+
+
+def flax_counts(factor):
+    def call(model, x):
+        y = model.fc(x) * table_in_flax() + factor * model.count[...]
+        model.count[...] = model.count[...] + 1
+        return y
+
+    return call
+
+
+WRONG.add("steps", "a counter beside a table", lambda: counted(torch_filled, flax_counts(0.5)))
+HONEST.add("tables and buffers", "a counter beside a table", lambda: counted(torch_counts, flax_counts(0.1)))

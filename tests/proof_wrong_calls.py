@@ -111,6 +111,38 @@ def a_weight_that_a_call_of_flax_changes():
     return carried(Torch(linear, {"fc": nn.Linear(6, 6)}), FlaxDecaying(), ROWS, {})
 
 
+BANK = np.asarray([1.0, 2.0, 3.0, -1.0, -2.0, -3.0], np.float32)
+
+
+def banked(change):
+    """A weight that each call of PyTorch's changes, though not the sum of its bits."""
+
+    def torch_call(model, x):
+        y = model.fc(x) + model.bank[0]
+        with torch.no_grad():
+            change(model.bank)
+        return y
+
+    return pair(
+        torch_call,
+        lambda m, x: m.fc(x) + m.bank[...][0],
+        torch_layers={"bank": nn.Parameter(torch.from_numpy(BANK.copy()))},
+        flax_layers={"bank": nnx.Param(jnp.asarray(BANK))},
+        carry=carry_bank,
+    )
+
+
+def carry_bank(torch_model, flax_model):
+    carry_fc(torch_model, flax_model)
+    # The numbers that are not random: their signs balance.
+    with torch.no_grad():
+        torch_model.bank.copy_(torch.from_numpy(BANK))
+
+
+WRONG.add("weights", "a weight of which torch rolls the rows", lambda: banked(lambda bank: bank.copy_(bank.roll(1, 0))))
+WRONG.add("weights", "a weight of which torch turns the signs", lambda: banked(lambda bank: bank.neg_()))
+
+
 def with_more(**settings):
     """Flax's model has a bias of zeros that PyTorch's has not."""
     return pair(

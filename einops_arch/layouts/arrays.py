@@ -5,6 +5,7 @@ Types that numpy does not have, such as bfloat16, are those of ml_dtypes, which 
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from einops_arch.errors import MissingFrameworkError, PortError
 
-__all__ = ["Bits", "dtype_kind", "no_values", "same_bits", "to_numpy", "to_tensor"]
+__all__ = ["Bits", "digest", "dtype_kind", "no_values", "same_bits", "to_numpy", "to_tensor"]
 
 Bits = np.ndarray[Any, Any]
 """An array of unsigned integers (or of a complex dtype), whose bits are those of the tensor."""
@@ -83,6 +84,19 @@ def same_bits(array: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     if array.dtype != other.dtype or array.shape != other.shape:
         return False
     return np.ascontiguousarray(array).tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+def digest(tensor: Any) -> str:
+    """A word of PyTorch's tensor that is another where any bit is, without a copy of the tensor being kept.
+
+    A tensor whose bits cannot be had, such as a sparse one, has an empty word.
+    """
+    import torch
+
+    if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
+        return ""
+    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha1(plain, usedforsecurity=False).hexdigest()
 
 
 def _ml_dtype(name: str) -> np.dtype[Any]:

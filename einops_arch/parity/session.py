@@ -101,7 +101,7 @@ def _with_tables(
     if narrow != {(cast.path, cast.dtype) for cast in _narrow(two.flax, flax_side)}:
         return two, report
     held = torch_side.tables(*Inputs.widened(inputs.torch))
-    flax_side.tables = Tables(held, two.roundoff) if held else None
+    flax_side.tables = Tables(held, two.roundoff, flax_side.stored()) if held else None
     if not held or not flax_side.shares_tables(*Inputs.widened(inputs.flax)):
         flax_side.tables = None
         return two, report

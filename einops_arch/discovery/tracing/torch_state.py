@@ -16,6 +16,7 @@ import torch
 
 from einops_arch.discovery.tracing.program import Note, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import Comparison, Size, SizeFloat
+from einops_arch.layouts.arrays import digest
 
 __all__ = [
     "copy_of_model",
@@ -106,18 +107,11 @@ def _attributes(item: Any) -> list[tuple[str, Any]]:
     return [*getattr(item, "__dict__", {}).items(), *((name, getattr(item, name)) for name in slots)]
 
 
-def _digest(tensor: torch.Tensor) -> str:
-    if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
-        return ""
-    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha1(plain, usedforsecurity=False).hexdigest()
-
-
 _CONTENTS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (torch.Tensor, lambda item: (item._version, tuple(item.shape), str(item.dtype), _digest(item))),
+    (torch.Tensor, lambda item: (item._version, tuple(item.shape), str(item.dtype), digest(item))),
     (np.ndarray, lambda item: (item.shape, hashlib.sha1(item.tobytes(), usedforsecurity=False).hexdigest())),
     ((torch.nn.Module, type, FunctionType, BuiltinFunctionType, MethodType), lambda item: True),
-    (torch.Generator, lambda item: _digest(item.get_state())),
+    (torch.Generator, lambda item: digest(item.get_state())),
     (random.Random, lambda item: item.getstate()),
     (np.random.Generator, lambda item: repr(item.bit_generator.state)),
     ((set, frozenset), lambda item: sorted(map(repr, item))),
@@ -223,7 +217,7 @@ def _number(value: Value, numbers: dict[int, int]) -> int:
 def _seen(tree: Any, numbers: dict[int, int]) -> Any:
     """What can be compared of the arguments or results of a step."""
     if isinstance(tree, Value):
-        content = _digest(tree.data) if tree.origin == "constant" and tree.data is not None else ""
+        content = digest(tree.data) if tree.origin == "constant" and tree.data is not None else ""
         return (_number(tree, numbers), tree.shape, tree.dtype, tree.origin, tree.path, content)
     if isinstance(tree, Comparison):
         return (tree.sign, tree.answer)

@@ -124,7 +124,7 @@ def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None
 
     program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     form = jax.tree.structure(shapes)
-    held = {} if tables is None else _held(arguments)
+    held = {} if tables is None else _held(arguments, shapes, program.jaxpr)
 
     def run(*arguments: Any) -> Any:
         leaves = jax.tree.leaves(arguments)
@@ -136,29 +136,41 @@ def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None
     return run if tables is None else jax.jit(run), program
 
 
-def _held(arguments: Any) -> dict[int, Any]:
-    """By their number among all leaves, the arrays of the states that neither training nor a call changes."""
+def _held(arguments: Any, results: Any, program: Any) -> dict[int, Any]:
+    """By their number among all leaves, the arrays of the state that neither training nor this call changes.
+
+    The call gives a state back as its last result; an array that it leaves alone is there the traced input itself.
+    Numbers without axes and integers, such as counters, are no tables.
+
+    Args:
+        arguments: what the function was traced with.
+        results: what it gives.
+        program: the traced function.
+    """
     import jax
     from flax import nnx
 
+    if not isinstance(results, tuple) or not results or not isinstance(results[-1], nnx.State):
+        return {}
     changing = (nnx.Param, nnx.BatchStat, nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
-    is_variable = lambda value: isinstance(value, nnx.Variable)  # noqa: E731 said twice below
-
-    def marked(value: Any) -> Any:
-        steady = not isinstance(value, changing)
-        return jax.tree.map(lambda leaf: leaf if steady and hasattr(leaf, "dtype") else None, value)
-
-    states = [argument for argument in arguments if isinstance(argument, nnx.State)]
-    count = 0
+    leaves_with_paths = jax.tree_util.tree_leaves_with_path
+    after = {
+        path[1:]: var
+        for (path, _), var in zip(leaves_with_paths(results), program.outvars, strict=True)
+        if path[0] == jax.tree_util.SequenceKey(len(results) - 1)
+    }
+    steady = {
+        (jax.tree_util.SequenceKey(n), *(jax.tree_util.DictKey(key) for key in path))
+        for n, argument in enumerate(arguments)
+        if isinstance(argument, nnx.State)
+        for path, value in nnx.to_flat_state(argument)
+        if not isinstance(value, changing)
+    }
     held: dict[int, Any] = {}
-    for argument in arguments:
-        leaves = jax.tree.leaves(argument)
-        if any(argument is state for state in states):
-            kept = jax.tree.map(marked, argument, is_leaf=is_variable)
-            kept_leaves = jax.tree.leaves(kept, is_leaf=lambda value: value is None)
-            if len(kept_leaves) == len(leaves):
-                held |= {count + n: array for n, array in enumerate(kept_leaves) if array is not None}
-        count += len(leaves)
+    for n, ((path, leaf), var) in enumerate(zip(leaves_with_paths(arguments), program.invars, strict=True)):
+        is_array = np.ndim(leaf) > 0 and jax.dtypes.issubdtype(leaf.dtype, np.inexact)
+        if is_array and after.get(path[1:]) is var and any(path[: len(start)] == start for start in steady):
+            held[n] = leaf
     return held
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import same_bits, to_numpy
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.report.verdicts import Array
+from einops_arch.parity.report.verdicts import Array, unit_roundoff
 from einops_arch.parity.runs.axes import Layout
 from einops_arch.parity.runs.flax_program import (
     Program,
@@ -27,7 +27,7 @@ from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.paths import rename
 from einops_arch.parity.runs.randomness import stop_flax, sure_draws
 from einops_arch.parity.runs.run import Run, Wanted
-from einops_arch.parity.runs.tables import Tables
+from einops_arch.parity.runs.tables import Tables, exactly
 from einops_arch.parity.runs.values import rebuild
 
 __all__ = ["FlaxSide", "precise"]
@@ -145,6 +145,15 @@ class FlaxSide:
                 }
                 run.statistics, run.changed = self._renamed(after), frozenset(self._renamed(changed))
             return run
+
+    def stored(self) -> dict[tuple[tuple[int, ...], bytes], np.dtype[Any]]:
+        """By their numbers, the dtypes of the arrays of the model's state that are narrower than float32."""
+        import jax
+        from flax import nnx
+
+        leaves = jax.tree.leaves(nnx.state(self.model, nnx.Not(nnx.Param)))
+        arrays = [to_numpy(leaf) for leaf in leaves if jax.dtypes.issubdtype(leaf.dtype, np.floating)]
+        return {exactly(array): array.dtype for array in arrays if unit_roundoff(array.dtype) > 2.0**-24}
 
     def shares_tables(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
         """Whether the model has any of PyTorch's tables, but for their rounding; it is traced and not run.

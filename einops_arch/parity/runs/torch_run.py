@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
+from einops_arch.layouts.arrays import digest, same_bits, to_numpy, to_tensor
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
@@ -97,7 +97,7 @@ class TorchSide:
             watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
             before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
-            sums = {name: _checksum(parameter) for name, parameter in model.named_parameters()}
+            digests = {name: digest(parameter) for name, parameter in model.named_parameters()}
             with torch.no_grad(), watch:
                 try:
                     outputs = model(*args, **kwargs)
@@ -127,7 +127,7 @@ class TorchSide:
             moved = {
                 name: own_array(parameter)
                 for name, parameter in model.named_parameters()
-                if sums.get(name) != _checksum(parameter)
+                if digests.get(name) != digest(parameter)
             }
             run.statistics |= moved
             run.changed |= moved.keys()
@@ -145,17 +145,19 @@ class TorchSide:
         with undisturbed(self.model), torch.no_grad():
             model = self._copy(double=True)
             (args, kwargs), _ = self._tensors(model, arguments, keywords)
+            buffers, weights = dict(self.model.named_buffers()), dict(self.model.named_parameters())
+            held = [(tensor, buffers[name]) for name, tensor in model.named_buffers() if "running_" not in name]
             plain = [value for module in model.modules() for value in vars(module).values()]
-            trained = [buffer for name, buffer in model.named_buffers() if "running_" in name]
-            frozen = [tensor for tensor in self.model.parameters() if not tensor.requires_grad]
-            steady = [
-                tensor
-                for tensor in (*model.buffers(), *plain)
-                if isinstance(tensor, torch.Tensor) and not any(tensor is other for other in trained)
+            held += [(value, value) for value in plain if isinstance(value, torch.Tensor)]
+            frozen = [
+                (tensor, weights[name]) for name, tensor in model.named_parameters() if not weights[name].requires_grad
             ]
-            names = [name for name, tensor in self.model.named_parameters() if any(tensor is other for other in frozen)]
-            steady += [tensor for name, tensor in model.named_parameters() if name in names]
-            recorder = TableRecorder(steady, unit_roundoff(self.dtype))
+            recorder = TableRecorder(
+                [tensor for tensor, _ in (*held, *frozen)],
+                unit_roundoff(self.dtype),
+                [to_numpy(original[..., :0] if original.ndim else original).dtype for _, original in (*held, *frozen)],
+                [False] * len(held) + [True] * len(frozen),
+            )
             with recorder.watch(), torch_watch(str, [], lift=True):
                 model(*args, **kwargs)
             return recorder.tables(own_array)
@@ -365,16 +367,6 @@ def _widened(model: Any) -> Any:
         return tensor.double() if tensor.is_floating_point() else tensor
 
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
-
-
-def _checksum(tensor: Any) -> Any:
-    """A number that changes when any bit does, but for rare chance; no copy is kept."""
-    import torch
-
-    widths = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    flat = tensor.detach().contiguous().reshape(-1)
-    flat = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat
-    return int(flat.view(widths[flat.element_size()]).to(torch.int64).sum()) if flat.numel() else 0
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:
