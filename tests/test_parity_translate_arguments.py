@@ -13,7 +13,7 @@ import pytest
 import torch
 from flax import nnx
 from own_models import OWN_MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from einops_arch.flax import load_state_dict
 from einops_arch.parity import randomize
@@ -99,3 +99,90 @@ def test_scales_follow_the_arguments_however_they_are_written():
     assert {"width", "heads", "gain"} <= set(names), translation.source
     arguments = {"width": 20, "heads": 2, "gain": 0.3}
     _hold(Scaled(**arguments), translation.module.Scaled(**arguments, rngs=nnx.Rngs(0)), (torch.randn(3, 9, 20),))
+
+
+class Halved(nn.Module):
+    """Its attribute is half of the argument of its name."""
+
+    def __init__(self, hidden: int = 24) -> None:
+        super().__init__()
+        self.hidden = hidden // 2
+        self.a = nn.Linear(6, self.hidden)
+        self.b = nn.Linear(self.hidden, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+class Doubled(Halved):
+    """The same, twice as wide, and read in its call."""
+
+    def __init__(self, hidden: int = 24) -> None:
+        nn.Module.__init__(self)
+        self.hidden = 2 * hidden
+        self.a = nn.Linear(6, 2 * hidden)
+        self.b = nn.Linear(2 * hidden, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x))) * self.hidden
+
+
+class Filled(Halved):
+    """Its argument is changed before it is held."""
+
+    def __init__(self, hidden: int | None = None) -> None:
+        nn.Module.__init__(self)
+        hidden = hidden or 12
+        self.hidden = hidden
+        self.a = nn.Linear(6, hidden)
+        self.b = nn.Linear(hidden, 6)
+
+
+class Three(nn.Module):
+    def __init__(self, kind: type, *sizes: int) -> None:
+        super().__init__()
+        self.p, self.q, self.r = (kind(size) for size in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.r(self.q(self.p(x)))
+
+
+@pytest.mark.parametrize("factory", [False, True])
+@pytest.mark.parametrize("kind", [Halved, Doubled, Filled])
+def test_attribute_made_of_the_argument_of_its_name_is_not_taken_for_it(kind, factory):
+    model = Three(kind, 24, 48, 12)
+    translation = translate(
+        (lambda: Three(kind, 24, 48, 12)) if factory else model, torch.randn(2, 5, 6), axes="b t e", prove=False
+    )
+    twin_kind = getattr(translation.module, kind.__name__)
+    parameters = inspect.signature(twin_kind.__init__).parameters
+    assert "hidden" in parameters or not factory or kind is Filled
+    if "hidden" in parameters:  # what goes by the original's name means what it means there
+        assert twin_kind(hidden=36, rngs=nnx.Rngs(0)).a.bias.shape == (kind(36).a.out_features,)
+        if parameters["hidden"].default is not inspect.Parameter.empty:
+            assert twin_kind(rngs=nnx.Rngs(0)).a.bias.shape == (kind().a.out_features,)
+    held = [getattr(item, "hidden", None) for item in (translation.model.p, translation.model.q, translation.model.r)]
+    assert held in ([None] * 3, [model.p.hidden, model.q.hidden, model.r.hidden])
+
+
+class Width(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.width = size
+
+
+class Inherited(Width):
+    """The base holds its argument under the argument's name."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.layers = nn.Sequential(nn.Linear(6, 3 * width), nn.Tanh(), nn.Linear(3 * width, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def test_argument_that_the_base_holds_is_read_from_it():
+    translation = translate(Three(Inherited, 4, 5, 7), torch.randn(2, 5, 6), axes="b t e", prove=False)
+    assert "def __init__(self, width: int, *, rngs" in translation.source
+    assert "self.r = Inherited(7, rngs=rngs)" in translation.source

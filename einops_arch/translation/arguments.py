@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from einops_arch.translation.constructors import Constructor, Environment, constructor_of
+from einops_arch.translation.constructors import Constructor, Environment, constructor_of, holds_argument
 from einops_arch.translation.defaults import with_defaults
 from einops_arch.translation.draft import Draft
 from einops_arch.translation.flax_class import Argument
@@ -216,7 +216,8 @@ class Arguments:
         for name, values in self.values.items():
             if tuple(values[n] for n in rows) == vector:
                 return self._used(name, prefix)
-        named, whole = None, tuple(vector[rows.index(n)] if n in rows else vector[0] for n in range(len(self.members)))
+        named: str | None = None
+        whole = tuple(vector[rows.index(n)] if n in rows else vector[0] for n in range(len(self.members)))
         for name, values in self.known:
             if tuple(values[n] for n in rows) == vector and "?" not in values and name not in self.values:
                 named, whole = name, values
@@ -226,6 +227,8 @@ class Arguments:
             if derived is not None:
                 return derived
             named = slot or attribute or "size"
+            if self._says_other(named, attribute):
+                named = f"{attribute}_{slot}" if attribute and slot else f"{named}_size"
         name, number = named, 1
         while name in self.values or name in ("rngs", "self"):
             number += 1
@@ -233,10 +236,20 @@ class Arguments:
         self._add(name, whole)
         return self._used(name, prefix)
 
+    def _says_other(self, name: str, attribute: str) -> bool:
+        """Whether an argument of the original has this name, which as far as is known is another number."""
+        leaves = self.constructor.leaves(attribute, self.kept)
+        return name in self.constructor.defaults and not any(ast.unparse(leaf) == name for leaf in leaves)
+
     def _used(self, name: str, prefix: str) -> str:
-        if prefix:
-            self.settings.setdefault(name, name)
-        return f"{prefix}{name}"
+        if not prefix:
+            return name
+        held = [getattr(draft.module, name, None) for draft in self.members if hasattr(draft.module, name)]
+        # The original's attribute of this name may be another number, or a child.
+        other = bool(held) and tuple(map(_text, held)) != self.values[name]
+        attribute = f"{name}_argument" if other else name
+        self.settings.setdefault(attribute, name)
+        return f"{prefix}{attribute}"
 
     def _derived(self, vector: tuple[str, ...], prefix: str) -> str | None:
         """A multiple or a part of an argument that is there."""
@@ -267,7 +280,7 @@ def _environment(draft: Draft, constructor: Constructor, built: Mapping[int, Map
     arguments = {
         name: known[name] if name in known else getattr(draft.module, name)
         for name in constructor.defaults
-        if name in known or hasattr(draft.module, name)
+        if name in known or (holds_argument(draft.original, name) and hasattr(draft.module, name))
     }
     return Environment({**arguments, "self": SimpleNamespace(**draft.fields)})
 
@@ -299,7 +312,14 @@ def _is_literal(code: str) -> bool:
 def _names_of_settings(members: Sequence[Draft], built: Mapping[int, Mapping[str, Any]]) -> list[str]:
     names = [name for name in built.get(id(members[0].module), {}) if name != "self"]
     signature = inspect.signature(type(members[0].module).__init__).parameters
-    held = [name for name in vars(members[0].module) if not name.startswith("_") and name != "training"]
+    held = [
+        name
+        for name in vars(members[0].module)
+        # An attribute that is made of the argument of its name is not the argument.
+        if not name.startswith("_")
+        and name != "training"
+        and (name not in signature or holds_argument(members[0].original, name))
+    ]
     names += [name for name in held if name in signature and name not in names]
     return names + [name for name in held if name not in names]
 

@@ -8,11 +8,11 @@ import functools
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["PLAIN_FUNCTIONS", "Constructor", "Environment", "assignments", "constructor_of"]
+__all__ = ["PLAIN_FUNCTIONS", "Constructor", "Environment", "assignments", "constructor_of", "holds_argument"]
 
 PLAIN_FUNCTIONS = {
     name: getattr(builtins, name) for name in ("int", "float", "max", "min", "round", "abs", "len", "bool")
@@ -34,12 +34,14 @@ class Constructor:
         made: by attribute, what was assigned or appended to it.
         definitions: local names and plain attributes (`"self.size"`) with the one expression that they are.
         tests: conditions, in `if` and in conditional expressions.
+        handed: the call of the base's constructor.
     """
 
     defaults: dict[str, str | None] = field(default_factory=dict)
     made: dict[str, list[ast.expr]] = field(default_factory=dict)
     definitions: dict[str, ast.expr] = field(default_factory=dict)
     tests: list[ast.expr] = field(default_factory=list)
+    handed: ast.Call | None = None
 
     def leaves(self, attribute: str, kept: frozenset[str] = frozenset()) -> list[ast.expr]:
         """Numbers and expressions of arguments in the order in which they stand where an attribute is made.
@@ -165,6 +167,8 @@ def constructor_of(kind: type) -> Constructor:
             if key in result.definitions or key in result.defaults:
                 twice.add(key)
             result.definitions[key] = value
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+            result.handed = node
         if isinstance(node, (ast.If, ast.IfExp)):
             result.tests.append(node.test)
         if isinstance(node, (ast.For, ast.comprehension)):
@@ -174,6 +178,34 @@ def constructor_of(kind: type) -> Constructor:
     for key in twice:
         result.definitions[key] = ast.Name("__unknown__", ast.Load())
     return result
+
+
+def holds_argument(kind: Any, name: str) -> bool:
+    """Whether the attribute of an argument's name is the argument as it was given: `self.width = width`.
+
+    `self.width = 2 * width` is another number, and so is a width that is changed before. Where the constructor makes no
+    such attribute, that of the base class does, which it may hand the argument on to.
+    """
+    bases = [base for base in kind.__mro__ if "__init__" in vars(base)]
+    return bool(bases) and _holds(bases, name, name)
+
+
+def _holds(kinds: Sequence[Any], attribute: str, name: str) -> bool:
+    constructor = constructor_of(kinds[0])
+    if name not in constructor.defaults or name in constructor.definitions:
+        return False
+    definition = constructor.definitions.get(f"self.{attribute}")
+    if definition is not None:
+        return isinstance(definition, ast.Name) and definition.id == name
+    if constructor.handed is None or len(kinds) < 2:
+        return False
+    named = {word.arg: word.value for word in constructor.handed.keywords if word.arg is not None}
+    try:
+        bound = inspect.signature(kinds[1].__init__).bind_partial(None, *constructor.handed.args, **named)
+    except (TypeError, ValueError):
+        return False
+    handed = [key for key, node in bound.arguments.items() if isinstance(node, ast.Name) and node.id == name]
+    return any(_holds(kinds[1:], attribute, key) for key in handed)
 
 
 def _parameters(arguments: ast.arguments) -> Iterator[tuple[str, str | None]]:

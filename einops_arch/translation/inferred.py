@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from einops_arch.translation.constructors import Constructor, constructor_of
+from einops_arch.translation.constructors import Constructor, constructor_of, holds_argument
 
 __all__ = ["inferred_arguments"]
 
@@ -29,7 +29,8 @@ def inferred_arguments(model: Any) -> dict[int, dict[str, Any]]:
 def _held(module: Any, constructor: Constructor) -> Iterator[tuple[str, Any]]:
     """Arguments that stand in attributes, under their own name or another."""
     for name in constructor.defaults:
-        yield name, vars(module).get(name)
+        if holds_argument(type(module), name):
+            yield name, vars(module).get(name)
     for key, value in constructor.definitions.items():
         if key.startswith("self.") and isinstance(value, ast.Name) and value.id not in constructor.definitions:
             yield value.id, vars(module).get(key.removeprefix("self."))
@@ -50,7 +51,8 @@ def _of_children(module: Any, constructor: Constructor, known: dict[int, dict[st
             bound = inspect.signature(type(child)).bind_partial(*call.args, **named)
         except TypeError:
             continue
-        held = {**vars(child), **known[id(child)]}
+        # A layer of PyTorch holds its arguments under their names; of any other class that is known for some alone.
+        held = {**(vars(child) if type(child).__module__.startswith("torch.nn.") else {}), **known[id(child)]}
         for parameter, node in bound.arguments.items():
             if isinstance(node, ast.Name) and node.id not in constructor.definitions:
                 yield node.id, held.get(parameter)
