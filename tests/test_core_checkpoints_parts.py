@@ -75,8 +75,8 @@ def test_new_names():
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ([("a|b", "c")], "rename: 1 names would be taken twice\n  c: the new name of a and of b"),
-        ([("a", "b")], "rename: 1 names would be taken twice\n  b: the new name of a and of b"),
+        ([("a|b", "c")], "rename: 1 name would be taken twice\n  c: the new name of a and of b"),
+        ([("a", "b")], "rename: 1 name would be taken twice\n  b: the new name of a and of b"),
         ([("x", "y")], "rename x=y: matches none of the 2 names"),
         ([("(", "y")], "rename (=y: not a regular expression: missing ), unterminated subpattern at position 0"),
         ([("a", r"\1")], r"rename a=\1: not a regular expression: invalid group reference 1 at position 1"),

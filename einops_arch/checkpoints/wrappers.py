@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.checkpoints.reader import Reader, Span, Wrapper
 from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError, DtypeError, PortError
@@ -49,7 +50,8 @@ class Relabeled(Wrapper):
             olds.setdefault(now, []).append(name)
         clashes = [f"{now}: the new name of {' and of '.join(group)}" for now, group in olds.items() if len(group) > 1]
         if clashes:
-            raise PortError("\n  ".join([f"rename: {len(clashes)} names would be taken twice", *clashes]))
+            count = counted(len(clashes), "name")
+            raise PortError("\n  ".join([f"rename: {count} would be taken twice", *clashes]))
         self._old = {new[name]: name for name in inner.tensors if name in new}
         self.tensors = {now: inner.tensors[name] for now, name in self._old.items()}
         self.aliases = {new[name]: new[target] for name, target in inner.aliases.items() if name in new}
@@ -104,7 +106,7 @@ def renamed(names: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str,
         except (re.error, IndexError) as error:
             raise PortError(f"rename {pattern}={replacement}: not a regular expression: {error}") from error
         if not any(count for _, count in replaced.values()):
-            raise PortError(f"rename {pattern}={replacement}: matches none of the {len(new)} names")
+            raise PortError(f"rename {pattern}={replacement}: matches none of the {counted(len(new), 'name')}")
         new = {name: text for name, (text, _) in replaced.items()}
     return new
 
@@ -181,13 +183,24 @@ class Cast(Wrapper):
 
 
 class Untied(Wrapper):
-    """Tied tensors once under each of their names, for readers that know of no aliases."""
+    """Tied tensors once under each of their names, for readers that know of no aliases.
 
-    def __init__(self, inner: Reader) -> None:
+    Args:
+        inner: the reader.
+        names: untie these names only, each from the others with which it is tied; all if left out.
+
+    Attributes:
+        untied: the names that were untied, each with the one under which the tensor was.
+    """
+
+    def __init__(self, inner: Reader, names: Collection[str] | None = None) -> None:
         super().__init__(inner)
-        self._targets: Mapping[str, str] = inner.aliases
-        self.tensors = {**inner.tensors, **{name: inner.tensors[target] for name, target in inner.aliases.items()}}
-        self.aliases = {}
+        self.untied = {
+            name: target for name, target in inner.aliases.items() if names is None or name in names or target in names
+        }
+        self._targets: Mapping[str, str] = self.untied
+        self.tensors = {**inner.tensors, **{name: inner.tensors[target] for name, target in self.untied.items()}}
+        self.aliases = {name: target for name, target in inner.aliases.items() if name not in self.untied}
 
     def bits(self, name: str) -> Bits:
         return self.inner.bits(self._targets.get(name, name))
@@ -266,9 +279,11 @@ class Selected(Without):
         count = len(inner.names())
         unused = [pattern for pattern in drop if pattern not in matched]
         if unused:
-            raise PortError(f"--drop {unused[0]}: matches none of the {count} names")
+            raise PortError(f"--drop {unused[0]}: matches none of the {counted(count, 'name')}")
         if len(left_out) == count:
-            raise PortError(f"nothing is left of {count} tensors; likely fix: {_options(only, drop)} of fewer names")
+            raise PortError(
+                f"nothing is left of {counted(count, 'tensor')}; likely fix: {_options(only, drop)} of fewer names"
+            )
         super().__init__(inner, left_out)
 
 

@@ -217,6 +217,10 @@ class Port:
             for name, text in reader.remarks.items():
                 size = f", changed by at most {changes[name]:.3g}" if name in changes else ""
                 lines.append(f"{name}: {text}{size}")
+            lines += [
+                f"{name}: one tensor with {other} in the source, and another here"
+                for name, other in reader.untied.items()
+            ]
         lines += [f"{name}: tied to {target}, written once" for name, target in self.result.aliases.items()]
         for name, change in (self._cast.changes if self._cast is not None else {}).items():
             lost = self._cast.overflows[name] if self._cast is not None else 0

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.checkpoints.reader import Reader, Wrapper
 from einops_arch.checkpoints.tensors import FLOATS, Bits, TensorInfo, carrier, numpy_dtype
 from einops_arch.checkpoints.wrappers import Untied
-from einops_arch.errors import PortError
+from einops_arch.errors import DtypeError, PortError
+from einops_arch.layouts.state import problems_error
 
 __all__ = ["Computed", "Folded", "is_folded"]
 
@@ -43,11 +45,13 @@ class Computed(Wrapper):
 
     Attributes:
         changes: the largest change of each tensor that was computed so far, from what it replaces.
+        untied: names that were tied to others, of which one is computed, each with that under which the tensor was.
     """
 
     def __init__(self, inner: Reader) -> None:
         super().__init__(inner)
         self.changes: dict[str, float] = {}
+        self.untied: Mapping[str, str] = {}
 
     @cached_property
     def remarks(self) -> dict[str, str]:
@@ -61,11 +65,19 @@ class Computed(Wrapper):
     def bits(self, name: str) -> Bits:
         if name not in self.remarks:
             return self.inner.bits(name)
-        dtype = numpy_dtype(self.tensors[name].dtype)
-        new, old = self.compute(name)
-        rounded = new.astype("float32").astype(dtype) if self.tensors[name].dtype != "float64" else new
-        self.changes[name] = float(np.abs(new - old).max(initial=0.0))
-        return np.ascontiguousarray(rounded).view(carrier(self.tensors[name].dtype))
+        dtype = self.tensors[name].dtype
+        with np.errstate(all="ignore"):
+            new, old = self.compute(name)
+            rounded = new.astype("float32").astype(numpy_dtype(dtype)) if dtype != "float64" else new
+            kept = rounded.astype("float64")
+        lost = int(np.count_nonzero(np.isfinite(old) & ~np.isfinite(kept)))
+        if lost:
+            raise DtypeError(
+                f"{name}: {self.remarks[name]}: {counted(lost, 'finite number')} would be infinite or no number in "
+                f"{dtype}; likely fix: a file of the weights in a wider dtype, as --dtype float32 (dtype=) writes it"
+            )
+        self.changes[name] = float(np.abs(kept - old)[np.isfinite(kept)].max(initial=0.0))
+        return np.ascontiguousarray(rounded).view(carrier(dtype))
 
     def blocks(self, name: str) -> Any:
         return Reader.blocks(self, name) if name in self.remarks else self.inner.blocks(name)
@@ -88,16 +100,22 @@ class Folded(Computed):
         inner: the checkpoint.
 
     Raises:
-        PortError: there is none to fold, or its parts do not belong together.
+        PortError: there is none to fold, its parts do not belong together, or its name is taken.
     """
 
     def __init__(self, inner: Reader) -> None:
-        super().__init__(Untied(inner) if inner.aliases else inner)
-        self._groups = {group.name: group for group in _groups(self.inner.tensors)}
-        if not self._groups:
+        names = dict.fromkeys(inner.names())
+        groups = [group for group in _groups(names) if _is_norm(group, inner)]
+        if not groups:
             raise PortError("fold: no weight has a weight norm or a spectral norm")
-        gone = {part: group for group in self._groups.values() for part in group.parts}
-        self.tensors, self.aliases = {}, {}
+        if problems := _clashes(groups, names):
+            raise problems_error("fold", problems)
+        self._groups = {group.name: group for group in groups}
+        gone = {part: group for group in groups for part in group.parts}
+        untied = Untied(inner, gone)
+        super().__init__(untied)
+        self.untied, self.aliases = untied.untied, untied.aliases
+        self.tensors = {}
         for name, info in self.inner.tensors.items():
             if name not in gone:
                 self.tensors[name] = info
@@ -115,8 +133,7 @@ class Folded(Computed):
             axes = tuple(n for n in range(direction.ndim) if n >= size.ndim or size.shape[n] == 1)
             axes = axes if size.ndim else tuple(range(direction.ndim))
             norm = np.sqrt((direction**2).sum(axes, keepdims=True))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return direction * (size.reshape(norm.shape) / norm), direction
+            return direction * (size.reshape(norm.shape) / norm), direction
         weight, left, right = map(self.wide, group.parts)
         return weight / (left @ _matrix(name, weight, left, right) @ right), weight
 
@@ -126,11 +143,11 @@ class Folded(Computed):
         if any(info.dtype not in FLOATS for info in infos):
             raise PortError(f"{group.name}: expected floating-point numbers to fold, received {whole.dtype}")
         if group.kind == "weight norm":
-            kept = infos[0].shape
-            like = len(kept) == len(whole.shape) and all(a in {1, b} for a, b in zip(kept, whole.shape, strict=True))
-            if kept and not like:
-                raise PortError(f"{group.name}: a norm of shape {kept} does not belong to shape {whole.shape}")
-        elif len(infos[1].shape) != 1 or infos[1].size * infos[2].size != whole.size:
+            if not _is_size_of(infos[0].shape, whole.shape):
+                raise PortError(
+                    f"{group.name}: a norm of shape {infos[0].shape} does not belong to shape {whole.shape}"
+                )
+        elif any(len(info.shape) != 1 for info in infos[1:]) or infos[1].size * infos[2].size != whole.size:
             raise PortError(f"{group.name}: vectors of {infos[1].shape} and {infos[2].shape} for shape {whole.shape}")
         return whole
 
@@ -157,6 +174,42 @@ def _groups(names: Mapping[str, Any]) -> list[_Group]:
                 plain = match[1] if len(match.groups()) == 1 else f"{match[1]}{match[2]}"
                 groups.append(_Group(kind, plain, parts))
     return groups
+
+
+def _is_size_of(size: tuple[int, ...], direction: tuple[int, ...]) -> bool:
+    """Whether a shape is that of the norms along one axis of another, or that of one norm of all.
+
+    >>> _is_size_of((5, 1), (5, 3)), _is_size_of((), (5, 3)), _is_size_of((5, 3), (5, 3))
+    (True, True, False)
+    """
+    forms = [tuple(n if i == axis else 1 for i, n in enumerate(direction)) for axis in range(len(direction))]
+    return size in {(), *forms}
+
+
+def _is_norm(group: _Group, reader: Reader) -> bool:
+    """Whether it is one; names that end with `_g` and `_v` may be anything's where they are no weight's."""
+    if group.kind != "weight norm" or "parametrizations." in group.parts[0]:
+        return True
+    sizes, directions = (reader.info(part).shape for part in group.parts)
+    return group.name.rpartition(".")[2].startswith("weight") or _is_size_of(sizes, directions)
+
+
+def _clashes(groups: Sequence[_Group], names: Collection[str]) -> list[str]:
+    """A line for each name that would be there twice, and for what else computes a weight."""
+    lines = []
+    gone = {part for group in groups for part in group.parts}
+    first: dict[str, _Group] = {}
+    for group in groups:
+        other = first.setdefault(group.name, group)
+        if other is not group:
+            lines.append(f"{group.name}: made of {other.parts[0]} and of {group.parts[0]}")
+        if group.name in names and group.name not in gone:
+            lines.append(f"{group.name}: made of {group.parts[0]}, and there already")
+        stem, _, _ = group.parts[0].rpartition(".")
+        if "parametrizations." in stem:
+            more = [name for name in names if name.startswith(f"{stem}.") and name not in gone]
+            lines += [f"{name}: computes {group.name} as well, and is no {group.kind}" for name in more]
+    return lines
 
 
 def _matrix(name: str, weight: Array, left: Array, right: Array) -> Array:

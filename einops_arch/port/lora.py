@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch._text import brief
-from einops_arch.checkpoints.disk.bounded_json import exists
+from einops_arch._text import counted
 from einops_arch.checkpoints.files import open_checkpoint
-from einops_arch.checkpoints.metadata import read_json
 from einops_arch.checkpoints.reader import Reader
+from einops_arch.checkpoints.tensors import DTYPES, FLOATS, Bits
 from einops_arch.checkpoints.wrappers import Untied
 from einops_arch.errors import PortError
 from einops_arch.port.folding import Array, Computed
-from einops_arch.port.models.fields import ANY, Fields
+from einops_arch.port.lora_config import config_path, scales
 
 __all__ = ["Merged", "is_adapter"]
 
@@ -28,24 +28,8 @@ _PAIR = re.compile(
 )
 _AROUND = ("base_model.model.", "base_model.", "transformer.", "model.", "unet.", "text_encoder.")
 """What stands before the names of the network in an adapter of PEFT or diffusers, or before those of the file."""
-_CONFIG = "adapter_config.json"
-_HARMLESS: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(
-        (
-            *("auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "peft_type", "r"),
-            *("target_modules", "modules_to_save", "layers_to_transform", "layers_pattern", "lora_dropout"),
-            *("init_lora_weights", "exclude_modules", "megatron_core", "runtime_config", "eva_config", "loftq_config"),
-            *("peft_version", "corda_config", "lora_ga_config", "ensure_weight_tying", "qalora_group_size"),
-        ),
-        ANY,
-    ),
-    **dict.fromkeys(("use_dora", "lora_bias", "use_qalora"), (False, None)),
-    **dict.fromkeys(("layer_replication", "megatron_config", "trainable_token_indices", "arrow_config"), (None,)),
-    "alora_invocation_tokens": (None,),
-    "target_parameters": (None, []),
-    "bias": ("none",),
-}
-"""Fields of PEFT that change nothing of the merged weight, with the values for which that is so."""
+_SCALED = re.compile(r"scale|^SCB$|absmax|quant", re.IGNORECASE)
+"""What stands beside a weight of few bits that is to be multiplied."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +55,7 @@ class Merged(Computed):
     """
 
     def __init__(self, inner: Reader, adapter: Path) -> None:
-        super().__init__(Untied(inner) if inner.aliases else inner)
-        self.tensors, self.aliases = dict(self.inner.tensors), {}
+        super().__init__(inner)
         self._adapter = open_checkpoint(adapter)
         try:
             self._changes, self._whole = self._read(adapter)
@@ -80,20 +63,43 @@ class Merged(Computed):
         except BaseException:
             self._adapter.close()
             raise
+        # What several names share is no longer the same when one of them changes.
+        untied = Untied(inner, {*self._changes, *self._whole})
+        self.inner, self.untied, self.tensors, self.aliases = untied, untied.untied, untied.tensors, untied.aliases
+        config = config_path(adapter)
+        self.paths = [*inner.paths, *self._adapter.paths, *([config] if config.exists() else [])]
+        others = self._adapter.left_out.items()
+        self.left_out = {
+            **inner.left_out,
+            **{
+                f"{name} of the adapter" if name in {*inner.left_out, *inner.names()} else name: f"{reason} (adapter)"
+                for name, reason in others
+            },
+        }
 
     @cached_property
     def remarks(self) -> dict[str, str]:
         replaced = dict.fromkeys(self._whole, "replaced by the adapter's")
         return {
-            **{name: f"the adapter's product merged, {c.scale:g} times" for name, c in self._changes.items()},
+            **{
+                name: f"the adapter's product merged, {c.scale:g} time" + "s" * (c.scale != 1)
+                for name, c in self._changes.items()
+            },
             **replaced,
         }
 
     def compute(self, name: str) -> tuple[Array, Array]:
         old = self.wide(name)
-        if name in self._whole:
-            return self._adapter.read(self._whole[name]).astype("float64"), old
         return old + self._product(self._changes[name], old.shape), old
+
+    def bits(self, name: str) -> Bits:
+        if name not in self._whole:
+            return super().bits(name)
+        source = self._whole[name]
+        if self.tensors[name].dtype in FLOATS:
+            change = np.abs(self._adapter.read(source).astype("float64") - self.wide(name))
+            self.changes[name] = float(change[np.isfinite(change)].max(initial=0.0))
+        return self._adapter.bits(self._adapter.aliases.get(source, source))
 
     def close(self) -> None:
         self._adapter.close()
@@ -101,31 +107,38 @@ class Merged(Computed):
 
     def _product(self, change: _Change, shape: tuple[int, ...]) -> Array:
         down, up = (self._adapter.read(part).astype("float64") for part in (change.down, change.up))
-        flat = up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
-        product: Array = change.scale * (flat.T if change.transposed else flat)
-        if product.size != np.prod(shape) or product.shape[0] != shape[0]:
-            raise PortError(f"{change.up}: a product of {product.shape} does not belong to shape {shape}")
-        shaped: Array = product.reshape(shape)
-        return shaped
+        with np.errstate(all="ignore"):
+            flat = up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
+            product: Array = change.scale * (flat.T if change.transposed else flat)
+        return product.reshape(shape)
 
     def _read(self, adapter: Path) -> tuple[dict[str, _Change], dict[str, str]]:
-        names = self._adapter.names()
         pairs: dict[tuple[str, bool], dict[str, str]] = {}
         whole: dict[str, str] = {}
+        strengths: list[str] = []
         problems = []
-        for name in names:
+        for name in self._adapter.names():
             match = _PAIR.fullmatch(name)
             if match:
                 side = {"A": "down", "B": "up"}.get(match["side"], match["side"])
-                pairs.setdefault((match["name"], bool(match["embedding"])), {})[side] = name
-            elif not name.endswith(".alpha"):
+                sides = pairs.setdefault((match["name"], bool(match["embedding"])), {})
+                if side in sides:
+                    problems.append(f"{name}: that half of the product is there as {sides[side]}, too")
+                sides[side] = name
+            elif name.endswith(".alpha"):
+                strengths.append(name)
+            else:
                 target = self._target(re.sub(r"\.modules_to_save(\.default)?", "", name), suffix="")
                 if target is None:
                     problems.append(f"{name}: neither a part of a LoRA product nor a weight of the file")
+                elif target in whole:
+                    problems.append(f"{name}: {target} is replaced by {whole[target]}, too")
                 else:
                     whole[target] = name
-        scale_of = self._scales(adapter)
-        changes = {}
+        layers = {f"{layer}.alpha" for layer, _ in pairs}
+        problems += [f"{name}: no product is there that is so strong" for name in strengths if name not in layers]
+        scale_of = scales(adapter, self._adapter)
+        changes: dict[str, _Change] = {}
         for (layer, embedding), sides in pairs.items():
             target = self._target(layer, suffix=".weight")
             if target is None or len(sides) != 2:
@@ -134,72 +147,78 @@ class Merged(Computed):
                 )
                 problems.append(f"{layer}: {missing}")
                 continue
-            rank = self._adapter.info(sides["down"]).shape[0]
-            scale, transposed = scale_of(layer, rank)
+            other = changes[target].down if target in changes else whole.get(target)
+            if other is not None:
+                problems.append(f"{sides['down']}: {target} is changed by {other}, too")
+                continue
+            misfit = self._misfit(sides)
+            if misfit:
+                problems.append(misfit)
+                continue
+            scale, transposed = scale_of(layer, self._adapter.info(sides["down"]).shape[0])
             changes[target] = _Change(sides["down"], sides["up"], scale, transposed or embedding)
         if not changes and not problems:
             problems.append("it holds no product of LoRA")
-        if problems:
-            raise PortError("\n  ".join([f"{adapter}: {len(problems)} problems", *problems]))
+        _raise(adapter, problems)
         return changes, whole
 
-    def _scales(self, adapter: Path) -> Callable[[str, int], tuple[float, bool]]:
-        """How strong the product of a layer is, and whether it lies transposed."""
-        names = set(self._adapter.names())
-        path = adapter.parent / _CONFIG if adapter.is_file() else adapter / _CONFIG
-        if not exists(path):
-
-            def stated(layer: str, rank: int) -> tuple[float, bool]:
-                if f"{layer}.alpha" not in names:
-                    raise PortError(
-                        f"{adapter}: nothing says how strong the product is; likely fix: {_CONFIG} beside it, as PEFT "
-                        "writes it"
-                    )
-                return float(self._adapter.read(f"{layer}.alpha")) / rank, False
-
-            return stated
-        fields = Fields(read_json(path), "a merge of LoRA", f" in {_CONFIG}")
-        alpha = fields.number("lora_alpha", default=8)
-        root = fields.flag("use_rslora", default=False)
-        transposed = fields.flag("fan_in_fan_out", default=False)
-        alphas, _ = fields.take("alpha_pattern", default={}), fields.take("rank_pattern")
-        fields.finish(_HARMLESS)
-        own: Mapping[str, float] = alphas if isinstance(alphas, dict) else {}
-        for key, value in own.items():
-            if not re.fullmatch(r"[\w.]+", key) or type(value) not in {int, float}:
-                raise PortError(
-                    f"{path}: expected names of layers and numbers under alpha_pattern, received {brief(key)}"
-                )
-
-        def scale(layer: str, rank: int) -> tuple[float, bool]:
-            mine = next((value for key, value in own.items() if f".{layer}".endswith(f".{key}")), alpha)
-            return mine / (rank**0.5 if root else rank), transposed
-
-        return scale
+    def _misfit(self, sides: Mapping[str, str]) -> str:
+        """What is wrong with the halves of a product, whatever they are added to."""
+        for name in sides.values():
+            info = self._adapter.info(name)
+            if info.dtype not in FLOATS:
+                return f"{name}: expected floating-point numbers, received {info.dtype}"
+            if not info.shape or not info.size:
+                return f"{name}: expected a rank and a size of at least 1, received shape {info.shape}"
+        return ""
 
     def _target(self, layer: str, suffix: str) -> str | None:
         """The name in the file of a layer of the adapter."""
         forms = [layer, *(layer.removeprefix(prefix) for prefix in _AROUND if layer.startswith(prefix))]
         forms += [form.removeprefix(prefix) for form in forms for prefix in _AROUND if form.startswith(prefix)]
         forms += [f"{prefix}{form}" for form in forms for prefix in _AROUND]
-        return next((f"{form}{suffix}" for form in forms if f"{form}{suffix}" in self.tensors), None)
+        names = self._names
+        return next((f"{form}{suffix}" for form in forms if f"{form}{suffix}" in names), None)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.inner.names())
 
     def _check(self, adapter: Path) -> None:
         problems = []
         for name, change in self._changes.items():
-            shape, (down, up) = (
-                self.tensors[name].shape,
-                (self._adapter.info(part).shape for part in (change.down, change.up)),
-            )
-            flat = (up[0], int(np.prod(down[1:]))) if not change.transposed else (int(np.prod(down[1:])), up[0])
-            if down[0] != (up[1] if len(up) > 1 else -1) or (shape[0], int(np.prod(shape[1:]))) != flat:
+            info = self.inner.info(name)
+            shape = info.shape
+            down, up = (self._adapter.info(part).shape for part in (change.down, change.up))
+            inside = math.prod(down[1:])
+            flat = (inside, up[0]) if change.transposed else (up[0], inside)
+            if down[0] != math.prod(up[1:]) or len(up) < 2 or (*shape[:1], math.prod(shape[1:])) != flat:
                 problems.append(f"{name}: expected a product of shape {shape}, received {up} by {down}")
+            if info.dtype not in FLOATS or info.dtype == "float8_e8m0fnu":
+                problems.append(f"{name}: expected floating-point numbers to add to, received {info.dtype}")
+            elif DTYPES[info.dtype] == 1 and (beside := self._scale_beside(name)):
+                problems.append(f"{name}: expected the weight itself, received {info.dtype} to multiply with {beside}")
         for name, source in self._whole.items():
-            if self._adapter.info(source).shape != self.tensors[name].shape:
-                received = self._adapter.info(source).shape
-                problems.append(f"{name}: expected shape {self.tensors[name].shape}, received {received}")
-        if problems:
-            raise PortError("\n  ".join([f"{adapter}: {len(problems)} problems", *problems]))
+            old, new = self.inner.info(name), self._adapter.info(source)
+            if old.shape != new.shape:
+                problems.append(f"{name}: expected shape {old.shape}, received {new.shape}")
+            if old.dtype != new.dtype:
+                problems.append(
+                    f"{name}: expected {old.dtype}, which the file has, received {new.dtype}: what takes its place is "
+                    "moved, not rounded"
+                )
+        _raise(adapter, problems)
+
+    def _scale_beside(self, name: str) -> str | None:
+        """What a weight of few bits is multiplied with."""
+        module = name.rpartition(".")[0]
+        beside = (other for other in self._names if other != name and other.rpartition(".")[0] == module)
+        return next((other for other in sorted(beside) if _SCALED.search(other.rpartition(".")[2])), None)
+
+
+def _raise(adapter: Path, problems: list[str]) -> None:
+    if problems:
+        raise PortError("\n  ".join([f"{adapter}: {counted(len(problems), 'problem')}", *problems]))
 
 
 def is_adapter(names: Mapping[str, Any]) -> bool:

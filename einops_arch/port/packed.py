@@ -24,19 +24,24 @@ class PackedReader(Wrapper):
         packing: the pattern.
         expected: the shapes that tensors of these names should have, where they are known.
 
+    Attributes:
+        untied: names that were tied to others, of which one is packed, each with that under which the tensor was.
+
     Raises:
         PortError: the pattern does not fit the names and shapes; all problems are in the message.
         PatternError: the pattern does not parse.
     """
 
     def __init__(self, inner: Reader, packing: str | Packing, expected: Mapping[str, Shape] | None = None) -> None:
-        super().__init__(Untied(inner) if inner.aliases else inner)
         self._expected = dict(expected or {})
-        shapes = {name: info.shape for name, info in self.inner.tensors.items()}
-        dtypes = {name: info.dtype for name, info in self.inner.tensors.items()}
+        shapes = {name: inner.info(name).shape for name in inner.names()}
+        dtypes = {name: inner.info(name).dtype for name in inner.names()}
         groups = packing_groups(packing, shapes, dtypes, self._expected)
         taken = {name for group, _ in groups for name in group.names}
-        self.tensors = {name: info for name, info in self.inner.tensors.items() if name not in taken}
+        untied = Untied(inner, taken)
+        super().__init__(untied)
+        self.untied = untied.untied
+        self.tensors = {name: info for name, info in untied.tensors.items() if name not in taken}
         self._groups: dict[str, Packed] = {}
         self._layers: dict[str, tuple[int, int]] = {}
         """Of each, the number of its pattern and of its layer."""
@@ -46,7 +51,6 @@ class PackedReader(Wrapper):
                 self._groups[name] = group
                 self._layers[name] = number // layers, number % layers
                 self.tensors[name] = TensorInfo(shape, dtypes[group.names[0]])
-        self.aliases = {}
         self.remarks = {
             name: f"packed from {_listed(group.names)}: {group.packing}" for name, group in self._groups.items()
         }
