@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from einops_arch.flax import load_state_dict, state_dict
 from einops_arch.parity import randomize
 from einops_arch.translation import Translation, translate
+from einops_arch.translation.collected import variable_of
 
 
 class DenseLayer(nn.Module):
@@ -154,3 +155,93 @@ def test_what_only_looks_like_a_run_is_written_out(way: str) -> None:
     translation = translate(model, torch.randn(2, 4), axes="b 4", prove=False)
     assert (" for layer in self.layers]" in translation.source) == (way == "plain"), translation.source
     _agrees(model, translation, torch.randn(5, 4))
+
+
+class Numbered(nn.Module):
+    """Children by number; the constructor has arguments of names that loops like to have."""
+
+    def __init__(self, n: int, depth: int, index: int) -> None:
+        super().__init__()
+        self.depth = depth
+        for i in range(depth):
+            setattr(self, f"fc{i + 1}", nn.Linear(n, n))
+        self.last = nn.Linear(n, index)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i in range(self.depth):
+            x = torch.tanh(getattr(self, f"fc{i + 1}")(x))
+        return self.last(x)
+
+
+class Rising(nn.Module):
+    """The same, with another number for each child."""
+
+    def __init__(self, n: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.count = len(widths)
+        for i, width in enumerate(widths):
+            setattr(self, f"fc{i + 1}", nn.Sequential(nn.Linear(n, width), nn.Tanh(), nn.Linear(width, n)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i in range(self.count):
+            x = getattr(self, f"fc{i + 1}")(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda: [Numbered(6, 2, 8), Numbered(8, 3, 5)],
+        lambda: [Rising(6, (3, 7)), nn.Linear(6, 8), Rising(8, (4, 9, 5))],
+    ],
+    ids=["alike", "rising"],
+)
+def test_numbered_children_and_arguments_keep_their_names_apart(parts) -> None:
+    model = nn.Sequential(*parts())
+    translation = translate(lambda: model, torch.randn(2, 5, 6), axes="b t e", prove=False)
+    translation_of_factory = translate(lambda: nn.Sequential(*parts()), torch.randn(2, 5, 6), axes="b t e", prove=False)
+    x = torch.randn(3, 4, 6)
+    np.testing.assert_allclose(translation.model(jnp.asarray(x)), model(x).detach(), atol=1e-5)
+    assert "def __init__(self, n: int" in translation_of_factory.source
+    assert set(state_dict(translation_of_factory.model)) == set(model.state_dict())
+
+
+class Gated(nn.Module):
+    """The variable of its loop would hide what a call takes, or a tensor of that name."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        self.way = way
+
+    def forward(self, x: Tensor, block: Tensor) -> Tensor:
+        if self.way == "argument":
+            for item in self.blocks:
+                x = item(x)
+            return x * block
+        if self.way == "argument between":
+            for item in self.blocks:
+                x = torch.tanh(item(x))
+            x = x + block
+            for item in self.blocks:
+                x = item(x)
+            return x * block
+        rows = torch.stack([item(x) for item in self.blocks])
+        return rows.sum(0) * block
+
+
+@pytest.mark.parametrize("way", ["argument", "argument between", "list"])
+def test_variable_of_a_loop_hides_nothing_that_is_read_after_it(way: str) -> None:
+    model, inputs = Gated(way), (torch.randn(2, 5, 6), torch.randn(2, 5, 6))
+    translation = translate(model, inputs, axes=("b t e", "b t e"), prove=False)
+    assert "for block in" not in translation.source
+    x, block = torch.randn(3, 4, 6), torch.randn(3, 4, 6)
+    result = translation.model(jnp.asarray(x), jnp.asarray(block))
+    np.testing.assert_allclose(result, model(x, block).detach(), atol=1e-5)
+
+
+def test_loops_over_one_list_share_the_name_of_their_variable() -> None:
+    lines = ["for block in self.blocks:\n    x = block(x)", "y = repeat(x, 'b -> b 2')", "x = self.blocks[0](y)"]
+    assert variable_of(".blocks", lines, ["x"]) == "block"
+    assert variable_of(".blocks", [*lines, "block = x"], ["x"]) == "block_module"
+    assert variable_of(".repeats", lines, ["x"]) == "repeat_module"

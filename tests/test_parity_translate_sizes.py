@@ -168,3 +168,27 @@ def test_tensors_that_a_model_makes_by_itself_are_recorded_in_both_dtypes() -> N
 def test_inputs_that_have_no_axes_are_refused_by_name(inputs: object) -> None:
     with pytest.raises(TranslationError, match=r"input \w+.*(list|it is 2|dict)"):
         translate(_Net(lambda y, x: y), inputs)
+
+
+# Questions about a free size and an expression of one that the weights fix, which is 3, and how the twin says it.
+ASKED = {
+    "a multiple": (lambda n: n * 4, "12"),
+    "a part": (lambda n: n / 2 + 5, r"x\.shape\[-1\] / 2 \+ 5"),
+    "a whole part and a rest": (lambda n: n // 2 + n % 2 + 5, "7"),
+    "a power and a difference": (lambda n: n**2 - 1, "8"),
+    "a size below zero": (lambda n: -n + 10, "7"),
+    "rounded numbers": (lambda n: math.ceil(n / 2) + math.floor(n / 2) + round(n / 2) + 4, "9"),
+    "an amount": (lambda n: abs(n - 10), "7"),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_question_about_an_expression_of_fixed_sizes_is_asked_by_the_twin(name: str) -> None:
+    made, number = ASKED[name]
+    model = _Net(lambda y, x: y + 1 if y.shape[1] < made(y.shape[-1]) else y)
+    translation = translate(model, torch.randn(2, 4, 3), axes="b t e", prove=False)
+    assert "None" not in translation.source.partition("def __call__")[2]
+    small, large = torch.randn(2, 6, 3), torch.randn(2, 14, 3)
+    np.testing.assert_allclose(translation.model(jnp.asarray(small)), model(small).detach(), atol=1e-6)
+    with pytest.raises(ShapeError, match=rf"shape\[1\] < {number}\b"):
+        translation.model(jnp.asarray(large))

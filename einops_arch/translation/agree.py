@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,8 +249,29 @@ class _Agreement:
                 return _plain(expression.value)
             return expression.value.shape[expression.axis]
         if isinstance(expression, Operation):
-            return None
+            operands = [self._evaluate(operand, which) for operand in expression.operands]
+            return _computed(expression.sign, operands)
         return expression
+
+
+_COMPUTED: dict[tuple[str, int], Callable[..., Any]] = {
+    **{(sign, 1): function for sign, function in (("-", operator.neg), ("+", operator.pos), ("~", operator.invert))},
+    **{(sign, 1): function for sign, function in (("ceil", math.ceil), ("floor", math.floor), ("int", int))},
+    **{(sign, 1): function for sign, function in (("round", round), ("abs", abs))},
+    **{(sign, 2): function for sign, function in (("+", operator.add), ("-", operator.sub), ("*", operator.mul))},
+    **{(sign, 2): function for sign, function in (("/", operator.truediv), ("//", operator.floordiv))},
+    **{(sign, 2): function for sign, function in (("%", operator.mod), ("**", operator.pow))},
+    **{(sign, 2): function for sign, function in (("&", operator.and_), ("|", operator.or_), ("^", operator.xor))},
+    **{(sign, 2): function for sign, function in (("<<", operator.lshift), (">>", operator.rshift))},
+}
+"""What an operation on sizes computes, by its sign and the number of its operands."""
+
+
+def _computed(sign: str, operands: Sequence[Any]) -> Any:
+    function = _COMPUTED.get((sign, len(operands)))
+    if function is None:
+        raise _Disagreement(f"a size is made by {sign!r}, which is not known")
+    return function(*operands)
 
 
 # The smallest float32 and float64.
@@ -256,8 +279,6 @@ _SMALLEST = ((-3.4028234663852886e38, -1.7976931348623157e308),)
 
 
 def _fixed(number: Any, expression: Expression) -> Any:
-    if number is None:  # of a comparison, which asks for no number
-        return None
     fixed = FixedFloat(number) if isinstance(number, float) else FixedSize(number)
     fixed.expression = expression
     return fixed

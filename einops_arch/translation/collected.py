@@ -16,11 +16,26 @@ INDEXED = re.compile(r"self((?:\.\w+)+)\[(\d+)\]")
 """An entry of a list of modules."""
 
 
-def variable_of(base: str, block: str) -> str:
-    """The variable of a loop over a list: `block` for `blocks`."""
+def variable_of(base: str, lines: Sequence[str], arguments: Sequence[str]) -> str:
+    """The variable of a loop over a list: `block` for `blocks`, unless that is the name of something else.
+
+    Args:
+        base: the list, such as `.blocks`.
+        lines: of the whole body; what other loops call their variable is free.
+        arguments: that the call takes.
+    """
     last = base.rpartition(".")[2].partition(NUMBERED)[0]
     variable = last[:-1] if last.endswith("s") and len(last) > 3 else last if NUMBERED in base else "layer"
-    return f"{variable}_module" if re.search(rf"\b{variable}\b", INDEXED.sub("", block)) else variable
+    trees = [ast.parse(line) for line in lines]
+    turns = [node for tree in trees for node in ast.walk(tree) if isinstance(node, (ast.For, ast.comprehension))]
+    of_loops = {id(name): name for turn in turns for name in ast.walk(turn.target) if isinstance(name, ast.Name)}
+    in_loops = {name.id for name in of_loops.values()}
+    names = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in of_loops
+    ]
+    taken = {node.id for node in names if isinstance(node.ctx, ast.Store) or node.id not in in_loops} | set(arguments)
+    options = (variable, f"{variable}_module", *(f"{variable}_module{n}" for n in range(2, len(taken) + 3)))
+    return next(option for option in options if option not in taken)
 
 
 def count_of(base: str, draft: Draft) -> int:
@@ -72,7 +87,7 @@ def collected(lines: Sequence[str], draft: Draft) -> list[str]:
             name = _name(run, lines, draft)
             swapped = _swapped(rest, run, name)
             if swapped is not None:
-                made = _lines_of(run, name, draft)
+                made = _lines_of(run, name, lines, draft)
                 lines[place:] = [*made, *swapped]
                 place += len(made) - 1
         place += 1
@@ -176,8 +191,8 @@ def _name(run: _Run, lines: Sequence[str], draft: Draft) -> str:
     return next((name for name in options if name not in taken and name not in draft.arguments), f"{plain}_results")
 
 
-def _lines_of(run: _Run, name: str, draft: Draft) -> list[str]:
-    variable = variable_of(run.base, f"{run.template} {name}")
+def _lines_of(run: _Run, name: str, lines: Sequence[str], draft: Draft) -> list[str]:
+    variable = variable_of(run.base, [*lines, name], draft.arguments)
     source = source_of_loop(run.base, run.start, len(run.targets), draft)
     results = f"tuple({name})" if run.written == "tuple" else name
     code = run.template.replace("_turn_", variable).replace("_results_", results)

@@ -82,7 +82,7 @@ def _class_text(item: FlaxClass) -> str:
         made.append(f"super().__init__({{{inner}}})")
     else:
         made += [
-            setters(name, code)
+            setters(name, code, [argument.name for argument in item.arguments])
             if NUMBERED in name
             else f"{name} = {code}"
             if name.startswith("self.")

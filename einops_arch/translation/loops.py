@@ -72,7 +72,7 @@ def loops(lines: Sequence[str], draft: Draft, looped: Collection[str] = ()) -> l
         for width in range(1, 7):
             turns = _turns(lines, place, width)
             if turns > 1 or (turns == 1 and width == 1 and _is_single(lines[place], draft, looped)):
-                result.append(_loop(lines, place, width, turns, draft))
+                result.append(_loop([*result, *lines[place:]], len(result), width, turns, draft))
                 place += width * turns
                 break
         else:
@@ -167,6 +167,6 @@ def _turns(lines: Sequence[str], place: int, width: int) -> int:
 def _loop(lines: Sequence[str], place: int, width: int, turns: int, draft: Draft) -> str:
     block = "\n".join(lines[place : place + width])
     base, start = INDEXED.findall(block)[0][0], int(INDEXED.findall(block)[0][1])
-    variable = variable_of(base, block)
+    variable = variable_of(base, lines, draft.arguments)
     body = "\n".join(f"    {line}" for line in INDEXED.sub(variable, block).splitlines())
     return f"for {variable} in {source_of_loop(base, start, turns, draft)}:\n{body}"

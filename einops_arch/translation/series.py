@@ -205,8 +205,14 @@ def _runs(attributes: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
     return runs
 
 
-def setters(name: str, code: str) -> str:
-    """The lines that make numbered children, from their comprehension."""
+def setters(name: str, code: str, taken: Sequence[str] = ()) -> str:
+    """The lines that make numbered children, from their comprehension.
+
+    Args:
+        name: of the list that they were for a time.
+        code: the comprehension.
+        taken: names of the constructor's arguments.
+    """
     base, _, first = name.partition(NUMBERED)
     tree = ast.parse(code, mode="eval").body
     inner = tree.args[0] if isinstance(tree, ast.Call) else None
@@ -214,14 +220,16 @@ def setters(name: str, code: str) -> str:
         items = _items_of(code)
         return "\n".join(f"self.{base}{int(first) + n} = {item}" for n, item in enumerate(items.codes if items else ()))
     target, source = ast.unparse(inner.generators[0].target), ast.unparse(inner.generators[0].iter)
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | set(taken)
+    n = next(free for free in ("n", "index", "number", *(f"n{k}" for k in range(len(names) + 1))) if free not in names)
     if source.startswith("range("):
-        variable = "n" if target == "_" else target
+        variable = n if target == "_" else target
         number = f"{{{variable} + {first}}}" if int(first) else f"{{{variable}}}"
     else:
         start = f", start={first}" if int(first) else ""
         number, variable, source = (
-            "{n}",
-            f"n, ({target})" if "," in target else f"n, {target}",
+            f"{{{n}}}",
+            f"{n}, ({target})" if "," in target else f"{n}, {target}",
             f"enumerate({source}{start})",
         )
     return f'for {variable} in {source}:\n    setattr(self, f"{base}{number}", {ast.unparse(inner.elt)})'
