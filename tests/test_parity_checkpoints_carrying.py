@@ -17,11 +17,13 @@ from torch.nn.utils import parametrizations
 from typer.testing import CliRunner
 
 from einops_arch.architectures import ConvNetConfig, LanguageModelConfig
+from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.cli import main
 from einops_arch.cli.app import app
 from einops_arch.errors import PatternError, PortError
 from einops_arch.layouts.packing import Packing
 from einops_arch.port import port_checkpoint, transfer
+from einops_arch.port.convert import Port
 from einops_arch.port.ties import same_arrays
 from einops_arch.torch import ConvNet, LanguageModel
 
@@ -580,3 +582,26 @@ def test_a_counter_of_a_wrapper_has_one_element_and_is_named(caplog):
     assert torch.equal(target.weight, source.weight)
     assert "n_averaged: left out" in caplog.text
     assert "step: left out" in caplog.text
+
+
+def test_the_plan_has_the_names_of_the_file_and_what_becomes_of_each(convnet, tmp_path):
+    shapes = {"params/attn/query/kernel": (6, 2, 3), "params/fc/kernel": (2, 3)}
+    np.savez(tmp_path / "x.npz", **{name: np.ones(shape, "f4") for name, shape in shapes.items()})
+    with Port.open(tmp_path / "x.npz", "torch", rename=[("^attn", "attention")]) as plan:
+        rows = {row.name: (row.sources, row.pattern) for row in plan.tensors}
+        assert rows == {
+            "attention.query.weight": (("attn.query.kernel",), "e heads k -> (heads k) e"),
+            "fc.weight": (("fc.kernel",), "i o -> o i"),
+        }
+        notes = " ".join(plan.notes)
+        assert "taken for Flax's by its leaves" in notes
+        assert "framework=torch" in notes
+        assert "1 arrays were read as those of an attention" in notes
+    wrapped = {f"module.{name}": value.numpy() for name, value in convnet.items()}
+    reader = MemoryReader(wrapped, {"framework": "torch"})
+    with Port.open(reader, "flax", config=ConvNetConfig.tiny()) as plan:
+        assert {source for row in plan.tensors for source in row.sources} <= set(wrapped)
+    stacked = MemoryReader({"w": np.ones((2, 3, 4), "f4")}, {"framework": "torch"})
+    text = "w -> w.{}: l ... -> ..."
+    with Port.open(stacked, "torch", packing=[text]) as plan:
+        assert [(row.sources, row.pattern) for row in plan.tensors] == [(("w",), text)] * 2

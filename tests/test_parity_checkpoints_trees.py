@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import time
+import zipfile
 from pathlib import Path
 
 import flax.serialization
@@ -205,11 +207,48 @@ def test_what_an_npz_may_not_hold(tmp_path):
     for name, array, text in [
         ("objects", np.array([{}], dtype=object), "pickled objects"),
         ("bfloat16", np.asarray(jnp.ones(3, jnp.bfloat16)), "says no kind of number"),
-        ("text", np.array(["a"]), "dtype"),
+        ("text", np.array(["a"]), "expected arrays of numbers, received text of dtype"),
     ]:
         np.savez(tmp_path / f"{name}.npz", array)
         with pytest.raises(CheckpointError, match=text):
             open_checkpoint(tmp_path / f"{name}.npz")
+
+
+def test_what_an_npz_holds_beside_numbers_is_left_out_by_name(tmp_path):
+    arrays = {"fc/weight": np.ones((2, 3), "f4"), "config": np.array("x=1"), "by": np.array([b"me", b"you"])}
+    np.savez(tmp_path / "x.npz", **arrays, day=np.array(["2020-02-03"], "M8[D]"))
+    tensors, left_out, _ = read(tmp_path / "x.npz")
+    assert_same(tensors, {"fc.weight": arrays["fc/weight"]})
+    assert {name: reason.partition(" ")[0] for name, reason in left_out.items()} == {
+        "config": "text",
+        "by": "bytes",
+        "day": "dates",
+    }
+
+
+@pytest.mark.parametrize(
+    ("array", "forgotten"),
+    [
+        (np.zeros(2, "V1"), "float8"),
+        (np.zeros(2, "V2"), "bfloat16"),
+        (np.zeros(2, "V16"), None),
+        (np.zeros(2, [("a", "i1")]), None),
+    ],
+)
+def test_numpy_forgets_the_floats_of_one_and_two_bytes_only(array, forgotten, tmp_path):
+    np.savez(tmp_path / "x.npz", w=array)
+    with pytest.raises(CheckpointError, match="says no kind of number") as caught:
+        open_checkpoint(tmp_path / "x.npz")
+    assert [word for word in ("float8", "bfloat16") if word in str(caught.value)] == [forgotten][: bool(forgotten)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_npz_of_python_2(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }\n"
+    values = np.asarray([[1.5], [2.5]], np.float32)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + values.tobytes())
+    assert_same(read(tmp_path / "x.npz")[0], {"w": values})
 
 
 @pytest.mark.parametrize("name", ["x.msgpack", "x.npz"])

@@ -16,7 +16,7 @@ from flax import nnx
 from torch import nn
 
 import einops_arch.flax as layers
-from einops_arch.errors import ConfigError, EinopsArchError, PortError, ShapeError
+from einops_arch.errors import ConfigError, EinopsArchError, IndexRangeError, PortError, ShapeError
 from einops_arch.flax import functional as ff
 from einops_arch.port import transfer
 
@@ -263,6 +263,31 @@ def test_an_axis_that_is_none():
     for name in ("Softmax", "LogSoftmax", "Softmin"):
         for axis in (2, -3, 1):
             assert_alike(getattr(nn, name)(axis), getattr(layers, name)(axis), numbers(2, 3))
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax", "Softmin"])
+def test_a_scalar_is_one_value_along_an_axis(name):
+    for axis in (0, -1):
+        assert_alike(getattr(nn, name)(axis), getattr(layers, name)(axis), np.asarray(1.5, np.float32))
+    assert float(ff.softmin(jnp.asarray(1.5), 0)) == float(tf.softmin(torch.tensor(1.5), 0)) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
+def test_targets_of_few_bits_among_many_classes(kind):
+    scores, target = numbers(2, 1000), np.asarray([1, 100])
+    for torch_loss, loss in ((tf.cross_entropy, ff.cross_entropy), (tf.nll_loss, ff.nll_loss)):
+        expected = float(torch_loss(torch.from_numpy(scores), torch.from_numpy(target)))
+        narrow = jnp.asarray(target.astype(kind))
+        assert float(loss(jnp.asarray(scores), narrow)) == pytest.approx(expected, rel=1e-5)
+        assert float(jax.jit(loss)(jnp.asarray(scores), narrow)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(IndexRangeError, match="from 0 to 2, received 100"):
+        ff.cross_entropy(jnp.asarray(scores[:, :3]), narrow)
+
+
+def test_a_table_of_positions_has_an_even_size():
+    assert ff.sinusoidal_positions(3, 6).shape == (3, 6)
+    with pytest.raises(ConfigError, match=r"expected an even size.*received 5"):
+        ff.sinusoidal_positions(3, 5)
 
 
 WIDTHS = {

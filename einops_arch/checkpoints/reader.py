@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,11 @@ from einops_arch.checkpoints.tensors import Bits, TensorInfo, carrier, info_of, 
 from einops_arch.errors import CheckpointError, EinopsArchError
 from einops_arch.layouts.boxes import Box, slices
 
-__all__ = ["MemoryReader", "Reader", "Span", "Wrapper", "reading", "reason"]
+__all__ = ["MemoryReader", "Reader", "Span", "Traced", "Wrapper", "reading", "reason"]
+
+
+Traced: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""Names in a file, and patterns."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class Reader(ABC):
             digest.update(block.data)
         return digest.hexdigest()
 
+    def traced(self, name: str) -> Traced:
+        """The names in the file that a tensor is made of, and the patterns by which it is, the first one first."""
+        return (name,), ()
+
     def __enter__(self) -> Self:
         return self
 
@@ -121,6 +129,15 @@ class Wrapper(Reader):
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(name)
+
+    def traced(self, name: str) -> Traced:
+        return self.inner.traced(name)
+
+    def traced_together(self, names: Iterable[str]) -> Traced:
+        """The same of several tensors of the reader inside."""
+        rows = [self.inner.traced(name) for name in names]
+        sources = dict.fromkeys(source for sources, _ in rows for source in sources)
+        return tuple(sources), tuple(dict.fromkeys(pattern for _, patterns in rows for pattern in patterns))
 
     def close(self) -> None:
         self.inner.close()

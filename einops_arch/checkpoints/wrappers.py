@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch._text import counted
-from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.reader import Reader, Span, Traced, Wrapper
 from einops_arch.checkpoints.tensors import FLOATS, Bits, carrier, numpy_dtype
 from einops_arch.errors import CheckpointError, DtypeError, PortError
 from einops_arch.layouts.boxes import Box
@@ -67,6 +67,9 @@ class Relabeled(Wrapper):
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(self._old[name])
+
+    def traced(self, name: str) -> Traced:
+        return self.inner.traced(self._old.get(name, name))
 
 
 class Renamed(Relabeled):

@@ -13,6 +13,7 @@ from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
+from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
@@ -139,10 +140,7 @@ class Port:
             elif before.framework != to:
                 result = source = ByLeaf(source)
             if model is None and any(isinstance(row, ByLeaf) for row in _chain(source)):
-                notes.append(
-                    "names and layouts are those that Flax's leaves have by their names and numbers of axes; nothing "
-                    "held them against a network"
-                )
+                notes += _notes_of_leaves(reader, next(row for row in _chain(source) if isinstance(row, ByLeaf)))
             cast = Cast(result, dtype, allow_overflow=allow_overflow) if dtype is not None else None
             result = cast or result
             if untie:
@@ -167,16 +165,18 @@ class Port:
     @property
     def tensors(self) -> list[PlannedTensor]:
         """What will be written, in this order."""
-        old = {now: name for name, now in self.renamed.items()}
         rows = []
         for name, info in self.result.tensors.items():
             origin = self._ported.origins.get(name) if self._ported is not None else None
             sources = origin.names if origin is not None else (self.source.aliases.get(name, name),)
+            traces = [self.source.traced(source) for source in sources]
+            steps = [pattern for _, patterns in traces for pattern in patterns]
+            steps += [origin.pattern] if origin is not None and origin.pattern != "..." else []
             rows.append(
                 PlannedTensor(
                     name,
-                    tuple(old.get(source, source) for source in sources),
-                    origin.pattern if origin is not None else "...",
+                    tuple(dict.fromkeys(name for names, _ in traces for name in names)),
+                    ", then ".join(dict.fromkeys(steps)) or "...",
                     info.shape,
                     info.dtype,
                     info.nbytes,
@@ -419,6 +419,19 @@ def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
         arrays = {name: port.result.read(name) for name in port.result.tensors}
         arrays |= {name: arrays[target] for name, target in port.result.aliases.items()}
         return Checkpoint(arrays, to, port.after.architecture, config)
+
+
+def _notes_of_leaves(reader: Reader, leaves: ByLeaf) -> list[str]:
+    """Why a file was taken for Flax's, and what was taken for what."""
+    told = framework_of_names(reader.names()) == "flax"
+    why = "taken for Flax's by its leaves" if told else "taken for Flax's, as its format says"
+    notes = [
+        f"{why}; if it is PyTorch's, write it as .safetensors with the metadata framework=torch first",
+        "names and layouts are those of Flax's leaves by their names and numbers of axes, held against no network",
+    ]
+    if count := leaves.of_attention:
+        notes.append(f"{count} arrays were read as those of an attention, by the names of their layers")
+    return notes
 
 
 def _left_out(source: Reader, ported: Any) -> dict[str, str]:

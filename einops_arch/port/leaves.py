@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.reader import Reader, Span, Traced, Wrapper
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import PortError
 from einops_arch.layouts.boxes import Box
@@ -82,6 +82,15 @@ class ByLeaf(Wrapper):
 
     def span(self, name: str) -> Span | None:
         return self.inner.span(self.sources[name]) if self.patterns[name].is_identity else None
+
+    def traced(self, name: str) -> Traced:
+        names, patterns = self.inner.traced(self.sources[name])
+        return names, patterns if self.patterns[name].is_identity else (*patterns, str(self.patterns[name]))
+
+    @property
+    def of_attention(self) -> int:
+        """How many arrays were taken for those of an attention, by the names of their layers."""
+        return sum(str(pattern) in _ATTENTION.values() for pattern in self.patterns.values())
 
     def _moved(self, name: str, info: TensorInfo) -> TensorInfo:
         return TensorInfo(self.patterns[name].shape(info.shape), info.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.reader import Reader, Span, Traced, Wrapper
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.checkpoints.wrappers import Untied
 from einops_arch.errors import ShapeError
@@ -80,6 +80,12 @@ class PackedReader(Wrapper):
 
     def span(self, name: str) -> Span | None:
         return None if name in self._groups else self.inner.span(name)
+
+    def traced(self, name: str) -> Traced:
+        if name not in self._groups:
+            return self.inner.traced(name)
+        names, patterns = self.traced_together(self._groups[name].names)
+        return names, (*patterns, str(self._groups[name].packing))
 
 
 def _layer_axes(group: Packed, shapes: Mapping[str, Shape]) -> dict[str, int] | None:

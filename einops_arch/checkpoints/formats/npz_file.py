@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +24,8 @@ from einops_arch.errors import CheckpointError
 
 __all__ = ["NpzReader"]
 
+_TEXTS = {"U": "text", "S": "bytes", "M": "dates", "m": "spans of time"}
+"""What numpy has arrays of that are no numbers, by the kind of their dtype."""
 _BAD = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, zlib.error)
 
 
@@ -53,22 +56,26 @@ class NpzReader(Reader):
                 if not names or len(members) != len(entries):
                     raise CheckpointError("expected arrays by name, received none" if not names else "names clash")
                 self._entries = {name: members[path] for path, name in names.items()}
-                self._headers = {name: self._header(name) for name in self._entries}
-                self.tensors = {name: info for name, (info, _, _) in self._headers.items()}
+                headers = {name: self._header(name) for name in names.values()}
+                self._headers = {name: header for name, header in headers.items() if not isinstance(header, str)}
+                others = {name: header for name, header in headers.items() if isinstance(header, str)}
+                if not self._headers:
+                    raise CheckpointError(f"expected arrays of numbers, received {next(iter(others.values()))}")
+                self.tensors = {name: info for name, (info, *_) in self._headers.items()}
         except BaseException:
             self.close()
             raise
         self.aliases = {}
-        self.left_out = {".".join(path): reason for path, reason in beside.items()}
+        self.left_out = {**{".".join(path): reason for path, reason in beside.items()}, **others}
         self.metadata = {"framework": framework_of_names(self.tensors) or "torch"}
 
     def bits(self, name: str) -> Bits:
-        info, dtype, fortran = self._headers[name]
+        info, dtype, fortran, start = self._headers[name]
         with reading(f"{self.path}: {brief(name)}"):
             entry = self._entries[name]
             array = np.empty(info.size, dtype)
             with self._stream(entry) as stream:
-                _read_header(name, stream)
+                _skip(stream, start)
                 view = array.view(np.uint8).data
                 done = 0
                 while done < len(view):
@@ -90,21 +97,23 @@ class NpzReader(Reader):
             os.close(self.file)
             self.file = -1
 
-    def _header(self, name: str) -> tuple[TensorInfo, np.dtype[Any], bool]:
+    def _header(self, name: str) -> tuple[TensorInfo, np.dtype[Any], bool, int] | str:
+        """What an array is, the order of its axes and where it begins; in words if it has no numbers."""
         entry = self._entries[name]
         with self._stream(entry) as stream:
             shape, fortran, dtype, read = _read_header(name, stream)
         if dtype.hasobject:
             raise CheckpointError(f"refused, {brief(name)} is no array of numbers but pickled objects")
+        if dtype.kind in _TEXTS:
+            return f"{_TEXTS[dtype.kind]} of dtype {brief(dtype.str)}, and no numbers"
         if dtype.kind == "V":
-            raise CheckpointError(
-                f"{brief(name)}: {dtype} says no kind of number; numpy forgets bfloat16 and float8 so; likely fix: "
-                "write it with safetensors"
-            )
+            why = {1: "float8", 2: "bfloat16"}.get(0 if dtype.fields or dtype.subdtype else dtype.itemsize)
+            fix = f"; numpy forgets {why} so; likely fix: write it with safetensors" if why else ""
+            raise CheckpointError(f"{brief(name)}: {brief(str(dtype))} says no kind of number{fix}")
         info = TensorInfo(tuple(map(int, shape)), dtype.newbyteorder("=").name)
         if info.nbytes != entry.file_size - read:
             raise CheckpointError(f"{brief(name)}: expected {info.nbytes} bytes, received {entry.file_size - read}")
-        return info, dtype, fortran
+        return info, dtype, fortran, read
 
     def _stream(self, entry: zipfile.ZipInfo) -> Any:
         # The bound of a directory is not that of the arrays.
@@ -146,10 +155,23 @@ def _read_header(name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtyp
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if read is None:
             raise CheckpointError(f"{brief(name)}: version {version} of numpy's format is not supported")
-        shape, fortran, dtype = read(stream, max_header_size=NPZ_HEADER)
+        with warnings.catch_warnings():
+            # Of files of Python 2, which are as whole as others.
+            warnings.filterwarnings("ignore", message="Reading `.npy` or `.npz` file", category=UserWarning)
+            shape, fortran, dtype = read(stream, max_header_size=NPZ_HEADER)
     except (*_BAD, OSError) as error:
         raise CheckpointError(f"{brief(name)}: not a whole array of numpy: {error!s:.100}") from None
     return shape, fortran, dtype, stream.tell()
+
+
+def _skip(stream: Any, count: int) -> None:
+    """Past the header, which was read when the file was opened."""
+    try:
+        received = len(stream.read(count))
+    except _BAD as error:
+        raise CheckpointError(f"it is damaged: {error!s:.100}") from None
+    if received < count:
+        raise CheckpointError("it ends within its header")
 
 
 def _check_end(stream: Any) -> None:

@@ -250,7 +250,8 @@ def softmin(x: jax.Array, axis: int = -1) -> jax.Array:
     [0.25, 0.25, 0.25, 0.25]
     """
     check_axis("softmin", x, axis)
-    return jax.nn.softmax(-x, axis=axis)
+    # A scalar is one value along an axis, as in PyTorch.
+    return jax.nn.softmax(jnp.atleast_1d(-x), axis=axis).reshape(x.shape)
 
 
 def hardshrink(x: jax.Array, lambd: float = 0.5) -> jax.Array:

@@ -320,6 +320,7 @@ def _cross_entropy_of_indices(
             f"received {target.shape}"
         )
     classes = log_probabilities.shape[-1]
+    target = _signed(target)
     counted = target != ignore_index
     if is_concrete(target):  # inside of `jax.jit` there are no values to check; there the loss is NaN
         outside = np.asarray(target)[np.asarray(counted & ((target < 0) | (target >= classes)))]
@@ -337,6 +338,15 @@ def _cross_entropy_of_indices(
     if reduction == "mean":
         return jnp.sum(losses) / jnp.sum(weights)
     return _reduce(name, losses, reduction)
+
+
+def _signed(target: jax.Array) -> jax.Array:
+    """Whole numbers in a dtype that has every class, one more, and what is ignored: -100 in unsigned ones, too."""
+    kind = jnp.iinfo(target.dtype)
+    if kind.min == 0 and kind.bits >= 32:
+        # No class is so large.
+        target = jnp.minimum(target, jnp.asarray(jnp.iinfo(jnp.int32).max, target.dtype))
+    return target if kind.min < 0 and kind.bits >= 32 else target.astype(jnp.int32)
 
 
 def _check_weight(name: str, scores: jax.Array, weight: jax.Array | None) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from einops_arch._settings import check_whole
+from einops_arch.errors import ConfigError
+
 __all__ = ["sinusoidal_positions"]
 
 
@@ -20,11 +23,18 @@ def sinusoidal_positions(length: int, size: int, *, base: float = 10000.0, inter
     Returns:
         The table in float32.
 
+    Raises:
+        ConfigError: an odd size, or numbers that are not whole.
+
     >>> [round(float(x), 4) for x in sinusoidal_positions(3, 4)[2]]
     [0.9093, -0.4161, 0.02, 0.9998]
     >>> [round(float(x), 4) for x in sinusoidal_positions(3, 4, interleaved=False)[2]]
     [0.9093, 0.02, -0.4161, 0.9998]
     """
+    check_whole("sinusoidal_positions", "length", length, 0)
+    check_whole("sinusoidal_positions", "size", size)
+    if size % 2:
+        raise ConfigError(f"sinusoidal_positions: expected an even size, a sine and a cosine each, received {size}")
     rates = base ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
     angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates
     parts = [jnp.sin(angles), jnp.cos(angles)]

@@ -155,7 +155,8 @@ class LogSoftmax(nnx.Module):
         """`... -> ...`."""
         check_floating("LogSoftmax", x)
         check_axis("LogSoftmax", x, self.axis)
-        return jax.nn.log_softmax(widened(x), axis=self.axis).astype(x.dtype)
+        # A scalar is one value along an axis, as in PyTorch.
+        return jax.nn.log_softmax(jnp.atleast_1d(widened(x)), axis=self.axis).reshape(x.shape).astype(x.dtype)
 
 
 class Identity(nnx.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from einops_arch.flax import functional as f
@@ -102,4 +103,5 @@ class Softmin(nnx.Module):
 def _softmax(x: jax.Array, axis: int) -> jax.Array:
     check_floating("Softmax", x)
     check_axis("Softmax", x, axis)
-    return jax.nn.softmax(widened(x), axis=axis).astype(x.dtype)
+    # A scalar is one value along an axis, as in PyTorch.
+    return jax.nn.softmax(jnp.atleast_1d(widened(x)), axis=axis).reshape(x.shape).astype(x.dtype)

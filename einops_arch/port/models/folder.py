@@ -16,7 +16,7 @@ from einops_arch.checkpoints.download import fetch
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.formats.sharded import CONFIG
 from einops_arch.checkpoints.metadata import read_json
-from einops_arch.checkpoints.reader import Reader, Span, Wrapper
+from einops_arch.checkpoints.reader import Reader, Span, Traced, Wrapper
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
@@ -76,6 +76,9 @@ class PretrainedReader(Wrapper):
             if start < stop or (first == last and not number):
                 parts.append(self.inner.part(source, ((start, max(start, stop)), *rest)))
         return np.concatenate(parts)
+
+    def traced(self, name: str) -> Traced:
+        return self.traced_together(self._sources.get(name, ()))
 
     def span(self, name: str) -> Span | None:
         sources = self._sources[name]

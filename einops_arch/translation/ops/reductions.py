@@ -221,10 +221,13 @@ def softmax(
         raise UnknownOperationError("softmax without dim", "name the axis")
     array = writer.whole(input)
     order = array.order or ()
-    axis = order.index(int(dim) % len(order))
     sign = "-" if node.name == "softmin" else ""
     code = f"{array.code}.astype({writer.dtype_of(node.outputs)})" if dtype is not None else array.code
     name = "log_softmax" if node.name == "log_softmax" else "softmax"
+    if not order:
+        # A scalar is one value along an axis.
+        return renamed(array, writer.bind(f"jax.nn.{name}({sign}{code}[None])[0]"), node.outputs)
+    axis = order.index(int(dim) % len(order))
     text = f"jax.nn.{name}({sign}{code}, axis={-1 if axis == len(order) - 1 else axis})"
     return renamed(array, writer.bind(text), node.outputs)
 
