@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from einops_arch.errors import EinopsArchError, PortError
-from einops_arch.port import port_checkpoint
+from einops_arch.port import port_checkpoint, transfer
 
 A, B = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[5.0], [7.0]])
 PAIR = {"fc.lora_A.weight": A, "fc.lora_B.weight": B}
@@ -199,3 +199,26 @@ def test_norms_with_axes_of_one_are_still_folded(dim, shape, tmp_path):
         net[0].parametrizations.weight.original0.mul_(3)
     folded, _ = fold(tmp_path, net.state_dict())
     torch.testing.assert_close(folded["0.weight"], net[0].weight.detach())
+
+
+def test_what_transfer_has_no_argument_for_is_told_by_what_has():
+    state = {f"fc.{name}": torch.ones(1) for name in ("lora_A.weight", "lora_B.weight")}
+    with pytest.raises(PortError, match=r"2 names of a LoRA adapter, .* port_checkpoint\(\.\.\., merge_lora=\)"):
+        transfer(state, nn.Linear(3, 2))
+    with pytest.raises(PortError, match=r"port_checkpoint\(\.\.\., fold=True\)"):
+        transfer(NORM, nn.ModuleDict({"fc": nn.Linear(2, 2)}))
+
+
+def test_two_modules_change_places():
+    torch.manual_seed(0)
+    source, target = (nn.ModuleDict({"a": nn.Linear(2, 3), "b": nn.Linear(2, 3)}) for _ in range(2))
+    transfer(source, target, paths={"a": "b", "b": "a"})
+    assert torch.equal(target["a"].weight, source["b"].weight)
+    assert torch.equal(target["b"].bias, source["a"].bias)
+    inner = nn.ModuleDict({"x": nn.ModuleDict({"y": nn.Linear(2, 3), "z": nn.Linear(3, 2)})})
+    outer = nn.ModuleDict({"z": nn.Linear(3, 2), "w": nn.Linear(2, 3)})
+    transfer(inner, outer, paths={"x": "", "x.y": "w"})
+    assert torch.equal(outer["w"].weight, inner["x"]["y"].weight)
+    assert torch.equal(outer["z"].weight, inner["x"]["z"].weight)
+    with pytest.raises(PortError, match="1 name"):
+        transfer({"weight": torch.ones(2, 3)}, nn.Linear(3, 2, bias=False), ignore=["nothing"])

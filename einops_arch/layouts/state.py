@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import dtype_kind, no_values, same_bits, to_numpy
 
@@ -122,7 +123,8 @@ class Held:
         """Say in the log `einops_arch` which counters are 0 because the state lacks them."""
         if self.counters:
             names = ", ".join(self.counters)
-            _LOG.warning("%d counters of batches are not in the state, and are 0: %s", len(self.counters), names)
+            count = counted(len(self.counters), "counter")
+            _LOG.warning("%s of batches, 0 for want of one in the state: %s", count, names)
 
     @property
     def _known(self) -> int:
@@ -198,8 +200,7 @@ def problems_error(what: str, problems: Sequence[str]) -> PortError:
       fc.bias: missing
       fc.bais: not in the model
     """
-    count = f"{len(problems)} problem" + "s" * (len(problems) != 1)
-    return PortError("\n  ".join([f"{what}: {count}, nothing was changed", *problems]))
+    return PortError("\n  ".join([f"{what}: {counted(len(problems), 'problem')}, nothing was changed", *problems]))
 
 
 def common_cause(unexpected: Sequence[str], missing: Sequence[str], known: int) -> list[str] | None:
@@ -218,15 +219,16 @@ def common_cause(unexpected: Sequence[str], missing: Sequence[str], known: int) 
     if adapters and len(adapters) == len(unexpected):
         return [
             (
-                f"{len(adapters)} names such as {adapters[0]} are those of a LoRA adapter; likely fix: the weights "
-                "that it belongs to as source, and merge_lora= (--merge-lora)"
+                f"{counted(len(adapters), 'name')} of a LoRA adapter, such as {adapters[0]}; likely fix: "
+                "merge it into the weights that it belongs to first, by port_checkpoint(..., merge_lora=) "
+                "(einops-arch port --merge-lora)"
             )
         ]
     if len(computed) > 1 and len(computed) == len(unexpected):
         return [
             (
                 f"{len(computed)} names such as {computed[0]} are parts of weights that PyTorch computes; likely fix: "
-                "fold=True (--fold)"
+                "write plain weights first, by port_checkpoint(..., fold=True) (einops-arch port --fold)"
             )
         ]
     if known or len(unexpected) < 2 or not missing:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.module_rows import module_rows
@@ -99,7 +100,7 @@ def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
     """Put PyTorch's arrays into the form of Flax's arguments, or say why they do not fit."""
     values, slots = in_order(nest, _is_array), in_order(form, _is_array)
     if len(values) != len(slots):
-        return f"{len(values)} arrays in PyTorch, {len(slots)} in Flax"
+        return f"{counted(len(values), 'array')} in PyTorch, {len(slots)} in Flax"
     moved: list[Array] = []
     for value, slot, layout in zip(values, slots, [*layouts, *[None] * len(values)], strict=False):
         array = value if layout is None or len(layout) != value.ndim else value.transpose(layout)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch import architectures
+from einops_arch._text import counted
 from einops_arch.checkpoints.wrappers import checked_patterns, renamed
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import to_numpy
@@ -97,7 +98,7 @@ def transfer(
         target: a `torch.nn.Module` or an `nnx.Module`, changed in place.
         rename: pairs of a regular expression and its replacement, applied to the source's names, which are PyTorch's.
         ignore: regular expressions; what has such a name in the source is left out, after `rename`.
-        paths: the path of a module in the target by its path in the source.
+        paths: the path of a module in the target by its path in the source; two may change places.
         packing: patterns between names and axes of tensors that one model keeps apart and the other in one, such as
             `"q.* k.* v.* -> qkv.*: q ..., k ..., v ... -> (q + k + v) ..."`; see `Packing.parse`. They speak of the
             names after `rename` and `paths`.
@@ -140,16 +141,11 @@ def _adapted(
     changed = {name: name for name in state}
     if rename:
         changed = renamed(state, rename)
-    for path, other in paths.items():
-        inside = [name for name, now in changed.items() if now == path or now.startswith(f"{path}.") or not path]
-        if not inside:
-            raise PortError(f"paths: the source has nothing at {path!r}")
-        for name in inside:
-            changed[name] = ".".join(part for part in (other, changed[name][len(path) :].lstrip(".")) if part)
+    changed = _at_paths(changed, paths)
     dropped = {name for name, now in changed.items() if any(re.search(text, now) for text in checked_patterns(ignore))}
     for text in ignore:
         if not any(re.search(text, now) for now in changed.values()):
-            raise PortError(f"ignore {text}: matches none of the {len(changed)} names")
+            raise PortError(f"ignore {text}: matches none of the {counted(len(changed), 'name')}")
     olds: dict[str, list[str]] = {}
     for name, now in changed.items():
         if name not in dropped:
@@ -167,6 +163,25 @@ def _adapted(
         _LOG.warning("%s", line)
     needless = needless_names(groups, expected)
     return {name: value for name, value in moved.items() if name not in needless}
+
+
+def _at_paths(names: Mapping[str, str], paths: Mapping[str, str]) -> dict[str, str]:
+    """The names with the paths of modules exchanged, all at once; of paths inside each other the longest counts.
+
+    >>> _at_paths({"x": "a.weight", "y": "b.weight"}, {"a": "b", "b": "a"})
+    {'x': 'b.weight', 'y': 'a.weight'}
+    """
+    changed, used = dict(names), set()
+    for name, now in names.items():
+        inside = [path for path in paths if now == path or now.startswith(f"{path}.") or not path]
+        used.update(inside)
+        if inside:
+            path = max(inside, key=len)
+            changed[name] = ".".join(part for part in (paths[path], now[len(path) :].lstrip(".")) if part)
+    for path in paths:
+        if path not in used:
+            raise PortError(f"paths: the source has nothing at {path!r}")
+    return changed
 
 
 def _packed(state: dict[str, Any], text: str, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from einops_arch._text import counted
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.wrappers import Relabeled
 from einops_arch.layouts.state import is_counter
@@ -66,7 +67,7 @@ def without_wrapper(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[st
     """The new name by the old one, and what was taken off in words, empty if nothing was.
 
     >>> without_wrapper({"module.weight": (3,), "n_averaged": ()}, {"weight": (3,)})
-    ({'module.weight': 'weight'}, 'module. was taken off 1 names, as DataParallel or an average of weights writes them')
+    ({'module.weight': 'weight'}, 'module. was taken off 1 name, as DataParallel or an average of weights writes it')
     """
     if shapes and not fits(shapes, expected, tied):
         for new in candidates(shapes):
@@ -127,8 +128,8 @@ def _without_wrappers(name: str) -> str:
 def _remark(new: Mapping[str, str]) -> str:
     gone = dict.fromkeys(part for name, short in new.items() for part in _gone(name, short))
     writers = dict.fromkeys(_WRAPPERS[part] for part in gone if part in _WRAPPERS)
-    why = f", as {' and '.join(writers)} writes them" if writers else ""
-    return f"{' and '.join(f'{part}.' for part in gone)} was taken off {len(new)} names{why}"
+    why = f", as {' and '.join(writers)} writes {'them' if len(new) != 1 else 'it'}" if writers else ""
+    return f"{' and '.join(f'{part}.' for part in gone)} was taken off {counted(len(new), 'name')}{why}"
 
 
 def _gone(name: str, short: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.layouts.rules import find_rule
 from einops_arch.parity.report import limits
@@ -68,7 +69,7 @@ def _measure_call(
     """What is said of one call; None where none of its values can be brought together."""
     flax = others[0]
     if len(call.arrays) != len(flax.arrays):
-        counts = f"{len(call.arrays)} arrays in PyTorch, {len(flax.arrays)} in Flax"
+        counts = f"{counted(len(call.arrays), 'array')} in PyTorch, {len(flax.arrays)} in Flax"
         if not call.path:
             return Measure(None, None, None, None, Verdict.SHAPE, 0, counts)
         unseen.append(f"{call.path}: {counts}; those that fit were compared")

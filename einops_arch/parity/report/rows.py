@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from einops_arch._text import counted
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.pair import RunPair, expected_size, named_rows, pair_of
@@ -29,7 +30,7 @@ def output_rows(two: RunPair, names: Sequence[str], steps: int = 1) -> tuple[Row
         steps: how often the models were called.
     """
     if len(two.torch.outputs) != len(two.flax.outputs):
-        counts = f"{len(two.torch.outputs)} arrays in PyTorch{_placed(two.torch)}, "
+        counts = f"{counted(len(two.torch.outputs), 'array')} in PyTorch{_placed(two.torch)}, "
         counts += f"{len(two.flax.outputs)} in Flax{_placed(two.flax)}"
         return (Row("outputs", "", "", (), None, None, None, None, Verdict.SHAPE, detail=counts),)
     rows = []
