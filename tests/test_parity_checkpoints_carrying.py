@@ -351,6 +351,21 @@ def test_adapters_that_mean_more_are_refused_by_name(config, text, tmp_path):
     assert not (tmp_path / "y.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_the_folder_of_an_adapter_is_merged_as_its_file_is(name, tmp_path):
+    torch.save({"fc.weight": torch.ones(5, 3)}, tmp_path / "x.pt")
+    parts, path = adapter(tmp_path, {"fc": ((3,), 5)}, {"lora_alpha": 2})
+    if name.endswith(".bin"):
+        path.unlink()
+        torch.save(parts, path.parent / name)
+    assert (path.parent / name).is_file()
+    port_checkpoint(tmp_path / "x.pt", tmp_path / "file.safetensors", "torch", merge_lora=path.parent / name)
+    port_checkpoint(tmp_path / "x.pt", tmp_path / "folder.safetensors", "torch", merge_lora=path.parent)
+    merged = load(tmp_path / "folder.safetensors")["fc.weight"]
+    assert torch.equal(merged, load(tmp_path / "file.safetensors")["fc.weight"])
+    assert not torch.equal(merged, torch.ones(5, 3))
+
+
 def test_an_adapter_of_other_weights(tmp_path):
     torch.save({"fc.weight": torch.ones(5, 4)}, tmp_path / "x.pt")
     _, path = adapter(tmp_path, {"fc": ((3,), 5)}, {"lora_alpha": 2})

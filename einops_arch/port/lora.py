@@ -47,7 +47,7 @@ class Merged(Computed):
 
     Args:
         inner: the checkpoint.
-        adapter: the file of the adapter; `adapter_config.json` beside it says how strong it is.
+        adapter: the file of the adapter, or its folder; `adapter_config.json` beside it says how strong it is.
 
     Raises:
         PortError: the adapter holds something else, or does not belong to these weights.

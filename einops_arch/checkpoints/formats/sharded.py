@@ -21,8 +21,11 @@ __all__ = ["CONFIG", "FILES", "INDEX", "HubReader", "ShardedReader", "write_hub"
 
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
-FILES = (INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin", "flax_model.msgpack")
-"""Where the tensors of a hub folder are, the best first."""
+FILES = (
+    *(INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin", "flax_model.msgpack"),
+    *("adapter_model.safetensors", "adapter_model.bin"),
+)
+"""Where the tensors of a hub folder are, the best first; those of an adapter of PEFT only where there are no others."""
 
 
 class ShardedReader(Reader):
