@@ -346,6 +346,64 @@ for _name, _flax in {
         ),
     )
 
+
+def idle(count, offset):
+    """A norm with its variance in one pass, behind many layers that do not round."""
+    x = (offset + np.abs(draw(64, 64, seed=2))).astype(np.float32)
+    return nets(
+        {
+            "idle": nn.Sequential(*[nn.ReLU() for _ in range(count)]),
+            "norm": nn.LayerNorm(64),
+            "fc": nn.Linear(64, 32),
+        },
+        {
+            "norm": nnx.LayerNorm(64, epsilon=1e-5, use_fast_variance=True, rngs=rngs()),
+            "fc": nnx.Linear(64, 32, rngs=rngs()),
+        },
+        lambda m, x: m.fc(m.norm(m.idle(x))),
+        lambda m, x: m.fc(m.norm(nnx.relu(x))),
+        x,
+    )
+
+
+for _count, _offset in ((100, 10), (12, 5)):
+    WRONG.add(
+        "magnified rounding",
+        f"a variance in one pass behind {_count} layers that do not round, {_offset} off the center",
+        lambda count=_count, offset=_offset: idle(count, offset),
+    )
+
+
+class TorchLevels(nn.Module):
+    """Gives numbers, and what level each is on."""
+
+    def forward(self, x):
+        y = torch.tanh(x)
+        return y, (y * 50).long()
+
+
+class FlaxLevels(nnx.Module):
+    """The same, the levels from less in float32."""
+
+    def __call__(self, x):
+        y = jnp.tanh(x)
+        less = y.astype(jnp.bfloat16).astype(jnp.float32) if y.dtype == jnp.float32 else y
+        return y, (less * 50).astype(int)
+
+
+@WRONG.of("dtypes")
+def integers_inside_that_are_made_of_bfloat16():
+    return pair(
+        lambda m, x: m.inner(m.fc(x))[0],
+        lambda m, x: m.inner(m.fc(x))[0],
+        draw(64, 6),
+        width=32,
+        torch_layers={"inner": TorchLevels()},
+        flax_layers={"inner": FlaxLevels()},
+        carry=carry_fc,
+    )
+
+
 # Containers: what is no number, and what kind of value it is.
 
 

@@ -2,8 +2,9 @@
 
 An instance norm of nearly constant channels divides their rounding by their deviation. Whoever rounds less in the
 layers before is far ahead, by luck or by the order of a sum. How much a network magnifies is measured on PyTorch's own
-run, and an error within that of a few roundoffs is no fault of either side. A layer that computes in less, or a
-variance in one pass, is off by more than that.
+run, by noise on what those layers give that round, and an error within that of a few roundoffs is no fault of either
+side. It is none only up to the square of the largest ratio, so that a layer that computes in less, or a variance in one
+pass, is not excused where the other side is far more exact.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def with_owed_rounding(torch_side: Any, inputs: Inputs, two: RunPair, report: Re
 def _excused(rows: Sequence[Row], owed: Mapping[str, float]) -> tuple[Row, ...]:
     def is_owed(row: Row) -> bool:
         errors = [error for error in (row.torch_error, row.flax_error) if error is not None]
-        return row.verdict is Verdict.ROUNDING and bool(errors) and max(errors) <= owed[row.path]
+        if row.verdict is not Verdict.ROUNDING or not row.by_ratio or not errors:
+            return False
+        return max(errors) <= owed[row.path] and max(errors) <= limits.RATIO**2 * min(errors)
 
     return tuple(
         dataclasses.replace(

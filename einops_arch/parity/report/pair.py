@@ -89,7 +89,7 @@ def pooled(measures: Sequence[Measure]) -> list[Measure]:
         return list(measures)
     return [
         dataclasses.replace(result, verdict=Verdict.SAME_FUNCTION)
-        if result.verdict is Verdict.ROUNDING and result.size < limits.POOL and _is_luck(result)
+        if result.by_ratio and result.size < limits.POOL and _is_luck(result)
         else result
         for result in measures
     ]
@@ -121,7 +121,8 @@ def row_of(path: str, shape: tuple[int, ...], measures: Sequence[Measure], torch
     if difference == math.inf:
         detail = "PyTorch's result is zero, Flax's is not"
     numbers = (difference, torch_error, flax_error, ratio)
-    return Row(path, torch, flax, tuple(shape), *numbers, verdict, order, len(measures), detail)
+    by_ratio = all(result.by_ratio for result in measures if result.verdict is Verdict.ROUNDING)
+    return Row(path, torch, flax, tuple(shape), *numbers, verdict, order, len(measures), detail, by_ratio)
 
 
 def named_rows(rows: Sequence[tuple[str, tuple[int, ...], Measure]]) -> tuple[Row, ...]:

@@ -190,6 +190,7 @@ def _lists(values: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(row: Row) -> dict[str, Any]:
     values = dataclasses.asdict(row) | {"verdict": str(row.verdict), "shape": list(row.shape)}
+    del values["by_ratio"]  # the numbers beside it tell
     return {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()

@@ -29,6 +29,7 @@ class Row:
         order: the place, in call order, of the first call that is over a limit, or else of the first call.
         calls: how often the module was called.
         detail: words that go with the verdict.
+        by_ratio: where it is rounding, the ratio of the errors alone says so.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Row:
     order: int = 0
     calls: int = 1
     detail: str = ""
+    by_ratio: bool = False
 
 
 RAISED = " (raised by "

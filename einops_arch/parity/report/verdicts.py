@@ -78,6 +78,7 @@ class Measure:
         verdict: what these numbers say.
         size: how many numbers were compared.
         detail: words that go with the verdict.
+        by_ratio: the ratio of the errors alone makes it rounding, and no integer that is another one.
     """
 
     difference: float | None
@@ -87,6 +88,7 @@ class Measure:
     verdict: Verdict
     size: int = 0
     detail: str = ""
+    by_ratio: bool = False
 
 
 def is_exact(array: Array) -> bool:
@@ -168,7 +170,8 @@ def measure(
         verdict = Verdict.BIT_EQUAL
     else:
         verdict = Verdict.SAME_FUNCTION
-    return Measure(difference, torch_error, flax_error, ratio, verdict, size, detail)
+    by_ratio = verdict is Verdict.ROUNDING and over and not unequal
+    return Measure(difference, torch_error, flax_error, ratio, verdict, size, detail, by_ratio)
 
 
 def _unequal_own(pair: Pair) -> str:

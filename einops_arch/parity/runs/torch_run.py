@@ -186,7 +186,7 @@ class TorchSide:
     def sensitivity(
         self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], *, lift: bool = False
     ) -> dict[str, float]:
-        """How much the run in float64 changes when what each layer gives is off by a few roundoffs.
+        """How much the run in float64 changes when what each layer that rounds gives is off by a few roundoffs.
 
         Args:
             arguments: numpy arrays by position.
@@ -201,12 +201,9 @@ class TorchSide:
         generator = torch.Generator().manual_seed(0)
 
         def noisy(value: Any) -> Any:
-            if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
-                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device)
-                return value * (1 + limits.NOISE * noise)
-            if type(value) in (tuple, list):
-                return type(value)(noisy(part) for part in value)
-            return value
+            return _noisy(value, generator)
+
+        rounding: set[str] = set()
 
         def run(*, disturbed: bool) -> list[Call]:
             with undisturbed(self.model), torch.no_grad():
@@ -214,9 +211,11 @@ class TorchSide:
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
                 if disturbed:
                     args, kwargs = tuple(map(noisy, args)), {name: noisy(value) for name, value in kwargs.items()}
-                    for module in model.modules():
-                        if not any(True for _ in module.children()):
-                            module.register_forward_hook(lambda module, args, output: noisy(output))
+                for path, module in _leaves(model):
+                    if not disturbed:
+                        _look(module, path, rounding, self.dtype)
+                    elif path in rounding:
+                        module.register_forward_hook(lambda module, args, output: noisy(output))
                 seen = Recorder(model, frozenset())
                 with torch_watch(seen.here, [], lift=True) if lift else contextlib.nullcontext():
                     model(*args, **kwargs)
@@ -367,6 +366,64 @@ def _widened(model: Any) -> Any:
         return tensor.double() if tensor.is_floating_point() else tensor
 
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
+
+
+def _leaves(model: Any) -> list[tuple[str, Any]]:
+    """The modules that hold no others, by path."""
+    return [(path, module) for path, module in model.named_modules() if not any(True for _ in module.children())]
+
+
+def _noisy(value: Any, generator: Any) -> Any:
+    """What a layer gives, off by a few roundoffs of float64."""
+    import torch
+
+    if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
+        noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device)
+        return value * (1 + limits.NOISE * noise)
+    if type(value) in (tuple, list):
+        return type(value)(_noisy(part, generator) for part in value)
+    return value
+
+
+def _look(module: Any, path: str, rounding: set[str], dtype: np.dtype[Any]) -> None:
+    """Let calls of a layer enter its path among those that round."""
+
+    def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        del output
+        if path not in rounding and _rounds(module, args, kwargs, dtype):
+            rounding.add(path)
+
+    module.register_forward_hook(hook, with_kwargs=True)
+
+
+def _rounds(module: Any, args: Any, kwargs: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether a layer rounds in a dtype: given numbers of it, what it gives is not of it. A ReLU never does."""
+    import torch
+
+    def rounded(place: str, tensor: Any) -> Any:
+        del place
+        if not tensor.is_floating_point():
+            return tensor
+        # Not by PyTorch, where casts may be lifted.
+        return to_tensor(wide(own_array(tensor).astype(dtype)), tensor.device)
+
+    def is_tensor(value: Any) -> bool:
+        return isinstance(value, torch.Tensor)
+
+    try:
+        # A copy, as the layer may keep what it is given.
+        output = _copy_of(module).forward(*rebuild(args, rounded, is_tensor), **rebuild(kwargs, rounded, is_tensor))
+        arrays = [own_array(tensor) for _, tensor in outputs_in(output, module, inner=True)]
+    except Exception:  # noqa: BLE001 whatever it is, what cannot be looked at is no excuse
+        return False
+    return any(
+        array.dtype.kind == "c" or (array.dtype.kind == "f" and bool(np.any(_differ(array, wide(array.astype(dtype))))))
+        for array in arrays
+    )
+
+
+def _differ(array: Array, other: Array) -> Array:
+    return (array != other) & ~np.isnan(array)
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:
