@@ -146,11 +146,15 @@ class TorchSide:
             model = self._copy(double=True)
             (args, kwargs), _ = self._tensors(model, arguments, keywords)
             buffers, weights = dict(self.model.named_buffers()), dict(self.model.named_parameters())
-            held = [(tensor, buffers[name]) for name, tensor in model.named_buffers() if "running_" not in name]
+            held = [
+                (tensor, buffers.get(name, tensor)) for name, tensor in model.named_buffers() if "running_" not in name
+            ]
             plain = [value for module in model.modules() for value in vars(module).values()]
             held += [(value, value) for value in plain if isinstance(value, torch.Tensor)]
             frozen = [
-                (tensor, weights[name]) for name, tensor in model.named_parameters() if not weights[name].requires_grad
+                (tensor, weights[name])
+                for name, tensor in model.named_parameters()
+                if name in weights and not weights[name].requires_grad
             ]
             recorder = TableRecorder(
                 [tensor for tensor, _ in (*held, *frozen)],
