@@ -24,6 +24,7 @@ _CLASSES = re.compile(r"drop|stochastic_?depth|shake", re.IGNORECASE)
 _NAMES = re.compile(r"drop|stochastic_?depth", re.IGNORECASE)
 _OF_CLASS = ("p", "rate", "prob", "drop_prob", "drop_rate", "dropout_p", "dropout_rate", "survival_prob")
 _LAYERS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
+_RANKS = ("1d", "2d", "3d")
 _RMS_NORM = 4
 """The arguments of PyTorch's rms_norm, of which the last is eps."""
 _FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
@@ -48,10 +49,10 @@ def dropped_together(module: Any) -> bool | None:
     (False, True)
     """
     name = next((base.__name__ for base in type(module).__mro__ if base.__name__ in _LAYERS), None)
-    axes = getattr(module, "broadcast_dims", None)
     if name is None:
         return None
-    return bool(axes) if axes is not None else name != "Dropout" and "Alpha" not in name
+    # A layer of its own for channels may be made of one that has such a setting and does not use it.
+    return bool(getattr(module, "broadcast_dims", ())) or name.startswith("Feature") or name[-2:] in _RANKS
 
 
 def keeps_variance(module: Any) -> bool:
