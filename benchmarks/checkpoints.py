@@ -188,22 +188,22 @@ def measure(gib: float, limit: int, repeats: int, ways: list[str], folder: Path)
         "dcp": "target.dcp",
         "sharded": "target.hf",
     }
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(repeats):
         for way in ways:
-            given = {"back": folder / "port.safetensors", "orbax-load": folder / "orbax"}.get(way, source)
+            origin = {"back": folder / "port.safetensors", "orbax-load": folder / "orbax"}.get(way, source)
             target = folder / targets.get(way, f"{way}.safetensors")
             remove(target)
             os.sync()
             sizes = ["--gib", str(gib), "--largest-mib", str(limit // MIB)]
-            command = [sys.executable, __file__, "--work", way, *sizes, "--paths", str(given), str(target)]
+            command = [sys.executable, __file__, "--work", way, *sizes, "--paths", str(origin), str(target)]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
-            found[way].append(json.loads(output.splitlines()[-1]))
+            results[way].append(json.loads(output.splitlines()[-1]))
             needed = {"port": "back", "orbax-save": "orbax-load"}.get(way)
             if needed not in ways:
                 remove(target)
     largest = max(4 * int(np.prod(shape)) for _, _, shape in layers(gib, limit))
-    return {"gib": source.stat().st_size / GIB, "largest": largest, "ways": found}
+    return {"gib": source.stat().st_size / GIB, "largest": largest, "ways": results}
 
 
 def report(result: dict[str, Any]) -> list[str]:

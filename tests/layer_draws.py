@@ -40,7 +40,7 @@ def numbers(seed: int, *shape: int) -> np.ndarray:
     return np.where(rng.random(shape) < 0.2, np.round(values), values)
 
 
-def agree(
+def assert_agree(
     torch_call: Callable[..., Any],
     flax_call: Callable[..., Any],
     *inputs: np.ndarray,

@@ -44,7 +44,7 @@ class Public:
     Args:
         oracle: the public network, in float32; the checks leave it as it is.
         config: of our twins, without dropout where the network is trained.
-        to_ours: from the oracle's state to ours, where a rename is declared.
+        to_canonical: from the oracle's state to ours, where a rename is declared.
         to_oracle: its inverse.
         call: how the oracle is called on PyTorch tensors; gives a tensor or a tuple of tensors.
         call_twin: how a twin of either framework is called; likewise.
@@ -52,7 +52,7 @@ class Public:
 
     oracle: Any
     config: Config
-    to_ours: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    to_canonical: Callable[[dict[str, Any]], dict[str, Any]] = dict
     to_oracle: Callable[[dict[str, Any]], dict[str, Any]] = dict
     call: Callable[..., Any] = lambda model, *inputs: model(*inputs)
     call_twin: Callable[..., Any] = lambda model, *inputs: model(*inputs)
@@ -60,7 +60,7 @@ class Public:
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
         """The oracle's state by our names."""
-        return self.to_ours(dict(self.oracle.state_dict()))
+        return self.to_canonical(dict(self.oracle.state_dict()))
 
     @property
     def architecture(self) -> architectures.Architecture:
@@ -159,9 +159,11 @@ def assert_same_training(
     worst = {"torch": 0.0, "flax": 0.0}
 
     expected = train_torch(oracle.train(training), public.call, steps)
-    parameters = public.to_ours(expected.pop("gradients"))
-    buffers = public.to_ours({name: value for name, value in oracle.named_buffers() if value.is_floating_point()})
-    counts = public.to_ours({name: value for name, value in oracle.named_buffers() if not value.is_floating_point()})
+    parameters = public.to_canonical(expected.pop("gradients"))
+    buffers = public.to_canonical({name: value for name, value in oracle.named_buffers() if value.is_floating_point()})
+    counts = public.to_canonical(
+        {name: value for name, value in oracle.named_buffers() if not value.is_floating_point()}
+    )
 
     received = train_torch(ours.train(training), public.call_twin, steps)
     other = train_flax(public, flax_model, steps)

@@ -68,19 +68,19 @@ NAMINGS = [
 
 @pytest.mark.parametrize(("naming", "shapes"), NAMINGS)
 def test_names_of_another_library_go_there_and_back(naming, shapes):
-    ours = state_of(shapes)
-    theirs = naming.from_canonical(ours)
-    assert not set(theirs) & set(ours)
-    back = naming.to_canonical(theirs)
-    assert list(back) == list(ours)
-    assert all(back[name].tobytes() == value.tobytes() for name, value in ours.items())
+    canonical = state_of(shapes)
+    public = naming.from_canonical(canonical)
+    assert not set(public) & set(canonical)
+    back = naming.to_canonical(public)
+    assert list(back) == list(canonical)
+    assert all(back[name].tobytes() == value.tobytes() for name, value in canonical.items())
 
 
 def test_query_key_and_value_are_packed_in_this_order():
-    theirs = {f"vit.layers.2.attention.{name}_proj.bias": np.full(2, index) for index, name in enumerate("qkv")}
+    public = {f"vit.layers.2.attention.{name}_proj.bias": np.full(2, index) for index, name in enumerate("qkv")}
     # Whatever the order of the file.
-    ours = VIT_NAMES.to_canonical(dict(reversed(theirs.items())))
-    assert {name: value.tolist() for name, value in ours.items()} == {"blocks.2.attn.qkv.bias": [0, 0, 1, 1, 2, 2]}
+    canonical = VIT_NAMES.to_canonical(dict(reversed(public.items())))
+    assert {name: value.tolist() for name, value in canonical.items()} == {"blocks.2.attn.qkv.bias": [0, 0, 1, 1, 2, 2]}
 
 
 def test_a_part_that_is_missing_stays_visible():
@@ -98,12 +98,15 @@ def test_the_naming_of_a_vit_is_told_from_its_tensors():
 
 
 def test_gpt2_without_its_last_layer_gets_it_from_the_embedding():
-    ours = dict.fromkeys(GPT2, 1) | {"transformer.wte.weight": 2}
-    assert GPT2_NAMES.to_canonical(ours) == ours | {"lm_head.weight": 2}
-    bare = {name.removeprefix("transformer."): value for name, value in ours.items()}
+    canonical = dict.fromkeys(GPT2, 1) | {"transformer.wte.weight": 2}
+    assert GPT2_NAMES.to_canonical(canonical) == canonical | {"lm_head.weight": 2}
+    bare = {name.removeprefix("transformer."): value for name, value in canonical.items()}
     masks = {"h.3.attn.bias": 0, "h.3.attn.masked_bias": 0, "h.3.attn.c_attn.bias": 1}
-    assert GPT2_BASE.to_canonical(bare | masks) == ours | {"transformer.h.3.attn.c_attn.bias": 1, "lm_head.weight": 2}
-    assert AS_THEY_ARE.to_canonical(ours) == ours
+    assert GPT2_BASE.to_canonical(bare | masks) == canonical | {
+        "transformer.h.3.attn.c_attn.bias": 1,
+        "lm_head.weight": 2,
+    }
+    assert AS_THEY_ARE.to_canonical(canonical) == canonical
 
 
 def test_wildcards_stand_for_numbers_parts_and_several_parts():

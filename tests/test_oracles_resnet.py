@@ -125,7 +125,7 @@ OF_TRANSFORMERS = {
 
 
 @pytest.mark.parametrize("kind", OF_TRANSFORMERS)
-def test_a_resnet_of_transformers_is_ours_under_other_names(kind, tmp_path):
+def test_a_resnet_of_transformers_is_the_same_under_other_names(kind, tmp_path):
     torch.manual_seed(3)
     settings = OF_TRANSFORMERS[kind]
     oracle = transformers.ResNetForImageClassification(transformers.ResNetConfig(**settings, num_labels=7))
@@ -137,7 +137,7 @@ def test_a_resnet_of_transformers_is_ours_under_other_names(kind, tmp_path):
     both = Public(
         oracle,
         recognized.config,
-        to_ours=naming.to_canonical,
+        to_canonical=naming.to_canonical,
         to_oracle=naming.from_canonical,
         call=lambda model, image: model(image).logits,
     )
@@ -154,11 +154,11 @@ def test_a_resnet_of_transformers_is_ours_under_other_names(kind, tmp_path):
     )
 
 
-def test_the_published_resnet_of_transformers_has_all_names_of_ours():
+def test_the_published_resnet_of_transformers_has_all_names_of_the_network():
     with torch.device("meta"):
         oracle = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
-        ours = ResNet(ResNetConfig.resnet50())
+        network = ResNet(ResNetConfig.resnet50())
     state = resnet_naming(4).to_canonical(oracle.state_dict())
     assert {key: value.shape for key, value in state.items()} == {
-        key: value.shape for key, value in ours.state_dict().items()
+        key: value.shape for key, value in network.state_dict().items()
     }

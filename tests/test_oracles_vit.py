@@ -67,29 +67,15 @@ def of_timm(name, folder, **settings):
     return Public(oracle, recognize(fields, oracle.state_dict()).config, call=double)
 
 
-def of_transformers(folder, **settings):
-    oracle = transformers.ViTForImageClassification(transformers.ViTConfig(**settings))
+def of_transformers(folder, kind="ViT", naming=VIT_NAMES, head="ForImageClassification", **settings):
+    oracle = getattr(transformers, kind + head)(getattr(transformers, f"{kind}Config")(**settings))
     unsettle(oracle)
     oracle.save_pretrained(folder)
     fields = json.loads((folder / "config.json").read_text())
     return Public(
         oracle,
         recognize(fields, oracle.state_dict()).config,
-        to_ours=VIT_NAMES.to_canonical,
-        to_oracle=VIT_NAMES.from_canonical,
-        call=lambda model, image: model(image, interpolate_pos_encoding=True).logits,
-    )
-
-
-def deit_of_transformers(kind, naming, folder, **settings):
-    oracle = getattr(transformers, kind)(transformers.DeiTConfig(**settings))
-    unsettle(oracle)
-    oracle.save_pretrained(folder)
-    fields = json.loads((folder / "config.json").read_text())
-    return Public(
-        oracle,
-        recognize(fields, oracle.state_dict()).config,
-        to_ours=naming.to_canonical,
+        to_canonical=naming.to_canonical,
         to_oracle=naming.from_canonical,
         call=lambda model, image: model(image, interpolate_pos_encoding=True).logits,
     )
@@ -213,15 +199,15 @@ def test_base_is_that_of_transformers_at_full_size(tmp_path):
 
 
 DEITS = [
-    ("DeiTForImageClassification", TRANSFORMERS_DEIT),
-    ("DeiTForImageClassificationWithTeacher", TRANSFORMERS_DEIT_TEACHER),
+    ("ForImageClassification", TRANSFORMERS_DEIT),
+    ("ForImageClassificationWithTeacher", TRANSFORMERS_DEIT_TEACHER),
 ]
 
 
-@pytest.mark.parametrize(("kind", "naming"), DEITS)
-def test_a_deit_of_transformers_at_every_image_size_and_from_its_folder(kind, naming, tmp_path):
+@pytest.mark.parametrize(("head", "naming"), DEITS)
+def test_a_deit_of_transformers_at_every_image_size_and_from_its_folder(head, naming, tmp_path):
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
-    public = deit_of_transformers(kind, naming, tmp_path, **sizes, image_size=32, num_labels=5)
+    public = of_transformers(tmp_path, "DeiT", naming, head, **sizes, image_size=32, num_labels=5)
     checks.assert_state_fits_both_ways(public)
     checks.assert_same_outputs(public, *([checks.images(2, 3, *side)] for side in [(32, 32), (48, 80)]))
     checks.assert_same_training(public, [[checks.images(2, 3, 96, 32)]])
@@ -317,7 +303,7 @@ def test_a_vit_of_torchvision_is_ours_under_other_names(settings):
         hidden=40,
         classes=7,
     )
-    public = Public(oracle, config, to_ours=TORCHVISION_VIT.to_canonical, to_oracle=TORCHVISION_VIT.from_canonical)
+    public = Public(oracle, config, to_canonical=TORCHVISION_VIT.to_canonical, to_oracle=TORCHVISION_VIT.from_canonical)
     checks.assert_state_fits_both_ways(public)
     checks.assert_same_outputs(public, [checks.images(2, 3, settings["image_size"], settings["image_size"])])
 

@@ -40,7 +40,7 @@ def twins(torch_layer, flax_layer):
     return torch_layer, flax_layer
 
 
-def both_agree(torch_layer, flax_layer, torch_output, call):
+def assert_both_agree(torch_layer, flax_layer, torch_output, call):
     """The output, and the gradients of its sum of squares for every parameter; what else the Flax call gives."""
 
     def loss(layer):
@@ -123,7 +123,7 @@ def test_multihead_attention_is_pytorch_s(chosen):
     def call(layer):
         return layer(*map(jnp.asarray, arrays), key_padding_mask=_array(padding), attn_mask=_array(mask), **more)
 
-    (flax_weights,) = both_agree(torch_layer, flax_layer, output, call)
+    (flax_weights,) = assert_both_agree(torch_layer, flax_layer, output, call)
     assert (weights is None) == (flax_weights is None)
     if weights is not None:
         np.testing.assert_allclose(flax_weights, weights.detach(), rtol=0, atol=1e-12)
@@ -212,7 +212,7 @@ def test_a_transformer_is_pytorch_s(norm_first, activation, bias):
     def call(model):
         return model(jnp.asarray(source), jnp.asarray(target), **{k: jnp.asarray(v) for k, v in masks.items()})
 
-    both_agree(torch_model, flax_model, output, lambda model: (call(model),))
+    assert_both_agree(torch_model, flax_model, output, lambda model: (call(model),))
 
 
 def test_copies_of_a_layer_begin_alike_and_drop_apart():
@@ -259,7 +259,7 @@ def test_an_embedding_bag_is_pytorch_s(mode, padding_idx, form):
     def call(layer):
         return layer(*map(jnp.asarray, arguments), per_sample_weights=_array(weights))
 
-    both_agree(torch_layer, flax_layer, output, lambda layer: (call(layer),))
+    assert_both_agree(torch_layer, flax_layer, output, lambda layer: (call(layer),))
 
 
 def test_bags_say_what_they_need():

@@ -14,7 +14,7 @@ import torch.nn.functional as tf
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_draws import agree, drawn, numbers, rounds_as_well
+from layer_draws import assert_agree, drawn, numbers, rounds_as_well
 from layer_parity import unchanged
 
 import einops_arch.flax as layers
@@ -47,7 +47,7 @@ def pools(draw):
 def test_max_pool(pool, data):
     axes, window, strides, padding, ceil_mode, x = pool
     dilation = data.draw(sizes(axes, 1, 3))
-    agree(
+    assert_agree(
         lambda t: of_rank("max_pool", axes)(
             t, window, strides, padding, dilation, ceil_mode=ceil_mode, return_indices=True
         ),
@@ -61,7 +61,7 @@ def test_max_pool(pool, data):
 def test_avg_pool(pool, count_include_pad, divisor):
     axes, window, strides, padding, ceil_mode, x = pool
     kwargs = {} if axes == 1 else {"divisor_override": divisor}
-    agree(
+    assert_agree(
         lambda t: of_rank("avg_pool", axes)(
             t, window, strides, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **kwargs
         ),
@@ -76,7 +76,7 @@ def test_lp_pool(pool, p):
     axes, window, strides, _, ceil_mode, x = pool
     x = np.abs(x) if p == 1.5 else x
     window, strides = (window[0], strides and strides[0]) if axes == 1 else (window, strides)
-    agree(
+    assert_agree(
         lambda t: of_rank("lp_pool", axes)(t, p, window, strides, ceil_mode),
         layers.LPPool(p, window, strides, ceil_mode=ceil_mode),
         x,
@@ -88,8 +88,8 @@ def test_lp_pool(pool, p):
 def test_adaptive_pools(axes, data):
     x = numbers(data.draw(few), 2, 3, *data.draw(sizes(axes, 1, 9)))
     asked = data.draw(st.tuples(*[st.integers(1, 7) | (st.none() if axes > 1 else st.nothing())] * axes))
-    agree(lambda t: of_rank("adaptive_avg_pool", axes)(t, asked), layers.AdaptiveAvgPool(asked), x)
-    agree(
+    assert_agree(lambda t: of_rank("adaptive_avg_pool", axes)(t, asked), layers.AdaptiveAvgPool(asked), x)
+    assert_agree(
         lambda t: of_rank("adaptive_max_pool", axes)(t, asked, return_indices=True),
         layers.AdaptiveMaxPool(asked, return_indices=True),
         x,
@@ -109,7 +109,7 @@ def test_fractional_max_pool(axes, data):
     module = getattr(torch.nn, f"FractionalMaxPool{axes}d")
     module = module(window, asked, return_indices=True, _random_samples=torch.from_numpy(samples))
     layer = layers.FractionalMaxPool(window, asked, return_indices=True)
-    agree(module, lambda a: layer(a, random_samples=jnp.asarray(samples)), x)
+    assert_agree(module, lambda a: layer(a, random_samples=jnp.asarray(samples)), x)
 
 
 @drawn
@@ -119,7 +119,7 @@ def test_fractional_max_pool_by_ratio(ratio, data):
     module = torch.nn.FractionalMaxPool2d(2, output_ratio=ratio, _random_samples=torch.from_numpy(samples))
     layer = layers.FractionalMaxPool(2, output_ratio=ratio)
     x = numbers(data.draw(few), 2, 3, *data.draw(sizes(2, 10, 15)))
-    agree(module, lambda a: layer(a, random_samples=jnp.asarray(samples)), x)
+    assert_agree(module, lambda a: layer(a, random_samples=jnp.asarray(samples)), x)
 
 
 @drawn
@@ -130,7 +130,7 @@ def test_max_unpool(axes, data):
     y, at = of_rank("max_pool", axes)(torch.from_numpy(x), window, return_indices=True)
     size = data.draw(st.sampled_from([None, x.shape[2:]]))
     indices = jnp.asarray(np.moveaxis(at.numpy(), 1, -1))
-    agree(
+    assert_agree(
         lambda t: of_rank("max_unpool", axes)(t, at, window, output_size=size),
         lambda a: layers.MaxUnpool(window)(a, indices, size),
         y.numpy(),
@@ -152,7 +152,7 @@ def test_interpolate(axes, data):
         kwargs["scale_factor"] = data.draw(st.tuples(*[factor] * axes))
         kwargs["recompute_scale_factor"] = data.draw(st.sampled_from([None, True, False]))
     x = numbers(data.draw(few), 2, 3, *data.draw(sizes(axes, 1, 7)))
-    agree(lambda t: tf.interpolate(t, **kwargs), layers.Upsample(**kwargs), x)
+    assert_agree(lambda t: tf.interpolate(t, **kwargs), layers.Upsample(**kwargs), x)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -187,7 +187,7 @@ def test_pad(axes, mode, data):
     rests = [size + min(low, 0) + min(high, 0) for size, (low, high) in zip(image, pairs, strict=True)]
     fits = all(max(*pair, 1) <= rest for pair, rest in zip(pairs, rests, strict=True))
     hypothesis.assume(mode != "circular" or fits)
-    agree(lambda t: tf.pad(t, flat, mode, value), layer, numbers(data.draw(few), 2, 3, *image))
+    assert_agree(lambda t: tf.pad(t, flat, mode, value), layer, numbers(data.draw(few), 2, 3, *image))
 
 
 @drawn
@@ -195,8 +195,10 @@ def test_pad(axes, mode, data):
 def test_pixel_shuffle_and_back(factor, data):
     h, w = data.draw(sizes(2, 1, 4))
     c = data.draw(few)
-    agree(torch.nn.PixelShuffle(factor), layers.PixelShuffle(factor), numbers(1, 2, c * factor**2, h, w))
-    agree(torch.nn.PixelUnshuffle(factor), layers.PixelUnshuffle(factor), numbers(2, 2, c, h * factor, w * factor))
+    assert_agree(torch.nn.PixelShuffle(factor), layers.PixelShuffle(factor), numbers(1, 2, c * factor**2, h, w))
+    assert_agree(
+        torch.nn.PixelUnshuffle(factor), layers.PixelUnshuffle(factor), numbers(2, 2, c, h * factor, w * factor)
+    )
 
 
 @drawn
@@ -217,7 +219,7 @@ def test_embedding_bag(mode, in_rows, data):
     of_torch, of_jax = (
         [None if a is None else move(a) for a in (offsets, weights)] for move in (torch.from_numpy, jnp.asarray)
     )
-    agree(
+    assert_agree(
         lambda t: tf.embedding_bag(
             torch.from_numpy(indices), t, of_torch[0], per_sample_weights=of_torch[1], **options
         ),
@@ -238,7 +240,7 @@ def test_unfold_and_fold(data):
         return np.swapaxes(rows, 1, 2)
 
     x = numbers(data.draw(few), 2, 3, *size)
-    agree(
+    assert_agree(
         lambda t: tf.unfold(t, window, dilation, padding, strides).transpose(1, 2),
         layers.Unfold(window, strides, padding, dilation),
         x,
@@ -248,7 +250,7 @@ def test_unfold_and_fold(data):
         rows = tf.unfold(torch.from_numpy(x), window, dilation, padding, strides)
     except RuntimeError:
         return
-    agree(
+    assert_agree(
         lambda t: tf.fold(t, size, window, dilation, padding, strides),
         layers.Fold(size, window, strides, padding, dilation),
         numbers(3, *rows.shape),
@@ -262,7 +264,7 @@ def test_grid_sample(axes, padding_mode, align_corners, data):
     mode = data.draw(st.sampled_from(["bilinear", "nearest", *(["bicubic"] if axes == 2 else [])]))
     x = numbers(data.draw(few), 2, 3, *data.draw(sizes(axes)))
     grid = numbers(data.draw(few), 2, *data.draw(sizes(axes, 1, 4)), axes) * data.draw(st.sampled_from([0.5, 1.0, 3.0]))
-    agree(
+    assert_agree(
         lambda t, g: tf.grid_sample(t, g, mode, padding_mode, align_corners),
         lambda a, g: ff.grid_sample(a, g, mode, padding_mode, align_corners=align_corners),
         x,
@@ -275,7 +277,7 @@ def test_grid_sample(axes, padding_mode, align_corners, data):
 @given(st.integers(2, 3), st.booleans(), st.data())
 def test_affine_grid(axes, align_corners, data):
     out = data.draw(sizes(axes, 2, 5))
-    agree(
+    assert_agree(
         lambda t: tf.affine_grid(t, [2, 3, *out], align_corners),
         lambda a: ff.affine_grid(a, out, align_corners=align_corners),
         numbers(data.draw(few), 2, axes, axes + 1),
@@ -292,7 +294,7 @@ def test_normalize(p, axis, data):
     if p == 0.5:
         x = x + 0.5
     epsilon = data.draw(st.sampled_from([1e-12, 0.5, 3.0]))
-    agree(
+    assert_agree(
         lambda t: tf.normalize(t, p, axis, epsilon),
         lambda a: ff.normalize(a, p, axis, epsilon),
         x,
@@ -307,7 +309,9 @@ def test_cdist(p, data):
     n, m, k = data.draw(sizes(3, 1, 4))
     x = numbers(data.draw(few), 2, n, k)
     y = np.concatenate([numbers(data.draw(few), 2, m, k), x[:, :1]], 1)  # one distance is zero
-    agree(lambda a, b: torch.cdist(a, b, p), lambda a, b: ff.cdist(a, b, p), x, y, enter=unchanged, leave=unchanged)
+    assert_agree(
+        lambda a, b: torch.cdist(a, b, p), lambda a, b: ff.cdist(a, b, p), x, y, enter=unchanged, leave=unchanged
+    )
 
 
 ACTIVATIONS = {
@@ -357,7 +361,7 @@ def test_activations(data):
         calls[name] = getattr(torch.nn, name)(*values), getattr(layers, name)(*values)
     # All in one program: compiling is what takes the time.
     stacked = jax.jit(lambda a: jnp.stack([layer(a) for _, layer in calls.values()], -1))
-    agree(
+    assert_agree(
         lambda t: torch.stack([module(t) for module, _ in calls.values()], -1),
         stacked,
         x,
@@ -378,12 +382,12 @@ def test_an_activation_of_what_is_infinite(name):
 @given(st.sampled_from(["Softmax", "Softmin", "LogSoftmax", "GLU"]), st.sampled_from([-1, 0, 1, 2]), st.data())
 def test_activations_along_an_axis(name, axis, data):
     x = numbers(data.draw(few), *data.draw(sizes(3, 1, 4)))
-    agree(getattr(torch.nn, name)(axis), getattr(layers, name)(axis), x, enter=unchanged, leave=unchanged)
+    assert_agree(getattr(torch.nn, name)(axis), getattr(layers, name)(axis), x, enter=unchanged, leave=unchanged)
 
 
 def test_a_softmax_over_the_channels_of_an_image_asks_for_an_image():
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
-    agree(torch.nn.Softmax2d(), layers.Softmax2d(), x)
+    assert_agree(torch.nn.Softmax2d(), layers.Softmax2d(), x)
     for shape in ((3, 4), (2, 3, 4, 5, 6)):
         with pytest.raises(ShapeError, match="Softmax2d"):
             layers.Softmax2d()(jnp.ones(shape))
@@ -409,14 +413,14 @@ def test_a_random_slope_lies_between_its_bounds_and_is_their_middle_in_evaluatio
     np.testing.assert_array_equal(slopes[x > 0], 1.0)
     assert not np.array_equal(layer(jnp.asarray(x)), layer(jnp.asarray(x)))
     layer.eval()
-    agree(torch.nn.RReLU(0.2, 0.7).eval(), layer, x, enter=unchanged, leave=unchanged)
+    assert_agree(torch.nn.RReLU(0.2, 0.7).eval(), layer, x, enter=unchanged, leave=unchanged)
 
 
 @drawn
 @given(st.sampled_from([1, 3]), st.integers(0, 3), st.data())
 def test_prelu(slopes, axes, data):
     x, weight = numbers(data.draw(few), 2, 3, *data.draw(sizes(axes))), numbers(data.draw(few), slopes)
-    agree(tf.prelu, ff.prelu, x, weight, enter=[lambda a: np.moveaxis(a, 1, -1), unchanged])
+    assert_agree(tf.prelu, ff.prelu, x, weight, enter=[lambda a: np.moveaxis(a, 1, -1), unchanged])
 
 
 ROUNDED = {

@@ -214,9 +214,9 @@ def test_a_target_that_is_no_class(target):
 
 def test_a_probability_outside_of_its_range():
     for value in (0.0, 1.0, 1.2, -0.1, np.nan):
-        x, one = np.asarray([value]), np.ones(1)
-        expected = outcome(lambda x=x, one=one: tf.binary_cross_entropy(torch.from_numpy(x), torch.from_numpy(one)))
-        assert outcome(lambda x=x, one=one: ff.binary_cross_entropy(jnp.asarray(x), jnp.asarray(one))) == expected
+        x, y = np.asarray([value]), np.ones(1)
+        expected = outcome(lambda x=x, y=y: tf.binary_cross_entropy(torch.from_numpy(x), torch.from_numpy(y)))
+        assert outcome(lambda x=x, y=y: ff.binary_cross_entropy(jnp.asarray(x), jnp.asarray(y))) == expected
 
 
 @pytest.mark.parametrize("leading", [(), (2,), (2, 3)])

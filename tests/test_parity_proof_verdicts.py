@@ -206,10 +206,10 @@ def test_buffers_that_change_are_compared(mode, persistent):
 
 
 def test_outputs_of_every_step_are_compared():
-    ours, theirs = TorchCounts(used=True, persistent=True), FlaxCounts(name="seen", step=0.25, used=True)
-    transfer(ours.fc, theirs.fc)
-    found = compare(ours, theirs, ROWS, mode="train", steps=3, causes=False)
-    assert [(row.path, row.verdict.passed) for row in found.outputs] == [
+    torch_model, flax_model = TorchCounts(used=True, persistent=True), FlaxCounts(name="seen", step=0.25, used=True)
+    transfer(torch_model.fc, flax_model.fc)
+    report = compare(torch_model, flax_model, ROWS, mode="train", steps=3, causes=False)
+    assert [(row.path, row.verdict.passed) for row in report.outputs] == [
         ("output", True),
         ("output of step 2", False),
         ("output of step 3", False),

@@ -52,7 +52,7 @@ def _hold(original: torch.nn.Module, twin: nnx.Module, inputs: tuple[Tensor, ...
     assert float(expected.std()) > 0
 
 
-@pytest.mark.parametrize(("name", "arguments"), CASES, ids=[f"{name}-{'-'.join(given)}" for name, given in CASES])
+@pytest.mark.parametrize(("name", "arguments"), CASES, ids=[f"{name}-{'-'.join(changed)}" for name, changed in CASES])
 def test_a_stored_twin_built_with_other_arguments_agrees(name, arguments):
     own = OWN_MODELS[name]
     inputs = own.inputs()

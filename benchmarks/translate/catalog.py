@@ -75,13 +75,13 @@ def example(entry: dict[str, Any]) -> tuple[Any, Any]:
     from einops_arch.cli.commands.translate import random_inputs
 
     texts = [f"{name}: {text}" for name, text in entry["inputs"].items()] if "inputs" in entry else [entry["input"]]
-    return random_inputs(_one_size_each(texts))
+    return random_inputs(_with_letters_apart(texts))
 
 
-def _one_size_each(texts: Sequence[str]) -> list[str]:
+def _with_letters_apart(texts: Sequence[str]) -> list[str]:
     """A letter that stands for two sizes is another letter where it stands for the second.
 
-    >>> _one_size_each(["ids: b t=2,7 int<50", "decoder_ids: b t=2,5 int<50"])
+    >>> _with_letters_apart(["ids: b t=2,7 int<50", "decoder_ids: b t=2,5 int<50"])
     ['ids: b t=2,7 int<50', 'decoder_ids: b u=2,5 int<50']
     """
     used: dict[str, str] = {}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from einops_arch.cli.declarations.options import AsJson, ConfigFile, Framework, Kind, Preset
+from einops_arch.cli.declarations.options import AsJson, ConfigFile, Drop, Framework, Key, Kind, Only, Preset
 
 __all__ = ["port", "translate"]
 
@@ -39,14 +39,9 @@ def port(
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Round floating-point tensors, to bfloat16 for example.")
     ] = None,
-    key: Annotated[str | None, typer.Option("--key", metavar="NAME", help="The entry that holds the weights.")] = None,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option("--drop", metavar="REGEX", help="Leave out names in which this matches; repeatable."),
-    ] = None,
+    key: Key = None,
+    only: Only = None,
+    drop: Drop = None,
     kind: Annotated[
         Kind | None, typer.Option("--format", help="The format of the destination, unless its name says it.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "ConfigFile", "Framework", "Inputs", "Kind", "Mode", "Preset"]
+__all__ = ["AsJson", "ConfigFile", "Drop", "Framework", "Inputs", "Key", "Kind", "Mode", "Only", "Preset"]
 
 
 class Framework(StrEnum):
@@ -43,4 +43,12 @@ ConfigFile = Annotated[
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", metavar="AXES=SHAPE", help="Such as 'b c h w=2,3,32,32' or 'b c h w=images.npy'."),
+]
+Key = Annotated[str | None, typer.Option("--key", metavar="NAME", help="The entry that holds the weights.")]
+Only = Annotated[
+    str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
+]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="REGEX", help="Leave out names in which this matches; repeatable."),
 ]

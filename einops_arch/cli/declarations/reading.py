@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from einops_arch.cli.declarations.options import AsJson, ConfigFile, Framework, Preset
+from einops_arch.cli.declarations.options import AsJson, ConfigFile, Drop, Framework, Key, Only, Preset
 
 __all__ = ["discover", "inspect", "list_architectures", "show"]
 
@@ -51,14 +51,9 @@ def show(
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any format.")],
-    key: Annotated[str | None, typer.Option("--key", metavar="NAME", help="The entry that holds the weights.")] = None,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="PREFIX", help="Leave out names that do not begin with this.")
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option("--drop", metavar="REGEX", help="Leave out names in which this matches; repeatable."),
-    ] = None,
+    key: Key = None,
+    only: Only = None,
+    drop: Drop = None,
     *,
     values: Annotated[
         bool, typer.Option("--values/--no-values", help="Read the numbers, and count NaN and inf.")

@@ -69,18 +69,18 @@ def current_source(*, again: bool = False) -> Source:
 def _named_by_caller(source: Source, frame: Any) -> Source:
     """Which of several targets an expression belongs to; what a function returns has the name that its caller gives."""
     if len(source.targets) > 1:
-        return _one_of_several(source, frame)
+        return _target_of_instruction(source, frame)
     outer = frame
     while not source.targets and _returns(outer.f_code.co_filename, outer.f_lineno):
         outer = outer.f_back
         if outer is None or outer.f_code.co_filename.startswith(_TORCH) or outer.f_code.co_filename in _SKIPPED:
             return source
         named = _statement(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name)
-        source = dataclasses.replace(source, targets=_one_of_several(named, outer).targets)
+        source = dataclasses.replace(source, targets=_target_of_instruction(named, outer).targets)
     return source
 
 
-def _one_of_several(source: Source, frame: Any) -> Source:
+def _target_of_instruction(source: Source, frame: Any) -> Source:
     """`a, b = f(x), g(x)`: the instruction is inside of one of both."""
     places = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
     spans = _element_spans(source.file, source.statement)

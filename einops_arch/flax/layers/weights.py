@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Any
 
@@ -50,9 +51,9 @@ class _Reparametrized(nnx.Module):
         """The plain layer with the weight as it is now: the same function, and faster."""
         return self._with(self.weight())
 
+    @abc.abstractmethod
     def weight(self) -> jax.Array:
         """The kernel of the layer, in the layer's own layout."""
-        raise NotImplementedError
 
 
 class WeightNorm(_Reparametrized):

@@ -72,7 +72,7 @@ class Fields:
             raise self._unlike(names[0], "true or false", value)
         return value
 
-    def one_of(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
+    def choice(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
         """What a word stands for here."""
         value = self.take(name, default=default)
         if not isinstance(value, str) or value not in choices:

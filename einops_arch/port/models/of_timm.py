@@ -143,7 +143,7 @@ def _timm_vit(fields: Fields, size: str, patch: int, side: int, *, gap: bool, di
     base = ViTConfig.vit_base_patch16_gap_224() if gap else ViTConfig.of_size(size, patch, side)
     embedding = fields.whole("embed_dim", default=base.embedding)
     pools = {"token": "token"} if distilled else {"token": "token", "avg": "mean"}
-    pool = fields.one_of("global_pool", pools, "avg" if gap else "token")
+    pool = fields.choice("global_pool", pools, "avg" if gap else "token")
     norm_after_pool = fields.take("fc_norm")
     if norm_after_pool is None:
         norm_after_pool = pool == "mean" and not gap
@@ -174,7 +174,7 @@ def _timm_vit(fields: Fields, size: str, patch: int, side: int, *, gap: bool, di
 
 
 def _timm_resnet(fields: Fields, preset: ResNetConfig) -> ResNetConfig:
-    fields.one_of("global_pool", {"avg": True, "fast": True, "fastavg": True}, "avg")
+    fields.choice("global_pool", {"avg": True, "fast": True, "fastavg": True}, "avg")
     fields.take("img_size")
     config = {
         **preset.to_dict(),

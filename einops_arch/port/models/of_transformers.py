@@ -101,7 +101,7 @@ def _deit(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
 
 
 def _vision_transformer(fields: Fields, classes: int) -> ViTConfig:
-    fields.one_of("hidden_act", {"gelu": True}, "gelu")
+    fields.choice("hidden_act", {"gelu": True}, "gelu")
     config = ViTConfig(
         in_channels=fields.whole("num_channels", default=3),
         image_size=fields.pair("image_size", (224, 224)),
@@ -123,8 +123,8 @@ def _vision_transformer(fields: Fields, classes: int) -> ViTConfig:
 
 def _resnet(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     fields = Fields(values, "ResNetConfig")
-    fields.one_of("hidden_act", {"relu": True}, "relu")
-    block = fields.one_of("layer_type", {"basic": "basic", "bottleneck": "bottleneck"}, "bottleneck")
+    fields.choice("hidden_act", {"relu": True}, "relu")
+    block = fields.choice("layer_type", {"basic": "basic", "bottleneck": "bottleneck"}, "bottleneck")
     expansion = 1 if block == "basic" else 4
     channels = fields.wholes("hidden_sizes", (256, 512, 1024, 2048))
     uneven = [width for width in channels if width % expansion]
@@ -161,7 +161,7 @@ _TANH_GELU = {"gelu_new": True, "gelu_pytorch_tanh": True, "gelu_fast": True}
 
 def _gpt2(values: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
     fields = Fields(values, "GPT2Config")
-    fields.one_of("activation_function", _TANH_GELU, "gelu_new")
+    fields.choice("activation_function", _TANH_GELU, "gelu_new")
     embedding = fields.whole("n_embd", "hidden_size", default=768)
     hidden = fields.take("n_inner")
     config = GPT2Config(
