@@ -197,9 +197,9 @@ def test_integers_are_equal_or_not():
 def test_few_numbers_count_only_together():
     """An unlucky ratio of a short output is no verdict; a bad layer among short ones is."""
     lucky = Measure(0.0, 1e-7, 1e-7, 1.0, Verdict.SAME_FUNCTION, 20)
-    unlucky = Measure(0.0, 2e-7, 1e-6, 5.0, Verdict.ROUNDING, 20)
-    large = Measure(0.0, 2e-7, 1e-6, 5.0, Verdict.ROUNDING, 2000)
-    wrong = Measure(0.0, 2e-7, 1e-5, 50.0, Verdict.ROUNDING, 20)
+    unlucky = Measure(0.0, 2e-7, 1e-6, 5.0, Verdict.ROUNDING, 20, by_ratio=True)
+    large = Measure(0.0, 2e-7, 1e-6, 5.0, Verdict.ROUNDING, 2000, by_ratio=True)
+    wrong = Measure(0.0, 2e-7, 1e-5, 50.0, Verdict.ROUNDING, 20, by_ratio=True)
     others = [Measure(0.0, 4e-7, 4e-7, 1.0, Verdict.SAME_FUNCTION, 20)]
     assert worst([one.verdict for one in pooled([lucky, unlucky, *others])]) is Verdict.SAME_FUNCTION
     assert worst([one.verdict for one in pooled([lucky, large, *others])]) is Verdict.ROUNDING

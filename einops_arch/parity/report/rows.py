@@ -114,6 +114,11 @@ def _counts_batches(two: RunPair, name: str) -> bool:
     return leaf == "num_batches_tracked" and getattr(two.torch_modules.get(path), "momentum", 0.1) is not None
 
 
+def _is_tied(array: Array, parameters: tuple[Mapping[str, Array], Mapping[str, Array]]) -> bool:
+    """Whether a gradient of Flax is that of a weight which is compared under another name."""
+    return any(name in parameters[0] and np.array_equal(array, other) for name, other in parameters[1].items())
+
+
 def averaged(statistics: Mapping[str, Array], name: str) -> float:
     """The scale of the values of which a running mean or variance was taken; 0 for other buffers."""
     start, _, leaf = name.rpartition("running_")
@@ -145,8 +150,8 @@ def gradient_rows(
         else:
             rows.append((name, array.shape, measure([Pair(array, other)], scale=every)))
     for name, array in parameters[1].items():
-        # What has no slope has no part in what is computed.
-        if name not in parameters[0] and np.any(array):
+        # What has no slope has no part in what is computed; a tied weight, which PyTorch names once, has the same one.
+        if name not in parameters[0] and np.any(array) and not _is_tied(array, parameters):
             missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in PyTorch")
             rows.append((name, array.shape, missing))
     places = dict(zip(inputs[0], matched(list(inputs[0]), list(inputs[1])) or (), strict=False))
