@@ -470,5 +470,29 @@ def flax_counts(factor):
     return call
 
 
+def torch_fresh(model, x):
+    numbers = torch.tensor([3.0, 5.0, 7.0, 9.0])
+    numbers *= 0.5
+    return model.fc(x) * model.inv * numbers
+
+
+@HONEST.of("tables and buffers")
+def a_table_that_is_written_down_and_changed_in_place():
+    return counted(
+        torch_fresh, lambda m, x: m.fc(x) * table_in_flax() * (jnp.asarray([3.0, 5.0, 7.0, 9.0], x.dtype) * 0.5)
+    )
+
+
+def torch_written(model, x):
+    numbers = torch.zeros(4, 2, dtype=x.dtype)
+    numbers[:, 0] = x.mean(0)[:4]
+    return model.fc(x) * model.inv + numbers.sum(1)
+
+
+@HONEST.of("tables and buffers")
+def zeros_that_inputs_are_written_to():
+    return counted(torch_written, lambda m, x: m.fc(x) * table_in_flax() + x.mean(0)[:4])
+
+
 WRONG.add("steps", "a counter beside a table", lambda: counted(torch_filled, flax_counts(0.5)))
 HONEST.add("tables and buffers", "a counter beside a table", lambda: counted(torch_counts, flax_counts(0.1)))

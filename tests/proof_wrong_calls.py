@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from flax import nnx
+from proof_honest import HONEST
 from proof_pairs import ROWS, SEQUENCE, TOKENS, Flax, Torch, Trial, draw, nets
 from proof_wrong import WRONG, carry_fc, rngs, square
 from torch import nn
@@ -405,6 +406,43 @@ def integers_inside_that_are_made_of_bfloat16():
 
 
 # Containers: what is no number, and what kind of value it is.
+
+
+@WRONG.of("containers")
+def outputs_of_which_some_have_other_names():
+    return pair(lambda m, x: {"a": m.fc(x), "b": 2 * m.fc(x)}, lambda m, x: {"b": m.fc(x), "c": 2 * m.fc(x)})
+
+
+@WRONG.of("containers")
+def another_word_beside_a_place_that_one_side_has():
+    return pair(
+        lambda m, x: {"kind": "probs", "y": m.fc(x)}, lambda m, x: {"kind": "logits", "y": m.fc(x), "extra": None}
+    )
+
+
+def dropped(torch_layer, flax_layer):
+    return pair(
+        lambda m, x: m.drop(m.fc(x).permute(0, 3, 1, 2)),
+        lambda m, x: m.drop(m.fc(x)),
+        draw(4, 3, 5, 6),
+        torch_layers={"drop": torch_layer},
+        flax_layers={"drop": flax_layer},
+        mode="train",
+        axes="b u t e",
+    )
+
+
+for _axes in ((0,), (3,), (1, 3)):
+    WRONG.add(
+        "rates",
+        f"whole channels dropped along {_axes}",
+        lambda axes=_axes: dropped(nn.Dropout2d(0.2), nnx.Dropout(0.2, broadcast_dims=axes, rngs=rngs())),
+    )
+HONEST.add(
+    "training",
+    "dropout of whole channels",
+    lambda: dropped(nn.Dropout2d(0.2), nnx.Dropout(0.2, broadcast_dims=(1, 2), rngs=rngs())),
+)
 
 
 class Output:

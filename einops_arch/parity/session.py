@@ -217,6 +217,8 @@ def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, optio
     gradients = _gradients(torch_side, flax_side, two, inputs, options, lift=lift) if options.gradients else ()
     rates, unread = rate_rows(two, training=options.training)
     unseen += unread
+    if not options.own_dtype and {torch_side.dtype, flax_side.dtype} != {np.dtype(np.float64)}:
+        unseen += ("how each rounds in its own dtype",)
     return Report(
         rows=rows,
         outputs=outputs,
@@ -260,11 +262,13 @@ def _look_under(
     under = dataclasses.replace(under, torch_own=two.torch_own, flax_own=two.flax_own)
     report = _report(torch_side, flax_side, inputs, under, options, lift=True)
     note = "; ".join(_lifted_casts(two, torch_side, flax_side))
-    return under, dataclasses.replace(report, notes=(*report.notes, note), lifted=True)
+    return under, dataclasses.replace(report, notes=(*report.notes, *filter(None, [note])), lifted=True)
 
 
 def _lifted_casts(two: RunPair, torch_side: Any, flax_side: Any) -> Iterator[str]:
     """Say which casts were lifted."""
+    if not two.torch.casts and not two.flax.casts:
+        return
     if same_casts(two.torch.casts, two.flax.casts):
         paths = ", ".join(dict.fromkeys(cast.path or "the network" for cast in two.torch.casts))
         yield f"both models cast to a narrower type in {paths}; the float64 run was made with these casts lifted"

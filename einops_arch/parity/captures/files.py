@@ -199,6 +199,7 @@ def _run(name: str, run: Run, pool: _Pool) -> dict[str, Any]:
             for step, outputs in enumerate(run.between, 2)
         ],
         "words": run.words,
+        "sequence": run.sequence,
         "changed": sorted(run.changed),
         "varies": list(run.varies),
     }
@@ -239,6 +240,7 @@ def _from_run(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Run:
         last=[(place, get(name)) for place, name in tree.get("last", [])],
         between=[[(place, get(name)) for place, name in outputs] for outputs in tree.get("between", [])],
         words=dict(tree.get("words", {})),
+        sequence=list(tree.get("sequence", [])),
         changed=frozenset(tree.get("changed", ())),
         varies=tuple(tree.get("varies", ())),
     )

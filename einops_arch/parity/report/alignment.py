@@ -32,8 +32,12 @@ def reordered(run: Run, like: Run) -> Run:
         and {*places} == {*like.sequence}
         and {*others} == {*run.sequence}
     ):
-        # Of other names; then they are the same in the order in which the models give them.
-        order = [others.index(run.sequence[like.sequence.index(place)]) for place in places]
+        # What has a name of its own on each side is the same in the order in which the models give it.
+        firsts, seconds = (
+            [place for place in each.sequence if place not in set(places) & set(others)] for each in (like, run)
+        )
+        twins = dict(zip(firsts, seconds, strict=True))
+        order = [others.index(twins.get(place, place)) for place in places]
         calls = [_in_order(call, order) if not call.path else call for call in run.calls]
         run = dataclasses.replace(run, calls=calls)
     if order is None:

@@ -10,7 +10,7 @@ from typing import Any
 from einops_arch.parity.report.pair import RunPair, types_of
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
-from einops_arch.parity.runs.randomness import dropped_together, drops, keeps_variance, rate_of
+from einops_arch.parity.runs.randomness import dropped_axes, dropped_together, drops, keeps_variance, rate_of
 
 __all__ = ["rate_rows"]
 
@@ -43,7 +43,7 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
         rates = [rate_of(side.get(path)) for side in (two.torch_modules, two.flax_modules)]
         if rates[0] is not None and rates[1] is not None:
             row = _row(two, path, (rates[0], rates[1]), "")
-            if row.verdict.passed and (words := _other_kind(two.torch_modules[path], two.flax_modules[path])):
+            if row.verdict.passed and (words := _other_kind(two, path)):
                 row = dataclasses.replace(row, verdict=Verdict.SEMANTIC, detail=words)
             rows.append(row)
             continue
@@ -65,12 +65,17 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
 _SIDES = ("PyTorch", "Flax")
 
 
-def _other_kind(torch_module: Any, flax_module: Any) -> str:
+def _other_kind(two: RunPair, path: str) -> str:
     """Words on two layers of dropout that drop at one rate, but not the same."""
+    torch_module, flax_module = two.torch_modules[path], two.flax_modules[path]
     pair = [dropped_together(module) for module in (torch_module, flax_module)]
     if None not in pair and pair[0] is not pair[1]:
         kinds = [("whole channels" if together else "single values") for together in pair]
         return f"{kinds[0]} are dropped in PyTorch, {kinds[1]} in Flax; likely fix: nnx.Dropout(broadcast_dims=...)"
+    axes = _dropped_axes(two, path)
+    if axes is not None and axes[0] != axes[1]:
+        words = f"what is dropped is the same along axes {axes[0]} in PyTorch, {axes[1]} of the same in Flax"
+        return f"{words}; likely fix: nnx.Dropout(broadcast_dims=...)"
     alpha = [keeps_variance(module) for module in (torch_module, flax_module)]
     if None not in pair and alpha[0] is not alpha[1]:
         return f"{type(torch_module).__name__} in PyTorch, {type(flax_module).__name__} in Flax"
@@ -79,6 +84,22 @@ def _other_kind(torch_module: Any, flax_module: Any) -> str:
 
 def _known(modules: Mapping[str, Any]) -> list[float]:
     return [rate for module in modules.values() if (rate := rate_of(module))]
+
+
+def _dropped_axes(two: RunPair, path: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The axes along which values are dropped together, both in PyTorch's order; None where they are not known."""
+    array = next((call.arrays[0] for call in two.torch.calls if call.path == path and call.arrays), None)
+    layout = two.layouts.get((path, 0, 0))
+    flax_module = two.flax_modules[path]
+    if array is None or layout is None or not getattr(flax_module, "broadcast_dims", ()):
+        return None
+    own, other = dropped_axes(two.torch_modules[path], array.ndim), dropped_axes(flax_module, array.ndim)
+    if own is None or other is None:
+        return None
+    other = tuple(sorted(layout[axis] for axis in other))
+    # An axis of one entry is dropped with itself.
+    kept = [tuple(axis for axis in axes if array.shape[axis] > 1) for axes in (own, other)]
+    return kept[0], kept[1]
 
 
 def _used(modules: Mapping[str, Any], calls: Iterable[Any]) -> dict[str, float]:

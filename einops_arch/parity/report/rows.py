@@ -67,9 +67,8 @@ def _kinds(arrays: Sequence[Array | None], measured: Measure) -> Measure:
 def _words(two: RunPair, order: int) -> Iterator[Row]:
     """Rows for outputs that are no numbers and not the same: words, settings of objects, and where nothing stands."""
     places = [{*run.words, *(place for place, _ in run.outputs)} for run in (two.torch, two.flax)]
-    if places[0] != places[1]:
-        return
-    for place in dict.fromkeys([*two.torch.words, *two.flax.words]):
+    # What stands at a place that one side alone has, such as a None, belongs to the form of the container.
+    for place in [place for place in {**two.torch.words, **two.flax.words} if place in places[0] & places[1]]:
         pair = [run.words.get(place, "an array") for run in (two.torch, two.flax)]
         if pair[0] != pair[1]:
             words = f"{pair[0]} in PyTorch, {pair[1]} in Flax"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 __all__ = [
+    "dropped_axes",
     "dropped_together",
     "drops",
     "keeps_variance",
@@ -25,6 +26,7 @@ _NAMES = re.compile(r"drop|stochastic_?depth", re.IGNORECASE)
 _OF_CLASS = ("p", "rate", "prob", "drop_prob", "drop_rate", "dropout_p", "dropout_rate", "survival_prob")
 _LAYERS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
 _RANKS = ("1d", "2d", "3d")
+_IMAGE = 4
 _RMS_NORM = 4
 """The arguments of PyTorch's rms_norm, of which the last is eps."""
 _FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
@@ -53,6 +55,24 @@ def dropped_together(module: Any) -> bool | None:
         return None
     # A layer of its own for channels may be made of one that has such a setting and does not use it.
     return bool(getattr(module, "broadcast_dims", ())) or name.startswith("Feature") or name[-2:] in _RANKS
+
+
+def dropped_axes(module: Any, rank: int) -> tuple[int, ...] | None:
+    """The axes of its input along which a layer of dropout drops all values or none; None where that is not known.
+
+    >>> import torch
+    >>> dropped_axes(torch.nn.Dropout2d(0.25), 4), dropped_axes(torch.nn.Dropout(0.25), 4)
+    ((2, 3), ())
+    """
+    together = dropped_together(module)
+    axes = getattr(module, "broadcast_dims", None)
+    if together is None:
+        return None
+    if axes:
+        return tuple(sorted(axis % rank for axis in axes if -rank <= axis < rank))
+    # An input without a batch has its channels first; of Dropout2d three axes are a batch, channels and one more.
+    alone = any(base.__name__ == f"Dropout{rank - 1}d" for base in type(module).__mro__) and rank != _IMAGE - 1
+    return tuple(range(1 if alone else 2, rank)) if together else ()
 
 
 def keeps_variance(module: Any) -> bool:

@@ -185,6 +185,20 @@ def _is_inexact(value: Any) -> bool:
     return hasattr(value, "dtype") and bool(jax.dtypes.issubdtype(value.dtype, np.inexact))
 
 
+def _cloned(value: Any) -> Any:
+    import torch
+
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _share(tensor: Any, other: Any) -> bool:
+    """Whether two tensors are numbers of the same memory."""
+    try:
+        return bool(tensor.untyped_storage()._cdata == other.untyped_storage()._cdata)  # noqa: SLF001 its address
+    except (NotImplementedError, RuntimeError):
+        return True
+
+
 class TableRecorder:
     """Watches a run of a PyTorch model for what it makes of no input and no weight.
 
@@ -203,6 +217,8 @@ class TableRecorder:
         self._versions = [tensor._version for tensor in held]  # noqa: SLF001 it alone tells of changes in place
         self._steps: list[tuple[Any, Any, Any, list[Any]]] = []
         self._constants: dict[int, Any] = {id(tensor): tensor for tensor in held}
+        # Constants that were written to through a view of them: what they are then is not followed.
+        self._overwritten: set[int] = set()
 
     def watch(self) -> Any:
         """A context in which operations are written down."""
@@ -226,13 +242,24 @@ class TableRecorder:
 
     def _seen(self, func: Any, arguments: Any, tensors: Sequence[Any], results: list[Any]) -> None:
         import torch
+        from torch.utils._pytree import tree_map
 
         name = str(func).removeprefix("aten.").split(".")[0]
         fresh = name in ("lift_fresh", "lift_fresh_copy")
         steady = torch.Tag.nondeterministic_seeded not in func.tags
+        written = tensors[:1] if func._schema.is_mutable else []  # noqa: SLF001 it alone tells what is in place
+        for tensor in written:
+            self._overwritten |= {
+                key
+                for key, other in self._constants.items()
+                if other is not tensor and other._is_view() | tensor._is_view() and _share(other, tensor)  # noqa: SLF001
+            }
         if steady and (fresh or all(id(tensor) in self._constants for tensor in tensors)):
+            if fresh:
+                # What the code has written down; the model may change what it is given of it.
+                arguments = tree_map(_cloned, arguments)
             self._steps.append((func, *arguments, results))
-            self._constants |= {id(tensor): tensor for tensor in (*results, *(tensors if fresh else ()))}
+            self._constants |= {id(tensor): tensor for tensor in results}
         else:
             for tensor in results:
                 # An operation in place makes something else of a constant.
@@ -248,7 +275,7 @@ class TableRecorder:
         from torch.utils._pytree import tree_leaves, tree_map
 
         generator = torch.Generator().manual_seed(0)
-        changed = {
+        changed = self._overwritten | {
             id(tensor)
             for tensor, version in zip(self._held, self._versions, strict=True)
             if tensor._version != version  # noqa: SLF001 it alone tells of changes in place
@@ -261,7 +288,7 @@ class TableRecorder:
             copies = {id(tensor): tensor.clone() for tensor in self._held}
 
             def copied(value: Any, copies: dict[int, Any] = copies) -> Any:
-                return copies.get(id(value), value) if isinstance(value, torch.Tensor) else value
+                return copies[id(value)] if id(value) in copies else _cloned(value)
 
             made: list[Any] = [copies[id(self._held[n])] for n in held]
             for func, args, kwargs, results in steps:
@@ -279,9 +306,9 @@ class TableRecorder:
         from torch.utils._pytree import tree_leaves
 
         for step in self._steps:
-            func, args, kwargs, results = step
-            del func
-            if any(isinstance(leaf, torch.Tensor) and id(leaf) in changed for leaf in tree_leaves((args, kwargs))):
+            _, args, kwargs, results = step
+            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            if any(id(tensor) in changed for tensor in (*tensors, *results)):
                 changed |= {id(tensor) for tensor in results}
             else:
                 yield step

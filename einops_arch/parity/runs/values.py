@@ -116,16 +116,17 @@ def words_of(value: Any, is_array: Callable[[Any], bool]) -> dict[str, str]:
 
 
 def matched(places: Sequence[str], others: Sequence[str]) -> list[int] | None:
-    """Which of the other side's arrays belongs to each: that of the same place, or else that of the same number.
+    """Which of the other side's arrays belongs to each: that of the same place; of other places, by their order.
 
     >>> matched(["logits", "loss"], ["loss", "logits"]), matched(["0", "1"], ["loss", "logits"]), matched(["0"], [])
     ([1, 0], [0, 1], None)
     """
     if len(places) != len(others):
         return None
-    if set(places) == set(others) and len(set(places)) == len(places):
-        return [list(others).index(place) for place in places]
-    return list(range(len(places)))
+    if len(set(places)) < len(places) or len(set(others)) < len(others):
+        return list(range(len(places)))
+    rest = iter([n for n, other in enumerate(others) if other not in set(places)])
+    return [list(others).index(place) if place in others else next(rest) for place in places]
 
 
 def in_order(nest: Any, is_array: Callable[[Any], bool]) -> list[Any]:
