@@ -321,6 +321,12 @@ class TorchSide:
             dict(zip(inputs, arrays[count:], strict=True)),
         )
 
+    def ties(self) -> dict[str, str]:
+        """The further names of parameters that have several, with the first name of each."""
+        firsts = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        every = self.model.named_parameters(remove_duplicate=False)
+        return {name: firsts[id(parameter)] for name, parameter in every if firsts[id(parameter)] != name}
+
     def _copy(self, *, double: bool) -> Any:
         model = _copy_of(self.model).train(self.training)
         fold(model, self._folded)
