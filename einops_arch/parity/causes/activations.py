@@ -87,16 +87,24 @@ def _then_added(graph: Graph, source: Value, target: Value, terms: tuple[Value, 
 
 
 def missing_activations(case: Case) -> Iterator[Hypothesis]:
-    """An activation where the module has none."""
+    """An activation where the module has none; of what it gives also a softmax, a logarithm or an exponential."""
     graph, functions = case.graph, _functions()
+    for value in [result for result in graph.results if result.node is not None and result.varies and result.is_float]:
+        for name, function in _last_functions().items():
+            change = functools.partial(_after, graph, value, function)
+            words = f"{name} of what the Flax module gives{_at(value)}"
+            yield words, functools.partial(graph.run, {value: change})
     targets = [
         node.output
         for node in graph.nodes
         if node.output.varies and node.output.is_float and node.output.shape and node.name in _LINEAR
     ]
-    handed = set(graph.handed_on()) | {value for node in graph.own for value in node.outputs}
-    targets = [value for value in targets if value in handed]
-    for value in [target for target in targets if not _only_feeds_a_bias(graph, target)][:_MOST_REGIONS]:
+    handed = graph.handed_on()
+    own = {*handed, *(value for node in graph.own for value in node.outputs)}
+    targets = [value for value in targets if value in own and not _only_feeds_a_bias(graph, value)]
+    # What a module inside gives may come out of a loop, or be put together.
+    targets = [*(value for value in handed if value.is_float and value.shape), *targets]
+    for value in list(dict.fromkeys(targets))[:_MOST_REGIONS]:
         for name in ("ReLU", "exact GELU", "SiLU", "Tanh", "Sigmoid"):
             change = functools.partial(_after, graph, value, functions[name])
             words = f"the activation {name}{_at(value)}, the Flax module has none there"
@@ -258,6 +266,19 @@ def _functions() -> dict[str, Callable[[Any], Any]]:
     for slope in _SLOPES:
         functions[f"LeakyReLU({slope:.3g})"] = functools.partial(_leaky, slope)
     return functions
+
+
+def _last_functions() -> dict[str, Callable[[Any], Any]]:
+    """What is often done to an output by one of two models, or by the code that calls it."""
+    import jax
+    import jax.numpy as jnp
+
+    functions: dict[str, Callable[[Any], Any]] = {"the logarithm": jnp.log, "the exponential": jnp.exp}
+    return functions | {
+        "the softmax over the last axis": lambda x: jax.nn.softmax(x, -1),
+        "the logarithm of the softmax over the last axis": lambda x: jax.nn.log_softmax(x, -1),
+        "the unit vectors along the last axis": lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True),
+    }
 
 
 def _leaky(slope: float, x: Any) -> Any:

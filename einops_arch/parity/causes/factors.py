@@ -38,11 +38,11 @@ def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
         lines.setdefault((site.node.name, site.node.at, site.written), []).append(site)
     together = [_Together(sites) for (_, line, _), sites in lines.items() if line and len(sites) > 1]
     # Positions are counted in integers, whatever is done to them.
-    counted: dict[str, list[Any]] = {}
+    counted: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
     for node in graph.named("convert_element_type"):
         value = node.output
-        if not value.varies and value.is_float and len(value.shape) and not node.inputs[0].is_float:
-            counted.setdefault(node.at, []).append(_Factor(graph, value))
+        if value.is_float and len(value.shape) and not node.inputs[0].is_float:
+            counted.setdefault((node.at, value.shape), []).append(_Factor(graph, value))
     together += [_Together(sites) for sites in counted.values()]
     for number_site in [*numbers, *together[:_MOST_SITES]]:
         for hypothesis in _fit(case, number_site, sizes):

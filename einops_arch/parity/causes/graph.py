@@ -268,6 +268,15 @@ class Graph:
                 values += [value for value in node.outputs if value.varies]
         return values
 
+    def handed_in(self) -> list[Value]:
+        """What the module's own code gives to the modules inside."""
+        inside = [value for node in self.nodes if self._within(node) for value in node.inputs]
+        return [
+            value
+            for value in dict.fromkeys(inside)
+            if value.varies and value.node is not None and not self._within(value.node)
+        ]
+
     def _within(self, node: Node) -> str:
         """The outermost module inside, right by itself, that an operation is in; empty in the module's own code."""
         parts = node.inner.split(".") if node.inner else []
@@ -293,7 +302,7 @@ class Graph:
 
         def value_of(atom: Any) -> Value:
             if hasattr(atom, "val"):
-                constant = written_out(atom.val, atom) if self.lifted else atom.val
+                constant = written_out(atom.val) if self.lifted else atom.val
                 return Value(tuple(np.shape(atom.val)), atom.aval.dtype, constant=constant)
             return known[atom]
 

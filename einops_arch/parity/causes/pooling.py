@@ -1,4 +1,4 @@
-"""Causes in windows: another kind of pooling, padding that is counted or not, another dilation."""
+"""Causes in windows: another kind of pooling, padding that is counted or not, another dilation; one entry for all."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def pooling_hypotheses(case: Case) -> Iterator[Hypothesis]:
             yield from _windows(graph, node)
     for node in graph.named("reduce_max", "reduce_sum"):
         yield from _whole(graph, node)
+    for node in graph.named("slice", "dynamic_slice", "gather"):
+        yield from _picked(graph, node)
     for node in graph.named("conv_general_dilated"):
         yield from _dilations(graph, node)
 
@@ -101,6 +103,45 @@ def _whole(graph: Graph, node: Node) -> Iterator[Hypothesis]:
         for place, which in ((0, "first"), (-1, "last")):
             words = f"the {which} entry of axis {axes[0]}, the Flax module takes {current}{node.at}"
             yield words, functools.partial(graph.run, {target: functools.partial(_entry, value, place, axes[0])})
+
+
+def _picked(graph: Graph, node: Node) -> Iterator[Hypothesis]:
+    """All entries of an axis together, or another one of them, in the place of the one that is picked."""
+    import jax.numpy as jnp
+
+    value, target = node.inputs[0], node.output
+    axis = _axis_of_pick(node)
+    if axis is None or not (value.varies and value.is_float):
+        return
+    makes: dict[str, Any] = {"mean": jnp.mean, "maximum": jnp.max, "sum": jnp.sum}
+    for name, make in makes.items():
+
+        def together(read: Read, make: Any = make) -> Any:
+            return make(read(value), axis).reshape(target.shape)
+
+        words = f"the {name} over axis {axis}, the Flax module takes one entry of it{node.at}"
+        yield words, functools.partial(graph.run, {target: together})
+    for place, which in ((0, "first"), (-1, "last")):
+
+        def entry(read: Read, place: int = place) -> Any:
+            return _entry(value, place, axis, read).reshape(target.shape)
+
+        words = f"the {which} entry of axis {axis}, the Flax module takes another{node.at}"
+        yield words, functools.partial(graph.run, {target: entry})
+
+
+def _axis_of_pick(node: Node) -> int | None:
+    """The axis of which one entry is taken, the other axes being whole; None where it is another choice."""
+    before = node.inputs[0].shape
+    if node.name == "gather":
+        dimensions = node.params["dimension_numbers"]
+        if math.prod(node.inputs[1].shape[:-1]) != 1 or dimensions.operand_batching_dims:
+            return None
+        sizes = tuple(node.params["slice_sizes"])
+    else:
+        sizes = node.output.shape
+    picked = [n for n, (whole, part) in enumerate(zip(before, sizes, strict=True)) if whole != part]
+    return picked[0] if len(picked) == 1 and sizes[picked[0]] == 1 else None
 
 
 def _entry(value: Value, place: int, axis: int, read: Read) -> Any:

@@ -214,9 +214,35 @@ def _post_norm(graph: Graph) -> Iterator[Hypothesis]:
             f"norms before the branches, the Flax module has them after the sums{_at(norms[0][1])}",
             functools.partial(graph.run, before),
         )
+    yield from _sums_beside_norms(graph, norms)
     for source, target in norms:
         words = f"no norm, the Flax module has one{_at(target)}"
         yield words, functools.partial(graph.run, {target: functools.partial(instead, source)})
+
+
+def _sums_beside_norms(graph: Graph, norms: Sequence[tuple[Value, Value]]) -> Iterator[Hypothesis]:
+    """A sum before a norm that the module has after it, and the other way round, whatever is added."""
+    for source, target in norms:
+        for node in graph.users.get(target, []):
+            other = node.inputs[-1] if node.inputs[0] is target else node.inputs[0]
+            if node.name == "add" and node in graph.own and other.shape == target.shape and other is not target:
+                change = functools.partial(_sum_normed, graph, source, target, other)
+                words = f"a norm after the sum, the Flax module has it before{node.at}"
+                yield words, functools.partial(graph.run, {node.output: change})
+        if source.node is not None and source.node.name == "add":
+            for inner, other in (source.node.inputs, source.node.inputs[::-1]):
+                if inner.shape == other.shape == target.shape and graph.scalar(other) is None:
+                    change = functools.partial(_norm_added, graph, source, target, (inner, other))
+                    words = f"a norm before the sum, the Flax module has it after{source.node.at}"
+                    yield words, functools.partial(graph.run, {target: change})
+
+
+def _sum_normed(graph: Graph, source: Value, target: Value, other: Value, read: Read) -> Any:
+    return graph.apply(source, target, read(source) + read(other), read)
+
+
+def _norm_added(graph: Graph, source: Value, target: Value, terms: tuple[Value, Value], read: Read) -> Any:
+    return graph.apply(source, target, read(terms[0]), read) + read(terms[1])
 
 
 def _normed_after(graph: Graph, source: Value, target: Value, total: Node, read: Read) -> Any:
@@ -231,10 +257,12 @@ def _normed_before(graph: Graph, norm: tuple[Value, Value], skipped: Value, bran
 def _residuals(graph: Graph) -> Iterator[Hypothesis]:
     """What goes in, added to what comes out or to what a branch gives."""
     sources = [value for value in graph.arguments if value.is_float and value.shape]
-    names = ("add", "dot_general", "mul", "conv_general_dilated", "max", "select_n", "tanh", "logistic")
+    names = ("add", "dot_general", "mul", "div", "conv_general_dilated", "max", "select_n", "tanh", "logistic")
     branches = [node.output for node in graph.named(*names) if node.output.varies and node.output.is_float]
     sums = list(dict.fromkeys([*branches, *(value for value in graph.handed_on() if value.is_float)]))
-    for target in [*[value for value in graph.results if value.node is not None], *branches[-_MOST:]]:
+    # First where a branch ends: in what is given to a module inside, or comes out.
+    ends = [value for value in (*graph.handed_in(), *graph.results) if value.node is not None and value.is_float]
+    for target in list(dict.fromkeys([*ends, *branches[-_MOST:]])):
         for source in [*sources, *sums]:
             index = -1 if source.node is None else source.node.index
             if source.shape == target.shape and target.node is not None and index < target.node.index:
