@@ -1,4 +1,4 @@
-"""Look behind what hides a fault: inputs that are one number, weights that are all zero, rows that nothing looks up."""
+"""Look behind what hides a fault: inputs that are one number or count up, zero weights, weights that nothing uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.errors import EinopsArchError
-from einops_arch.layouts.arrays import dtype_kind
+from einops_arch.layouts.arrays import dtype_kind, to_numpy
 from einops_arch.parity.options import Options
 from einops_arch.parity.probe_runs import probe_row, transferred
 from einops_arch.parity.probes import random_numbers
@@ -25,7 +25,7 @@ __all__ = ["look_behind"]
 
 
 def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, report: Report) -> Report:
-    """The report with a row for what constant inputs, zero weights and unused rows of embeddings would hide.
+    """The report with a row for what constant inputs, zero weights and weights that nothing uses would hide.
 
     Args:
         torch_side: PyTorch's side.
@@ -37,12 +37,16 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
     if not report.passed or options.teacher or report.seen is None:
         return report
     plainly = dataclasses.replace(options, gradients=False, causes=False, say=lambda text: None)
-    rows = list(_unused_rows(torch_side, flax_side))
+    rows = [*_unused_rows(torch_side, flax_side), *_uncalled(torch_side, flax_side, report)]
     unseen: list[str] = []
     if (drawn := _drawn(inputs)) is not None:
         where, others = drawn
         options.say("inputs that were constant, drawn anew")
         _try(rows, unseen, f"input {where} drawn anew", (torch_side, flax_side, others, plainly), "it is one number")
+    if (moved := _in_another_order(inputs)) is not None:
+        where, others = moved
+        options.say("inputs that count up, in another order")
+        _try(rows, unseen, f"input {where} in another order", (torch_side, flax_side, others, plainly), "it counts up")
     if (fuller := _with_all_digits(inputs)) is not None:
         where, others = fuller
         options.say("inputs that fit a narrower type, with more digits")
@@ -135,9 +139,13 @@ def _rebuilt(arguments: Any, change: Any) -> Any:
 
 def _redrawn(place: str, array: Array) -> Array | None:
     """Other numbers in the place of one that fills an array: of a mask, rows of unequal lengths that are not empty."""
-    if array.size < 2 or not np.all(array == array.flat[0]):
+    if not array.size or not np.all(array == array.flat[0]):
         return None
     kind, value = dtype_kind(array.dtype), array.flat[0]
+    if array.size == 1:
+        # A factor of one, or a shift of zero, may as well not be read.
+        fits = kind == "floating-point" and value in (0, 1)
+        return np.full_like(array, 0.75 if value else 0.25) if fits else None
     if kind == "boolean" or (value == 1 and (kind == "floating-point" or (kind == "integer" and array.ndim > 1))):
         kept = _unequal(array.shape)
         return kept if kind == "boolean" and value else ~kept if kind == "boolean" else kept.astype(array.dtype)
@@ -145,6 +153,16 @@ def _redrawn(place: str, array: Array) -> Array | None:
         numbers = random_numbers(f"input {place}", array.shape)
         return np.asarray(numbers if value == 0 else value * (1 + numbers / 2)).astype(array.dtype)
     return None
+
+
+def _in_another_order(inputs: Inputs) -> tuple[str, Inputs] | None:
+    """Integers that count up, as positions do, in another order: who counts by himself does not read them."""
+    chosen = {
+        place: np.roll(array[..., ::-1], 1, -1)
+        for place, array in _leaves(inputs.torch)
+        if dtype_kind(array.dtype) == "integer" and array.ndim and array.shape[-1] > 1 and np.all(np.diff(array) == 1)
+    }
+    return _exchanged(inputs, chosen)
 
 
 def _unequal(shape: tuple[int, ...]) -> Array:
@@ -181,12 +199,39 @@ def _fill_zeros(state: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
+def _uncalled(torch_side: Any, flax_side: Any, report: Report) -> Iterator[Row]:
+    """Modules that no call has reached, whose weights are others: whatever calls them later gives something else."""
+    from einops_arch.flax.state import state_dict
+    from einops_arch.parity.runs.paths import rename
+
+    called = {row.path for row in report.rows if row.calls}
+    idle = [
+        (path, module)
+        for path, module in torch_side.modules.items()
+        if path in flax_side.modules and path not in torch_side.called and path not in called
+    ]
+    names = {f"{path}.{name}": path for path, module in idle for name, _ in module.named_parameters(recurse=False)}
+    if not names:
+        return
+    try:
+        state = {rename(name, flax_side.paths): value for name, value in state_dict(flax_side.model).items()}
+    except EinopsArchError:  # a layer without a rule has names of its own
+        return
+    own = {name: to_numpy(tensor.detach()) for name, tensor in torch_side.model.state_dict().items() if name in names}
+    for name, array in own.items():
+        other = None if name not in state else np.asarray(state[name])
+        if other is None or other.shape != array.shape or np.array_equal(other.astype(array.dtype), array):
+            continue
+        types = type(torch_side.modules[names[name]]).__name__, type(flax_side.modules[names[name]]).__name__
+        words = "other numbers on the two sides, in a module that nothing has called"
+        share = float(np.mean(other != array))
+        yield Row(name, *types, array.shape, share, None, None, None, Verdict.SEMANTIC, 0, 0, words)
+
+
 def _unused_rows(torch_side: Any, flax_side: Any) -> Iterator[Row]:
     """Embeddings that are other tables although what was looked up in them is the same."""
     from flax import nnx
     from torch import nn
-
-    from einops_arch.layouts.arrays import to_numpy
 
     for path, module in torch_side.modules.items():
         twin = flax_side.modules.get(path)

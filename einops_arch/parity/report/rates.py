@@ -43,7 +43,7 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
         rates = [rate_of(side.get(path)) for side in (two.torch_modules, two.flax_modules)]
         if rates[0] is not None and rates[1] is not None:
             row = _row(two, path, (rates[0], rates[1]), "")
-            if row.verdict.passed and (words := _other_kind(two, path)):
+            if row.verdict.passed and (words := _called_on_one_side(two, path) or _other_kind(two, path)):
                 row = dataclasses.replace(row, verdict=Verdict.SEMANTIC, detail=words)
             rows.append(row)
             continue
@@ -63,6 +63,18 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
 
 
 _SIDES = ("PyTorch", "Flax")
+
+
+def _called_on_one_side(two: RunPair, path: str) -> str:
+    """Words on a layer of dropout that one side alone calls, where no calls of Flax's are hidden."""
+    called = [{call.path for call in run.calls} for run in (two.torch, two.flax)]
+    is_called = [path in paths for paths in called]
+    visible = all(
+        name in called[1] for name in called[0] if name in two.flax_modules and not drops(two.torch_modules[name])
+    )
+    if is_called[0] is is_called[1] or not visible or not rate_of(two.torch_modules[path]):
+        return ""
+    return f"{_SIDES[is_called[1]]}'s is called, {_SIDES[is_called[0]]}'s is not"
 
 
 def _other_kind(two: RunPair, path: str) -> str:

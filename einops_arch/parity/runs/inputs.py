@@ -86,7 +86,7 @@ def prepare(
     coarse = max(dtypes, key=_coarseness)
     torch = _cast(_cast(own, coarse), dtypes[0])
     if flax_inputs is None:
-        flax = _map(own, lambda place, array: np.ascontiguousarray(array.transpose(layouts[place])))
+        flax = _map(own, lambda place, array: np.asarray(array.transpose(layouts[place]), order="C"))
     else:
         flax = _arguments(flax_inputs)
     return Inputs(torch, _cast(_cast(flax, coarse), dtypes[1]), layouts, named)
