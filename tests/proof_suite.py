@@ -17,14 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
-import proof_structures  # noqa: F401 it enters its pairs in the table of honest ones
+from proof_cases import HONEST, WRONG
 from proof_faults import FAULTS, Fault, outcome
 from proof_faults import Outcome as FaultOutcome
-from proof_honest import HONEST
 from proof_pairs import Outcome
 from proof_pairs import outcome as pair_outcome
-from proof_wrong import WRONG
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "parity" / "proof.json"
 LEAST = {"wrong": 40, "honest": 90, "faults": 100}

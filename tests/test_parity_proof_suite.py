@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 
-import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
-import proof_structures  # noqa: F401 it enters its pairs in the table of honest ones
 import pytest
+from proof_cases import HONEST, WRONG
 from proof_faults import FAULTS
-from proof_honest import HONEST
 from proof_pairs import outcome
 from proof_suite import CALLED_DIFFERENT, EXPLAINED, FILE, LEAST, fault_table, pair_table, tenth
-from proof_wrong import WRONG
 
 
 def named(case):

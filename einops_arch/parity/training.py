@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -20,7 +19,6 @@ from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Measure, Pair, Verdict, measure, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, plain, resolve
-from einops_arch.parity.runs.casts import torch_watch
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
@@ -196,9 +194,9 @@ def _train_torch(
     from einops_arch.parity.runs.torch_run import undisturbed
     from einops_arch.port.transfer import model_state
 
-    watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
+    watch = torch_side._watch(lift=lift)  # noqa: SLF001 the same package
     with undisturbed(torch_side.model), torch.enable_grad(), watch:
-        model = torch_side._copy(double=True)  # noqa: SLF001 the same package
+        model = torch_side._copy(double=True, lift=lift)  # noqa: SLF001 the same package
         device = next((parameter.device for parameter in model.parameters()), None)
         description = optimizer if isinstance(optimizer, Optimizer) else None
         steppers = [description.torch(model) if description else optimizer[0](model)]  # type: ignore[index]
@@ -252,9 +250,9 @@ def _train_flax(
     from einops_arch.parity.runs.flax_run import precise
 
     with precise(double=True):
-        model = flax_side.copies(double=True)[""]
+        model = flax_side.copies(double=True, lift=lift)[""]
         args, kwargs = (rebuild(nest, lambda _, array: jnp.asarray(array), _is_numpy) for nest in arguments)
-        moved = [jnp.asarray(np.ascontiguousarray(target.transpose(layout))) for _, target, layout in targets]
+        moved = [jnp.asarray(np.asarray(target.transpose(layout), order="C")) for _, target, layout in targets]
         places = [(place, None) for place, *_ in targets]
         transformation = optimizer.optax(model) if isinstance(optimizer, Optimizer) else optimizer[1]
         stepper = nnx.Optimizer(model, transformation, wrt=nnx.Param)
@@ -285,14 +283,17 @@ def _train_flax(
                 value = loss(copy, args, kwargs, moved)
                 return value, nnx.state(copy)
 
-            run, _ = lifted_function(pure, state, args, kwargs, moved, tables=flax_side.tables)
+            tables = flax_side.tables if lift else None
+            run, _ = lifted_function(pure, state, args, kwargs, moved, tables=tables, lift=lift)
             value, after = run(state, args, kwargs, moved)
             nnx.update(model, after)
             return value
 
+        is_changed = lift or _makes_integers(model, args, kwargs)
+
         @nnx.jit
         def step(model: Any, stepper: Any, args: Any, kwargs: Any, moved: Any) -> Any:
-            value, gradients = nnx.value_and_grad(lifted_loss if lift else loss)(model, args, kwargs, moved)
+            value, gradients = nnx.value_and_grad(lifted_loss if is_changed else loss)(model, args, kwargs, moved)
             every = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradients)])
             least = limits.FLOAT64 * jnp.sqrt(jnp.mean(every**2))
             stepper.update(
@@ -303,6 +304,22 @@ def _train_flax(
         losses = [float(step(model, stepper, args, kwargs, moved)) for _ in range(steps)]
         state = {name: np.array(value) for name, value in state_dict(model).items()}
     return np.array(losses), state
+
+
+def _makes_integers(model: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a model makes integers of integers by way of other numbers, which float64 would make others."""
+    import jax
+    from flax import nnx
+
+    from einops_arch.parity.runs.flax_program import merged, outputs
+    from einops_arch.parity.runs.integers import makes_integers
+
+    graph, state = nnx.split(model)
+
+    def call(state: Any, args: Any, kwargs: Any) -> list[Any]:
+        return [array for _, array in outputs(merged(graph, state)(*args, **kwargs))]
+
+    return makes_integers(jax.make_jaxpr(call)(state, args, kwargs))
 
 
 def _is_numpy(value: Any) -> bool:

@@ -56,8 +56,8 @@ def prove(
     Args:
         model: of PyTorch; it is not changed.
         make: builds the twin from random streams.
-        runs: inputs by a name for their sizes; the first two, which were recorded, are run in train mode too, and the
-            first with gradients and in the own dtype, as which is rounded does not depend on the size.
+        runs: inputs by a name for their sizes. The first two, which were recorded, are run in train mode too. The first
+            is run with gradients and in the model's own dtype as well: how it rounds does not depend on the size.
         layouts: of outputs, by module path.
         say: told what is being done.
         train: whether it was recorded in training mode.

@@ -18,6 +18,7 @@ from einops_arch.parity.causes.stub_outputs import StubOutputs
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.module_rows import can_be_called
 from einops_arch.parity.report.verdicts import Array, Pair, Verdict, measure
+from einops_arch.parity.runs.integers import FlaxIntegers
 from einops_arch.parity.runs.jaxprs import LIFT, Rule, evaluate, lifted, operations
 from einops_arch.parity.runs.values import flatten, outputs_of, rebuild
 
@@ -109,7 +110,8 @@ class Case:
         if not self.lifted:
             return self.call(module, inputs)
         values = [_array(value) for value in inputs or self.inputs]
-        return lifted(jax.make_jaxpr(lambda *traced: self.call(self.clone_of(module), traced))(*values), values)
+        program = jax.make_jaxpr(lambda *traced: self.call(self.clone_of(module), traced))(*values)
+        return lifted(program, values, FlaxIntegers(LIFT))
 
     @staticmethod
     def clone_of(module: Any) -> Any:

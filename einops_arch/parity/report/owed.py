@@ -3,8 +3,8 @@
 An instance norm of nearly constant channels divides their rounding by their deviation. Whoever rounds less in the
 layers before is far ahead, by luck or by the order of a sum. How much a network magnifies is measured on PyTorch's own
 run, by noise on what those layers give that round, and an error within that of a few roundoffs is no fault of either
-side. It is none only up to the square of the largest ratio, so that a layer that computes in less, or a variance in one
-pass, is not excused where the other side is far more exact.
+side. This holds as long as one error is at most the square of the largest ratio times the other: a layer that computes
+in less, or a variance in one pass, is further off than that.
 """
 
 from __future__ import annotations

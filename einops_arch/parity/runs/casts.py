@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.runs.constants import written
+from einops_arch.parity.runs.integers import TorchIntegers
 from einops_arch.parity.runs.jaxprs import BODIES, operations
 
-__all__ = ["SCOPE", "Cast", "flax_casts", "line_of", "same_casts", "torch_watch"]
+__all__ = ["SCOPE", "Cast", "as_written_down", "flax_casts", "line_of", "same_casts", "torch_watch"]
 
 _FRAMES = 12
 """As deep as einops calls itself, and more."""
@@ -81,19 +85,21 @@ def same_casts(torch: Sequence[Cast], flax: Sequence[Cast]) -> bool:
     return {(cast.path, cast.dtype) for cast in torch} == {(cast.path, cast.dtype) for cast in flax}
 
 
-def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool) -> Any:
+def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool, own: Any = None) -> Any:
     """A context in which PyTorch's narrowing operations are written down, and done in float64 if they are lifted.
 
     Args:
         module_path: tells which module is running.
         casts: where they are written down.
         lift: do them in float64.
+        own: the model's own dtype, which decides on integers that are made of integers; None where it does not.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
     narrow = (torch.float32, torch.float16, torch.bfloat16)
+    integers = None if own in (None, torch.float64) else TorchIntegers(own)
 
     def is_wide(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.dtype is torch.float64
@@ -102,10 +108,14 @@ def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             del types
             kwargs = kwargs or {}
-            asked = kwargs.get("dtype")
+            asked, wanted = kwargs.get("dtype"), kwargs
             if lift and asked in narrow:
                 kwargs = kwargs | {"dtype": torch.float64}
             result = func(*args, **kwargs)
+            if lift and str(func).startswith("aten.lift_fresh"):
+                result = as_written_down(result)
+            if integers is not None:
+                result = integers(func, args, wanted, result)
             if any(map(is_wide, tree_leaves((args, kwargs)))):
                 kinds = [asked, *(leaf.dtype for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))]
                 if (kind := next((kind for kind in kinds if kind in narrow), None)) is not None:
@@ -113,7 +123,32 @@ def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool
                     casts.append(Cast(module_path(), name, str(kind).removeprefix("torch.")))
             return result
 
-    return Watch()
+    return _wide_by_default(Watch()) if lift else Watch()
+
+
+@contextlib.contextmanager
+def _wide_by_default(watch: Any) -> Iterator[None]:
+    """A context in which PyTorch makes float64 of integers and of numbers in the code, as jax does with x64."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with watch:
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def as_written_down(tensor: Any) -> Any:
+    """A single number in float64 as somebody wrote it down, others as they are."""
+    import torch
+
+    if not tensor.is_floating_point() or tensor.dtype is torch.float64:
+        return tensor
+    if tensor.ndim:
+        return tensor
+    return torch.tensor(written(to_numpy(tensor.detach())[()]), dtype=torch.float64, device=tensor.device)
 
 
 def _is_wide(atom: Any) -> bool:

@@ -14,7 +14,8 @@ from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.casts import Cast, flax_casts
 from einops_arch.parity.runs.flax_hooks import recording
-from einops_arch.parity.runs.jaxprs import lifted
+from einops_arch.parity.runs.integers import FlaxIntegers, makes_integers
+from einops_arch.parity.runs.jaxprs import LIFT, evaluate, lifted
 from einops_arch.parity.runs.randomness import sure_draws
 from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
 from einops_arch.parity.runs.tables import Tables
@@ -50,7 +51,12 @@ class Program:
             self._casts = flax_casts(program)
         self._run = self._side.compiled(self._run, double=double)
         if double and not lift and self._side.jit:
-            self._casts = flax_casts(self._run.trace(state, inputs).jaxpr)
+            program = self._run.trace(state, inputs).jaxpr
+            self._casts = flax_casts(program)
+            if makes_integers(program):
+                self._side.makes_integers = True
+                run = lifted_function(self.call, state, inputs, lift=False)[0]
+                self._run = self._side.compiled(run, double=double)
 
     def forms(self, state: Any, inputs: dict[str, Any]) -> dict[tuple[str, int], Any] | None:
         """What goes into the modules, without a run; None where the trace does not come to its end."""
@@ -112,13 +118,16 @@ class Program:
         return [arrays for _, _, arrays, _ in seen.calls], [array for _, array in leaves], taken, after
 
 
-def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None) -> tuple[Any, Any]:
+def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None, lift: bool = True) -> tuple[Any, Any]:
     """The same function with all in float64, and the program that was traced.
+
+    Integers that are made of integers alone are those of float32, as users have them.
 
     Args:
         function: what is traced.
         arguments: what it is traced with; the first is a state, of which what no training changes may be a table.
         tables: PyTorch's; None for none.
+        lift: nothing is narrower than float64; False where casts are to be what they are.
     """
     import jax
 
@@ -130,7 +139,9 @@ def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None
         leaves = jax.tree.leaves(arguments)
         if tables is not None:
             tables.hold({id(leaves[n]): array for n, array in held.items()})
-        return jax.tree.unflatten(form, lifted(program, leaves, tables))
+        if not lift:
+            return jax.tree.unflatten(form, evaluate(program, leaves, FlaxIntegers()))
+        return jax.tree.unflatten(form, lifted(program, leaves, FlaxIntegers(LIFT if tables is None else tables)))
 
     # Where all arrays are there, as without `jit`, a table would be no other than what is made of the inputs.
     return run if tables is None else jax.jit(run), program

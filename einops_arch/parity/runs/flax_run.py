@@ -13,6 +13,7 @@ from einops_arch.layouts.arrays import same_bits, to_numpy
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.verdicts import Array, unit_roundoff
 from einops_arch.parity.runs.axes import Layout
+from einops_arch.parity.runs.constants import written
 from einops_arch.parity.runs.flax_program import (
     Program,
     array_leaves,
@@ -60,6 +61,8 @@ class FlaxSide:
         self.model = model
         self.torch_state = torch_state or {}
         self.tables: Tables | None = None
+        # Integers are made of integers by way of other numbers, as a run in float64 has seen.
+        self.makes_integers = False
         self.training = training
         self.jit = jit
         self.paths = dict(paths or {})
@@ -110,7 +113,7 @@ class FlaxSide:
         from flax import nnx
 
         with precise(double=double):
-            model = self._copy(double=double)
+            model = self._copy(double=double, lift=lift)
             before = _buffers(model)
             graph, state = nnx.split(model)
             nests = (jax_arrays(arguments), jax_arrays(keywords))
@@ -168,7 +171,7 @@ class FlaxSide:
         if self.tables is None:
             return False
         with precise(double=True):
-            graph, state = nnx.split(self._copy(double=True))
+            graph, state = nnx.split(self._copy(double=True, lift=True))
             nests = (jax_arrays(arguments), jax_arrays(keywords))
             inputs = dict(pair for nest in nests for pair in array_leaves(nest))
             program = Program(self, graph, nests, frozenset(), keeps_state=False)
@@ -216,21 +219,21 @@ class FlaxSide:
         """
         results: dict[tuple[str, int], Any] = {}
         with precise(double=double):
-            modules = self.copies(double=double)
+            modules = self.copies(double=double, lift=lift)
             for key, nest in nests.items():
                 args, kwargs = (jax_arrays(part) for part in (Inputs.widened(nest) if double else nest))
                 try:
-                    output = _called(modules[key[0]], args, kwargs, lift=lift)
+                    output = _called(modules[key[0]], args, kwargs, lift=lift, steady=double and self.makes_integers)
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
                     results[key] = error
                 else:
                     results[key] = [to_numpy(array) for _, array in outputs(output, inner=True)]
         return results
 
-    def copies(self, *, double: bool) -> dict[str, Any]:
+    def copies(self, *, double: bool, lift: bool = False) -> dict[str, Any]:
         """The modules of a copy, by path."""
         with precise(double=double):
-            return dict(self.named(self._copy(double=double)))
+            return dict(self.named(self._copy(double=double, lift=lift)))
 
     def _renamed(self, state: dict[str, Array]) -> dict[str, Array]:
         return {rename(name, self.paths): value for name, value in state.items()}
@@ -263,7 +266,7 @@ class FlaxSide:
         from flax import nnx
 
         with precise(double=True):
-            graph, parameters, rest = nnx.split(self._copy(double=True), nnx.Param, ...)
+            graph, parameters, rest = nnx.split(self._copy(double=True, lift=lift), nnx.Param, ...)
             nests = (jax_arrays(arguments), jax_arrays(keywords))
             every = dict(pair for nest in nests for pair in array_leaves(nest))
             floats = {place: array for place, array in every.items() if jnp.issubdtype(array.dtype, jnp.floating)}
@@ -281,8 +284,10 @@ class FlaxSide:
                         total += jnp.sum(weights * real)
                 return total
 
-            if lift:
-                projection = lifted_function(projection, parameters, floats, every, tables=self.tables)[0]
+            if lift or self.makes_integers:
+                projection = lifted_function(
+                    projection, parameters, floats, every, tables=self.tables if lift else None, lift=lift
+                )[0]
             program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
             slopes, input_slopes = program(parameters, floats, every)
             return (
@@ -316,7 +321,7 @@ class FlaxSide:
         own = {id(module): name for name, module in named_modules(self.modules[path])}
         return {name: own[id(module)] for name, module in self.modules.items() if id(module) in own}
 
-    def _copy(self, *, double: bool, path: str = "") -> Any:
+    def _copy(self, *, double: bool, path: str = "", lift: bool = False) -> Any:
         import jax
         import jax.numpy as jnp
         from flax import nnx
@@ -324,6 +329,9 @@ class FlaxSide:
         def widen(leaf: Any) -> Any:
             if not double or not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 return leaf
+            if lift and not leaf.ndim and jnp.issubdtype(leaf.dtype, jnp.floating):
+                # As somebody wrote it down, as literals in the code are.
+                return jnp.asarray(written(to_numpy(leaf)[()]), jnp.float64)
             return leaf.astype(jnp.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else jnp.float64)
 
         graph, state = nnx.split(self.modules[path] if path else self.model)
@@ -374,9 +382,9 @@ def _lift_dtypes(module: Any) -> None:
             setattr(module, name, jnp.complex128 if jnp.issubdtype(value, jnp.complexfloating) else jnp.float64)
 
 
-def _called(module: Any, args: Any, kwargs: Any, *, lift: bool) -> Any:
-    """What a module gives, with its casts lifted if they are to be."""
-    if not lift:
+def _called(module: Any, args: Any, kwargs: Any, *, lift: bool, steady: bool) -> Any:
+    """What a module gives, with its casts lifted if they are to be, or its integers those of users."""
+    if not (lift or steady):
         return module(*args, **kwargs)
     from flax import nnx
 
@@ -388,7 +396,7 @@ def _called(module: Any, args: Any, kwargs: Any, *, lift: bool) -> Any:
         return merged(graph, state)(*args, **kwargs)
 
     args_, kwargs_ = args, kwargs
-    return lifted_function(call, state, leaves)[0](state, leaves)
+    return lifted_function(call, state, leaves, lift=lift)[0](state, leaves)
 
 
 @contextlib.contextmanager

@@ -82,11 +82,17 @@ def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa
 
 
 def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule) -> list[Any]:
+    lifts = rule is LIFT or getattr(rule, "lifts", False)
+    if lifts:
+        consts = [written_out(value) for value in consts]
     values: dict[Any, Any] = dict(zip((*body.constvars, *body.invars), (*consts, *arguments), strict=True))
     for operation in body.eqns:
         inputs = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in operation.invars]
-        if rule is LIFT or getattr(rule, "lifts", False):
-            inputs = [written_out(value, var) for value, var in zip(inputs, operation.invars, strict=True)]
+        if lifts:
+            inputs = [
+                written_out(value) if hasattr(var, "val") else value
+                for value, var in zip(inputs, operation.invars, strict=True)
+            ]
         results = rule(operation, inputs)
         if results is None:
             results = perform(operation, inputs, rule)
@@ -165,9 +171,11 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
     return jax.lax.while_loop(test, step, [jax.numpy.asarray(value) for value in values[of_test + of_body :]])
 
 
-def written_out(value: Any, var: Any) -> Any:
+def written_out(value: Any) -> Any:
     """A literal that was rounded when it was traced, as it was written down."""
-    if not hasattr(var, "val") or not _is_float(value) or value.dtype == np.float64 or np.ndim(value):
+    import jax
+
+    if not _is_float(value) or value.dtype == np.float64 or np.ndim(value) or isinstance(value, jax.core.Tracer):
         return value
     return np.float64(written(np.asarray(value)[()]))
 

@@ -130,12 +130,12 @@ class Tables:
         if not _is_inexact(array) or np.size(array) < 2 or np.size(array) > _MOST:
             return array
         values = np.asarray(array)
-        spread = np.max([np.abs(np.asarray(draw) - values) for draw in draws], 0) + self.unit * np.abs(values)
+        spread = np.max([_gap(np.asarray(draw), values) for draw in draws], 0) + self.unit * np.abs(values)
         for table in self._by_shape.get(_lengths(values), []):
             if table.is_weight and of_state:
                 continue
             other = table.values.reshape(values.shape)
-            gap = np.abs(values - other)
+            gap = _gap(values, other)
             if not gap.any():
                 return array
             limit = _MARGIN * np.maximum(spread, table.spread.reshape(values.shape))
@@ -172,6 +172,12 @@ def _half_step(values: Array, dtype: np.dtype[Any]) -> Array:
     least = float(ml_dtypes.finfo(dtype).smallest_normal)
     powers = np.frexp(np.maximum(np.abs(values), least))[1]
     return np.asarray(unit_roundoff(dtype) * np.ldexp(1.0, powers - 1))
+
+
+def _gap(array: Array, other: Array) -> Array:
+    """How far numbers are apart; infinities of one sign are not."""
+    with np.errstate(invalid="ignore"):
+        return np.where(array == other, 0.0, np.abs(array - other))
 
 
 def _lengths(array: Array) -> tuple[int, ...]:
@@ -331,7 +337,7 @@ class TableRecorder:
                 continue
             seen.add(key)
             values = wide(exact)
-            spread = np.max([np.abs(wide(draw) - values) for draw in noisy], 0) + self._unit * np.abs(values)
+            spread = np.max([_gap(wide(draw), values) for draw in noisy], 0) + self._unit * np.abs(values)
             dtype, is_weight = self._kept[n] if n < len(self._kept) else (np.dtype(np.float32), False)
             is_narrow = values.dtype.kind == "f" and unit_roundoff(dtype) > _UNIT
             yield Table(values, spread, dtype if is_narrow else None, is_weight)

@@ -14,7 +14,7 @@ from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
-from einops_arch.parity.runs.casts import torch_watch
+from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
@@ -39,6 +39,8 @@ class TorchSide:
         self.model = model
         self.training = training
         self.modules = dict(model.named_modules(remove_duplicate=False))
+        # The paths of the modules that a run has called.
+        self.called: set[str] = set()
         self._folded: list[str] = []
 
     def fold_for(self, flax_modules: Mapping[str, Any]) -> None:
@@ -90,13 +92,14 @@ class TorchSide:
                 recorders[0].run.dropped.append((path, rate))
 
         with undisturbed(self.model, dropped):
-            model = self._copy(double=double)
+            model = self._copy(double=double, lift=lift)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             seen = Recorder(model, inputs_of)
             recorders.append(seen)
-            watch = torch_watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
+            watch = self._watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
             before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
+            plain = _plain_tensors(model)
             digests = {name: digest(parameter) for name, parameter in model.named_parameters()}
             with torch.no_grad(), watch:
                 try:
@@ -129,8 +132,15 @@ class TorchSide:
                 for name, parameter in model.named_parameters()
                 if digests.get(name) != digest(parameter)
             }
+            if kept := _changed(plain, _plain_tensors(model)):
+                # State that is not registered; what is the same after another call is no more than a memory of inputs.
+                (args, kwargs), _ = self._tensors(model, arguments, keywords)
+                with torch.no_grad():
+                    model(*args, **kwargs)
+                moved |= {name: kept[name] for name in _changed(kept, _plain_tensors(model))}
             run.statistics |= moved
             run.changed |= moved.keys()
+            self.called |= {call.path for call in run.calls}
             return run, seen.trace, tensors
 
     def tables(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Table]:
@@ -143,7 +153,7 @@ class TorchSide:
         import torch
 
         with undisturbed(self.model), torch.no_grad():
-            model = self._copy(double=True)
+            model = self._copy(double=True, lift=True)
             (args, kwargs), _ = self._tensors(model, arguments, keywords)
             buffers, weights = dict(self.model.named_buffers()), dict(self.model.named_parameters())
             held = [
@@ -162,7 +172,7 @@ class TorchSide:
                 [to_numpy(original[..., :0] if original.ndim else original).dtype for _, original in (*held, *frozen)],
                 [False] * len(held) + [True] * len(frozen),
             )
-            with recorder.watch(), torch_watch(str, [], lift=True):
+            with recorder.watch(), self._watch(lift=True):
                 model(*args, **kwargs)
             return recorder.tables(own_array)
 
@@ -211,7 +221,7 @@ class TorchSide:
 
         def run(*, disturbed: bool) -> list[Call]:
             with undisturbed(self.model), torch.no_grad():
-                model = self._copy(double=True)
+                model = self._copy(double=True, lift=lift)
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
                 if disturbed:
                     args, kwargs = tuple(map(noisy, args)), {name: noisy(value) for name, value in kwargs.items()}
@@ -221,7 +231,7 @@ class TorchSide:
                     elif path in rounding:
                         module.register_forward_hook(lambda module, args, output: noisy(output))
                 seen = Recorder(model, frozenset())
-                with torch_watch(seen.here, [], lift=True) if lift else contextlib.nullcontext():
+                with self._watch(lift=lift):
                     model(*args, **kwargs)
                 return seen.run.calls
 
@@ -253,9 +263,9 @@ class TorchSide:
         import torch
 
         results: dict[tuple[str, int], Any] = {}
-        watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
+        watch = self._watch(lift=lift) if double else contextlib.nullcontext()
         with undisturbed(self.model), torch.no_grad(), watch:
-            model = self._copy(double=double)
+            model = self._copy(double=double, lift=lift)
             modules = dict(model.named_modules(remove_duplicate=False))
             for key, nest in nests.items():
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(nest) if double else nest))
@@ -284,9 +294,9 @@ class TorchSide:
         import torch
 
         # cuDNN has no backward pass of recurrent layers in evaluation mode.
-        watch = torch_watch(str, [], lift=True) if lift else contextlib.nullcontext()
-        with undisturbed(self.model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), watch:
-            model = self._copy(double=True).requires_grad_()
+        backward = torch.backends.cudnn.flags(enabled=False)
+        with undisturbed(self.model), torch.enable_grad(), backward, self._watch(lift=lift):
+            model = self._copy(double=True, lift=lift).requires_grad_()
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             inputs = {place: tensor.requires_grad_() for place, tensor in tensors if tensor.is_floating_point()}
             # A leaf that has a slope cannot be worked on in place; a copy of it can.
@@ -321,19 +331,17 @@ class TorchSide:
             dict(zip(inputs, arrays[count:], strict=True)),
         )
 
-    def ties(self) -> dict[str, str]:
-        """The further names of parameters that have several, with the first name of each."""
-        firsts = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        every = self.model.named_parameters(remove_duplicate=False)
-        return {name: firsts[id(parameter)] for name, parameter in every if firsts[id(parameter)] != name}
+    def _watch(self, path: Callable[[], str] = str, casts: list[Cast] | None = None, *, lift: bool) -> Any:
+        """What is watched in float64: casts, and integers that are made of integers."""
+        return torch_watch(path, [] if casts is None else casts, lift=lift, own=_dtype_of(self.model))
 
-    def _copy(self, *, double: bool) -> Any:
+    def _copy(self, *, double: bool, lift: bool = False) -> Any:
         model = _copy_of(self.model).train(self.training)
         fold(model, self._folded)
         if self.training:
             for module in model.modules():
                 stop_torch(module)
-        return _widened(model) if double else model
+        return _widened(model, as_written=lift) if double else model
 
     @staticmethod
     def _tensors(
@@ -366,16 +374,48 @@ def _copy_of(model: Any) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def _widened(model: Any) -> Any:
-    """In float64; PyTorch's own `double` leaves complex numbers as they are."""
+def _widened(model: Any, *, as_written: bool = False) -> Any:
+    """In float64; PyTorch's own `double` leaves complex numbers as they are.
+
+    Args:
+        model: a copy.
+        as_written: single numbers are the decimals of which they are what is left, as literals in the code are.
+    """
     import torch
 
     def widen(tensor: Any) -> Any:
         if tensor.is_complex():
             return tensor.to(torch.complex128)
-        return tensor.double() if tensor.is_floating_point() else tensor
+        if not tensor.is_floating_point():
+            return tensor
+        return as_written_down(tensor).double() if as_written else tensor.double()
 
+    if as_written:
+        for module in model.modules():
+            numbers = {name: value for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
+            vars(module).update({name: widen(value) for name, value in numbers.items() if not value.ndim})
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
+
+
+def _plain_tensors(model: Any) -> dict[str, Array]:
+    """The tensors that modules hold as plain attributes, by path."""
+    import torch
+
+    return {
+        f"{path}.{name}" if path else name: own_array(value)
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _changed(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays that are others after than before; a shape of its own tells of a memory."""
+    return {
+        name: array
+        for name, array in after.items()
+        if name in before and before[name].shape == array.shape and not same_bits(before[name], array)
+    }
 
 
 def _leaves(model: Any) -> list[tuple[str, Any]]:
