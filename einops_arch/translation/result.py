@@ -32,6 +32,7 @@ class Translation:
         moves: how many patterns the file has.
         modules: how many modules were recorded.
         operations: how many operations were recorded.
+        name: of the root class.
     """
 
     source: str
@@ -76,7 +77,7 @@ class Translation:
 
 
 def _renamed_table(source: str, stem: str) -> str:
-
+    """The file, reading its constants from the table that is written beside it."""
     return re.sub(r'with_name\("[^"]+\.npz"\)', f'with_name("{stem}.npz")', source)
 
 
