@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.translate import sweep as sweeping
 from benchmarks.translate.catalog import ROOT, SETS, catalog, name_of
-from benchmarks.translate.lines import code_lines
+from benchmarks.translate.lines import class_lines, code_lines
 
 STORED = ROOT / "docs" / "translate" / "coverage.json"
 
@@ -91,6 +91,7 @@ def test_the_catalog_has_peoples_own_models() -> None:
 def test_lines_of_code_leave_out_blanks_comments_and_docstrings() -> None:
     source = 'class A:\n    """Text\n    of two lines."""\n\n    # why\n    x = (\n        1,\n    )\n'
     assert code_lines(source) == 4
+    assert class_lines(f"import math\n\nTABLE = 3\n\n\n@final\n{source}\n\n{source}x = 1\n") == 9
 
 
 def test_the_stored_table_has_the_fields_and_verdicts_of_the_page() -> None:

@@ -1,4 +1,4 @@
-"""Lines of code, without blanks, comments and docstrings, of a generated file and of the classes that it stands for."""
+"""Lines of code, without blanks, comments and docstrings, of generated classes and of those that they stand for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import textwrap
 import tokenize
 from typing import Any
 
-__all__ = ["code_lines", "original_classes", "original_lines"]
+__all__ = ["class_lines", "code_lines", "original_classes", "original_lines"]
 
 # Bases that hold a framework's saving, loading and generating beside the network.
 _FRAMES = ("torch.", "transformers.modeling_utils", "transformers.generation", "transformers.integrations")
@@ -31,6 +31,21 @@ def code_lines(source: str) -> int:
             text = node.body[0]
             lines.difference_update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
     return len(lines)
+
+
+def class_lines(source: str) -> int:
+    r"""Lines that hold code of the classes in a file, with their decorators: what is counted of the original as well.
+
+    >>> class_lines("import math\n\n\n@final\nclass A:\n    'text'\n\n    x = math.pi\n")
+    3
+    """
+    lines = source.splitlines()
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    starts = [min(part.lineno for part in (node, *node.decorator_list)) for node in classes]
+    return sum(
+        code_lines("\n".join(lines[start - 1 : node.end_lineno]) + "\n")
+        for start, node in zip(starts, classes, strict=True)
+    )
 
 
 def original_classes(model: Any, call: Any) -> list[type]:

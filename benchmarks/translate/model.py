@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.translate.catalog import ROOT, example, make_model
-from benchmarks.translate.lines import code_lines, original_classes, original_lines
+from benchmarks.translate.lines import class_lines, original_classes, original_lines
 
 __all__ = ["result_of"]
 
@@ -62,7 +62,7 @@ def result_of(entry: dict[str, Any], *, write_only: bool, keep: Path | None = No
     model = make_model(entry).eval()
     kinds = original_classes(model, lambda: _call(model, inputs))
     result |= {
-        "lines": code_lines(twin.source),
+        "lines": class_lines(twin.source),
         "original_lines": original_lines(kinds),
         "classes": len(twin.classes),
         "original_classes": len(kinds),
