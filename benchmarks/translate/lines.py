@@ -41,7 +41,7 @@ def class_lines(source: str) -> int:
     """
     lines = source.splitlines()
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    starts = [min(part.lineno for part in (node, *node.decorator_list)) for node in classes]
+    starts = [min([node.lineno, *(part.lineno for part in node.decorator_list)]) for node in classes]
     return sum(
         code_lines("\n".join(lines[start - 1 : node.end_lineno]) + "\n")
         for start, node in zip(starts, classes, strict=True)
