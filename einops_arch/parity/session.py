@@ -285,7 +285,7 @@ def _gradients(
     options.say("Flax's gradients")
     order = list(two.flax.order) or None
     others, other_slopes = flax_side.gradients(*wide_flax, options.seed, two.output_layouts, order=order, lift=lift)
-    return gradient_rows((parameters, others), (slopes, other_slopes), inputs.layouts)
+    return gradient_rows((parameters, others), (slopes, other_slopes), inputs.layouts, torch_side.ties())
 
 
 def _look_under(

@@ -195,6 +195,13 @@ class RecordedTorch(_Recorded):
         del arguments, keywords, seed
         return self._gradients(lift=lift)
 
+    def ties(self) -> dict[str, str]:
+        """The further names of parameters that have several: names of the state that no gradient has."""
+        named, _ = self._gradients(lift=False)
+        firsts = {self.record.weights[name]: name for name in named if name in self.record.weights}
+        weights = self.record.weights.items()
+        return {name: firsts[value] for name, value in weights if name not in named and value in firsts}
+
 
 class RecordedFlax(_Recorded):
     """Flax's side, from a capture.

@@ -113,11 +113,6 @@ def _counts_batches(two: RunPair, name: str) -> bool:
     return leaf == "num_batches_tracked" and getattr(two.torch_modules.get(path), "momentum", 0.1) is not None
 
 
-def _is_tied(array: Array, parameters: tuple[Mapping[str, Array], Mapping[str, Array]]) -> bool:
-    """Whether a gradient of Flax is that of a weight which is compared under another name."""
-    return any(name in parameters[0] and np.array_equal(array, other) for name, other in parameters[1].items())
-
-
 def averaged(statistics: Mapping[str, Array], name: str) -> float:
     """The scale of the values of which a running mean or variance was taken; 0 for other buffers."""
     start, _, leaf = name.rpartition("running_")
@@ -132,12 +127,19 @@ def gradient_rows(
     parameters: tuple[Mapping[str, Array], Mapping[str, Array]],
     inputs: tuple[Mapping[str, Array], Mapping[str, Array]],
     layouts: Mapping[str, Layout],
+    ties: Mapping[str, str],
 ) -> tuple[Row, ...]:
     """One row for each gradient; both sides in float64.
 
     A gradient that is zero in exact arithmetic, as that of a bias before a batch norm, is rounding on both sides, and
     what is left of others that cancel nearly, as those of a scale before a batch norm, holds as much of it. So each is
     measured relative to all gradients together, at least.
+
+    Args:
+        parameters: of both sides, by PyTorch's names.
+        inputs: of both sides, by place.
+        layouts: of the inputs.
+        ties: further names of PyTorch's parameters, with the name under which each is compared.
     """
     every = rms(np.concatenate([np.zeros(1), *(gradient.ravel() for gradient in parameters[0].values())]))
     rows: list[tuple[str, tuple[int, ...], Measure]] = []
@@ -149,8 +151,10 @@ def gradient_rows(
         else:
             rows.append((name, array.shape, measure([Pair(array, other)], scale=every)))
     for name, array in parameters[1].items():
-        # What has no slope has no part in what is computed; a tied weight, which PyTorch names once, has the same one.
-        if name not in parameters[0] and np.any(array) and not _is_tied(array, parameters):
+        if name in ties and np.array_equal(array, parameters[1].get(ties[name], ())):
+            continue
+        # What has no slope has no part in what is computed.
+        if name not in parameters[0] and np.any(array):
             missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in PyTorch")
             rows.append((name, array.shape, missing))
     places = dict(zip(inputs[0], matched(list(inputs[0]), list(inputs[1])) or (), strict=False))

@@ -159,7 +159,8 @@ def measure(
             ratio = quotient
         # What is zero in exact arithmetic is rounding, of whatever size: PyTorch's is no measure of Flax's.
         worse = other if _is_zero(pair, zero) else max(own, other)
-        over |= worse > limits.FLOOR * _roundoff(pair) and worse > limits.RATIO * min(own, other)
+        floor = _floor(pair, torch_is_worse=own > other) * _roundoff(pair)
+        over |= worse > floor and worse > limits.RATIO * min(own, other)
     unequal = [words for pair in pairs if (words := _unequal_own(pair))]
     if difference > limit:
         verdict = Verdict.SEMANTIC
@@ -235,6 +236,11 @@ def _roundoff(pair: Pair) -> float:
     if len(set(kinds)) < 2 or not pair.roundoff:
         return max(units[:1], default=2.0**-53) if len(set(kinds)) < 2 else min(units)
     return min(*units, pair.roundoff)
+
+
+def _floor(pair: Pair, *, torch_is_worse: bool) -> float:
+    """The error that counts as none, in unit roundoffs. A twin may sum more exactly than PyTorch does."""
+    return limits.SUMMED if torch_is_worse and _roundoff(pair) <= _UNIT else limits.FLOOR
 
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:

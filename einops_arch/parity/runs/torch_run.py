@@ -331,6 +331,12 @@ class TorchSide:
             dict(zip(inputs, arrays[count:], strict=True)),
         )
 
+    def ties(self) -> dict[str, str]:
+        """The further names of parameters that have several, with the first name of each."""
+        firsts = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        every = self.model.named_parameters(remove_duplicate=False)
+        return {name: firsts[id(parameter)] for name, parameter in every if firsts[id(parameter)] != name}
+
     def _watch(self, path: Callable[[], str] = str, casts: list[Cast] | None = None, *, lift: bool) -> Any:
         """What is watched in float64: casts, and integers that are made of integers."""
         return torch_watch(path, [] if casts is None else casts, lift=lift, own=_dtype_of(self.model))
