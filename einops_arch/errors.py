@@ -6,6 +6,7 @@ Every message says what was expected, what was received, where, and the likely f
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from einops_arch._text import printable
 
@@ -27,15 +28,26 @@ __all__ = [
 ]
 
 
+_LONGEST_NAME, _PAGE = 200, 2400
+
+
 class EinopsArchError(Exception):
     """Base class of every error that the package raises on purpose.
 
     Names in a message may come from a file that somebody else made, so control and bidirectional characters are
-    written as escapes: a message never moves the cursor of the terminal that shows it.
+    written as escapes: a message never moves the cursor of the terminal that shows it. Values in it may be as long as
+    that file, so the errors that show some are cut in the middle where they would be longer than a page.
     """
 
+    _longest: ClassVar[int | None] = None
+    """Characters of a message."""
+
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        if self._longest is not None and len(text) > self._longest:
+            half = self._longest // 2
+            text = f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
+        return text
 
 
 class ShapeError(EinopsArchError, ValueError):
@@ -57,9 +69,13 @@ class PatternError(EinopsArchError, ValueError):
 class ConfigError(EinopsArchError, ValueError):
     """A config or an argument holds a value that is out of range or does not fit the others."""
 
+    _longest = _PAGE
+
 
 class UnknownArchitectureError(EinopsArchError, LookupError):
     """No architecture of that name is in the registry."""
+
+    _longest = _PAGE
 
 
 class MissingFrameworkError(EinopsArchError, ImportError):
@@ -72,6 +88,8 @@ class PortError(EinopsArchError, ValueError):
 
 class CheckpointError(EinopsArchError, ValueError):
     """A checkpoint file cannot be read: truncated, not plain weights, or of an unknown format."""
+
+    _longest = _PAGE
 
 
 class DestinationError(EinopsArchError, OSError):
@@ -110,5 +128,6 @@ def suggestion(received: str, known: Iterable[str]) -> str:
     import difflib  # noqa: PLC0415 - only when there is an error: `import einops_arch` stays as light as einops
 
     known = list(known)
-    nearest = difflib.get_close_matches(received, known, n=1)
+    # No name is so long, and a text from a file may be as long as the file.
+    nearest = difflib.get_close_matches(received, known, n=1) if len(received) < _LONGEST_NAME else []
     return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"

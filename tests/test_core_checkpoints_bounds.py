@@ -90,6 +90,11 @@ PICKLES = {
                         (b"model", b"net", b"module", b"weights", b"params")) + b"uq" + bytes([level + 1])
         for level in range(30)
     ) + b".",
+    "one dictionary as every entry of another": b"\x80\x02}q\x00(" + b"".join(
+        text(b"a%d" % n) + b"K\x01" for n in range(8_000)
+    ) + b"u0}(" + b"".join(text(b"b%d" % n) + b"h\x00" for n in range(8_000)) + b"u.",
+    "the same arguments of many calls": b"\x80\x02cfoo\nbar\nq\x00(" + b"K\x01" * 20_000 + b"tq\x0100"
+    + b"h\x00h\x01R0" * 20_000 + tensor_pickle()[2:],
     "a wide shape": b"\x80\x02}(" + b"".join(
         (text(b"%d" % n) + tensor_pickle()[9:-2].replace(b"(\x8a\x01\x04t", b"(" + b"K\x01" * 100_000 + b"tq\x07"))
         if n == 0 else
@@ -124,7 +129,8 @@ def assert_bounded(path, *, refused=True):
 
 @pytest.mark.parametrize("case", PICKLES)
 def test_pickles(case, tmp_path):
-    assert_bounded(archive(tmp_path / "x.pt", PICKLES[case], [("archive/data/0", bytes(16))]))
+    path = archive(tmp_path / "x.pt", PICKLES[case], [("archive/data/0", bytes(16))])
+    assert_bounded(path, refused=case != "the same arguments of many calls")
 
 
 @pytest.mark.parametrize("place", [1, 2, 3, 4])
@@ -253,6 +259,7 @@ def test_the_guide_says_the_limits():
     assert rows["directory of an archive"] == mib(limits.ARCHIVE_DIRECTORY)
     assert limits.TENSOR_BYTES == 2
     assert rows["tensors of a `.pt` file"] == f"twice its bytes, and {mib(limits.TENSOR_BYTES_FREE)}"
+    assert rows["tree of arrays: Orbax, `.npz`"] == f"{limits.TREE_DEPTH} inside each other"
     assert rows["memory to open one, tensors aside"] == f"{MEMORY} bytes for each of its bytes, and {mib(FREE)}"
     assert f"with {PROCESS_SECONDS} seconds of CPU" in text
 
@@ -284,12 +291,12 @@ def test_msgpacks(case, tmp_path):
     assert_bounded(path, refused=case != "many arrays")
 
 
-def npz(header, data=b"", count=1, packed=zipfile.ZIP_STORED):
+def npz(header, data=b"", count=1, packed=zipfile.ZIP_STORED, inside=""):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", packed) as archive:
         for number in range(count):
             array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
-            archive.writestr(f"{number}.npy", array)
+            archive.writestr(f"{number}.npy" if number + 1 < count else f"{inside}{number}.npy", array)
     return stream.getvalue()
 
 
@@ -302,6 +309,7 @@ NPZS = {
     "parentheses inside each other": npz(described("(" * 4000)),
     "a size of 9,000 digits": npz(described("9" * 9000)),
     "4,000 arrays": npz(described("(0,)"), count=4000),
+    "entries inside each other": npz(described("(0,)"), count=300, inside="params/" * 900),
     "zeros, packed": npz(described(f"({1 << 24},)"), bytes(4 << 24), packed=zipfile.ZIP_DEFLATED),
 }
 

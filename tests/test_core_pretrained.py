@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
+
 import numpy as np
 import pytest
 
+from einops_arch import architectures
 from einops_arch.architectures import GPT2Config, ResNetConfig, ViTConfig
-from einops_arch.errors import CheckpointError, ConfigError
+from einops_arch.architectures.images import ImagePreprocessing
+from einops_arch.checkpoints.checkpoint import describe
+from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError
 from einops_arch.port.models.recognize import recognize
 from einops_arch.port.models.renames import AS_THEY_ARE, Naming, Rename
 from einops_arch.port.models.torchvision_names import TORCHVISION_VIT
@@ -339,3 +345,64 @@ def test_what_is_left_out_is_said_with_the_reason():
     assert set(naming.left_out(["pooler.dense.bias", "layernorm.bias"])) == {"pooler.dense.bias"}
     (reason,) = GPT2_NAMES.left_out(["transformer.h.0.attn.bias", "transformer.h.0.attn.c_attn.bias"]).values()
     assert "causal mask" in reason
+
+
+DEEP = functools.reduce(lambda inner, _: [inner], range(60), 1)
+STRANGE = [
+    *("x" * 3_000, [1] * 2_000, DEEP, {}, {"a": {"b": [1]}}, None, [], [[1, 2], [3, 4]], ["a"], "\x1b[2J"),
+    *(float("inf"), float("nan"), -1, 0, 2**100, True, 1.5, "gelu", [3, 224, 224], {"x" * 3_000: 1}),
+]
+"""What JSON can hold where a config has something else."""
+
+
+def assert_one_sentence(call):
+    """It passes, or is refused by an error of this package that fits a page."""
+    text = "no refusal"
+    try:
+        call()
+    except EinopsArchError as error:
+        text = str(error)
+    assert 8 < len(text) < 2500, text[:300]
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_a_config_of_any_values_is_refused_in_one_sentence(name):
+    kind = architectures.get(name).config
+    fields = kind.tiny().to_dict()
+    for field in [*fields, "other", "x" * 3_000]:
+        for value in STRANGE:
+            metadata = {"architecture": name, "config": json.dumps({**fields, field: value})}
+            assert_one_sentence(lambda metadata=metadata: describe(metadata))
+
+
+FOREIGN = {
+    "vit": ("hidden_size", "image_size", "patch_size", "id2label", "num_labels", "hidden_act", "layer_norm_eps", "odd"),
+    "gpt2": ("n_embd", "n_inner", "activation_function", "layer_norm_epsilon", "tie_word_embeddings", "n_layer"),
+    "resnet": ("hidden_sizes", "depths", "layer_type", "embedding_size", "downsample_in_bottleneck"),
+    "vit_tiny_patch16_224": ("model_args", "pretrained_cfg", "num_classes", "input_size", "global_pool", "x" * 3_000),
+    "resnet18": ("model_args", "num_classes", "global_pool"),
+}
+ARGUMENTS = ("img_size", "mlp_ratio", "depth", "global_pool", "layers", "channels", "block_args", "num_classes")
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_config_of_any_values_is_refused_in_one_sentence(kind):
+    of_timm = kind not in {"vit", "gpt2", "resnet"}
+    for value in STRANGE:
+        for field in FOREIGN[kind]:
+            fields = {"architecture" if of_timm else "model_type": kind, field: value}
+            assert_one_sentence(lambda fields=fields: recognize(fields, ["classifier.weight"]))
+        for field in ARGUMENTS if of_timm else ():
+            for place in ("model_args", "pretrained_cfg"):
+                fields = {"architecture": kind, place: {field: value}}
+                assert_one_sentence(lambda fields=fields: recognize(fields, ["w"]))
+        for field in ("model_type", "architecture"):
+            assert_one_sentence(lambda fields={field: value}: recognize(fields, ["w"]))
+        for field in ("input_size", "crop_mode", "crop_pct", "mean", "interpolation"):
+            assert_one_sentence(lambda fields={field: value}: ImagePreprocessing.of_timm(fields))
+        for field in ("size", "do_center_crop", "resample", "image_std"):
+            assert_one_sentence(lambda fields={field: value}: ImagePreprocessing.of_transformers(fields))
+    with pytest.raises(CheckpointError) as caught:
+        recognize({"x" * 3_000 + str(number): 1 for number in range(50)}, ["w"])
+    assert "and 38 more" in str(caught.value)

@@ -133,7 +133,7 @@ class Change:
         return self.call
 
 
-@pytest.mark.parametrize("place", ["state", "tensor"])
+@pytest.mark.parametrize("place", ["state", "tensor", "inside"])
 def test_a_call_that_gets_the_weights_could_change_them(place, tmp_path):
     import operator
 
@@ -141,6 +141,8 @@ def test_a_call_that_gets_the_weights_could_change_them(place, tmp_path):
     change = Change(operator.setitem, state, "w", torch.ones(3))
     if place == "tensor":
         change = Change(torch.Tensor.fill_, state["w"], 1.0)
+    if place == "inside":
+        change = Change(torch._foreach_add_, [state["w"]], 1.0)
     torch.save({"model": state, "more": change}, tmp_path / "x.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

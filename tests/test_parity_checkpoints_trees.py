@@ -242,6 +242,15 @@ def test_numpy_forgets_the_floats_of_one_and_two_bytes_only(array, forgotten, tm
     assert [word for word in ("float8", "bfloat16") if word in str(caught.value)] == [forgotten][: bool(forgotten)]
 
 
+def test_what_stands_before_the_archive_of_an_npz_is_refused_as_by_numpy(tmp_path):
+    np.savez(tmp_path / "x.npz", w=np.ones(3))
+    (tmp_path / "y.npz").write_bytes(b"#!" + (tmp_path / "x.npz").read_bytes())
+    with pytest.raises(ValueError, match="pickled"):
+        np.load(tmp_path / "y.npz", allow_pickle=False)
+    with pytest.raises(CheckpointError, match="does not begin with"):
+        open_checkpoint(tmp_path / "y.npz")
+
+
 @pytest.mark.filterwarnings("error")
 def test_an_npz_of_python_2(tmp_path):
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }\n"

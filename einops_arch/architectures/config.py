@@ -16,6 +16,7 @@ from einops_arch._settings import (
     is_plain_number,
     wrong,
 )
+from einops_arch._text import brief
 from einops_arch.architectures._tokens import check_values
 from einops_arch.architectures.axes import Axes
 from einops_arch.architectures.images import ImagePreprocessing
@@ -76,7 +77,14 @@ class Config:
         for name in fields:
             if name not in known:
                 raise ConfigError(f"{cls.__name__} has no field {name!r}: {suggestion(name, sorted(known))}")
-        return cls(**{name: _tuples(value) for name, value in fields.items()})
+        values = {name: _tuples(value) for name, value in fields.items()}
+        try:
+            return cls(**values)
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            # A value of another type than the checks of the config are made for, such as a list for a number.
+            raise ConfigError(f"{cls.__name__}: {_unlike(cls, values)} ({error!s:.200})") from None
 
     def to_json(self) -> str:
         """The fields as one line of JSON."""
@@ -145,6 +153,13 @@ class Config:
         name = type(self).__name__
         for field in fields:
             check_flag(name, field, getattr(self, field))
+
+
+def _unlike(cls: type, values: Mapping[str, Any]) -> str:
+    """The fields whose values are of another type than those of the defaults."""
+    usual = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+    wrong = [f"{name} as {brief(value)}" for name, value in values.items() if type(value) is not usual[name]]
+    return f"expected fields of the types that its defaults have, received {', '.join(wrong) or 'others inside them'}"
 
 
 def _tuples(value: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from einops_arch._settings import is_plain, is_plain_number
+from einops_arch._text import brief
 from einops_arch.errors import CheckpointError
 
 __all__ = ["IMAGENET", "ImagePreprocessing"]
@@ -71,12 +73,16 @@ class ImagePreprocessing:
         >>> ImagePreprocessing.of_timm({"mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9}).resize
         248
         """
-        _, height, width = fields.get("input_size", (3, 224, 224))
+        sizes = fields.get("input_size", (3, 224, 224))
+        whole = isinstance(sizes, list | tuple) and len(sizes) == 3 and all(map(is_plain, sizes))
+        _, height, width = sizes if whole else (0, 0, 0)
         mode, part = fields.get("crop_mode", "center"), fields.get("crop_pct", 0.875)
-        if height != width or not (mode == "center" or (mode == "squash" and part == 1)):
+        if not is_plain_number(part) or not 0 < part <= 1:
+            raise CheckpointError(f"config.json: expected crop_pct to be a number in (0, 1], received {brief(part)}")
+        if height < 1 or height != width or not (mode == "center" or (mode == "squash" and part == 1)):
             raise CheckpointError(
                 "config.json: expected a square input_size, and crop_mode 'center', or 'squash' with crop_pct 1, "
-                f"received {fields.get('input_size')}, {mode!r} and {part}"
+                f"received {fields.get('input_size')!r:.100}, {mode!r:.100} and {part}"
             )
         resize = None if mode == "squash" else int(height / part)
         return cls(
@@ -98,12 +104,12 @@ class ImagePreprocessing:
         'bicubic'
         """
         size = fields.get("size", 224)
-        sides = {size} if isinstance(size, int) else {size.get("height"), size.get("width")}
-        side = sides.pop()
-        if sides or not isinstance(side, int) or fields.get("do_center_crop"):
+        sides = (size.get("height"), size.get("width")) if isinstance(size, Mapping) else (size, size)
+        side = sides[0]
+        if not all(map(is_plain, sides)) or side < 1 or side != sides[1] or fields.get("do_center_crop"):
             raise CheckpointError(
                 "preprocessor_config.json: expected a size with one height and width and no do_center_crop, received "
-                f"size={size!r} and do_center_crop={fields.get('do_center_crop')!r}"
+                f"size={size!r:.100} and do_center_crop={fields.get('do_center_crop')!r:.100}"
             )
         resample = fields.get("resample", 2)
         return cls(
@@ -111,20 +117,19 @@ class ImagePreprocessing:
             std=_numbers("image_std", fields.get("image_std", (0.5, 0.5, 0.5))),
             size=side,
             resize=None,
-            interpolation=_interpolation(_RESAMPLE.get(resample, resample)),
+            interpolation=_interpolation(_RESAMPLE.get(resample) if is_plain(resample) else resample),
         )
 
 
 def _numbers(field: str, values: Any) -> tuple[float, ...]:
-    whole = isinstance(values, Sequence) and all(isinstance(value, int | float) for value in values)
-    if not whole or len(values) != 3:
-        raise CheckpointError(f"expected {field} of three channels, received {values!r}")
+    if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(is_plain_number, values)):
+        raise CheckpointError(f"expected {field} of three channels, received {values!r:.100}")
     return tuple(float(value) for value in values)
 
 
 def _interpolation(name: Any) -> str:
-    if name not in _RESAMPLE.values():
-        raise CheckpointError(f"expected interpolation 'bilinear' or 'bicubic', received {name!r}")
+    if not isinstance(name, str) or name not in _RESAMPLE.values():
+        raise CheckpointError(f"expected interpolation 'bilinear' or 'bicubic', received {brief(name)}")
     return str(name)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "SAFETENSORS_HEADER",
     "TENSOR_BYTES",
     "TENSOR_BYTES_FREE",
+    "TREE_DEPTH",
 ]
 
 JSON_BYTES = 64 << 20
@@ -87,5 +88,7 @@ FILE_NAME = 255
 """Characters of the name of a file in a folder."""
 DCP_COMPARISONS = 1 << 30
 """Numbers compared to see whether pieces overlap: of any real mesh a million at most, of the worst a few seconds."""
+TREE_DEPTH = 64
+"""Entries inside each other in a tree of arrays: Orbax's, or the parts of an `.npz` file's names between slashes."""
 ORBAX_EXPANSION = 1 << 15
 """Bytes of arrays for each byte of an Orbax folder: what zstd makes of zeros, 64 MiB in 2 kB."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from einops_arch._text import brief
 from einops_arch.checkpoints.disk.blocks import BLOCK
-from einops_arch.checkpoints.disk.pread import open_file
+from einops_arch.checkpoints.disk.pread import open_file, read_bytes
 from einops_arch.checkpoints.formats.torch_zip import Window
 from einops_arch.checkpoints.formats.trees import framework_of_names, weights_of
 from einops_arch.checkpoints.limits import NPZ_EXPANSION, NPZ_HEADER
@@ -24,6 +24,8 @@ from einops_arch.errors import CheckpointError
 
 __all__ = ["NpzReader"]
 
+_START = b"PK\3\4"
+"""Of a record of an archive."""
 _TEXTS = {"U": "text", "S": "bytes", "M": "dates", "m": "spans of time"}
 """What numpy has arrays of that are no numbers, by the kind of their dtype."""
 _BAD = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, zlib.error)
@@ -45,6 +47,9 @@ class NpzReader(Reader):
         self.file, size = open_file(path)
         try:
             with reading(path):
+                # What stands before an archive is nothing to `zipfile`, and makes numpy take the file for another kind.
+                if read_bytes(self.file, 0, min(4, size)) != _START:
+                    raise CheckpointError("not a whole file of numpy's: it does not begin with an array of an archive")
                 self._window = Window(self.file, 0, size)
                 self._archive = _opened(self._window)
                 entries = self._archive.infolist()

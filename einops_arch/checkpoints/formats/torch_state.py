@@ -143,34 +143,48 @@ class _Search:
 
     def _all(self, value: Any) -> list[str]:
         """The entries that could be meant."""
-        return [".".join(path) for path, _ in self._walk(value, ())]
+        return [".".join(path) for path, _ in self._walk(value, (), set())]
 
     def _shown(self, value: Any) -> str:
         """The same, with the number of tensors of each."""
-        rows = [f"{brief('.'.join(path))} ({len(state)} tensors)" for path, state in self._walk(value, ())]
+        rows = [f"{brief('.'.join(path))} ({len(state)} tensors)" for path, state in self._walk(value, (), set())]
         return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
 
-    def _walk(self, value: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], dict[str, Any]]]:
-        if type(value) is not dict or len(path) > _DEPTH:
+    def _walk(
+        self, value: Any, path: tuple[str, ...], seen: set[int]
+    ) -> Iterable[tuple[tuple[str, ...], dict[str, Any]]]:
+        # One dictionary may be the entry of many names.
+        if type(value) is not dict or id(value) in seen:
             return
+        seen.add(id(value))
         for name, entry in value.items():
             if type(name) is str and not _TRAINING.search(name):
                 if self.is_state(entry):
                     yield (*path, name), entry
                 elif len(path) < 2:
-                    yield from self._walk(entry, (*path, name))
+                    yield from self._walk(entry, (*path, name), seen)
 
 
 def _check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:
     """Refuse a state that a foreign call gets: when the pickle is run, nobody knows what is left of it."""
     own = {id(state): "the state dict", **{id(value): name for name, value in state.items()}}
+    seen: set[int] = set()
     for call in foreign:
-        for value in call.args:
-            if type(value) in {dict, Call} and id(value) in own:
+        inside: list[Any] = [call.args]
+        while inside:
+            value = inside.pop()
+            if id(value) in own:
                 raise CheckpointError(
                     f"refused, it is not plain weights: {own[id(value)]:.80} is handed to "
                     f"{printable(call.path, ''):.200}, which could change it"
                 )
+            # What many calls are given is looked at once.
+            if type(value) in {tuple, list, dict} and id(value) not in seen:
+                seen.add(id(value))
+                inside.extend(value.values() if type(value) is dict else value)
+            elif type(value) is Call and id(value) not in seen:
+                seen.add(id(value))
+                inside.append(value.args)
 
 
 def _brief(value: Any) -> str:

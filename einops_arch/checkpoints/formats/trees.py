@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from einops_arch._text import brief
+from einops_arch.checkpoints.limits import TREE_DEPTH
 from einops_arch.errors import CheckpointError
 
 __all__ = ["Names", "framework_of_names", "joined", "weights_of"]
@@ -44,13 +45,18 @@ def weights_of(tree: Iterable[tuple[str, ...]], key: str | None = None) -> tuple
         key: the entry to take; `a.b` is the entry `b` of the entry `a`.
 
     Raises:
-        CheckpointError: there is no such entry, several could be meant, or two arrays have one name.
+        CheckpointError: there is no such entry, several could be meant, two arrays have one name, or it is too deep.
 
     >>> names, rest = weights_of([("params", "fc", "kernel"), ("batch_stats", "bn", "mean"), ("step",)])
     >>> list(names.values()), list(rest)
     (['fc.kernel', 'bn.mean'], [('step',)])
     """
     paths = list(tree)
+    deepest = max(map(len, paths), default=0)
+    if deepest > TREE_DEPTH:
+        raise CheckpointError(
+            f"refused as a bomb: more than {TREE_DEPTH} entries inside each other, received {deepest}"
+        )
     prefix = _descended(paths, _followed(paths, key) if key is not None else ())
     size = len(prefix)
     parts = {path: path[size:] for path in paths if path[:size] == prefix and len(path) > size}

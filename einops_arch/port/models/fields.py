@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,9 +62,9 @@ class Fields:
     def number(self, *names: str, default: float) -> float:
         """The value of a field that is a number."""
         value = self.take(*names, default=default)
-        if type(value) not in {int, float}:
+        if type(value) not in {int, float} or not math.isfinite(value):
             raise self._unlike(names[0], "a number", value)
-        return float(value) if isinstance(value, float) else value
+        return value  # type: ignore[no-any-return]
 
     def flag(self, *names: str, default: bool) -> bool:
         """The value of a field that is true or false."""

@@ -117,7 +117,10 @@ def _arguments(values: Mapping[str, Any], who: str, trained: tuple[int, int, int
     # Files of earlier versions have one level.
     prepared = dict(inner) if isinstance(inner, Mapping) else {}
     outer = {name: value for name, value in values.items() if name not in {"model_args", "pretrained_cfg"}}
-    arguments = dict(values.get("model_args") or {})
+    model_args = values.get("model_args")
+    if not isinstance(model_args, Mapping | None):
+        raise CheckpointError(f"config.json: expected model_args to be fields by name, received {brief(model_args)}")
+    arguments = dict(model_args or {})
     for source in (outer, prepared):
         size = source.pop("input_size", None)
         if isinstance(size, list | tuple) and len(size) == 3 and all(type(length) is int for length in size):
@@ -127,7 +130,7 @@ def _arguments(values: Mapping[str, Any], who: str, trained: tuple[int, int, int
     for source in (outer, prepared):
         for name in ("num_classes", "global_pool"):
             value = source.pop(name, None)
-            if value is not None and source is outer and arguments.get(name, value) != value:
+            if value is not None and source is outer and name in arguments and arguments[name] != value:
                 raise CheckpointError(
                     f"config.json: expected one {name}, received {brief(arguments[name])} in model_args and "
                     f"{brief(value)} beside it"

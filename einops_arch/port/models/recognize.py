@@ -7,14 +7,18 @@ Two libraries lay out folders there: transformers, whose config says `model_type
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
+from einops_arch._text import brief
 from einops_arch.errors import CheckpointError, suggestion
 from einops_arch.port.models.of_timm import recognize_timm
 from einops_arch.port.models.of_transformers import TRANSFORMERS
 from einops_arch.port.models.recognized import Recognized
 
 __all__ = ["recognize"]
+
+_SHOWN = 12
 
 
 def recognize(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognized:
@@ -36,11 +40,16 @@ def recognize(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognized
     kind, name = fields.get("model_type"), fields.get("architecture")
     if isinstance(kind, str):
         if kind not in TRANSFORMERS:
-            raise CheckpointError(f"config.json: model_type={kind!r} is none of ours: {suggestion(kind, TRANSFORMERS)}")
+            raise CheckpointError(
+                f"config.json: model_type={brief(kind)} is none of ours: {suggestion(kind, TRANSFORMERS)}"
+            )
         return TRANSFORMERS[kind](fields, tensors)
     if isinstance(name, str):
         return recognize_timm(name, fields)
+    shown = ", ".join(map(brief, islice(fields, _SHOWN))) + (
+        f" and {len(fields) - _SHOWN} more" * (len(fields) > _SHOWN)
+    )
     raise CheckpointError(
         "config.json: expected model_type, as transformers writes it, or architecture, as timm does, "
-        f"received {', '.join(map(repr, fields)) or 'nothing'}"
+        f"received {shown or 'nothing'}"
     )
