@@ -60,6 +60,9 @@ def is_size(value: Any) -> bool:
     """Whether a value is an integer or the symbol of one."""
     if isinstance(value, int):  # a size that torch.compile traces counts as one
         return not isinstance(value, bool)
+    # The booleans of numpy 2.0 have an `__index__`, which only raises.
+    if str(getattr(value, "dtype", "")) == "bool":
+        return False
     # numpy's integers say so; a symbolic size of jax can only be told by what it has and a float has not.
     return hasattr(value, "__index__") or (hasattr(value, "__int__") and not hasattr(value, "__float__"))
 

@@ -104,7 +104,9 @@ class ImagePreprocessing:
         'bicubic'
         """
         size = fields.get("size", 224)
-        sides = (size.get("height"), size.get("width")) if isinstance(size, Mapping) else (size, size)
+        sides: tuple[Any, Any] = (size, size)
+        if isinstance(size, Mapping):
+            sides = size.get("height"), size.get("width")
         side = sides[0]
         if not all(map(is_plain, sides)) or side < 1 or side != sides[1] or fields.get("do_center_crop"):
             raise CheckpointError(

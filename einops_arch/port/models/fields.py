@@ -64,7 +64,7 @@ class Fields:
         value = self.take(*names, default=default)
         if type(value) not in {int, float} or not math.isfinite(value):
             raise self._unlike(names[0], "a number", value)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def flag(self, *names: str, default: bool) -> bool:
         """The value of a field that is true or false."""
