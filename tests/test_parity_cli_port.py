@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_parity_cli import invoke, refused
 
 from einops_arch import architectures
@@ -103,8 +104,27 @@ def test_the_summary_says_which_dtype_changed(tmp_path):
     torch.save(state_of("shuffle_unit"), source)
     result = invoke("port", source, destination, "--to", "flax", "--arch", "shuffle_unit", "--preset", "tiny")
     remarks = result.stdout.splitlines()[2:]
-    assert all(line.endswith("num_batches_tracked: int64 became int32, with the same value") for line in remarks)
-    assert len(remarks) == sum(key.endswith("num_batches_tracked") for key in state_of("shuffle_unit"))
+    counters = sum(key.endswith("num_batches_tracked") for key in state_of("shuffle_unit"))
+    assert counters > 2
+    assert [line.partition(", ")[0] for line in remarks] == [f"{counters} counters int64 became int32"]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("destination", ["flax.safetensors", "folder"])
+def test_nan_and_inf_in_the_weights_are_said(suffix, destination, tmp_path):
+    state = {name: value.clone() for name, value in state_of("convnet").items()}
+    state["conv1.weight"].view(-1)[:3] = torch.nan
+    state["conv1.weight"].view(-1)[3] = -torch.inf
+    state["fc2.bias"][0] = torch.inf
+    source = tmp_path / f"source{suffix}"
+    torch.save(state, source) if suffix == ".pt" else save_file(state, source)
+    options = ("--to", "flax", "--arch", "convnet", "--preset", "tiny")
+    result = invoke("port", source, tmp_path / destination, *options)
+    assert result.exit_code == 0, result.output
+    said = [line for line in result.stdout.splitlines() if " holds " in line]
+    assert said == ["conv1.kernel: holds 3 NaN and 1 inf", "fc2.bias: holds 0 NaN and 1 inf"]
+    found = json.loads(invoke("port", source, tmp_path / destination, *options, "--force", "--json").stdout)
+    assert found["not_finite"] == {"conv1.kernel": {"nan": 3, "inf": 1}, "fc2.bias": {"nan": 0, "inf": 1}}
 
 
 def test_verify_takes_the_file(weights, tmp_path):

@@ -13,6 +13,7 @@ from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
+from einops_arch.checkpoints.finite import Watched
 from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
 from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
@@ -62,16 +63,18 @@ class Port:
         result: what will be written.
         renamed: new names by old ones.
         notes: what was found out on the way, a line each: a wrapper's prefix that was taken off, how names were told.
+        not_finite: after `run`, for each tensor that has any, how many of its numbers are NaN and how many infinite.
     """
 
     path: Path
     before: Description
     after: Description
     source: Reader
-    result: Reader
+    result: Watched
     renamed: Mapping[str, str] = field(default_factory=dict)
     model: Any = None
     notes: tuple[str, ...] = ()
+    not_finite: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     _cast: Cast | None = None
     _ported: Any = None
     _made: tuple[PackedReader | Computed, ...] = ()
@@ -147,14 +150,14 @@ class Port:
                 result = Untied(result)
             name = architectures.of_config(config).name if config is not None else before.architecture
             after = Description(to, name, config)
-            result = _Described(result, after, _left_out(source, ported))
+            watched = Watched(_Described(result, after, _left_out(source, ported)))
         except BaseException:
             reader.close()
             raise
         names = renamed.renamed if renamed else {}
         place = reader.paths[0] if reader.paths else Path("memory")
         made = tuple(row for row in _chain(source) if isinstance(row, PackedReader | Computed))
-        return Port(place, before, after, source, result, names, model, tuple(notes), cast, ported, made)
+        return Port(place, before, after, source, watched, names, model, tuple(notes), {}, cast, ported, made)
 
     def __enter__(self) -> Self:
         return self
@@ -226,6 +229,7 @@ class Port:
             lost = self._cast.overflows[name] if self._cast is not None else 0
             text = f"{name}: rounded, changed by at most {change:.3g}"
             lines.append(f"{text}; {lost} finite numbers became infinite" if lost else text)
+        lines += [f"{name}: holds {nan:,} NaN and {inf:,} inf" for name, (nan, inf) in self.not_finite.items()]
         return lines
 
     def run(
@@ -260,6 +264,7 @@ class Port:
                 max_shard_size=max_shard_size,
                 progress=progress,
             )
+            self.not_finite = self.result.not_finite()
         except CheckpointError as error:
             # What is found while reading does not know the name of the file.
             raise error if str(self.path) in str(error) else CheckpointError(f"{self.path}: {error}") from error

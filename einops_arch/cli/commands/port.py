@@ -18,6 +18,7 @@ from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.wrappers import Renamed, rule_of
 from einops_arch.cli.models import identify
 from einops_arch.cli.output import byte_count, byte_size, bytes_bar, console, print_json, progress
+from einops_arch.cli.remarks import summed_up
 from einops_arch.cli.targets import loaded
 from einops_arch.errors import CheckpointError, ConfigError, PortError
 from einops_arch.port.convert import Port, open_source
@@ -240,7 +241,12 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
     page = console()
     page.print(table)
     lines = [f"{name}: renamed to {now}" for name, now in port.renamed.items()]
-    for line in [*port.notes, *lines, *port.remarks, f"{byte_count(port.nbytes)} would be written"]:
+    for line in [
+        *port.notes,
+        *summed_up(lines),
+        *summed_up(port.remarks),
+        f"{byte_count(port.nbytes)} would be written",
+    ]:
         page.print(printable(line, ""), markup=False, soft_wrap=True)
 
 
@@ -265,7 +271,9 @@ def _described(source: Path, destination: Path, port: Port) -> dict[str, Any]:
 def _report(source: Path, destination: Path, port: Port, digests: dict[str, str] | None, *, as_json: bool) -> None:
     remarks = port.remarks
     if as_json:
-        more = {} if digests is None else {"checked": digests}
+        more: dict[str, Any] = {} if digests is None else {"checked": digests}
+        if port.not_finite:
+            more["not_finite"] = {name: {"nan": nan, "inf": inf} for name, (nan, inf) in port.not_finite.items()}
         print_json({**_described(source, destination, port), "remarks": remarks, **more})
         return
     names = {"torch": "PyTorch", "flax": "Flax"}
@@ -277,7 +285,7 @@ def _report(source: Path, destination: Path, port: Port, digests: dict[str, str]
         *port.notes,
         f"{destination}: {port.after.architecture or (type(port.model).__name__ if port.model else 'unknown')}, {way}",
         f"{described['tensors_read']} tensors read, {described['tensors_written']} written, {byte_count(port.nbytes)}",
-        *(remarks or ["every value was moved, bit for bit; nothing was left out or added"]),
+        *(summed_up(remarks) or ["every value was moved, bit for bit; nothing was left out or added"]),
     ]
     if digests is not None:
         lines.append(f"read again: {len(digests)} tensors are those of the source, by SHA-256")
