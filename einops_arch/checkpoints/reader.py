@@ -46,6 +46,7 @@ class Reader(ABC):
         tensors: what is there, by name, in the order in which it is best read. A tied tensor is there once.
         aliases: the other names of tied tensors, and the name under which `tensors` has each.
         metadata: strings by name: the framework, the architecture, its config.
+        taken: the entry of the file under which they lie, such as `state_dict`; empty if they are the file itself.
         left_out: what the file holds beside these tensors, by name, each with the reason why it is not among them.
         paths: the files and folders that are read.
     """
@@ -53,6 +54,7 @@ class Reader(ABC):
     tensors: dict[str, TensorInfo]
     aliases: dict[str, str]
     metadata: dict[str, str]
+    taken: str = ""
     left_out: Mapping[str, str] = MappingProxyType({})
     paths: Sequence[Path] = ()
 
@@ -116,7 +118,7 @@ class Wrapper(Reader):
     def __init__(self, inner: Reader) -> None:
         self.inner = inner
         self.tensors, self.aliases, self.metadata = inner.tensors, inner.aliases, inner.metadata
-        self.left_out, self.paths = inner.left_out, inner.paths
+        self.taken, self.left_out, self.paths = inner.taken, inner.left_out, inner.paths
 
     def bits(self, name: str) -> Bits:
         return self.inner.bits(name)

@@ -10,7 +10,7 @@ from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.wrappers import Relabeled
 from einops_arch.layouts.state import is_counter
 
-__all__ = ["Unwrapped", "candidates", "common_prefix", "fits", "unwrapped", "without_wrapper"]
+__all__ = ["Unwrapped", "candidates", "common_prefix", "fits", "taken_off", "unwrapped", "without_wrapper"]
 
 _WRAPPERS = {
     "module": "DataParallel or an average of weights",
@@ -73,7 +73,7 @@ def without_wrapper(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[st
         for new in candidates(shapes):
             renamed = {new[name]: shape for name, shape in shapes.items() if name in new}
             if len(renamed) == len(new) and fits(renamed, expected, tied):
-                return new, _remark(new)
+                return new, taken_off(new)
     return {name: name for name in shapes}, ""
 
 
@@ -125,7 +125,12 @@ def _without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _INSIDE)
 
 
-def _remark(new: Mapping[str, str]) -> str:
+def taken_off(new: Mapping[str, str]) -> str:
+    """Which parts the names have lost, and who writes them.
+
+    >>> taken_off({"backbone.fc.weight": "fc.weight"})
+    'backbone. was taken off 1 name'
+    """
     gone = dict.fromkeys(part for name, short in new.items() for part in _gone(name, short))
     writers = dict.fromkeys(_WRAPPERS[part] for part in gone if part in _WRAPPERS)
     why = f", as {' and '.join(writers)} writes {'them' if len(new) != 1 else 'it'}" if writers else ""

@@ -104,6 +104,7 @@ class HubReader(Reader):
         self.paths = self._inner.paths
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
         self.metadata, self.left_out = dict(self._inner.metadata), self._inner.left_out
+        self.taken = self._inner.taken
         try:
             config = read_json(folder / CONFIG) if exists(folder / CONFIG) else {}
         except CheckpointError:

@@ -141,7 +141,7 @@ class TorchReader(TorchViews):
                 zipped = read_bytes(self.file, 0, min(2, self._size)) == b"PK"
                 foreign: list[Call] = []
                 loaded = self._zip(foreign) if zipped else self._legacy(foreign)
-                state, self.left_out = find_state(loaded, key, foreign, drop)
+                state, self.left_out, self.taken = find_state(loaded, key, foreign, drop)
                 self.views, self.aliases = tensors_of(state, self._size)
                 self.tensors = {name: view.info for name, view in self.views.items()}
                 for view in self.views.values():

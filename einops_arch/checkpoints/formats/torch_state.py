@@ -20,12 +20,13 @@ _TRAINING = re.compile(r"optim|scheduler|scaler|rng|loops|callbacks", re.IGNOREC
 """What belongs to the training and not to the network, though it may hold tensors."""
 _DEPTH = 4
 _SHOWN = 12
+_STATE_DICT = "; likely fix: where the model can be loaded, torch.save(model.state_dict(), FILE)"
 
 
 def find_state(
     loaded: Any, key: str | None = None, foreign: Sequence[Call] = (), drop: Sequence[str] = ()
-) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """The state dict in what was loaded, and what lies beside it, each with the reason why it was not taken.
+) -> tuple[Mapping[str, Any], dict[str, str], str]:
+    """The state dict in what was loaded, what lies beside it with the reason why it was not taken, and its entry.
 
     It is the thing itself, or lies under one of `KEYS`, or is the only state dict in the file that is no optimizer's.
 
@@ -54,7 +55,7 @@ def find_state(
     _check_untouched(state, foreign)
     dropped = {name: pattern for name in state if type(name) is str and (pattern := search.dropped(name))}
     left_out |= {name: f"its name matches --drop {pattern}" for name, pattern in dropped.items()}
-    return {name: value for name, value in state.items() if name not in dropped}, left_out
+    return {name: value for name, value in state.items() if name not in dropped}, left_out, taken
 
 
 class _Search:
@@ -125,7 +126,7 @@ class _Search:
         if whole and asks is not None and not is_tensor(asks):
             text = f"refused, it is not plain weights: the pickle asks for {printable(asks.path, ''):.200}"
             holds = f"; it holds {_entries(loaded)}" if type(loaded) is dict and len(loaded) > 1 else ""
-            return text + holds
+            return f"{text}{holds}{_STATE_DICT}"
         return f"expected a state dict, or one under {', '.join(KEYS)}, received {_describe(loaded)}"
 
     def _inside(self, value: dict[Any, Any], depth: int) -> list[str] | None:

@@ -50,7 +50,10 @@ class Archive:
             raise CheckpointError(f"expected one data.pkl, received {len(folders)}")
         self.folder = folders[0]
         if f"{self.folder}constants.pkl" in self.entries:
-            raise CheckpointError("refused, it is not plain weights: TorchScript holds code")
+            raise CheckpointError(
+                "refused, it is not plain weights: TorchScript holds code; likely fix: "
+                "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+            )
         order = f"{self.folder}byteorder"
         if order in self.entries and self.read("byteorder", 16) != b"little":
             raise CheckpointError("expected little-endian numbers")

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from einops_arch._text import printable
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import open_checkpoint
+from einops_arch.checkpoints.finite import count_not_finite
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.tensors import FLOATS, carrier, numpy_dtype
+from einops_arch.checkpoints.tensors import FLOATS
 from einops_arch.cli.models import installed
 from einops_arch.cli.output import byte_count, bytes_bar, console, print_json
 from einops_arch.port.models.fit import find_fits
 
-__all__ = ["fitting", "inspect_file"]
+__all__ = ["inspect_file"]
 
 
 def inspect_file(
@@ -67,7 +66,8 @@ def inspect_file(
             "left_out": dict(reader.left_out),
             "parameters": sum(info.size for info in reader.tensors.values()),
             "bytes": total,
-            "fits": fitting(reader),
+            "taken": reader.taken or None,
+            **_fitting(reader),
         }
     if as_json:
         print_json(contents)
@@ -75,27 +75,22 @@ def inspect_file(
         _print(contents, counts)
 
 
-def fitting(reader: Reader) -> list[str]:
-    """The architectures, with the preset where one is known, whose tensors have these names and shapes."""
+def _fitting(reader: Reader) -> dict[str, Any]:
+    """The networks whose tensors have these names and shapes, and the prefix that had to be taken off for it."""
     known = describe(reader.metadata)
     if known.architecture is not None and known.config is not None:
-        return [f"{known.architecture} (it says so)"]
+        return {"fits": [f"{known.architecture} (it says so)"], "wrapper": None}
     if not installed("flax"):
-        return []
+        return {"fits": [], "wrapper": None}
     shapes = {name: reader.info(name).shape for name in reader.names()}
-    return [str(fit) for fit in find_fits(shapes, known.framework)]
+    fits = find_fits(shapes, known.framework)
+    return {"fits": [str(fit) for fit in fits], "wrapper": (fits[0].wrapper or None) if fits else None}
 
 
 def _not_finite(reader: Reader, name: str) -> tuple[int, int]:
-    info = reader.tensors[name]
-    if info.dtype not in FLOATS:
-        return 0, 0
-    nan = inf = 0
-    for block in reader.blocks(name):
-        numbers = block.view(carrier(info.dtype)).view(numpy_dtype(info.dtype))
-        nan += int(np.count_nonzero(np.isnan(numbers)))
-        inf += int(np.count_nonzero(np.isinf(numbers)))
-    return nan, inf
+    dtype = reader.tensors[name].dtype
+    counts = [count_not_finite(block, dtype) for block in reader.blocks(name)] if dtype in FLOATS else []
+    return sum(nan for nan, _ in counts), sum(inf for _, inf in counts)
 
 
 def _print(contents: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
@@ -103,13 +98,14 @@ def _print(contents: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None
     from rich.text import Text
 
     page = console()
-    columns = ["name", "shape", "dtype", "bytes", *(["NaN", "inf"] if counts else [])]
+    bad = sum(map(sum, counts.values()))
+    columns = ["name", "shape", "dtype", "bytes", *(["NaN", "inf"] if bad else [])]
     table = Table(title=Text(contents["path"]), title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column in {"name", "shape", "dtype"} else "right", overflow="fold")
     for tensor in contents["tensors"]:
         shape = " ".join(map(str, tensor["shape"])) or "scalar"
-        numbers = [f"{tensor['nan']:,}", f"{tensor['inf']:,}"] if counts else []
+        numbers = [f"{tensor['nan']:,}", f"{tensor['inf']:,}"] if bad else []
         table.add_row(
             *map(Text, [printable(tensor["name"], ""), shape, tensor["dtype"], f"{tensor['bytes']:,}", *numbers])
         )
@@ -117,11 +113,12 @@ def _print(contents: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None
     lines = [f"{name}: {value}" for name, value in contents["facts"].items()]
     lines += [f"{name}: tied to {target}" for name, target in contents["aliases"].items()]
     lines += [f"{name}: left out: {reason}" for name, reason in contents["left_out"].items()]
-    bad = sum(map(sum, counts.values()))
     lines.append(
         f"{len(contents['tensors'])} tensors, {contents['parameters']:,} numbers, {byte_count(contents['bytes'])}"
     )
     lines += [f"{bad:,} numbers are not finite"] if counts else []
+    lines += [f"taken: the entry {contents['taken']}"] if contents["taken"] else []
+    lines += [f"wrapper: {contents['wrapper']}"] if contents["wrapper"] else []
     lines.append(f"fits: {', '.join(contents['fits']) or 'no architecture that is known here'}")
     for line in lines:
         page.print(printable(line, ""), markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from einops_arch.architectures import Config
 from einops_arch.errors import EinopsArchError
 from einops_arch.layouts.state import is_counter
 from einops_arch.port.bounds import COUNTS
-from einops_arch.port.unwrap import candidates, fits
+from einops_arch.port.unwrap import candidates, fits, taken_off
 
 __all__ = ["Fit", "find_fits", "nearest"]
 
@@ -40,12 +40,14 @@ class Fit:
         preset: the name of its size.
         config: the size, with the fields that the shapes tell otherwise.
         fields: these fields.
+        wrapper: what had to be taken off the names first, in words; empty if nothing had.
     """
 
     architecture: str
     preset: str
     config: Config
     fields: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    wrapper: str = ""
 
     def __str__(self) -> str:
         more = "".join(f", {name}={value}" for name, value in self.fields.items())
@@ -61,7 +63,8 @@ def find_fits(shapes: Shapes, framework: str = "torch", *, only: str | None = No
         only: the architecture, if it is known.
     """
     matches: list[Fit] = []
-    for names in _unwrapped(shapes):
+    wrapper = ""
+    for names, prefix in _unwrapped(shapes):
         for name, preset in _alike(names, framework, only):
             expected = _expected(name, preset, framework)
             if fits(names, *expected):
@@ -71,14 +74,15 @@ def find_fits(shapes: Shapes, framework: str = "torch", *, only: str | None = No
             pairs = _alike(names, framework, only)
             matches = [fit for pair in pairs for fit in _adjusted(names, *pair, framework, left)]
         if matches:
+            wrapper = prefix
             break
-    return list({fit.config: fit for fit in matches}.values())
+    return [dataclasses.replace(fit, wrapper=wrapper) for fit in {fit.config: fit for fit in matches}.values()]
 
 
 def nearest(shapes: Shapes, framework: str = "torch", *, only: str | None = None, most: int = 3) -> list[str]:
     """The published sizes that have the most names and shapes of a checkpoint, each with what differs first."""
     rows = []
-    for names in _unwrapped(shapes):
+    for names, _ in _unwrapped(shapes):
         for name, preset in _alike(names, framework, only):
             expected, _ = _expected(name, preset, framework)
             same = sum(expected.get(key) == shape for key, shape in names.items())
@@ -93,10 +97,11 @@ def nearest(shapes: Shapes, framework: str = "torch", *, only: str | None = None
     ]
 
 
-def _unwrapped(shapes: Shapes) -> Iterator[Shapes]:
-    yield shapes
+def _unwrapped(shapes: Shapes) -> Iterator[tuple[Shapes, str]]:
+    """Names and shapes as they are, then without a wrapper's prefix, with that in words."""
+    yield shapes, ""
     for new in candidates(shapes):
-        yield {new[name]: shape for name, shape in shapes.items() if name in new}
+        yield {new[name]: shape for name, shape in shapes.items() if name in new}, taken_off(new)
 
 
 def _alike(shapes: Shapes, framework: str, only: str | None) -> list[tuple[str, str]]:
