@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
-__all__ = ["brief", "counted", "printable"]
+__all__ = ["brief", "counted", "printable", "without_addresses"]
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are obeyed and not drawn: controls, bidirectional and other formats, surrogates, breaks."""
 _LARGE = 1 << 64
+_ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
@@ -58,3 +60,12 @@ def counted(count: int, noun: str) -> str:
     ('1 name', '2 names')
     """
     return f"{count} {noun}" + "s" * (count != 1)
+
+
+def without_addresses(text: str) -> str:
+    """The text of a `repr` without places in memory, which say nothing to a person and differ from run to run.
+
+    >>> without_addresses("decay=<function matrices at 0x7f3b2c0a1d00>")
+    'decay=<function matrices>'
+    """
+    return _ADDRESS.sub("", text)

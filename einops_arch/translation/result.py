@@ -49,6 +49,12 @@ class Translation:
     operations: int = 0
     name: str = ""
 
+    def __repr__(self) -> str:
+        """In one line; the file itself is `source`, the proof `report`."""
+        verdict = "refused in part" if self.report is None else str(self.report.verdict)
+        classes = "1 class" if len(self.classes) == 1 else f"{len(self.classes)} classes"
+        return f"<Translation of {self.name or 'a model'}: {classes}, {len(self.source.splitlines())} lines; {verdict}>"
+
     @property
     def passed(self) -> bool:
         """Whether everything was written and proved."""

@@ -211,17 +211,26 @@ def _print_result(target: str, output: Path, result: Any, *, as_json: bool, writ
             }
         )
         return
-    typer.echo(f"recorded   {result.modules} modules, {result.operations:,} operations, eval and train, 2 sizes")
+    modules = _count(result.modules, "module", "modules")
+    operations = _count(result.operations, "operation", "operations")
+    typer.echo(f"recorded   {modules}, {operations}, eval and train, 2 sizes")
     for letter, reason in result.fixed.items():
         typer.echo(f"           axis {letter} is fixed: {reason}")
     if written:
-        typer.echo(f"wrote      {output}: {len(result.classes)} classes, {lines} lines; {result.moves} patterns")
+        typer.echo(
+            f"wrote      {output}: {_count(len(result.classes), 'class', 'classes')}, {lines} lines; "
+            f"{_count(result.moves, 'pattern', 'patterns')}"
+        )
     typer.echo(f"ported     {parameters:,} numbers, bit for bit")
     typer.echo(f"proved     {verdict}")
     for item in result.refusals:
         typer.echo(f"  {item}")
     if result.report is not None and not result.report.passed:
         typer.echo(str(result.report))
+
+
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def _state_of(result: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from einops_arch._text import without_addresses
 from einops_arch.errors import ParityError
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.causes.graph import Graph
@@ -246,7 +247,7 @@ def number(value: Any) -> str:
     >>> number(1e-05), number(True), number((1, 2))
     ('1e-5', 'True', '(1, 2)')
     """
-    text = repr(value)
+    text = without_addresses(repr(value))
     return text.replace("e-0", "e-") if isinstance(value, float) else text
 
 

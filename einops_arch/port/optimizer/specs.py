@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
+
+from einops_arch._text import without_addresses
 
 __all__ = ["SGD", "Adam", "AdamW", "Decayed", "Optimizer", "RMSprop", "Schedule", "matrices"]
 
@@ -57,6 +59,14 @@ class Optimizer(ABC):
     weight_decay: float = 0.0
     decay: Decayed | None = None
     schedule: Schedule | None = None
+
+    def __repr__(self) -> str:
+        """With functions by their names, as in the call that made it, and not by their places in memory."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        words = ", ".join(
+            f"{name}={getattr(value, '__name__', without_addresses(repr(value)))}" for name, value in values.items()
+        )
+        return f"{type(self).__name__}({words})"
 
     def torch(self, model: Any) -> Any:
         """The optimiser of `torch.optim` for every parameter of a model that wants a gradient."""
@@ -111,7 +121,7 @@ class Optimizer(ABC):
         return [optax.add_decayed_weights(self.weight_decay, mask=mask)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent.
 
@@ -146,7 +156,7 @@ class SGD(Optimizer):
         return [*self._decayed(model), *trace]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Adam(Optimizer):
     """Adam; weight decay is added to the gradient, as PyTorch's `Adam` does.
 
@@ -178,7 +188,7 @@ class Adam(Optimizer):
         return optax.scale_by_adam(self.b1, self.b2, self.eps, eps_root=0.0, nesterov=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AdamW(Adam):
     """Adam with weight decay that does not pass through the moments; PyTorch's default of it."""
 
@@ -193,7 +203,7 @@ class AdamW(Adam):
         return [self._scale(), *self._decayed(model)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RMSprop(Optimizer):
     """RMSprop with PyTorch's meaning.
 
