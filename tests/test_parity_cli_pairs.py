@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from einops_arch.cli import output
 from einops_arch.cli.app import app
+from einops_arch.cli.declarations.examples import EXAMPLES
 
 MODELS = """
 import torch
@@ -149,7 +151,7 @@ def test_what_is_being_done_is_said_on_a_terminal(monkeypatch):
 
 
 def test_every_fault_in_a_twin_is_caught():
-    result = invoke("mutate", "convnet", "--json")
+    result = invoke(*shlex.split(EXAMPLES["mutate"][0])[1:], "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["all_caught"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from test_parity_cli import invoke, refused
 
 from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import read_checkpoint
+from einops_arch.cli.declarations.examples import EXAMPLES
 from einops_arch.cli.demo.data import digits, photographs, resized, to_colors
 from einops_arch.cli.demo.denoise import noisy
 from einops_arch.flax.convnet import ConvNet as FlaxConvNet
@@ -41,7 +43,7 @@ FILES = [
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "new" / "demo-output"
-    result = invoke("demo", "--output", folder, "--quick")
+    result = invoke(*shlex.split(EXAMPLES["demo"][0])[1:], "--output", folder)
     assert result.exit_code == 0, result.output
     return folder, result
 

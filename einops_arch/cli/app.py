@@ -5,10 +5,11 @@ Options stand in `declarations/`, what a command does in `commands/`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -16,7 +17,8 @@ from typer.core import TyperGroup
 from einops_arch._text import printable
 from einops_arch._version import __version__
 from einops_arch.cli.declarations import carrying, proving, reading, running
-from einops_arch.cli.output import raised
+from einops_arch.cli.help import ExplainedCommand, print_help
+from einops_arch.cli.output import PatientStream, raised
 from einops_arch.errors import EinopsArchError
 
 __all__ = ["app", "run"]
@@ -27,13 +29,15 @@ _TRACEBACK = "EINOPS_ARCH_TRACEBACK"
 class _Group(TyperGroup):
     """One sentence for every error that the package raises on purpose, and for those of the system."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        del formatter
+        print_help(self, ctx)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except EinopsArchError as error:
             reason = str(error)
-        except BrokenPipeError:
-            raise
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         except MemoryError:
@@ -55,21 +59,34 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Deep-learning architectures written with einops, the same in PyTorch and Flax.",
+    help=(
+        "Models between PyTorch and Flax: translate their source, port their weights, prove that they agree.\n\n"
+        "einops-arch COMMAND --help has examples to copy."
+    ),
     epilog="Exit codes: 0 right, 1 not equal, 2 wrong usage or a bad file, 130 interrupted.",
 )
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code."""
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name="einops-arch")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Run one command and give its exit code, which is the same whether or not somebody reads all that it prints."""
+    with _patient_output():
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="einops-arch")
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     return 0
+
+
+@contextlib.contextmanager
+def _patient_output() -> Iterator[None]:
+    """Let a command finish after its reader, such as `head`, has left; typer would exit with 1: not equal."""
+    stdout = sys.stdout
+    sys.stdout = cast("Any", PatientStream(stdout))
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout = stdout
 
 
 def _print_version(wanted: bool) -> None:
@@ -91,18 +108,19 @@ def _options(
     pass
 
 
-app.command("list")(reading.list_architectures)
+app.command("list", cls=ExplainedCommand)(reading.list_architectures)
 for _command in (
-    reading.show,
+    carrying.translate,
     carrying.port,
-    reading.inspect,
     proving.verify,
+    reading.inspect,
+    reading.show,
+    reading.discover,
     proving.capture,
     proving.mutate,
-    reading.discover,
-    carrying.translate,
     running.generate,
     running.classify,
     running.demo,
+    reading.doctor,
 ):
-    app.command()(_command)
+    app.command(cls=ExplainedCommand)(_command)

@@ -24,6 +24,7 @@ from einops_arch.errors import ConfigError
 
 __all__ = [
     "Page",
+    "PatientStream",
     "byte_count",
     "byte_size",
     "bytes_bar",
@@ -42,6 +43,39 @@ _WIDE = 200
 
 _DELAY = 0.8
 """Seconds after which it is worth saying what is being done."""
+
+
+class PatientStream:
+    """A stream for text whose reader may leave: what is written after that goes nowhere, and nothing is raised.
+
+    Args:
+        stream: the stream, of a file or a pipe.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or pretend to."""
+        with self._leaving():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or pretend to."""
+        with self._leaving():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _leaving(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            # Python flushes once more at its end, and would complain then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 class Page(Console):

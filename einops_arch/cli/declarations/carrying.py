@@ -13,10 +13,16 @@ __all__ = ["port", "translate"]
 
 
 def port(
-    source: Annotated[Path, typer.Argument(help="A checkpoint of any format.")],
-    destination: Annotated[Path, typer.Argument(help="A new file or folder; its ending is the format.")],
-    to: Annotated[Framework, typer.Option("--to", help="Whose names and layout the destination has.")],
-    arch: Annotated[str | None, typer.Option("--arch", help="The network or its size, if no file says it.")] = None,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A checkpoint of any format.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DESTINATION", help="A new file or folder; its ending is the format.")
+    ],
+    to: Annotated[
+        Framework, typer.Option("--to", metavar="torch|flax", help="Whose names and layout the destination has.")
+    ],
+    arch: Annotated[
+        str | None, typer.Option("--arch", metavar="NAME", help="The network or its size, if no file says it.")
+    ] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     rename: Annotated[
@@ -37,13 +43,17 @@ def port(
         Path | None, typer.Option("--merge-lora", metavar="FILE", help="Add an adapter's products to the weights.")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Round floating-point tensors, to bfloat16 for example.")
+        str | None,
+        typer.Option("--dtype", metavar="DTYPE", help="Round floating-point tensors, to bfloat16 for example."),
     ] = None,
     key: Key = None,
     only: Only = None,
     drop: Drop = None,
     kind: Annotated[
-        Kind | None, typer.Option("--format", help="The format of the destination, unless its name says it.")
+        Kind | None,
+        typer.Option(
+            "--format", metavar="|".join(Kind), help="The format of the destination, unless its name says it."
+        ),
     ] = None,
     max_shard_size: Annotated[
         str | None, typer.Option("--max-shard-size", metavar="SIZE", help="5GB for example: a folder of shards.")
@@ -110,10 +120,16 @@ def translate(
             help="Letters are free: 'b c h w=2,3,64,64', 'b t=2,7 int<50', or by name 'input_ids: b t=2,7 int<50'.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
-    state: Annotated[Path | None, typer.Option("--state", help="A checkpoint of any format to load first.")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Write the weights as safetensors.")] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Write a test that builds the twin.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FILE", help="A checkpoint of any format to load first.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Write the weights as safetensors.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", metavar="FILE", help="Write a test that builds the twin.")
+    ] = None,
     leaf: Annotated[
         list[str] | None, typer.Option("--leaf", metavar="A=B", help="Your Flax layer for your PyTorch layer.")
     ] = None,

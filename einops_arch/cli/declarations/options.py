@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Preset = Annotated[str | None, typer.Option("--preset", help="A named size, see `list`.")]
+Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help="A named size, see `list`.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="A JSON file with the fields of the config.")
 ]

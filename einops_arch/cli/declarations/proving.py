@@ -18,14 +18,16 @@ __all__ = ["capture", "mutate", "verify"]
 def verify(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME|FILE|MODULE:ATTR...", help="Architectures, checkpoints, or a model or capture."),
+        typer.Argument(metavar="TARGET...", help="Architectures, checkpoints, or one MODULE:ATTR or capture."),
     ] = None,
     arch: Annotated[
-        str | None, typer.Option("--arch", help="The architecture of a checkpoint, unless it says it.")
+        str | None, typer.Option("--arch", metavar="NAME", help="The architecture of a checkpoint, unless it says it.")
     ] = None,
     preset: Preset = None,
     config: ConfigFile = None,
-    mode: Annotated[Mode | None, typer.Option("--mode", help="One mode only; both if left out.")] = None,
+    mode: Annotated[
+        Mode | None, typer.Option("--mode", metavar="eval|train", help="One mode only; both if left out.")
+    ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="MODULE:ATTR", help="The Flax model, or a capture of it.")
     ] = None,
@@ -60,7 +62,9 @@ def verify(
     lift_casts: Annotated[
         bool, typer.Option("--lift-casts", help="Keep float64 where a model casts to less; with --against.")
     ] = False,
-    rows: Annotated[Rows, typer.Option("--rows", help="Those that are wrong by themselves, or all.")] = Rows.WRONG,
+    rows: Annotated[
+        Rows, typer.Option("--rows", metavar="wrong|all", help="Those that are wrong by themselves, or all.")
+    ] = Rows.WRONG,
     every: Annotated[bool, typer.Option("--all", help="All architectures.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +113,7 @@ def capture(
     like: Annotated[
         Path | None, typer.Option("--like", metavar="CAPTURE", help="Take the inputs of another capture.")
     ] = None,
-    mode: Annotated[Mode, typer.Option("--mode", help="Of the model.")] = Mode.EVAL,
+    mode: Annotated[Mode, typer.Option("--mode", metavar="eval|train", help="Of the model.")] = Mode.EVAL,
     *,
     gradients: Annotated[bool, typer.Option("--gradients", help="Keep the gradients of every parameter.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the files.")] = False,
@@ -123,7 +127,7 @@ def capture(
 
 
 def mutate(
-    name: Annotated[str, typer.Argument(help="An architecture, see `list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An architecture, see `list`.")],
     preset: Preset = None,
     config: ConfigFile = None,
     *,

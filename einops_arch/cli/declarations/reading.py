@@ -9,7 +9,7 @@ import typer
 
 from einops_arch.cli.declarations.options import AsJson, ConfigFile, Drop, Framework, Key, Only, Preset
 
-__all__ = ["discover", "inspect", "list_architectures", "show"]
+__all__ = ["discover", "doctor", "inspect", "list_architectures", "show"]
 
 
 def list_architectures(*, as_json: AsJson = False) -> None:
@@ -21,17 +21,21 @@ def list_architectures(*, as_json: AsJson = False) -> None:
 
 def show(
     name: Annotated[
-        str, typer.Argument(help="An architecture or a size of one: vgg, vgg16_bn, shufflenet_v2_x1_0; see `list`.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="An architecture or a size of one: vgg, vgg16_bn, shufflenet_v2_x1_0; see `list`."
+        ),
     ],
     preset: Preset = None,
     config: ConfigFile = None,
     framework: Annotated[
-        Framework | None, typer.Option("--framework", help="Whose modules and axes; PyTorch's if it is installed.")
+        Framework | None,
+        typer.Option("--framework", metavar="torch|flax", help="Whose modules and axes; PyTorch's if it is installed."),
     ] = None,
     size: Annotated[
         list[str] | None, typer.Option("--size", metavar="AXIS=N", help="Such as h=96, of an input; repeatable.")
     ] = None,
-    depth: Annotated[int | None, typer.Option("--depth", min=0, help="How deep the tree goes.")] = None,
+    depth: Annotated[int | None, typer.Option("--depth", metavar="N", min=0, help="How deep the tree goes.")] = None,
     *,
     parameters: Annotated[
         bool, typer.Option("--parameters", help="Print the pattern of each parameter between the frameworks.")
@@ -75,7 +79,7 @@ def discover(
         typer.Option("--input", "-i", metavar="AXES=SHAPE", help="Such as 'b c h w=2,12,5,7' or 'b n=2,7@int64'."),
     ],
     backend: Annotated[
-        str | None, typer.Option("--backend", help="Whose arrays it takes: numpy, torch or jax.")
+        str | None, typer.Option("--backend", metavar="NAME", help="Whose arrays it takes: numpy, torch or jax.")
     ] = None,
     *,
     show_diff: Annotated[bool, typer.Option("--diff", help="Print a diff with rearrange calls.")] = False,
@@ -85,4 +89,15 @@ def discover(
     from einops_arch.cli.commands.discover import discover_target
 
     if not discover_target(target, inputs, backend, as_json=as_json, show_diff=show_diff):
+        raise typer.Exit(1)
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Say what is installed, which devices are seen, and which extra is missing; exit code 1 if something is broken.
+
+    It works with neither framework installed. Put what it prints into a report of a bug.
+    """
+    from einops_arch.cli.commands.doctor import print_examination
+
+    if not print_examination(as_json=as_json):
         raise typer.Exit(1)

@@ -21,16 +21,26 @@ def generate(
             help="Weights of GPT-2 as the hub has them, or what save_pretrained wrote.",
         ),
     ],
-    prompt: Annotated[str | None, typer.Option("--prompt", help="The beginning; needs the folder's tokenizer.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT", help="The beginning; needs the folder's tokenizer.")
+    ] = None,
     prompt_tokens: Annotated[
         str | None, typer.Option("--prompt-tokens", metavar="TOKENS", help="The beginning in tokens: '5 17 3'.")
     ] = None,
-    framework: Annotated[Framework | None, typer.Option("--framework", help="What it runs in.")] = None,
-    steps: Annotated[int, typer.Option("--steps", help="How many tokens to add.")] = 20,
-    temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")] = 0.0,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw from this many tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from tokens of this probability.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn, in both frameworks alike.")] = 0,
+    framework: Annotated[
+        Framework | None, typer.Option("--framework", metavar="torch|flax", help="What it runs in.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="How many tokens to add.")] = 20,
+    temperature: Annotated[
+        float, typer.Option("--temperature", metavar="T", help="0 takes the likeliest token.")
+    ] = 0.0,
+    top_k: Annotated[int | None, typer.Option("--top-k", metavar="N", help="Draw from this many tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", metavar="P", help="Draw from tokens of this probability.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of what is drawn, in both frameworks alike.")
+    ] = 0,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -43,18 +53,22 @@ def generate(
 
 
 def classify(
-    image: Annotated[Path, typer.Argument(help="A photograph in any format that pillow reads.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph in any format that pillow reads.")],
     checkpoint: Annotated[
         Path, typer.Option("--checkpoint", metavar="PATH", help="A folder as the Hugging Face hub has them, or a file.")
     ],
-    framework: Annotated[Framework | None, typer.Option("--framework", help="What it runs in.")] = None,
-    arch: Annotated[str | None, typer.Option("--arch", help="The network or its size, if no file says it.")] = None,
+    framework: Annotated[
+        Framework | None, typer.Option("--framework", metavar="torch|flax", help="What it runs in.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", metavar="NAME", help="The network or its size, if no file says it.")
+    ] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", metavar="FILE", help="The name of one class on each line.")
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to print.")] = 5,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +80,9 @@ def classify(
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")] = Path("demo-output"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder for the results.")
+    ] = Path("demo-output"),
     *,
     quick: Annotated[
         bool, typer.Option("--quick", help="Train very little: a look at the moves, not the results.")
