@@ -113,7 +113,7 @@ def test_foreign_objects_stay_opaque_beside_the_weights(name, zipped, protocol, 
         assert "their_training.Config" in reader.left_out["hyper_parameters"]
         assert "3 beside" in reader.left_out["epoch"]
     # The only thing in the file is foreign: nobody knows what would be in it.
-    with pytest.raises(CheckpointError, match=r"refused.* asks for their_training\.Trained; likely fix: "):
+    with pytest.raises(CheckpointError, match=r"refused.* asks for their_training\.Trained; likely fix"):
         open_checkpoint(tmp_path / "own.ckpt")
     with pytest.raises(CheckpointError, match=r"entry 'odd' is an object of their_training\.Options.*--drop '\^odd\$'"):
         open_checkpoint(tmp_path / "odd.ckpt")

@@ -20,7 +20,10 @@ _TRAINING = re.compile(r"optim|scheduler|scaler|rng|loops|callbacks", re.IGNOREC
 """What belongs to the training and not to the network, though it may hold tensors."""
 _DEPTH = 4
 _SHOWN = 12
-_STATE_DICT = "; likely fix: where the model can be loaded, torch.save(model.state_dict(), FILE)"
+_STATE_DICT = (
+    "; likely fix, if it is a model and you trust the file: "
+    "torch.save(torch.load(FILE, weights_only=False).state_dict(), OTHER)"
+)
 
 
 def find_state(
@@ -126,7 +129,9 @@ class _Search:
         if whole and asks is not None and not is_tensor(asks):
             text = f"refused, it is not plain weights: the pickle asks for {printable(asks.path, ''):.200}"
             holds = f"; it holds {_entries(loaded)}" if type(loaded) is dict and len(loaded) > 1 else ""
-            return f"{text}{holds}{_STATE_DICT}"
+            # A function, such as `os.system`, is no model whose weights could be saved.
+            is_class = asks.path.rpartition(".")[2][:1].isupper()
+            return f"{text}{holds}{_STATE_DICT if is_class else ''}"
         return f"expected a state dict, or one under {', '.join(KEYS)}, received {_describe(loaded)}"
 
     def _inside(self, value: dict[Any, Any], depth: int) -> list[str] | None:
