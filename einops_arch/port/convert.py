@@ -282,6 +282,7 @@ class Port:
         with open_checkpoint(destination) as written:
             back: Reader = written
             expected: Reader = self.source
+            pairs: list[tuple[Reader, Reader, str]] = []
             names = list(self.source.tensors)
             if self._ported is not None and self.before.framework != self.after.framework:
                 from einops_arch.port.stream import Ported
@@ -291,8 +292,6 @@ class Port:
                 lossy = {source for name in computed for source in self._ported.origins[name].names}
                 names = [name for name in names if name not in lossy and name not in self._ported.ignored]
                 pairs = [(self.result, written, name) for name in computed if name in self.result.tensors]
-            else:
-                pairs = []
             if self._cast is not None:
                 expected = Cast(self.source, self._cast.dtype, allow_overflow=self._cast.allow_overflow)
             pairs += [(expected, back, name) for name in names]

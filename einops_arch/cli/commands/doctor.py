@@ -85,10 +85,10 @@ def _packages() -> tuple[list[dict[str, Any]], list[str]]:
         match = _REQUIREMENT.match(text)
         if match is None:
             continue
-        row = {"name": match["name"], "version": _version(match["name"]), "wants": match["least"], "extras": []}
-        row = rows.setdefault(match["name"], row)
+        name = match["name"]
+        rows.setdefault(name, {"name": name, "version": _version(name), "wants": match["least"], "extras": []})
         if match["extra"] in _EXTRAS:
-            row["extras"].append(match["extra"])
+            rows[name]["extras"].append(match["extra"])
     problems = [
         f"{row['name']} {row['version']}: expected {row['wants']} or newer; likely fix: pip install -U {row['name']}"
         for row in rows.values()
