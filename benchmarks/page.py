@@ -1,131 +1,177 @@
-"""A run as one HTML page: bars of ratios with a line at 1, and every number under it. No script, no network."""
+"""A run as one HTML page: what was gained and lost first, a bar for each ratio, and every number under it.
+
+No script, no network: the filter is a few buttons that the style sheet reads. It is readable on a phone.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 from benchmarks.table import cells, ratio_text, summary, time_text
 from einops_arch._html import page
 
-__all__ = ["html_page"]
+__all__ = ["change", "html_page"]
 
-_WIDTH, _NAMES, _BAR, _RIGHT = 1070, 440, 20, 210
-_TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1, 1.25, 2, 4, 8, 16]
+_CHANGES = {"slower": "slower than the peer", "level": "level", "faster": "faster"}
+_SIDES = {
+    "torch": "PyTorch",
+    "jax": "JAX and Flax under jit",
+    "torch and jax": "Flax under jit against PyTorch",
+    "numpy": "numpy",
+    "python": "import",
+}
+_WIDEST = 8.0
+"""A ratio at the end of a bar; what is beyond is cut off and said in figures."""
 
 _STYLE = """
 main { max-width: 1120px; }
-p { margin: 4px 0; } .soft { color: var(--soft); font-size: 14px; }
-section { overflow-x: auto; }
-svg text.name { fill: var(--ink); text-anchor: end; } svg text.mid { text-anchor: middle; }
-.one { stroke: var(--ink); stroke-width: 1.5; } .grid { stroke: var(--grid); }
-.held, .same { fill: var(--good); } .level { fill: var(--doubt); } .missed, .wrong { fill: var(--bad); }
-.none { fill: var(--plain); } .spread { stroke: var(--ink); stroke-opacity: .55; stroke-width: 2; }
-.bar { stroke: var(--bad); stroke-width: 2; }
-td.held, td.same { color: var(--good); }
-td.level { color: var(--doubt); }
-td.missed, td.wrong { color: var(--bad); font-weight: 600; }
+p { margin: 4px 0; } .soft { color: var(--soft); font-size: 14px; } a { color: var(--accent); }
+.wide { overflow-x: auto; }
+fieldset { display: inline-block; border: 1px solid var(--line); border-radius: 8px; margin: 10px 8px 0 0; }
+legend { color: var(--soft); font-size: 13px; } label { margin-right: 10px; white-space: nowrap; }
+.faster { --color: var(--good); } .slower { --color: var(--bad); } .level { --color: var(--plain); }
+.row { display: grid; grid-template-columns: minmax(0, 25rem) minmax(8rem, 1fr) 12rem; gap: 0 12px; padding: 3px 0;
+  font-size: 13px; border-bottom: 1px solid var(--grid); align-items: center; font-variant-numeric: tabular-nums; }
+.name { overflow-wrap: anywhere; } .said { color: var(--color); } .missed { color: var(--bad); font-weight: 600; }
+.track { position: relative; height: 14px; }
+.track i { position: absolute; top: 0; bottom: 0; }
+.track .bar { background: var(--color); top: 2px; bottom: 2px; min-width: 1px; }
+.track .one { left: 50%; width: 1.5px; background: var(--ink); }
+.track .spread { top: 6px; height: 2px; bottom: auto; background: var(--ink); opacity: .55; }
+.track .limit { width: 2px; background: var(--doubt); }
+td.wrong, td.missed { color: var(--bad); font-weight: 600; }
+main:has(#show-slower:checked) .row:not(.slower), main:has(#show-level:checked) .row:not(.level),
+main:has(#show-faster:checked) .row:not(.faster), main:has(#show-bar:checked) .row:not(.barred),
+main:has(#show-missed:checked) .row:not(.over) { display: none; }
+@media (max-width: 700px) {
+  .row { grid-template-columns: minmax(0, 1fr) 9rem; } .name { grid-column: 1 / -1; font-weight: 600; }
+}
 """
 
 
-def html_page(run: dict[str, Any]) -> str:
+def html_page(run: dict[str, Any], back: tuple[str, str] | None = None) -> str:
     """The page of a run.
 
     Args:
         run: in the form of the JSON file.
+        back: the address and the name of the page that leads here, where there is one.
     """
     rows = run["rows"]
-    body = [*_head(run), *_charts(rows), *_growth(rows), *_numbers(rows)]
-    return page(f"einops_arch benchmark: {summary(rows)}", body, _STYLE)
+    body = [*_head(run, back), *_filters(rows), *_charts(rows), *_growth(rows), *_numbers(rows)]
+    return page(f"einops_arch benchmark: {summary(rows)}", body, _STYLE + _side_rules(rows))
 
 
-def _head(run: dict[str, Any]) -> Iterator[str]:
+def change(ratio: dict[str, float]) -> str:
+    """Whether ours is faster or slower than the peer: level where the middle half of all rounds is on both sides of 1.
+
+    >>> change({"low": 0.7, "median": 0.8, "high": 0.9}), change({"low": 0.9, "median": 1.05, "high": 1.2})
+    ('faster', 'level')
+    """
+    return "faster" if ratio["high"] < 1 else "slower" if ratio["low"] > 1 else "level"
+
+
+def _head(run: dict[str, Any], back: tuple[str, str] | None) -> Iterator[str]:
     machine, versions, options = run["machine"], run["versions"], run["options"]
+    if back is not None:
+        yield f'<p><a href="{escape(back[0])}">&larr; {escape(back[1])}</a></p>'
+    counts = Counter(change(_ratio(row)) for row in _compared(run["rows"]))
+    words = ", ".join(f"{counts[name]} {text}" for name, text in reversed(_CHANGES.items()))
     yield "<h1>Side by side</h1>"
-    yield f"<p>{escape(summary(run['rows']))}.</p>"
+    yield f"<p>Of {counts.total()} comparisons: {words}. {escape(summary(run['rows']))}.</p>"
     yield (
         f'<p class="soft">{escape(machine["processor"])}, {options["threads"]} threads of {machine["cores"]} cores, '
         f"{escape(options['device'])}; {escape(run['when'])}, {run['took'] / 60:.0f} minutes. "
         f"{escape(', '.join(f'{name} {version}' for name, version in versions.items()))}.</p>"
     )
     yield (
-        '<p class="soft">Each bar is our time divided by that of the peer, both taken in turn in one process: left of '
-        "the line at 1 is quicker. The thin line is the middle half of all rounds, the red mark is the bar that the "
-        "project holds itself to.</p>"
+        '<p class="soft">Each bar is our time divided by that of the peer, both taken in turn in one process, on a '
+        "logarithmic scale: to the left of the line at 1, and green, is faster; to the right, and red, is slower; grey "
+        "is level. The thin line is the middle half of all rounds, the amber mark the most that the project allows "
+        "itself.</p>"
     )
+
+
+def _filters(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Buttons without a script: the style sheet hides the rows that are not wanted."""
+    compared = _compared(rows)
+    counts = Counter(change(_ratio(row)) for row in compared)
+    shown = {"all": (len(compared), "all")} | {name: (counts[name], name) for name in _CHANGES}
+    shown["bar"] = (sum(bool(row["bar"]) for row in compared), "with a limit")
+    shown["missed"] = (sum(row["verdict"] in ("missed", "wrong") for row in compared), "over their limit")
+    yield _buttons("show", {key: f"{text} ({count})" for key, (count, text) in shown.items()})
+    sides = [side for side in _SIDES if any(row["side"] == side for row in compared)]
+    yield _buttons("side", {"all": "all", **{_key(side): _SIDES[side] for side in sides}})
+
+
+def _buttons(group: str, labels: dict[str, str]) -> str:
+    buttons = [
+        f'<label><input type="radio" name="{group}" id="{group}-{key}"{" checked" * (key == "all")}> '
+        f"{escape(text)}</label>"
+        for key, text in labels.items()
+    ]
+    return f"<fieldset><legend>{group}</legend>{''.join(buttons)}</fieldset>"
+
+
+def _side_rules(rows: Sequence[dict[str, Any]]) -> str:
+    keys = dict.fromkeys(_key(row["side"]) for row in _compared(rows))
+    rules = [f"main:has(#side-{key}:checked) section.chart:not(.of-{key}) {{ display: none; }}" for key in keys]
+    return "\n".join([*rules, ""])
+
+
+def _key(side: str) -> str:
+    return side.replace(" ", "-")
+
+
+def _compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if "ratios" in row]
+
+
+def _ratio(row: dict[str, Any]) -> dict[str, float]:
+    ratio: dict[str, float] = row["ratios"][row["against"]]
+    return ratio
 
 
 def _charts(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """One chart for each side, of the rows with a bar first."""
-    titles = {
-        "torch": "PyTorch",
-        "jax": "JAX and Flax under jit",
-        "torch and jax": "Flax under jit against PyTorch",
-        "numpy": "numpy",
-        "python": "Import",
-    }
-    for side, title in titles.items():
-        for heading, wanted in (("with a bar", True), ("without a bar", False)):
-            of_side = [row for row in rows if row["side"] == side and "ratios" in row and bool(row["bar"]) == wanted]
-            if of_side:
-                yield f"<section><h2>{title}, {heading}</h2>{_chart(of_side)}</section>"
+    """One chart for each side, the slowest first."""
+    for side, title in _SIDES.items():
+        of_side = [row for row in _compared(rows) if row["side"] == side]
+        if of_side:
+            bars = "".join(map(_bar, sorted(of_side, key=lambda row: -_ratio(row)["median"])))
+            yield f'<section class="chart of-{_key(side)}"><h2>{title}</h2>{bars}</section>'
 
 
-def _scale(rows: Sequence[dict[str, Any]]) -> tuple[list[float], Callable[[float], float]]:
-    """The ticks that the rows need, and the position of a ratio on a logarithmic scale between the outer two."""
-    ratios = [row["ratios"][row["against"]] for row in rows]
-    least = min([one["median"] for one in ratios] + [row["bar"]["limit"] for row in rows if row["bar"]])
-    most = max(one["median"] for one in ratios)
-    low = max([tick for tick in _TICKS if tick <= least] or _TICKS[:1])
-    high = min([tick for tick in _TICKS if tick >= most] or _TICKS[-1:])
-    low, high = min(low, 0.8), max(high, 1.25)
-
-    def x(ratio: float) -> float:
-        share = math.log(min(high, max(low, ratio)) / low) / math.log(high / low)
-        return _NAMES + share * (_WIDTH - _NAMES - _RIGHT)
-
-    # Over a wide range the marks beside 1 would lie on it.
-    crowded = {0.3, 0.8, 1.25} if high / low > 10 else set()
-    return [tick for tick in _TICKS if low <= tick <= high and tick not in crowded], x
-
-
-def _chart(rows: Sequence[dict[str, Any]]) -> str:
-    height = 24 + _BAR * len(rows)
-    ticks, x = _scale(rows)
-    marks = []
-    for tick in ticks:
-        kind = "one" if tick == 1 else "grid"
-        marks.append(f'<line class="{kind}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="18" y2="{height}"/>')
-        marks.append(f'<text class="mid" x="{x(tick):.1f}" y="12">{tick:g}</text>')
-    for number, row in enumerate(rows):
-        marks += _bar(row, 24 + _BAR * number, x)
-    size = f'viewBox="0 0 {_WIDTH} {height + 4}" width="{_WIDTH}" height="{height + 4}"'
-    return f'<svg {size} role="img" aria-label="ratios">{"".join(marks)}</svg>'
-
-
-def _bar(row: dict[str, Any], y: int, x: Callable[[float], float]) -> Iterator[str]:
-    ratio = row["ratios"][row["against"]]
-    start, end = sorted((x(1.0), x(ratio["median"])))
-    name = f"{row['name']}, {row['size']}, {row['setting']}"
-    kind = row["verdict"].split()[0] if row["verdict"] else "none"
-    yield f'<text class="name" x="{_NAMES - 8}" y="{y + 12}">{escape(_short(name, 68))}</text>'
-    yield (
-        f'<rect class="{kind}" x="{start:.1f}" y="{y + 3}" width="{max(1.0, end - start):.1f}" height="11">'
-        f"<title>{escape(name)} against {escape(row['against'])}: {ratio_text(ratio)}</title></rect>"
-    )
-    middle = y + 8.5
-    yield f'<line class="spread" x1="{x(ratio["low"]):.1f}" x2="{x(ratio["high"]):.1f}" y1="{middle}" y2="{middle}"/>'
+def _bar(row: dict[str, Any]) -> str:
+    ratio = _ratio(row)
+    kind, name = change(ratio), f"{row['name']}, {row['size']}, {row['setting']}"
+    marks = [_mark("bar", 1.0, ratio["median"]), '<i class="one"></i>', _mark("spread", ratio["low"], ratio["high"])]
+    classes, verdict = ["row", kind], ""
     if row["bar"]:
-        at = x(row["bar"]["limit"])
-        yield f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y + 1}" y2="{y + 16}"/>'
-    said = _short(f"{ratio['median']:.2f} of {row['against']}", 25)
-    yield f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 12}">{escape(said)}</text>'
+        marks.append(f'<i class="limit" style="left:{_at(row["bar"]["limit"]):.2f}%"></i>')
+        classes.append("barred")
+    if row["verdict"] in ("missed", "wrong"):
+        classes.append("over")
+        verdict = f' <span class="missed">{escape(row["verdict"])}</span>'
+    said = f"{ratio['median']:.2f} of {row['against']}"
+    return (
+        f'<div class="{" ".join(classes)}"><span class="name">{escape(name)}</span>'
+        f'<span class="track" title="{escape(ratio_text(ratio))}">{"".join(marks)}</span>'
+        f'<span class="said">{escape(said)}{verdict}</span></div>'
+    )
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _mark(name: str, one_end: float, other_end: float) -> str:
+    low, high = sorted((_at(one_end), _at(other_end)))
+    return f'<i class="{name}" style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'
+
+
+def _at(ratio: float) -> float:
+    """The place of a ratio between 1/8 and 8, in percent of the bar's width; 1 is in the middle."""
+    bounded = min(_WIDEST, max(1 / _WIDEST, ratio))
+    return 50 + 50 * math.log(bounded) / math.log(_WIDEST)
 
 
 def _growth(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -134,21 +180,23 @@ def _growth(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         return
     yield "<section><h2>How the time grows</h2>"
     yield '<p class="soft">The exponent of the power law through the times. Bytes or operations grow with the last.</p>'
-    yield "<table><tr><th>what</th><th>where</th><th>sizes</th><th>times</th><th>exponent</th><th>expected</th></tr>"
+    yield '<div class="wide"><table><tr>'
+    yield "<th>what</th><th>where</th><th>sizes</th><th>times</th><th>exponent</th><th>expected</th></tr>"
     for row in grown:
         times = ", ".join(map(time_text, row["growth"]["seconds"]))
         values = [row["name"], row["side"], row["size"], times, f"{row['exponent']:.2f}", row["growth"]["expected"]]
         yield "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in values) + "</tr>"
-    yield "</table></section>"
+    yield "</table></div></section>"
 
 
 def _numbers(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     names = ("what", "where", "size", "setting", "ours", "peer", "theirs", "ratio", "floor", "bar", "verdict")
-    yield "<section><h2>All numbers</h2><table><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
+    yield '<section><h2>All numbers</h2><div class="wide"><table><tr>'
+    yield "".join(f"<th>{name}</th>" for name in names) + "</tr>"
     for row in rows:
         if "growth" not in row:
             *values, last = cells(row)
             kind = last.split()[0] if last else "none"
             inner = "".join(f"<td>{escape(value)}</td>" for value in values)
             yield f'<tr>{inner}<td class="{kind}">{escape(last)}</td></tr>'
-    yield "</table></section>"
+    yield "</table></div></section>"

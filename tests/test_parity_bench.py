@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import types
 
@@ -287,11 +288,22 @@ def test_compare_on_the_command_line(tmp_path, capsys):
 
 def test_the_page_shows_every_row_and_lets_nothing_in():
     page = html_page(run_of((0.9, 1.0, 1.1)))
-    assert page.count("<rect") == 1
+    assert page.count('<i class="bar"') == 1
     assert "&lt;peer&gt;" in page
     assert "<peer>" not in page
     assert "growth with" not in page or "How the time grows" in page
     assert "<script" not in page
+    assert "Of 1 comparisons: 0 faster, 1 level, 0 slower than the peer." in page
+
+
+@pytest.mark.parametrize(("ratio", "kind"), [((0.7, 0.8, 0.9), "faster"), ((1.1, 1.2, 1.3), "slower")])
+def test_a_bar_on_the_page_is_a_gain_left_of_1_and_a_loss_right_of_it(ratio, kind):
+    page = html_page(run_of(ratio), ("../guides/speed.html", "Speed"))
+    assert f'<div class="row {kind}' in page
+    left, width = map(float, re.search(r'<i class="bar" style="left:([\d.]+)%;width:([\d.]+)%', page).groups())
+    assert (left + width if kind == "faster" else left) == pytest.approx(50, abs=0.01)
+    assert f'<input type="radio" name="show" id="show-{kind}"> {kind} (1)' in page
+    assert '<a href="../guides/speed.html">&larr; Speed</a>' in page
     assert summary(run_of((0.9, 1.0, 1.1))["rows"]) == "1 bars: 1 held"
 
 

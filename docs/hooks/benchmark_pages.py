@@ -16,6 +16,7 @@ from benchmarks.table import ratio_text, summary, time_text  # noqa: E402
 
 FOLDER = ROOT / "docs" / "benchmarks"
 PAGE = "guides/speed.md"
+BACK = ("../guides/speed.html", "Speed, side by side")
 _MARK = re.compile(r"<!-- benchmark: (\w+) -->")
 
 
@@ -24,7 +25,7 @@ def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File  # noqa: PLC0415  (the tests have no mkdocs)
 
     for path in sorted(FOLDER.glob("*.json")):
-        content = html_page(json.loads(path.read_text(encoding="utf-8")))
+        content = html_page(json.loads(path.read_text(encoding="utf-8")), BACK)
         files.append(File.generated(config, f"benchmarks/{path.stem}.html", content=content))
     return files
 
