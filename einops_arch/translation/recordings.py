@@ -153,6 +153,10 @@ def _in_double(error: Exception) -> Iterator[None]:
     except RuntimeError:
         reason = f"it does not run in float64, in which twins are proved: {str(error).splitlines()[0]}"
         fix = "another implementation of this operation, such as config._experts_implementation = 'eager'"
+        if "Float and Double" in str(error) or "dtype" in str(error):
+            fix = (
+                "tensors that forward makes with the dtype of its input, as x.new_zeros(...) has it, not torch.float32"
+            )
         raise TranslationError([Refusal("", "the model", "float64", reason, fix)]) from error
 
 
