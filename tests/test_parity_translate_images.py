@@ -152,3 +152,37 @@ def test_a_module_that_joins_a_list_is_one_class_for_every_length() -> None:
     assert dict(twin.classes) == {"Joins": 4, "_Dense": 1}
     x = torch.randn(5, 3)
     np.testing.assert_allclose(twin.model(jnp.asarray(x.numpy())), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+class _Shuffles(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width // 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x.chunk(2, 1)[0]
+        y = torch.cat([kept, self.conv(x)], 1)
+        b, c, h, w = y.shape
+        return y.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
+
+
+class _Pixels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = nn.Sequential(*(_Shuffles(8) for _ in range(3)))
+        self.up = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(self.up(F.channel_shuffle(self.units(x), 4)) * 2, 2)
+
+
+def test_images_whose_channels_are_shuffled_stay_channels_last_between_modules() -> None:
+    model = _Pixels()
+    twin = translate(model, torch.randn(2, 8, 6, 10), axes="b 8 h w", prove=False)
+    assert dict(twin.classes) == {"Shuffles": 3, "_Pixels": 1}
+    assert twin.outputs == ("b h w c",)
+    assert '"b h w (g c) -> b h w (c g)", g=2' in twin.source
+    assert "b c h w" not in twin.source
+    x = torch.randn(3, 8, 5, 7)
+    received = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))
+    np.testing.assert_allclose(_channels_first(received), model(x).detach().numpy(), rtol=1e-5, atol=1e-5)

@@ -57,17 +57,18 @@ class _Disagreement(Exception):  # noqa: N818 it is caught where it can be said
     pass
 
 
-def agree(first: Scope, second: Scope) -> list[Note]:
+def agree(first: Scope, second: Scope, *, write: bool = True) -> list[Note]:
     """Write into the first recording what is free in it.
 
     Args:
         first: a recording; its sizes become `FreeSize`, its run's dtype `RunDtype`, and its values know both sizes.
         second: of the same model in the same mode, at other sizes and in float64.
+        write: otherwise only the values learn both sizes, and the recording can be held against others.
 
     Returns:
         Where the recordings differ in more than that.
     """
-    return _Agreement().scopes(first, second)
+    return _Agreement(write=write).scopes(first, second)
 
 
 def is_guarded(notes: Sequence[Note]) -> bool:
@@ -79,14 +80,15 @@ _QUESTIONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
 class _Agreement:
-    def __init__(self) -> None:
+    def __init__(self, *, write: bool) -> None:
+        self.write = write
         self.notes: list[Note] = []
         self.parted = False
         self.twins: dict[int, Value] = {}
 
     def scopes(self, first: Scope, second: Scope) -> list[Note]:
-        first.args = self._tree(first.args, second.args, first, Source(), "arguments")
-        first.kwargs = self._tree(first.kwargs, second.kwargs, first, Source(), "arguments")
+        self._tree(first, "args", second.args, first, Source(), "arguments")
+        self._tree(first, "kwargs", second.kwargs, first, Source(), "arguments")
         for node, twin in zip(first.nodes, second.nodes, strict=False):
             if (node.kind, node.name) != (twin.kind, twin.name):
                 break
@@ -95,19 +97,19 @@ class _Agreement:
                 if self.parted:
                     return self.notes
                 continue
-            node.args = self._tree(node.args, twin.args, first, node.source, node.name)
-            node.kwargs = self._tree(node.kwargs, twin.kwargs, first, node.source, node.name)
+            self._tree(node, "args", twin.args, first, node.source, node.name)
+            self._tree(node, "kwargs", twin.kwargs, first, node.source, node.name)
             if node.scope is not None and twin.scope is not None:
                 self.scopes(node.scope, twin.scope)
                 if self.parted:
                     return self.notes
-            node.outputs = self._tree(node.outputs, twin.outputs, first, node.source, node.name)
+            self._tree(node, "outputs", twin.outputs, first, node.source, node.name)
             if node.writes is not None and twin.writes is not None:
                 self._value(node.writes, twin.writes)
         if not self._same_steps(first, second):
             self.parted = True
             return self.notes
-        first.output = self._tree(first.output, second.output, first, Source(), "return")
+        self._tree(first, "output", second.output, first, Source(), "return")
         return self.notes
 
     def _same_steps(self, first: Scope, second: Scope) -> bool:
@@ -147,9 +149,12 @@ class _Agreement:
                 self._note(scope, node.source, node.name if asked_there else "a number", str(error))
                 self.parted = True
                 return
-        node.args = (Comparison(asked.sign, sides[0], sides[1], asked.answer),)
+        if self.write:
+            node.args = (Comparison(asked.sign, sides[0], sides[1], asked.answer),)
 
-    def _tree(self, first: Any, second: Any, scope: Scope, source: Source, name: str) -> Any:
+    def _tree(self, holder: Any, field: str, second: Any, scope: Scope, source: Source, name: str) -> None:
+        """Hold one field of a scope or node against its counterpart."""
+
         def walk(first: Any, second: Any) -> Any:
             if isinstance(first, Value) and isinstance(second, Value):
                 return self._value(first, second)
@@ -168,7 +173,7 @@ class _Agreement:
             return self._leaf(first, second)
 
         try:
-            return walk(first, second)
+            agreed = walk(getattr(holder, field), second)
         except _Disagreement as error:
             self._note(
                 scope,
@@ -177,7 +182,9 @@ class _Agreement:
                 str(error),
                 "fix the size: a number in the place of the letter in the input's pattern",
             )
-            return first
+            return
+        if self.write:
+            setattr(holder, field, agreed)
 
     def _value(self, first: Value, second: Value) -> Value:
         if len(first.shape) != len(second.shape):
@@ -192,7 +199,7 @@ class _Agreement:
             )
             if not same and not close:
                 raise _Disagreement("numbers that were made outside of torch differ from run to run")
-            if close and not same:
+            if close and not same and self.write:
                 first.data = second.data
         return first
 

@@ -250,6 +250,8 @@ def _outer_name(name: str, sizes: Sizes, array: Array, whole: bool) -> str:
 
 def _inner_name(name: str, array: Array) -> str:
     taken = {axis.name for groups in (array.stored, array.logical) for group in groups for axis in group}
+    if name == "c" and len(array.logical) >= 4:
+        return name
     if (name == "c" and "k" not in taken) or name == "k":
         return "k"
     return _next_name(name, array)

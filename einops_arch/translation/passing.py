@@ -47,7 +47,15 @@ def border_order(array: Array, *, spatial: bool = False) -> Order:
         return channels_last_order(rank)
     if array.order is not None and not array.repeated and array.order in (plain, channels_last_order(rank)):
         return array.order
-    return plain
+    return channels_last_order(rank) if array.order is None and _is_channels_last(array) else plain
+
+
+def _is_channels_last(array: Array) -> bool:
+    """Whether an image was regrouped whose variable has the channels last, as after a shuffle of channels."""
+    if len(array.logical) < 4 or array.repeated or not array.stored or not all(array.logical[1:]):
+        return False
+    last = array.stored[-1]
+    return array.logical[1][0] in last and not any(group[0] in last for group in array.logical[2:])
 
 
 def argument_text(writer: Writer, item: Any, codes: Mapping[int, str], records: Records | None = None) -> str | None:

@@ -38,6 +38,7 @@ class Recorder:
         self.arguments = arguments
         self.leaves = leaves
         self._bases: dict[bool, Any] = {}
+        self._first: Any = None
         self.compared: dict[tuple[tuple[str, int], ...], tuple[list[Any], frozenset[Any]]] = {}
 
     def recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
@@ -112,10 +113,18 @@ class Recorder:
 
         key = tuple(sorted(sizes.items()))
         if key not in self.compared:
-            first = self.record(self.arguments, "eval", double=False)
-            notes = agree(first.root, self.record(resized(self.arguments, sizes), "eval", double=True).root)
-            self.compared[key] = notes, frozenset(_varied(first.root))
+            first = self.first()
+            for value in _values(first):
+                value.sizes = ()
+            other = self.record(resized(self.arguments, sizes), "eval", double=True).root
+            self.compared[key] = agree(first, other, write=False), frozenset(_varied(first))
         return self.compared[key]
+
+    def first(self) -> Any:
+        """The recording in evaluation at the first sizes that others are held against; nothing is written into it."""
+        if self._first is None:
+            self._first = self.record(self.arguments, "eval", double=False).root
+        return self._first
 
     def runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch
@@ -175,12 +184,15 @@ def _default_dtype(dtype: Any) -> Iterator[None]:
 
 def _varied(root: Any) -> Iterator[tuple[int, int]]:
     """The axes that have two sizes: the number of the value in the order of the recording, and the place."""
+    for number, value in enumerate(_values(root)):
+        yield from ((number, axis) for axis, (first, second) in enumerate(value.sizes) if first != second)
+
+
+def _values(root: Any) -> Iterator[Any]:
+    """All tensors of a recording, in its order."""
     from einops_arch.discovery.tracing.program import values_in
     from einops_arch.translation.trees import all_scopes
 
-    number = 0
     for scope in all_scopes(root):
         for tree in [scope.args, scope.kwargs, *(node.outputs for node in scope.nodes)]:
-            for value in values_in(tree):
-                yield from ((number, axis) for axis, (first, second) in enumerate(value.sizes) if first != second)
-                number += 1
+            yield from values_in(tree)

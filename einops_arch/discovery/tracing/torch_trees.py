@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -54,16 +55,22 @@ def own_size(leaf: Any) -> Any:
 
 def argument_names(module: torch.nn.Module, args: Any, kwargs: Any) -> list[str]:
     """The names that positional arguments have in `forward`."""
-    import inspect
-
-    parameters = list(inspect.signature(module.forward).parameters.values())
     names: list[str] = []
-    for parameter in parameters:
+    forward = module.forward
+    bound = getattr(forward, "__func__", None)
+    for parameter in _parameters(forward) if bound is None else _parameters(bound)[1:]:
         if parameter.kind is parameter.VAR_POSITIONAL:
             names += [f"{parameter.name}.{n}" for n in range(len(args) - len(names))]
             break
         names.append(parameter.name)
     return names + [f"argument_{n}" for n in range(len(names), len(args))]
+
+
+@functools.lru_cache(256)
+def _parameters(function: Any) -> list[Any]:
+    import inspect
+
+    return list(inspect.signature(function).parameters.values())
 
 
 def leaves_in(tree: Any) -> Iterator[Any]:

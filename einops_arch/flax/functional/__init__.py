@@ -49,6 +49,7 @@ from einops_arch.flax.functional.losses import (
     nll_loss,
     smooth_l1_loss,
 )
+from einops_arch.flax.functional.order import median, median_place
 from einops_arch.flax.functional.pad import pad
 from einops_arch.flax.functional.pointwise import absolute, at_least, atan2, clamp
 from einops_arch.flax.functional.pool import (
@@ -104,6 +105,8 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "embedding_bag",
+    "median",
+    "median_place",
     "fold",
     "roll",
     "unfold",

@@ -25,7 +25,7 @@ _BINARY = {
     ("pow", "__pow__"): "({} ** {})",
     ("maximum",): "jnp.maximum({}, {})",
     ("minimum",): "jnp.minimum({}, {})",
-    ("remainder", "__mod__", "fmod"): "({} % {})",
+    ("remainder", "__mod__"): "({} % {})",
     ("floor_divide", "__floordiv__"): "({} // {})",
     ("bitwise_and", "__and__", "__rand__"): "({} & {})",
     ("bitwise_or", "__or__", "__ror__"): "({} | {})",
@@ -89,8 +89,6 @@ _ACTIVATIONS = {
 
 def _binary(template: str) -> Callable[..., Array]:
     def row(writer: Writer, node: Node, input: Any, other: Any, *, out: None = None) -> Array:
-        if "%" in template and node.name == "fmod":
-            raise UnknownOperationError("fmod rounds towards zero", "torch.remainder")
         if "*" in template and "**" not in template and _changes_nothing(node, input, other, 1):
             return writer.array(input).copy(node.outputs)
         return elementwise(
@@ -168,7 +166,7 @@ def div(writer: Writer, node: Node, input: Any, other: Any, *, rounding_mode: st
         return writer.array(input).copy(node.outputs)
     template = {None: "({} / {})", "floor": "({} // {})", "trunc": "jnp.trunc({} / {})"}[rounding_mode]
     if rounding_mode == "trunc" and not is_floating(node.outputs):
-        raise UnknownOperationError("integers divided towards zero")
+        template = "(({0} - jnp.fmod({0}, {1})) // {1})"
     return elementwise(
         writer, node.outputs, template, promoted(writer, node.outputs, input), promoted(writer, node.outputs, other)
     )
@@ -183,7 +181,9 @@ def rdiv(writer: Writer, node: Node, input: Any, other: Any) -> Array:
 @operation("__rpow__")
 def rpow(writer: Writer, node: Node, input: Any, other: Any) -> Array:
     """`other ** input`."""
-    return elementwise(writer, node.outputs, "({} ** {})", other, promoted(writer, node.outputs, input))
+    negative = isinstance(other, (int, float)) and other < 0
+    template = "(({}) ** {})" if negative else "({} ** {})"
+    return elementwise(writer, node.outputs, template, other, promoted(writer, node.outputs, input))
 
 
 @operation("addcmul")
@@ -298,9 +298,14 @@ def masked_fill(writer: Writer, node: Node, input: Any, mask: Any, value: Any) -
 
 
 @operation("nan_to_num")
-def nan_to_num(writer: Writer, node: Node, input: Any, nan: Any = 0.0) -> Array:
+def nan_to_num(
+    writer: Writer, node: Node, input: Any, nan: Any = None, posinf: Any = None, neginf: Any = None
+) -> Array:
     """A number where there is none."""
-    return elementwise(writer, node.outputs, "jnp.nan_to_num({}, nan={})", input, nan)
+    named = {"nan": nan or 0.0, "posinf": posinf, "neginf": neginf}
+    settings = "".join(f", {name}={{}}" for name, number in named.items() if number is not None)
+    numbers = [number for number in named.values() if number is not None]
+    return elementwise(writer, node.outputs, f"jnp.nan_to_num({{}}{settings})", input, *numbers)
 
 
 @operation("zero")

@@ -6,7 +6,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.agree import FreeSize
-from einops_arch.translation.layout import Array, channels_last_order
+from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.ops.nn import per_axis
 from einops_arch.translation.ops.reductions import reduced
 from einops_arch.translation.ops.table import functional, operation
@@ -153,3 +153,31 @@ def grid_sample(
     settings = f"mode={mode!r}, padding_mode={padding_mode!r}, align_corners={bool(align_corners)}"
     code = functional(writer, f"grid_sample({array.code}, {places.code}, {settings})")
     return writer.make(code, node.outputs, channels_last_order(len(input.shape)), array.names)
+
+
+@operation("affine_grid", "affine_grid_generator")
+def affine_grid(writer: Writer, node: Node, theta: Any, size: Any, align_corners: Any = None) -> Array:
+    """Where each pixel comes from under an affine map."""
+    settings = ", align_corners=True" if align_corners else ""
+    space = writer.number(tuple(size)[2:])
+    code = functional(writer, f"affine_grid({writer.ordered(theta).code}, {space}{settings})")
+    names = ["b", *"dhw"[5 - len(tuple(size)) :], "c"]
+    return from_value(writer.bind(code), node.outputs, names=names)
+
+
+@operation("lp_pool1d", "lp_pool2d", "lp_pool3d")
+def lp_pool(
+    writer: Writer,
+    node: Node,
+    input: Any,
+    norm_type: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """Norms of windows."""
+    axes = int(node.name[-2])
+    window = per_axis(kernel_size, axes)
+    steps = window if stride is None else per_axis(stride, axes)
+    extra = ", ceil_mode=True" if ceil_mode else ""
+    return spatial(writer, node, input, f"lp_pool({{}}, {writer.number(float(norm_type))}, {window}, {steps}{extra})")

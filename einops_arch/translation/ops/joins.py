@@ -162,3 +162,36 @@ def unbind(writer: Writer, node: Node, input: Any, dim: int = 0) -> list[Array]:
     return [
         from_value(f"{array.code}[{n}]", output, tuple(range(rank - 1)), names) for n, output in enumerate(node.outputs)
     ]
+
+
+@operation("hstack", "vstack", "row_stack", "dstack", "column_stack")
+def stacked(writer: Writer, node: Node, tensors: Any) -> Array:
+    """Beside, below or behind each other, with unit axes where they are missing."""
+    name = "vstack" if node.name == "row_stack" else node.name
+    parts = ", ".join(writer.ordered(tensor).code for tensor in tensors)
+    return from_value(writer.bind(f"jnp.{name}([{parts}])"), node.outputs)
+
+
+@operation("broadcast_tensors")
+def broadcast_tensors(writer: Writer, node: Node, *tensors: Any) -> list[Array]:
+    """All of them with the axes of all."""
+    tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    parts = ", ".join(writer.ordered(tensor).code for tensor in tensors)
+    rank = len(node.outputs[0].shape)
+    return unpacked(writer, f"jnp.broadcast_arrays({parts})", node.outputs, tuple(range(rank)), default_names(rank))
+
+
+@operation("atleast_1d", "atleast_2d", "atleast_3d")
+def at_least(writer: Writer, node: Node, *tensors: Any) -> Any:
+    """Unit axes where there are fewer than that."""
+    if len(tensors) != 1 or not isinstance(tensors[0], Value):
+        raise UnknownOperationError("several tensors at once", "one call for each")
+    code = f"jnp.{node.name}({writer.ordered(tensors[0]).code})"
+    return from_value(writer.bind(code), node.outputs)
+
+
+@operation("unsafe_split", "unsafe_chunk", "hsplit", "vsplit", "dsplit")
+def other_split(writer: Writer, node: Node, input: Any, sizes: Any = None, dim: int = 0) -> list[Array]:
+    """Parts along an axis that the name says, or as `split` and `chunk` give them."""
+    named = {"vsplit": 0, "dsplit": 2, "hsplit": 0 if len(input.shape) == 1 else 1}
+    return split(writer, node, input, sizes, named.get(node.name, dim))

@@ -267,3 +267,78 @@ def cosine(writer: Writer, node: Node, x1: Any, x2: Any, dim: int = 1, eps: floa
 
 def _like(value: Value) -> Value:
     return Value(value.shape, value.dtype, sizes=value.sizes, follows=value.follows)
+
+
+@operation("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def transposed_convolution(
+    writer: Writer,
+    node: Node,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Array:
+    """The transpose of a convolution, whose weights are made by the module."""
+    axes = int(node.name[-2])
+    if len(input.shape) != axes + 2:
+        raise UnknownOperationError("a convolution without a batch axis")
+    order = channels_last_order(axes + 2)
+    array, kernel = writer.ordered(input, order), writer.ordered(weight).code
+    letters = "DHW"[3 - axes :]
+    window = [int(size) for size in weight.shape[2:]]
+    spread = per_axis(dilation, axes)
+    pads = tuple(
+        (step * (size - 1) - pad, step * (size - 1) - pad + more)
+        for size, step, pad, more in zip(
+            window, spread, per_axis(padding, axes), per_axis(output_padding, axes), strict=True
+        )
+    )
+    extra = f", lhs_dilation={per_axis(stride, axes)}" if per_axis(stride, axes) != (1,) * axes else ""
+    extra += f", rhs_dilation={spread}" if spread != (1,) * axes else ""
+    if groups != 1:
+        space = " ".join(letters.lower())
+        writer.imports.add("from einops import rearrange")
+        kernel = writer.bind(f'rearrange({kernel}, "(g i) o {space} -> i (g o) {space}", g={groups})')
+        extra += f", feature_group_count={groups}"
+    turned = f"jnp.flip({kernel}, {tuple(range(2, axes + 2))})"
+    dimensions = f'("N{letters}C", "IO{letters}", "N{letters}C")'
+    code = (
+        f"jax.lax.conv_general_dilated({array.code}, {turned}, {(1,) * axes}, {pads}, "
+        f"dimension_numbers={dimensions}{extra})"
+    )
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)
+
+
+@operation("instance_norm")
+def instance_norm(
+    writer: Writer,
+    node: Node,
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: Any = 0.1,
+    eps: float = 1e-5,
+) -> Array:
+    """Each channel of each sample over space."""
+    if running_mean is not None or not use_input_stats:
+        raise UnknownOperationError("statistics that are kept by hand", "a torch.nn.InstanceNorm layer")
+    rank = len(input.shape)
+    order = channels_last_order(rank)
+    array = writer.ordered(input, order)
+    axes = tuple(range(1, rank - 1))
+    centred = writer.bind(f"{array.code} - jnp.mean({array.code}, axis={axes}, keepdims=True)")
+    code = f"{centred} * jax.lax.rsqrt(jnp.mean(jnp.square({centred}), axis={axes}, keepdims=True) + {eps!r})"
+    if weight is not None:
+        code += f" * {writer.ordered(weight).code}"
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return writer.make(f"({code})", node.outputs, order, array.names)

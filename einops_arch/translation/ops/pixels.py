@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
-from einops_arch.translation.layout import Array, from_value, reshape
+from einops_arch.translation.layout import Array, Elementary, from_value, reshape
 from einops_arch.translation.ops.joins import unpacked
 from einops_arch.translation.ops.table import operation, plain_int
 from einops_arch.translation.refusals import UnknownOperationError
@@ -28,9 +28,17 @@ def pixel_shuffle(writer: Writer, node: Node, input: Any, upscale_factor: int) -
     if split_array is None:
         raise UnknownOperationError("channels that the factor does not divide")
     batch, channels, rows, columns, height, width = split_array.logical
+    _name(channels, rows, columns)
     split_array.logical = [batch, channels, height + rows, width + columns]
     split_array.value = node.outputs
     return split_array
+
+
+def _name(channels: list[Elementary], rows: list[Elementary], columns: list[Elementary]) -> None:
+    """The axes of a pixel go by the letters of the glossary."""
+    for groups, name in ((channels, "c"), (rows, "r1"), (columns, "r2")):
+        if len(groups) == 1:
+            groups[0].name = name
 
 
 @operation("pixel_unshuffle")
@@ -51,7 +59,24 @@ def pixel_unshuffle(writer: Writer, node: Node, input: Any, downscale_factor: in
     if split_array is None:
         raise UnknownOperationError("sizes that the factor does not divide")
     batch, channels, height, rows, width, columns = split_array.logical
+    _name(channels, rows, columns)
     split_array.logical = [batch, channels + rows + columns, height, width]
+    split_array.value = node.outputs
+    return split_array
+
+
+@operation("channel_shuffle", "native_channel_shuffle")
+def channel_shuffle(writer: Writer, node: Node, input: Any, groups: int) -> Array:
+    """`b (g c) *s -> b (c g) *s`."""
+    count = plain_int(groups)
+    b, c, *space = input.sizes
+    sizes = (b, (count, count), (c[0] // count, c[1] // count), *space)
+    value = Value(tuple(size[0] for size in sizes), input.dtype, sizes=sizes)
+    split_array = reshape(writer.array(input), value, ["" for _ in sizes])
+    if split_array is None or c[0] % count:
+        raise UnknownOperationError("channels that the groups do not divide")
+    batch, group, channels, *rest = split_array.logical
+    split_array.logical = [batch, channels + group, *rest]
     split_array.value = node.outputs
     return split_array
 

@@ -257,18 +257,6 @@ def difference(
     return from_value(writer.bind(f"{text})"), node.outputs)
 
 
-@operation("topk")
-def topk(
-    writer: Writer, node: Node, input: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> Any:
-    """The largest entries and where they are."""
-    if dim % len(input.shape) != len(input.shape) - 1 or not largest:
-        raise UnknownOperationError("the largest entries along another axis than the last")
-    array = writer.ordered(input)
-    variable = writer.bind(f"jax.lax.top_k({array.code}, {writer.number(k)})")
-    return [from_value(f"{variable}[{n}]", output) for n, output in enumerate(node.outputs)]
-
-
 @operation("sort", "argsort")
 def sort(writer: Writer, node: Node, input: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """In order, and where the entries were."""

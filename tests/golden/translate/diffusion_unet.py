@@ -47,7 +47,7 @@ class ImageAttention(nnx.Module):
         self.out = Conv(channels, channels, (1, 1), rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        q, k, v = rearrange(self.qkv(self.norm(x)), "b h w (g k) -> g b k (h w)", g=3)
+        q, k, v = rearrange(self.qkv(self.norm(x)), "b h w (g c) -> g b c (h w)", g=3)
         weights = jax.nn.softmax(jnp.einsum("bcn,bcm->bnm", q, k) * x.shape[-1] ** (-0.5), axis=-1)
         mixed = rearrange(jnp.einsum("bnm,bcm->bcn", weights, v), "b c (h w) -> b h w c", h=x.shape[1])
         return x + self.out(mixed)
