@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import pickle
 import signal
@@ -80,12 +81,16 @@ def test_the_name_of_the_file_and_what_is_refused(tmp_path):
     assert r"x\x1b[31m\u202e[/].safetensors" in result.output.replace("\n", "").replace(" ", "")
 
 
-def test_messages_and_reports():
+def test_messages_and_reports(caplog):
     for name in NAMES:
         assert_harmless(str(EinopsArchError(f"{name}: wrong")))
         assert_harmless(str(CheckpointError(f"{name}: wrong")))
         assert_harmless(brief(name))
         assert printable(f"ok {name}", "") == f"ok {printable(name, '')}"
+        logging.getLogger("einops_arch").warning("%s: left out", name)
+    assert len(caplog.messages) == len(NAMES)
+    for message in caplog.messages:
+        assert_harmless(message)
     assert printable("größe 重み \u3000\xa0 é") == "größe 重み \u3000\xa0 é"
 
     class Torch(torch.nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from einops_arch._log import LOG
 from einops_arch._text import counted
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import dtype_kind, no_values, same_bits, to_numpy
@@ -34,7 +34,6 @@ _COMPUTED = re.compile(r"_[guv]$|_orig$|(^|\.)parametrizations\.")
 _ADAPTER = re.compile(r"(^|\.)lora[_.]")
 _PARTS = 6
 """Parts of a name that a wrapper may have put before it."""
-_LOG = logging.getLogger("einops_arch")
 
 
 def state_arrays(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]], list[str]]:
@@ -124,7 +123,7 @@ class Held:
         if self.counters:
             names = ", ".join(self.counters)
             count = counted(len(self.counters), "counter")
-            _LOG.warning("%s of batches, 0 for want of one in the state: %s", count, names)
+            LOG.warning("%s of batches, 0 for want of one in the state: %s", count, names)
 
     @property
     def _known(self) -> int:

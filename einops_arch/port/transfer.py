@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch import architectures
+from einops_arch._log import LOG
 from einops_arch._text import counted
 from einops_arch.checkpoints.wrappers import checked_patterns, renamed
 from einops_arch.errors import PortError
@@ -23,8 +23,6 @@ from einops_arch.port.ties import needless_names, same_arrays, untied_lines
 from einops_arch.port.unwrap import without_wrapper
 
 __all__ = ["framework_of", "model_state", "tied_names", "to_flax", "to_torch", "transfer"]
-
-_LOG = logging.getLogger("einops_arch")
 
 
 def to_flax(model: Any, *, rngs: Any = None) -> Any:
@@ -126,7 +124,7 @@ def transfer(
         load_state_dict(target, state)
     differences = [] if isinstance(source, Mapping) else setting_differences(source, target)
     if differences:
-        _LOG.warning("the models compute different things:\n  %s", "\n  ".join(differences))
+        LOG.warning("the models compute different things:\n  %s", "\n  ".join(differences))
 
 
 def _adapted(
@@ -160,7 +158,7 @@ def _adapted(
     moved = _unwrapped(moved, expected, tied)
     groups = same_arrays(moved)
     for line in untied_lines(groups, tied, expected):
-        _LOG.warning("%s", line)
+        LOG.warning("%s", line)
     needless = needless_names(groups, expected)
     return {name: value for name, value in moved.items() if name not in needless}
 
@@ -204,7 +202,7 @@ def _unwrapped(
     new, remark = without_wrapper(shapes, expected, tied)
     if remark:
         counters = [f"{name}: left out: a counter of the wrapper" for name in state if name not in new]
-        _LOG.warning("%s", "\n  ".join([remark, *counters]))
+        LOG.warning("%s", "\n  ".join([remark, *counters]))
     return {now: state[name] for name, now in new.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
+from einops_arch._log import LOG
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import numpy_dtype
@@ -25,8 +25,6 @@ from einops_arch.port.unwrap import Unwrapped, unwrapped
 
 __all__ = ["load_onto"]
 
-_LOG = logging.getLogger("einops_arch")
-
 
 def load_onto(opened: Callable[[], Reader], model: nnx.Module, mesh: Any, shardings: Mapping[str, str]) -> None:
     """Load a checkpoint into a Flax model; see `einops_arch.checkpoints.load`."""
@@ -34,7 +32,7 @@ def load_onto(opened: Callable[[], Reader], model: nnx.Module, mesh: Any, shardi
         framework = describe(reader.metadata).framework
         named = unwrapped(reader, *expected_shapes(model, framework))
         if isinstance(named, Unwrapped):
-            _LOG.warning("%s", named.remark)
+            LOG.warning("%s", named.remark)
         leaves = Ported(once_tied(named, expected_shapes(model, framework)[0]), model, framework, "flax")
         steps = port_steps(model)
         variables = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from einops_arch import architectures
+from einops_arch._log import LOG
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import TensorInfo
@@ -26,7 +26,6 @@ from einops_arch.torch.state import expected_state, tied_names
 
 __all__ = ["load_onto"]
 
-_LOG = logging.getLogger("einops_arch")
 
 State = dict[str, Tensor]
 
@@ -43,7 +42,7 @@ def load_onto(opened: Callable[[], Reader], model: nn.Module, mesh: Any, shardin
             expected, tied = expected_state(targets), tied_names(targets)
             reader = unwrapped(reader, {name: shape for name, (shape, _) in expected.items()}, tied)
             if isinstance(reader, Unwrapped):
-                _LOG.warning("%s", reader.remark)
+                LOG.warning("%s", reader.remark)
             reader = hold_reader(once_tied(reader, expected), expected, tied, what)
             stored = _stored(targets, reader)
             staged = _staged(model, targets, stored, reader, mesh, shardings)
