@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from torch import nn
 
+from einops_arch.flax import layers
 from einops_arch.port import transfer
 
 RNGS = nnx.Rngs(0)
@@ -29,6 +30,8 @@ ALIKE = {
     "groups": (nn.Conv2d(4, 6, 3, groups=2), conv(padding="VALID", feature_group_count=2)),
     "norm": (nn.LayerNorm(5), nnx.LayerNorm(5, epsilon=1e-5, rngs=RNGS)),
     "attention": (nn.MultiheadAttention(12, 3, batch_first=True), attention(3)),
+    "slope": (nn.LeakyReLU(0.2), layers.LeakyReLU(0.2)),
+    "slopes": (nn.PReLU(4), layers.PReLU(4)),
 }
 DIFFERENT = {
     "eps": (nn.LayerNorm(5), nnx.LayerNorm(5, rngs=RNGS), "eps=1e-05 in the source .*, 1e-06 in the target"),
@@ -38,6 +41,10 @@ DIFFERENT = {
     "dilation": (nn.Conv2d(4, 6, 3, dilation=3), conv(padding="VALID"), r"dilation=\(3, 3\) .*\(1, 1\)"),
     "num_heads": (nn.MultiheadAttention(12, 4, batch_first=True), attention(3), "num_heads=4 .* 3 in the target"),
     "zero": (nn.MultiheadAttention(12, 3, batch_first=True, add_zero_attn=True), attention(3), "add_zero_attn=True"),
+    "slope": (nn.LeakyReLU(0.2), layers.LeakyReLU(), "negative_slope=0.2 in the source .*0.01 in the target"),
+    "shrink": (nn.Hardshrink(0.3), layers.Hardshrink(), "lambd=0.3"),
+    "factor": (nn.PixelShuffle(2), layers.PixelShuffle(3), "upscale_factor=2 .* 3 in the target"),
+    "recurrence": (nn.RNNCell(2, 3, nonlinearity="relu"), layers.RNNCell(2, 3, rngs=RNGS), "nonlinearity=relu"),
 }
 
 

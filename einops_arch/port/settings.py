@@ -7,8 +7,8 @@ from typing import Any
 
 __all__ = ["setting_differences"]
 
-_OF_ALL = frozenset({"eps", "num_heads", "num_groups", "add_zero_attn"})
-_NAMES = {
+_OF_WINDOWS = ("stride", "dilation", "groups", "padding")
+_NAMES: dict[str, tuple[str, ...]] = {
     "eps": ("eps", "epsilon"),
     "stride": ("stride", "strides"),
     "dilation": ("dilation", "kernel_dilation"),
@@ -17,6 +17,8 @@ _NAMES = {
     "num_heads": ("num_heads",),
     "num_groups": ("num_groups",),
     "add_zero_attn": ("add_zero_attn",),
+    **{name: (name,) for name in ("norm_first", "nonlinearity", "upscale_factor", "negative_slope", "approximate")},
+    **{name: (name,) for name in ("alpha", "beta", "lambd", "threshold", "value", "min_val", "max_val", "norm_type")},
 }
 """Each setting by PyTorch's name, with the attributes that hold it in PyTorch and in Flax."""
 
@@ -61,14 +63,13 @@ def _settings(module: Any) -> dict[str, Any]:
     values = {}
     for name, attributes in _NAMES.items():
         value = next((getattr(module, attribute) for attribute in attributes if hasattr(module, attribute)), None)
-        if value is not None and not callable(value):
+        # A slope may be a parameter, which is carried over and not compared.
+        if isinstance(value, bool | int | float | str | tuple | list):
             values[name] = value
     kernel = getattr(module, "kernel_size", None)
     if kernel is None or "Transpose" in type(module).__name__:
         # What a transposed convolution calls padding is not the same thing in both.
-        return {
-            name: value for name, value in values.items() if name in {"eps", "num_heads", "num_groups", "add_zero_attn"}
-        }
+        return {name: value for name, value in values.items() if name not in _OF_WINDOWS}
     rank = len(kernel) if isinstance(kernel, tuple | list) else 1
     kernel = _each(kernel, rank)
     for name in ("stride", "dilation"):
