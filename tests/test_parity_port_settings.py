@@ -8,8 +8,12 @@ import pytest
 from flax import nnx
 from torch import nn
 
+import einops_arch.flax
+import einops_arch.torch
+from einops_arch import architectures
 from einops_arch.flax import layers
 from einops_arch.port import transfer
+from einops_arch.port.settings import setting_differences
 
 RNGS = nnx.Rngs(0)
 
@@ -31,6 +35,7 @@ ALIKE = {
     "norm": (nn.LayerNorm(5), nnx.LayerNorm(5, epsilon=1e-5, rngs=RNGS)),
     "attention": (nn.MultiheadAttention(12, 3, batch_first=True), attention(3)),
     "slope": (nn.LeakyReLU(0.2), layers.LeakyReLU(0.2)),
+    "gelu": (nn.GELU("tanh"), layers.GELU(approximate=True)),
     "slopes": (nn.PReLU(4), layers.PReLU(4)),
 }
 DIFFERENT = {
@@ -42,6 +47,7 @@ DIFFERENT = {
     "num_heads": (nn.MultiheadAttention(12, 4, batch_first=True), attention(3), "num_heads=4 .* 3 in the target"),
     "zero": (nn.MultiheadAttention(12, 3, batch_first=True, add_zero_attn=True), attention(3), "add_zero_attn=True"),
     "slope": (nn.LeakyReLU(0.2), layers.LeakyReLU(), "negative_slope=0.2 in the source .*0.01 in the target"),
+    "gelu": (nn.GELU(), layers.GELU(approximate=True), "approximate=False in the source"),
     "shrink": (nn.Hardshrink(0.3), layers.Hardshrink(), "lambd=0.3"),
     "factor": (nn.PixelShuffle(2), layers.PixelShuffle(3), "upscale_factor=2 .* 3 in the target"),
     "recurrence": (nn.RNNCell(2, 3, nonlinearity="relu"), layers.RNNCell(2, 3, rngs=RNGS), "nonlinearity=relu"),
@@ -78,6 +84,14 @@ def test_a_setting_that_differs_is_said_with_its_module(name, caplog):
     caplog.clear()
     transfer(*reversed(models))
     assert "layer: " in caplog.text
+
+
+@pytest.mark.parametrize("name", ["GPT2", "ViT", "ResNet", "StyleTransfer"])
+def test_twins_are_alike(name):
+    torch_model, flax_model = getattr(einops_arch.torch, name), getattr(einops_arch.flax, name)
+    config = getattr(architectures, f"{name}Config").tiny()
+    twin = nnx.eval_shape(lambda: flax_model(config, rngs=nnx.Rngs(0)))
+    assert setting_differences(torch_model(config), twin) == []
 
 
 def test_two_models_of_one_framework_are_compared_too(caplog):

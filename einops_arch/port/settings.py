@@ -66,6 +66,9 @@ def _settings(module: Any) -> dict[str, Any]:
         # A slope may be a parameter, which is carried over and not compared.
         if isinstance(value, bool | int | float | str | tuple | list):
             values[name] = value
+    if "approximate" in values:
+        # PyTorch has a word for it.
+        values["approximate"] = values["approximate"] in {True, "tanh"}
     kernel = getattr(module, "kernel_size", None)
     if kernel is None or "Transpose" in type(module).__name__:
         # What a transposed convolution calls padding is not the same thing in both.
