@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -73,8 +75,9 @@ def test_a_killed_writer_leaves_the_old_or_the_new(name, shard, tmp_path):
         assert set(entries(tmp_path)) <= {name, work_folder(path).name}
     # A leftover is in nobody's way, and gone after the next port.
     work_folder(path).mkdir(exist_ok=True)
-    (work_folder(path) / "half").mkdir(exist_ok=True)
-    (work_folder(path) / "half" / "file").write_bytes(b"rest")
+    half = work_folder(path) / f"{name}-half"
+    half.mkdir(exist_ok=True)
+    (half / "file").write_bytes(b"rest")
     write(path, 7.0, force=True)
     assert value_of(path) == 7.0
     assert entries(tmp_path) == [name]
@@ -211,6 +214,44 @@ def test_a_folder_replaces_a_folder_but_never_other_things(tmp_path):
     with pytest.raises(DestinationError, match="is a folder that holds other things than a checkpoint"):
         write(path, 3.0, force=True)
     assert value_of(path) == 2.0
+
+
+TREE = {"tree_metadata": {"('a', 'w')": {"key_metadata": [{"key": "a"}, {"key": "w/x"}]}}}
+
+
+@pytest.mark.parametrize(
+    ("names", "other"),
+    [
+        (["_METADATA", "_CHECKPOINT_METADATA", "d/0", "manifest.ocdbt", "thesis.txt"], "thesis.txt"),
+        (["_METADATA", "a.w/x/.zarray", "b.w/.zarray"], "b.w"),
+        (["_CHECKPOINT_METADATA", "default/_METADATA", "metrics/metrics"], "default"),
+        (["config.json", "model.safetensors/thesis"], "model.safetensors"),
+        ([".metadata", "__0_0.distcp", ".git/HEAD"], ".git"),
+        (["_METADATA", "_CHECKPOINT_METADATA", "a.w/x/.zarray", "array_metadatas/process_0"], None),
+    ],
+)
+def test_a_folder_with_anything_else_in_it_is_not_replaced(names, other, tmp_path):
+    path = tmp_path / "x.hf"
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(json.dumps(TREE), encoding="utf-8")
+    if other is None:
+        write(path, 1.0, force=True)
+        assert value_of(path) == 1.0
+        return
+    with pytest.raises(DestinationError, match=rf"other things than a checkpoint, such as '{re.escape(other)}'"):
+        write(path, 1.0, force=True)
+    assert all((path / name).exists() for name in names)
+
+
+def test_a_leftover_with_anything_else_in_it_is_not_removed(tmp_path):
+    path = tmp_path / "x.pt"
+    work_folder(path).mkdir()
+    (work_folder(path) / "thesis.txt").write_text("no copy", encoding="utf-8")
+    for force in (False, True):
+        with pytest.raises(DestinationError, match=r"holds 'thesis\.txt', which no port has put there"):
+            write(path, 1.0, force=force)
+    assert (work_folder(path) / "thesis.txt").exists()
 
 
 def test_a_name_that_leaves_no_room_for_another(tmp_path):

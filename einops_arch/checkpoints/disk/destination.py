@@ -17,9 +17,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from einops_arch._text import brief
+from einops_arch.checkpoints.disk.bounded_json import read_json
 from einops_arch.checkpoints.disk.sink import sync
 from einops_arch.checkpoints.disk.system import EXCHANGE, NOREPLACE, rename
-from einops_arch.errors import DestinationError
+from einops_arch.errors import CheckpointError, DestinationError
 
 if sys.platform != "win32":
     import fcntl
@@ -27,10 +29,15 @@ if sys.platform != "win32":
 __all__ = ["check", "check_distinct", "replacing", "work_folder"]
 
 _OWN = re.compile(
-    r"_CHECKPOINT_METADATA|\.metadata|__\d+_\d+\.distcp|einops_arch\.json|config\.json"
+    r"\.metadata|__\d+_\d+\.distcp|einops_arch\.json|config\.json"
     r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
 )
-_MARKS = ("_CHECKPOINT_METADATA", ".metadata", "config.json", "model.safetensors.index.json", "model.safetensors")
+_MARKS = (".metadata", "config.json", "model.safetensors.index.json", "model.safetensors")
+_ORBAX = re.compile(
+    r"_CHECKPOINT_METADATA|_METADATA|_sharding|_strings\.json|array_metadatas|commit_success\.txt|checkpoint|descriptor"
+    r"|d|manifest\.ocdbt|ocdbt\.process_\d+|einops_arch\.json"
+)
+_ORBAX_MARKS = ("_CHECKPOINT_METADATA", "_METADATA")
 _ENDING = ".einops-arch"
 _LONGEST = 255
 _REPLACEABLE = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -51,8 +58,11 @@ def check(path: Path, *, force: bool = False) -> None:
         raise DestinationError(f"{path} exists already; replace it with --force (force=True)")
     if os.path.lexists(path) and stat.S_IFMT(path.lstat().st_mode) not in _REPLACEABLE:
         raise DestinationError(f"{path} is neither a regular file nor a folder; it is not replaced")
-    if path.is_dir() and not path.is_symlink() and not _is_checkpoint(path):
-        raise DestinationError(f"{path} is a folder that holds other things than a checkpoint; it is not replaced")
+    other = _beside(path) if path.is_dir() and not path.is_symlink() else None
+    if other is not None:
+        raise DestinationError(
+            f"{path} is a folder that holds other things than a checkpoint, such as {brief(other)}; it is not replaced"
+        )
     try:
         if not path.parent.is_dir():
             path.parent.stat()
@@ -126,10 +136,12 @@ def _locked(path: Path) -> Iterator[Path]:
     lock = _lock(path, folder)
     try:
         _clean(folder, path)
-        yield folder
+        try:
+            yield folder
+        finally:
+            if not _is_needed(folder, path):
+                shutil.rmtree(folder, ignore_errors=True)
     finally:
-        if not _is_needed(folder, path):
-            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
@@ -181,15 +193,24 @@ def _clean(folder: Path, path: Path) -> None:
     """Remove what a killed port left.
 
     Raises:
-        DestinationError: it is all that there is of an earlier checkpoint, which the user may want back. It is not
-            brought back: anybody can put a folder of this name beside a checkpoint.
+        DestinationError: no port has put there what is in it, or it is all that there is of an earlier checkpoint,
+            which the user may want back. It is not brought back: anybody can put a folder of this name beside a
+            checkpoint.
     """
     if _is_needed(folder, path):
         raise DestinationError(
             f"{path} cannot be written: a port was killed while it replaced what was there, which is "
             f"{folder / _OLD} now; likely fix: move it back, or remove {folder}"
         )
-    for entry in folder.iterdir():
+    entries = list(folder.iterdir())
+    for entry in entries:
+        # Another library adds an ending to the name while it writes.
+        if not entry.name.startswith(path.name) and entry.name not in {_OLD, _MOVED}:
+            raise DestinationError(
+                f"{path} cannot be written: {folder} holds {brief(entry.name)}, which no port has put there; likely "
+                "fix: move it elsewhere"
+            )
+    for entry in entries:
         _remove(entry)
 
 
@@ -267,9 +288,22 @@ def _sync_all(path: Path) -> None:
     sync(path)
 
 
-def _is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a checkpoint, or nothing, and not what somebody put beside it."""
-    names = [entry.name for entry in folder.iterdir()]
-    if not names or "_CHECKPOINT_METADATA" in names:
-        return True
-    return any(mark in names for mark in _MARKS) and all(_OWN.fullmatch(name) for name in names)
+def _beside(folder: Path) -> str | None:
+    """What a folder holds that no writer of a checkpoint has put there; None if it is a checkpoint, or empty."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    if any(mark in names for mark in _ORBAX_MARKS):
+        arrays = _array_folders(folder)
+        return next((name for name in names if not _ORBAX.fullmatch(name) and name not in arrays), None)
+    if not any(mark in names for mark in _MARKS):
+        return next(iter(names), None)
+    return next((name for name in names if not _OWN.fullmatch(name) or (folder / name).is_dir()), None)
+
+
+def _array_folders(folder: Path) -> set[str]:
+    """The folders that Orbax makes for the arrays of a folder, where it makes one for each."""
+    try:
+        entries = read_json(folder / "_METADATA")["tree_metadata"].values()
+        names = (".".join(str(part["key"]) for part in entry["key_metadata"]) for entry in entries)
+        return {name.partition("/")[0] for name in names}
+    except (CheckpointError, KeyError, TypeError, AttributeError):
+        return set()

@@ -91,10 +91,12 @@ class _Walker:
 
     def _run(self, equation: Any, operands: Sequence[Any], outer: Step | None) -> list[Any]:
         primitive = equation.primitive
-        parameters = primitive.get_bind_params(equation.params)
+        bound = primitive.get_bind_params(equation.params)
+        # Of jax 0.8 the functions inside come apart from the rest.
+        functions, parameters = bound if isinstance(bound, tuple) else ((), bound)
 
         def again(*values: Any) -> Any:
-            return primitive.bind(*values, **parameters)
+            return primitive.bind(*functions, *values, **parameters)
 
         result = again(*operands)
         outputs = list(result) if primitive.multiple_results else [result]

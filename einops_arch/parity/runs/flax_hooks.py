@@ -38,8 +38,11 @@ def recording(model: Any, named: Any, inputs_of: Wanted) -> Iterator[_Seen]:
     it keeps no order. Here the classes that define it are wrapped, for the time of the run and for this model only.
     """
     import jax
-    from jax.extend.core import get_opaque_trace_state
+    import jax.extend
 
+    # In jax 0.8 it is not in `jax.extend` yet.
+    home = jax.extend.core if hasattr(jax.extend.core, "get_opaque_trace_state") else jax.core
+    get_opaque_trace_state = home.get_opaque_trace_state
     paths: dict[int, list[str]] = {}
     owners: dict[Any, Any] = {}
     for path, module in named(model):
