@@ -134,6 +134,17 @@ for _flax in FLAX:
         f"another base of a rotation, {_flax} in Flax",
         lambda b=_flax: rotary((dict, torch_code(10010.0)), FLAX[b]),
     )
+JITTED = (FLAX["variables of waves"][0], nnx.jit(flax_waves))
+HONEST.add(
+    "tables and buffers",
+    "a rotation: code in torch, variables of waves within a jit in Flax",
+    lambda: rotary(TORCH["code"], JITTED),
+)
+WRONG.add(
+    "tables",
+    "another base of a rotation, variables of waves within a jit in Flax",
+    lambda: rotary((dict, torch_code(10010.0)), JITTED),
+)
 HONEST.add(
     "tables and buffers",
     "a rotation with gradients",

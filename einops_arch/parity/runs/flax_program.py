@@ -15,7 +15,7 @@ from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.casts import Cast, flax_casts
 from einops_arch.parity.runs.flax_hooks import recording
 from einops_arch.parity.runs.integers import FlaxIntegers, makes_integers
-from einops_arch.parity.runs.jaxprs import LIFT, evaluate, lifted
+from einops_arch.parity.runs.jaxprs import CALLS, LIFT, bodies, evaluate, lifted
 from einops_arch.parity.runs.randomness import sure_draws
 from einops_arch.parity.runs.run import Call, Failure, Run, Wanted
 from einops_arch.parity.runs.tables import Tables
@@ -150,7 +150,8 @@ def lifted_function(function: Any, *arguments: Any, tables: Tables | None = None
 def _held(arguments: Any, results: Any, program: Any) -> dict[int, Any]:
     """By their number among all leaves, the arrays of the state that neither training nor this call changes.
 
-    The call gives a state back as its last result; an array that it leaves alone is there the traced input itself.
+    The call gives a state back as its last result; an array that it leaves alone is there the traced input itself, or
+    what an inner `jit` gives of it as it is.
     Numbers without axes and integers, such as counters, are no tables.
 
     Args:
@@ -177,12 +178,33 @@ def _held(arguments: Any, results: Any, program: Any) -> dict[int, Any]:
         for path, value in nnx.to_flat_state(argument)
         if not isinstance(value, changing)
     }
+    unchanged = _unchanged(program)
     held: dict[int, Any] = {}
     for n, ((path, leaf), var) in enumerate(zip(leaves_with_paths(arguments), program.invars, strict=True)):
         is_array = np.ndim(leaf) > 0 and jax.dtypes.issubdtype(leaf.dtype, np.inexact)
-        if is_array and after.get(path[1:]) is var and any(path[: len(start)] == start for start in steady):
+        last = after.get(path[1:])
+        if is_array and unchanged.get(id(last), last) is var and any(path[: len(start)] == start for start in steady):
             held[n] = leaf
     return held
+
+
+def _unchanged(program: Any) -> dict[int, Any]:
+    """By the identity of what a call inside gives: the variable outside of which it is the same array."""
+    same: dict[int, Any] = {}
+    for operation in program.eqns:
+        inner = bodies(operation)
+        if not inner or operation.primitive.name not in CALLS:
+            continue
+        body = getattr(inner[0], "jaxpr", inner[0])
+        if len(body.invars) != len(operation.invars):
+            continue
+        inside = _unchanged(body)
+        outside = dict(zip(map(id, body.invars), operation.invars, strict=True))
+        for var, result in zip(operation.outvars, body.outvars, strict=True):
+            origin = outside.get(id(inside.get(id(result), result)))
+            if origin is not None:
+                same[id(var)] = same.get(id(origin), origin)
+    return same
 
 
 def outputs(value: Any, *, inner: bool = False) -> list[tuple[str, Any]]:
