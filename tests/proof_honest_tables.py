@@ -134,7 +134,13 @@ for _flax in FLAX:
         f"another base of a rotation, {_flax} in Flax",
         lambda b=_flax: rotary((dict, torch_code(10010.0)), FLAX[b]),
     )
-JITTED = (FLAX["variables of waves"][0], nnx.jit(flax_waves))
+
+
+def flax_jitted_waves(model, x):
+    return nnx.jit(flax_waves)(model, x)
+
+
+JITTED = (FLAX["variables of waves"][0], flax_jitted_waves)
 HONEST.add(
     "tables and buffers",
     "a rotation: code in torch, variables of waves within a jit in Flax",
