@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from flax import nnx
 from proof_honest import HONEST
-from proof_pairs import IMAGE, ROWS, SEQUENCE, TOKENS, Flax, Trial, draw, nets
+from proof_pairs import IMAGE, ROWS, SEQUENCE, TOKENS, Flax, Torch, Trial, draw, nets
 from proof_wrong import WRONG, carry_fc, rngs
 from proof_wrong_calls import linear, pair
 from torch import nn
 
+from einops_arch.flax import layers
 from einops_arch.parity import randomize
 from einops_arch.port import transfer
 
@@ -281,3 +282,55 @@ def experts_by_the_two_largest():
         torch_layers={"expert": nn.Linear(6, 6)},
         flax_layers={"expert": nnx.Linear(6, 6, rngs=rngs())},
     )
+
+
+# Where each module is called by itself, what calls change and what is dropped is compared all the same.
+
+TAUGHT = {"mode": "train", "teacher": True}
+
+
+def taught(torch_norm, flax_norm):
+    return nets(
+        {"norm": torch_norm},
+        {"norm": flax_norm},
+        lambda m, x: m.norm(x),
+        lambda m, x: m.norm(x),
+        draw(8, 6),
+        axes="b c",
+        steps=2,
+        **TAUGHT,
+    )
+
+
+WRONG.add(
+    "buffers",
+    "momentum, module by module",
+    lambda: taught(nn.BatchNorm1d(6), layers.BatchNorm(6, momentum=0.8, rngs=rngs())),
+)
+HONEST.add(
+    "training", "batch norm, module by module", lambda: taught(nn.BatchNorm1d(6), layers.BatchNorm(6, rngs=rngs()))
+)
+
+
+def dropped(rate):
+    return pair(
+        lambda m, x: m.drop(m.fc(x)),
+        lambda m, x: m.drop(m.fc(x)),
+        torch_layers={"drop": nn.Dropout(0.2)},
+        flax_layers={"drop": nnx.Dropout(rate, rngs=rngs())},
+        **TAUGHT,
+    )
+
+
+WRONG.add("rates", "dropout, module by module", lambda: dropped(0.5))
+HONEST.add("training", "dropout, module by module", lambda: dropped(0.2))
+
+
+@HONEST.of("complex")
+def slopes_of_complex_weights():
+    numbers = (draw(6, 6, seed=1) + 1j * draw(6, 6, seed=2)).astype(np.complex64)
+    torch_model = Torch(
+        lambda m, x: (x.to(m.weight.dtype) @ m.weight).abs(), {"weight": nn.Parameter(torch.from_numpy(numbers))}
+    )
+    flax_model = Flax(lambda m, x: jnp.abs(x @ m.weight[...]), {"weight": nnx.Param(jnp.asarray(numbers))})
+    return Trial(torch_model, flax_model, ROWS, {"gradients": True})

@@ -12,6 +12,7 @@ import numpy as np
 from einops_arch.errors import ParityError
 from einops_arch.parity.causes.diagnosis import diagnose
 from einops_arch.parity.options import Options, known_tensors
+from einops_arch.parity.report import limits
 from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
 from einops_arch.parity.report.module_rows import module_rows
@@ -347,20 +348,36 @@ def _is_at(path: str, module: str) -> bool:
 
 def _teacher(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, why: str) -> Report:
     options.say("each module with PyTorch's inputs")
-    run, trace, tensors = torch_side.run(*inputs.torch, 1, double=False, inputs_of=None)
+    run, trace, tensors = torch_side.run(*inputs.torch, options.steps, double=False, inputs_of=None)
     if run.failure is not None:
         return Report((), _failed([("PyTorch", run.failure)]), mode=options.mode, seen=Seen())
     known = known_tensors(trace, tensors, inputs, options)
-    forms = flax_side.run(*inputs.flax, 1, double=False, inputs_of=None)
+    forms = flax_side.run(*inputs.flax, options.steps, double=False, statistics=options.training, inputs_of=None)
     if forms.failure is not None:
         return Report((), _failed([("Flax", forms.failure)]), mode=options.mode, seen=Seen())
     lift = not why and _lifts(torch_side, flax_side, inputs, options)
     report = teacher_report(torch_side, flax_side, run, forms.inputs, trace, known, why, mode=options.mode, lift=lift)
+    report = _with_state(torch_side, flax_side, run, forms, report, options)
     seen = report.seen
     if seen is None or not seen.outputs:
         return report
     varies = torch_side.varies(inputs.torch, [array for _, array in run.outputs], double=False)
     return _changing(report, seen, [f"output {place}".strip() for place, _ in run.outputs], varies)
+
+
+def _with_state(torch_side: Any, flax_side: Any, run: Run, other: Run, report: Report, options: Options) -> Report:
+    """The report with what calls change and with rates of dropout, which no module shows that is called by itself."""
+    two = RunPair(torch_side.modules, flax_side.modules, run, other, None, None, {})
+    # Each module before may be off by as much, and what is kept is no more exact than the model's own dtype.
+    unit = max(unit_roundoff(side.dtype) for side in (torch_side, flax_side))
+    statistics = statistic_rows(two, limit=limits.TEACHER * unit * max(1, len(run.calls)))
+    changed = run.changed | other.changed
+    statistics = tuple(row for row in statistics if row.path in changed)
+    rates, unread = rate_rows(two, training=options.training)
+    seen = report.seen or Seen()
+    later = ("outputs of later steps: each module is called by itself",) if options.steps > 1 else ()
+    seen = dataclasses.replace(seen, buffers=len(statistics), not_seen=(*seen.not_seen, *unread, *later))
+    return dataclasses.replace(report, statistics=statistics, rates=rates, seen=seen)
 
 
 def _lifts(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) -> bool:

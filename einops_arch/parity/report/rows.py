@@ -81,12 +81,16 @@ def _placed(run: Run) -> str:
     return f" ({', '.join(named)})" if named else ""
 
 
-def statistic_rows(two: RunPair) -> tuple[Row, ...]:
+def statistic_rows(two: RunPair, limit: float = limits.FLOAT64) -> tuple[Row, ...]:
     """One row for each buffer that both have or that changed.
 
     A running mean is measured relative to the values that were averaged, not only to what they add up to: after another
     norm, whose channels are centred, the mean is zero in exact arithmetic, and rounding on both sides. A buffer that
     changed and has no counterpart is missing: what it holds shows in a later call.
+
+    Args:
+        two: both models.
+        limit: of the difference.
     """
     rows = []
     runs = (two.torch, two.flax, two.torch_own, two.flax_own)
@@ -94,7 +98,8 @@ def statistic_rows(two: RunPair) -> tuple[Row, ...]:
         if name in two.flax.statistics and array.shape == two.flax.statistics[name].shape:
             arrays = [None if run is None else run.statistics.get(name) for run in runs]
             pair = pair_of(arrays, plain(array.ndim), two.roundoff)
-            rows.append((name, array.shape, measure([pair], scale=averaged(two.torch.statistics, name))))
+            scale = averaged(two.torch.statistics, name)
+            rows.append((name, array.shape, measure([pair], scale=scale, limit=limit)))
         elif name in two.torch.changed and not _counts_batches(two, name):
             rows.append((name, array.shape, _lost("PyTorch", "Flax")))
     alone = sorted(two.flax.changed - two.torch.statistics.keys())

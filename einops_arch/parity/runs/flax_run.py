@@ -290,6 +290,8 @@ class FlaxSide:
                 )[0]
             program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
             slopes, input_slopes = program(parameters, floats, every)
+            # The slope of a complex number is conjugate to PyTorch's, which points uphill.
+            slopes = jax.tree.map(jnp.conj, slopes)
             return (
                 self._renamed(_gradient_state(nnx.merge(graph, slopes, rest))),
                 {place: to_numpy(slope) for place, slope in input_slopes.items()},
