@@ -239,6 +239,7 @@ def docs(session: nox.Session) -> None:
         session.run("mkdocs", *session.posargs)
         return
     session.run("mkdocs", "build", "--strict")
+    session.env["EINOPS_ARCH_COOKBOOK"] = "1"
     session.run("python", "-m", "pytest", "--backend", "parity", "tests/test_parity_docs.py")
 
 

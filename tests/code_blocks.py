@@ -1,13 +1,15 @@
-"""Run the Python code of a Markdown page: all its blocks in order, in one namespace, and its ports of checkpoints."""
+"""Run the code of a Markdown page: its blocks of Python in order, in one namespace, and lines of a shell."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shlex
 import shutil
 import sys
 import types
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,13 @@ _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,}) *(?P<info>\{? *\.?py[^\n]*)$", re.M
 _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
-def run_page(path: Path) -> int:
+def run_page(path: Path, *, commands: bool = False) -> int:
     """Run the `python` and `pycon` blocks of a page, indented ones too, and count them; and `einops-arch port`.
+
+    Args:
+        path: the page.
+        commands: also write the files that it shows, run every `einops-arch` of its `console` blocks, and hold what is
+            printed against what the page shows.
 
     Raises:
         ValueError: a block of Python that would not be run.
@@ -38,7 +45,9 @@ def run_page(path: Path) -> int:
         SybilFailure: a `pycon` block does not print what it shows.
     """
     parsers = [CodeBlockParser("python", PythonEvaluator()), _console]
-    parsers += [CodeBlockParser(language, _shell) for language in ("bash", "console")]
+    parsers += [CodeBlockParser("bash", _shell), CodeBlockParser("console", _session if commands else _shell)]
+    for name, text in files_of(path).items() if commands else ():
+        Path(name).write_text(text, encoding="utf-8")
     document = Document.parse(str(path), *parsers)
     fences = [found["info"].strip() for found in _FENCE.finditer(document.text)]
     # A block with a title is a file, which `files_of` gives.
@@ -68,6 +77,20 @@ def _shell(example: Any) -> None:
         target = Path(command[3])
         shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
         assert main(command[1:]) == 0, line
+
+
+def _session(example: Any) -> None:
+    """Run the commands of a block, each with exit code 0, and compare what they print."""
+    from einops_arch.cli import main
+
+    for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+        line, _, expected = part.partition("\n")
+        program, *arguments = shlex.split(line)
+        assert program == "einops-arch", line
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert main(arguments) == 0, line
+        checker = OutputChecker()
+        assert checker.check_output(expected, printed.getvalue(), NORMALIZE_WHITESPACE | ELLIPSIS), printed.getvalue()
 
 
 def _console(document: Document) -> Iterator[Region]:

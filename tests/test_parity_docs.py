@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 import types
@@ -18,8 +19,15 @@ from einops_arch.torch import ConvNet
 ROOT = Path(__file__).resolve().parent.parent
 # The files that this page shows are in no checkout: test_parity_recipe.py runs it where they are.
 RECIPE = ROOT / "docs" / "guides" / "add-an-architecture.md"
-PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page != RECIPE)]
-WEIGHTS = {"README.md": ["convnet.safetensors"], "quickstart.md": ["weights.safetensors"]}
+# Whole trainings, and what the README shows too: `nox -s docs` runs them and sets the variable.
+LONG = {ROOT / "docs" / "index.md", *(ROOT / "docs" / "cookbook").glob("*.md")}
+LEFT_OUT = {RECIPE, *(set() if os.environ.get("EINOPS_ARCH_COOKBOOK") else LONG)}
+README = ROOT / "README.md"
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if page not in LEFT_OUT)
+WEIGHTS = {"quickstart.md": ["weights.safetensors"]}
+
+
+MADE = ("nets", "unet", "unet_flax", "llama_flax", "twin", "classifier")
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +41,37 @@ def pages():
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to work in, from which modules can be imported; those that pages write are forgotten."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in MADE:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+def blocks(page):
+    return re.findall(r"^\s*```(?:python|pycon)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
+def test_the_code_of_a_page_runs(page, folder):
     # A plain file, as users have it: nothing in it says which network it is.
     for name in WEIGHTS.get(page.name, ()):
         save_file(ConvNet().state_dict(), name)
-    shown = re.findall(r"^\s*```(?:python|pycon)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert run_page(page) == len(shown)
+    assert run_page(page) == len(blocks(page))
+
+
+def test_every_line_of_the_readme_runs_and_prints_what_it_shows(folder):
+    text = README.read_text(encoding="utf-8")
+    assert run_page(README, commands=True) == len(blocks(README))
+    written = (folder / "unet.py").read_text(encoding="utf-8")
+    assert written.partition("class UNet")[2].strip() in text
+    # The two commands make environments, which is what CI does with them; here: there are such sessions.
+    sessions = re.findall(r'^@nox.session\(name="([\w-]+)|^def (\w+)', (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    for line in re.findall(r"nox -s ([\w -]+)", text):
+        assert set(line.split()) <= {name for pair in sessions for name in pair}
 
 
 def _page(folder, text):
