@@ -27,7 +27,7 @@ PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if page not in LEF
 WEIGHTS = {"quickstart.md": ["weights.safetensors"]}
 
 
-MADE = ("nets", "unet", "unet_flax", "llama_flax", "twin", "classifier")
+MADE = ("nets", "unet", "unet_flax", "llama", "llama_flax")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_code_of_a_page_runs(page, folder):
     # A plain file, as users have it: nothing in it says which network it is.
     for name in WEIGHTS.get(page.name, ()):
         save_file(ConvNet().state_dict(), name)
-    assert run_page(page) == len(blocks(page))
+    assert run_page(page, commands=page in LONG) == len(blocks(page))
 
 
 def test_every_line_of_the_readme_runs_and_prints_what_it_shows(folder):
