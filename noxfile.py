@@ -286,3 +286,9 @@ def bench_checkpoints(session: nox.Session) -> None:
     ways = ["copy", "port", "back", "sharded", "pt", "orbax-save", "orbax-load"]
     session.run("python", *script, "--gib", "1", "6", "--repeats", "1", "--ways", *ways)
     session.run("python", *script, "--gib", "4.5", "--largest-mib", "256", "--repeats", "1", "--ways", "dcp", "pt")
+
+
+@nox.session(name="docs-look")
+def docs_look(session: nox.Session) -> None:
+    """Photograph every page of `site/`, wide and narrow, light and dark, and check links (needs Chromium; not CI's)."""
+    session.run("python", "docs/hooks/look.py", *session.posargs)

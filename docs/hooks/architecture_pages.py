@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from einops_arch.torch._build import without_values
 FOLDER = "architectures"
 TWINS = "<!-- twins -->"
 TABLE = "<!-- architectures -->"
+CONTENTS = "<!-- contents -->"
 
 
 def on_config(config: Any) -> Any:
@@ -82,6 +84,7 @@ def write(name: str, fragment: str = "") -> str:
         summary,
         details,
         f"Source: {architecture.source}.",
+        CONTENTS,
         _use(architecture),
         parts.sizes(architecture),
         parts.tree(architecture),
@@ -101,7 +104,19 @@ def write(name: str, fragment: str = "") -> str:
             )
         ),
     ]
-    return "\n\n".join(part for part in page if part) + "\n"
+    text = "\n\n".join(part for part in page if part) + "\n"
+    return text.replace(CONTENTS, contents(text), 1)
+
+
+def contents(text: str) -> str:
+    """The sections of a page in one line: the twins need the width that a table of contents would take.
+
+    >>> contents("## Sizes\n\n## The twins\n")
+    'On this page: [Sizes](#sizes) · [The twins](#the-twins)'
+    """
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    links = [f"[{title}](#{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')})" for title in titles]
+    return f"On this page: {' · '.join(links)}"
 
 
 def _use(architecture: architectures.Architecture) -> str:
