@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -10,10 +11,14 @@ import types
 from pathlib import Path
 
 import pytest
+import typer
 from code_blocks import run_page
 from safetensors.torch import save_file
 
+import einops_arch
 from einops_arch import architectures
+from einops_arch.cli.app import app
+from einops_arch.flax import functional, layers
 from einops_arch.torch import ConvNet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,15 +35,20 @@ WEIGHTS = {"quickstart.md": ["weights.safetensors"]}
 MADE = ("nets", "unet", "unet_flax", "llama", "llama_flax")
 
 
-@pytest.fixture(scope="module")
-def pages():
-    """The module that writes the pages of the architectures; its neighbours can be imported, as mkdocs has it."""
+def hook(name):
+    """A module that writes pages; its neighbours can be imported, as mkdocs has it."""
     sys.path.insert(0, str(ROOT / "docs/hooks"))
-    spec = importlib.util.spec_from_file_location("architecture_pages", ROOT / "docs/hooks/architecture_pages.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/hooks/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.path.remove(str(ROOT / "docs/hooks"))
     return module
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """The module that writes the pages of the architectures."""
+    return hook("architecture_pages")
 
 
 @pytest.fixture
@@ -132,3 +142,60 @@ def test_an_architecture_gets_its_page_from_the_registry(pages, monkeypatch):
         "| `conv1` | Conv2d | Conv | `2 3 15 10` |",
     ):
         assert text in page
+
+
+def test_every_flax_layer_and_function_has_one_place_in_the_reference():
+    written = [hook("layer_pages").shown(path.read_text()) for path in sorted((ROOT / "docs/api").glob("flax*.md"))]
+    places = re.findall(r"^::: einops_arch\.flax\.(\w+\.\w+)$", "\n".join(written), re.MULTILINE)
+    expected = [
+        f"{module.__name__.rpartition('.')[2]}.{name}" for module in (layers, functional) for name in module.__all__
+    ]
+    assert sorted(places) == sorted(expected)
+
+
+def test_the_reference_of_the_command_line_has_every_command_and_option():
+    text = hook("command_pages").commands()
+    for name, command in typer.main.get_command(app).commands.items():
+        section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        assert f"$ einops-arch {name}" in section
+        assert section.count("\n| `") == len(command.params)
+        for option in (name for parameter in command.params for name in parameter.opts if name.startswith("--")):
+            assert option in section
+
+
+def test_numbers_of_arxiv_become_links_but_not_in_code_or_twice():
+    linked = hook("page_links").linked
+    link = '<a href="https://arxiv.org/abs/1707.01083">arXiv:1707.01083</a>'
+    assert linked("<p>see arXiv:1707.01083, Table 1</p>") == f"<p>see {link}, Table 1</p>"
+    for text in ("<code>arXiv:1707.01083</code>", f"<p>{link}</p>", "<pre><span>arXiv:1707.01083</span></pre>"):
+        assert linked(text) == text
+
+
+def test_links_to_the_source_are_left_out_while_there_is_no_address():
+    features = ["content.action.edit", "content.code.copy"]
+    for url, left in (("", features[1:]), ("https://example.org/x", features)):
+        config = types.SimpleNamespace(
+            repo_url=url, edit_uri="edit/main/docs/", extra={}, theme={"features": [*features]}
+        )
+        hook("page_links").on_config(config)
+        assert config.theme["features"] == left
+        assert (config.edit_uri is None) == (not url)
+        assert einops_arch.__version__ in config.copyright
+
+
+def test_the_home_page_has_the_numbers_that_are_stored():
+    text = hook("home_page").numbers()
+    models = json.loads((ROOT / "docs/translate/coverage.json").read_text())["models"]
+    same = sum(model["verdict"] == "same function" for model in models)
+    assert f"| {same} of {len(models)} |" in text
+    stored = json.loads((ROOT / "docs/coverage/layers.json").read_text())
+    assert f"| {stored['whole']} of {stored['models']} |" in text
+
+
+def test_links_that_lead_nowhere_are_seen(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#here">x</a><a href="c.html">y</a><a href="https://x.org">z</a>')
+    (tmp_path / "b.html").write_text('<h1 id="there"></h1><a href="a.html">x</a><a href="#there">y</a>')
+    assert list(hook("look").broken_links(tmp_path)) == [
+        "a.html: b.html#here: the page has no such place",
+        "a.html: c.html: there is no such file",
+    ]

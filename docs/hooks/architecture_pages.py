@@ -109,7 +109,7 @@ def write(name: str, fragment: str = "") -> str:
 
 
 def contents(text: str) -> str:
-    """The sections of a page in one line: the twins need the width that a table of contents would take.
+    r"""The sections of a page in one line: the twins need the width that a table of contents would take.
 
     >>> contents("## Sizes\n\n## The twins\n")
     'On this page: [Sizes](#sizes) · [The twins](#the-twins)'
