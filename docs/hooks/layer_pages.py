@@ -27,4 +27,6 @@ def _references(name: str, files: list[str]) -> str:
     module = _MODULES[name]
     places = {entry: getattr(module, entry).__module__.rpartition(".")[2] for entry in module.__all__}
     entries = [entry for file in files for entry in module.__all__ if places[entry] == file]
-    return "\n\n".join(f"::: {module.__name__}.{entry}" for entry in entries)
+    # Without the source, a page of a phone's patience.
+    options = "    options: {show_source: false}"
+    return "\n\n".join(f"::: {module.__name__}.{entry}\n{options}" for entry in entries)

@@ -77,7 +77,9 @@ class Translation:
 
             from einops_arch.flax.state import state_dict
 
-            save_file({key: np.ascontiguousarray(item) for key, item in state_dict(self.model).items()}, weights)
+            # Not `ascontiguousarray`, which makes an axis for a number without one, such as a counter of batches.
+            arrays = {key: np.asarray(item, order="C") for key, item in state_dict(self.model).items()}
+            save_file(arrays, weights)
         if test is not None:
             Path(test).write_text(_test_text(path, self.name, weights), encoding="utf-8")
 
