@@ -36,7 +36,7 @@ legend { color: var(--soft); font-size: 13px; } label { margin-right: 10px; whit
 .faster { --color: var(--good); } .slower { --color: var(--bad); } .level { --color: var(--plain); }
 .row { display: grid; grid-template-columns: minmax(0, 25rem) minmax(8rem, 1fr) 12rem; gap: 0 12px; padding: 3px 0;
   font-size: 13px; border-bottom: 1px solid var(--grid); align-items: center; font-variant-numeric: tabular-nums; }
-.name { overflow-wrap: anywhere; } .said { color: var(--color); } .missed { color: var(--bad); font-weight: 600; }
+.name { overflow-wrap: anywhere; } .result { color: var(--color); } .missed { color: var(--bad); font-weight: 600; }
 .track { position: relative; height: 14px; }
 .track i { position: absolute; top: 0; bottom: 0; }
 .track .bar { background: var(--color); top: 2px; bottom: 2px; min-width: 1px; }
@@ -155,11 +155,11 @@ def _bar(row: dict[str, Any]) -> str:
     if row["verdict"] in ("missed", "wrong"):
         classes.append("over")
         verdict = f' <span class="missed">{escape(row["verdict"])}</span>'
-    said = f"{ratio['median']:.2f} of {row['against']}"
+    text = f"{ratio['median']:.2f} of {row['against']}"
     return (
         f'<div class="{" ".join(classes)}"><span class="name">{escape(name)}</span>'
         f'<span class="track" title="{escape(ratio_text(ratio))}">{"".join(marks)}</span>'
-        f'<span class="said">{escape(said)}{verdict}</span></div>'
+        f'<span class="result">{escape(text)}{verdict}</span></div>'
     )
 
 

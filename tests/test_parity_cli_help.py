@@ -185,9 +185,9 @@ def test_a_function_in_a_description_is_printed_by_its_name():
 def test_inspect_says_what_it_took_off_and_what_then_fits(wrap, shown, tmp_path):
     torch.save(wrap(ConvNet().state_dict()), tmp_path / "weights.pt")
     lines = invoke("inspect", tmp_path / "weights.pt").stdout.splitlines()
-    said = [line for line in lines if line.startswith(("taken: ", "wrapper: "))]
-    assert len(said) == len(shown)
-    assert all(line.startswith(start) for line, start in zip(said, shown, strict=True))
+    taken = [line for line in lines if line.startswith(("taken: ", "wrapper: "))]
+    assert len(taken) == len(shown)
+    assert all(line.startswith(start) for line, start in zip(taken, shown, strict=True))
     assert lines[-1] == "fits: convnet --preset mnist"
 
 

@@ -121,10 +121,10 @@ def test_nan_and_inf_in_the_weights_are_said(suffix, destination, tmp_path):
     options = ("--to", "flax", "--arch", "convnet", "--preset", "tiny")
     result = invoke("port", source, tmp_path / destination, *options)
     assert result.exit_code == 0, result.output
-    said = [line for line in result.stdout.splitlines() if " holds " in line]
-    assert said == ["conv1.kernel: holds 3 NaN and 1 inf", "fc2.bias: holds 0 NaN and 1 inf"]
-    found = json.loads(invoke("port", source, tmp_path / destination, *options, "--force", "--json").stdout)
-    assert found["not_finite"] == {"conv1.kernel": {"nan": 3, "inf": 1}, "fc2.bias": {"nan": 0, "inf": 1}}
+    counts = [line for line in result.stdout.splitlines() if " holds " in line]
+    assert counts == ["conv1.kernel: holds 3 NaN and 1 inf", "fc2.bias: holds 0 NaN and 1 inf"]
+    report = json.loads(invoke("port", source, tmp_path / destination, *options, "--force", "--json").stdout)
+    assert report["not_finite"] == {"conv1.kernel": {"nan": 3, "inf": 1}, "fc2.bias": {"nan": 0, "inf": 1}}
 
 
 def test_verify_takes_the_file(weights, tmp_path):
