@@ -16,6 +16,7 @@ import typer
 from PIL import Image
 from test_parity_cli import invoke
 
+from einops_arch import architectures
 from einops_arch.architectures import GPT2Config, ResNetConfig
 from einops_arch.cli import main
 from einops_arch.cli.app import app
@@ -86,6 +87,15 @@ def test_the_help_of_a_command_is_short_and_shows_what_is_typed(name, monkeypatc
         if parameter.param_type_name == "option" and not parameter.is_flag:
             assert parameter.metavar, parameter.name
             assert f"{parameter.opts[0]} {parameter.metavar}" in " ".join(text.split())
+
+
+def test_the_list_cuts_no_name_on_a_narrow_screen(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = invoke("list").stdout
+    assert max(map(len, text.splitlines())) <= 60
+    for name in architectures.names():
+        assert f"\n{name}\n" in f"\n{text}"
+        assert all(preset in text for preset in architectures.get(name).config.PRESETS)
 
 
 def test_json_is_a_flag_of_every_command():
