@@ -229,3 +229,62 @@ def test_moves_are_counted_as_they_stand_in_the_file_and_not_for_each_block() ->
     lines = [line for line in twin.source.splitlines() if "import" not in line]
     assert twin.classes["Heads"] == 3
     assert twin.moves == sum(line.count("rearrange(") for line in lines) > 0
+
+
+class _Halves(nn.Module):
+    """As ShuffleNet writes its units: what is done depends on a setting, and one kind has no first branch."""
+
+    def __init__(self, inp: int, oup: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        half = oup // 2
+        if self.stride > 1:
+            self.branch1 = nn.Sequential(nn.Conv2d(inp, inp, 3, stride, 1, groups=inp), nn.Conv2d(inp, half, 1))
+        else:
+            self.branch1 = nn.Sequential()
+        self.branch2 = nn.Sequential(nn.Conv2d(inp if stride > 1 else half, half, 1), nn.ReLU(), nn.AvgPool2d(stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 1:
+            kept, rest = x.chunk(2, dim=1)
+            out = torch.cat((kept, self.branch2(rest)), dim=1)
+        else:
+            out = torch.cat((self.branch1(x), self.branch2(x)), dim=1)
+        return torch.channel_shuffle(out, 2)
+
+
+class _Shortcut(nn.Module):
+    def __init__(self, inp: int, oup: int) -> None:
+        super().__init__()
+        self.use_shortcut = inp == oup
+        self.conv = nn.Conv2d(inp, oup, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.use_shortcut:
+            y = y + x
+        return y.relu()
+
+
+class _Ways(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = nn.Sequential(_Halves(4, 8, 2), _Halves(8, 8, 1), _Halves(8, 16, 2))
+        self.tops = nn.Sequential(_Shortcut(16, 16), _Shortcut(16, 12), _Shortcut(12, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tops(self.units(x))
+
+
+def test_bodies_that_a_setting_tells_apart_are_one_class_that_asks_it() -> None:
+    model = _Ways()
+    twin = translate(_Ways, torch.randn(2, 4, 16, 24), axes="b 4 h w", prove=False)
+    assert dict(twin.classes) == {"Halves": 3, "Shortcut": 3, "_Ways": 1}
+    assert "if self.stride == 1:" in twin.source
+    assert "if self.use_shortcut:" in twin.source
+    # The two groups are no stride, though one kind of unit has the stride 2.
+    assert twin.source.count("g=2)") == 2
+    load_state_dict(twin.model, model.state_dict())
+    x = torch.randn(3, 4, 20, 12)
+    received = np.asarray(twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1))))
+    np.testing.assert_allclose(np.moveaxis(received, -1, 1), model(x).detach().numpy(), rtol=1e-5, atol=1e-5)

@@ -48,7 +48,14 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
     """
     from einops_arch.discovery.tracing.torch_casts import notes_of_casts
     from einops_arch.discovery.tracing.torch_program import record_program, tensors_in
-    from einops_arch.discovery.tracing.torch_state import Snapshot, first_difference, place_of_forward, random_state
+    from einops_arch.discovery.tracing.torch_state import (
+        Snapshot,
+        empty_caches,
+        first_difference,
+        forget_computed,
+        place_of_forward,
+        random_state,
+    )
 
     modelled = {
         f"{path}.{name}" if path else name: tensor
@@ -57,10 +64,11 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         for name, tensor in (*module.named_buffers(), *_computed(module))
     }
     draws = random.getstate(), np.random.get_state()  # noqa: NPY002 it is what models use
-    before, moved_from = Snapshot(model), random_state()
+    before, caches, moved_from = Snapshot(model), empty_caches(model), random_state()
     try:
         first = record_program(model, arguments.args, arguments.kwargs, is_leaf)
         moved = random_state() != moved_from
+        forget_computed(caches, first.root)
         changes = list(before.changes(model, modelled))
         second = record_program(model, arguments.args, arguments.kwargs, is_leaf, gradients=training)
     finally:

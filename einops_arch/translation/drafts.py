@@ -21,11 +21,13 @@ from einops_arch.translation.needs import needed
 from einops_arch.translation.ops.table import renamed
 from einops_arch.translation.passing import (
     argument_text,
+    border_names,
     border_order,
     enter,
     outputs_of,
     plain_call,
     result_of,
+    twin_names,
     wanted_order,
 )
 from einops_arch.translation.records import Records
@@ -306,14 +308,14 @@ class _Owner:
             spatial = self.drafts.is_spatial(scope.module)
             orders = [border_order(writer.array(value), spatial=spatial) for value in outer]
             arrays = [writer.ordered(value, order) for value, order in zip(outer, orders, strict=True)]
-            self.names = [array.names for array in arrays]
             known = Draft(scope.module, self.drafts.paths.get(id(scope.module), scope.path), len(self.drafts.drafts))
-            known.names = [array.names for array in arrays]
+            known.names = [border_names(array, order) for array, order in zip(arrays, orders, strict=True)]
             self.drafts.drafts[id(scope.module)] = known
             draft = self.drafts.draft(scope, orders)
         if draft.refused and not self.drafts.partial:
             self.draft.refused = True
         by_id = {id(value): array.code for value, array in zip(outer, arrays, strict=True)}
+        names = twin_names(scope)
         arguments = [
             *(
                 text
@@ -321,7 +323,7 @@ class _Owner:
                 if (text := argument_text(writer, item, by_id, self.drafts.records)) is not None
             ),
             *(
-                f"{name}={text}"
+                f"{names.get(name, name)}={text}"
                 for name, item in node.kwargs.items()
                 if (text := argument_text(writer, item, by_id, self.drafts.records)) is not None
             ),

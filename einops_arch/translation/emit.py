@@ -144,7 +144,8 @@ def _is_nested(name: str, item: FlaxClass) -> bool:
 
 
 def _result_kind(item: FlaxClass) -> str:
-    returns = [line for lines in item.bodies.values() for line in lines if line.startswith("return ")]
+    every = [line.strip() for lines in item.bodies.values() for text in lines for line in text.splitlines()]
+    returns = [line for line in every if line.startswith("return ")]
     kinds = {draft.kinds["return"] for draft in item.drafts if "return" in draft.kinds}
     if kinds:
         return " | ".join(sorted(kinds))

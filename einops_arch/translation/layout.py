@@ -201,7 +201,9 @@ def reshape(array: Array, value: Value, codes: Sequence[str]) -> Array | None:
                 place, rank = len(logical), len(value.sizes)
                 image = _becomes_image(axis.name, place, rank, len(array.logical)) and whole
                 outer = Elementary(
-                    default_names(rank)[place] if image else _outer_name(axis.name, rest, array, first == at),
+                    default_names(rank)[place]
+                    if image
+                    else _outer_name(axis.name, rest, array, rank if first == at else 0),
                     rest,
                     code if whole and rest[0] != rest[1] else "",
                 )
@@ -237,12 +239,21 @@ def _becomes_image(name: str, place: int, rank: int, before: int) -> bool:
     return tokens or (name == "h" and before == 2)
 
 
-def _outer_name(name: str, sizes: Sizes, array: Array, whole: bool) -> str:
-    """Features of tokens are split into heads, channels of images into groups."""
+def _outer_name(name: str, sizes: Sizes, array: Array, rank: int) -> str:
+    """Features of tokens are split into heads, channels of images into groups.
+
+    Args:
+        name: of the axis that is split.
+        sizes: of the outer part.
+        array: that is split.
+        rank: of the view, 0 where this is not the first part of an axis of it.
+    """
     if name == "k":
         return "heads"
-    if name != "c" or sizes[0] != sizes[1] or not whole:
+    if name != "c" or sizes[0] != sizes[1] or not rank:
         return name
+    if sizes == (2, 2) and len(array.logical) == 3 and rank == 5:
+        return "kv"
     if len(array.logical) >= 4:
         return "g"
     return "qkv" if sizes == (3, 3) and len(array.logical) == 3 else "heads"

@@ -15,6 +15,7 @@ from einops_arch.translation.joined import joined
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.loops import compact, looped_lists, loops, plain_sequential
 from einops_arch.translation.series import NUMBERED, numbered_series, shortened
+from einops_arch.translation.ways import Way, branched, by_settings
 
 __all__ = ["merge"]
 
@@ -121,8 +122,8 @@ class _Merger:
             kept.append(draft)
         self._number(kept)
         self.looped = {base for draft in kept for base in looped_lists(draft)}
-        for members in joined(kept, self._lines, self.defaults):
-            self._make(members)
+        for members, way in by_settings(joined(kept, self._lines, self.defaults), self.defaults):
+            self._make(members, way)
 
     def _number(self, kept: Sequence[Draft]) -> None:
         """Children with numbers in their names, of which some drafts have more than others, are a list for now."""
@@ -155,7 +156,7 @@ class _Merger:
     def _lines(self, draft: Draft) -> dict[str, list[str]]:
         return {mode: loops(body.lines, draft, self.looped) for mode, body in draft.bodies.items()}
 
-    def _make(self, members: Sequence[Draft]) -> None:
+    def _make(self, members: Sequence[Draft], way: Way | None = None) -> None:
         first = members[0]
         name = self._name(first)
         merged = Arguments(members, self.built, self.positional)
@@ -167,10 +168,18 @@ class _Merger:
             attributes.append((attribute, code))
         bodies: dict[str, list[str]] = {}
         every = [self._lines(draft) for draft in members]
-        for mode, body in every[0].items():
-            bodies[mode] = [
-                merged.unify([lines[mode][n] for lines in every], "", inside=True) for n in range(len(body))
+        yes = [n for n, draft in enumerate(members) if way is None or draft.number in way.yes]
+        no = [n for n in range(len(members)) if n not in yes]
+        for mode in every[0]:
+            sides = [
+                [
+                    merged.unify([every[n][mode][place] for n in rows], "", inside=True, rows=rows)
+                    for place in range(len(every[rows[0]][mode]))
+                ]
+                for rows in (yes, no)
+                if rows
             ]
+            bodies[mode] = sides[0] if way is None else branched(way.test, *sides)
         merged.fields()
         arguments = merged.arguments(root=first is self.root)
         taken = [item.name for item in arguments]

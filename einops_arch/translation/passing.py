@@ -11,7 +11,7 @@ from einops_arch.discovery.tracing.sizes import Axis
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.draft import Body, Draft, Order
 from einops_arch.translation.layers import Layer
-from einops_arch.translation.layout import Array, channels_last_order, from_value
+from einops_arch.translation.layout import Array, channels_last_order, default_names, from_value
 from einops_arch.translation.records import Records
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.trees import leaf_values
@@ -79,6 +79,14 @@ def argument_text(writer: Writer, item: Any, codes: Mapping[int, str], records: 
     return None
 
 
+def border_names(array: Array, order: Order) -> list[str]:
+    """The names of the axes at the border of a module: an image goes by the letters of the glossary."""
+    names = array.names
+    image = len(order) == 4 and order == channels_last_order(4)
+    odd = image and (names[1] in ("g", "k", "heads") or any(re.fullmatch(r"[a-z]+\d+", name) for name in names))
+    return default_names(4) if odd else names
+
+
 def _constant(part: Any) -> str:
     if part is None or isinstance(part, (bool, int, float, str)):
         return repr(part)
@@ -100,7 +108,7 @@ def enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None:
     """Arguments of the call, by name."""
     names: list[str] = []
     position = 0
-    parameters = _parameter_names(scope)
+    renamed = twin_names(scope)
 
     def take(tree: Any, code: str) -> None:
         nonlocal position
@@ -121,11 +129,7 @@ def enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None:
             for key, item in tree.items():
                 take(item, f"{code}.{key}" if isinstance(tree, Record) else f"{code}[{key!r}]")
 
-    passed = [
-        (_argument_name(name), tree)
-        for name, tree in [*zip(parameters, scope.args, strict=False), *scope.kwargs.items()]
-        if _passes(tree)
-    ]
+    passed = [(renamed[name], tree) for name, tree in _by_name(scope) if _passes(tree)]
     draft.kinds |= {name: records.name(tree) for name, tree in passed if isinstance(tree, Record)}
     for name, tree in passed:
         names.append(name)
@@ -137,6 +141,21 @@ def _plain_names(names: Sequence[str]) -> list[str]:
     """Letters without the numbers that they have where the module is called, so that all calls read alike."""
     plain = [re.sub(r"[0-9]+$", "", name) or name for name in names]
     return plain if len(set(plain)) == len(plain) else list(names)
+
+
+def twin_names(scope: Scope) -> dict[str, str]:
+    """The names that the arguments of a call have in the twin; in small letters, but for what users give by name."""
+    names = {name: _argument_name(name) for name, tree in _by_name(scope) if _passes(tree)}
+    if not scope.path:
+        return names
+    taken = list(names.values())
+    return {
+        name: code if code.lower() == code or code.lower() in taken else code.lower() for name, code in names.items()
+    }
+
+
+def _by_name(scope: Scope) -> list[tuple[str, Any]]:
+    return [*zip(_parameter_names(scope), scope.args, strict=False), *scope.kwargs.items()]
 
 
 def _argument_name(name: str) -> str:
@@ -172,7 +191,7 @@ def result_of(writer: Writer, output: Any, records: Records) -> tuple[str, list[
             order = border_order(array)
             array = writer.ordered(array, order)
             orders.append(order)
-            names.append(array.names)
+            names.append(border_names(array, order))
             return array.code
         if isinstance(tree, FreeSize):
             return writer.number(tree)

@@ -43,6 +43,8 @@ class Recorder(TorchFunctionMode):
         gradients: whether it runs with gradients.
     """
 
+    only_records = True
+
     def __init__(self, module: torch.nn.Module, *, gradients: bool) -> None:
         super().__init__()
         self.module = module

@@ -8,21 +8,24 @@ import hashlib
 import itertools
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 
-from einops_arch.discovery.tracing.program import Note, Scope, Source, Value
+from einops_arch.discovery.tracing.program import Note, Scope, Source, Value, map_tree, values_in
 from einops_arch.discovery.tracing.sizes import Comparison, Size, SizeFloat
+from einops_arch.discovery.tracing.torch_questions import DRAWS
 from einops_arch.layouts.arrays import digest
 
 __all__ = [
     "copy_of_model",
     "Snapshot",
+    "empty_caches",
     "first_difference",
+    "forget_computed",
     "held_tensors",
     "hook_notes",
     "names_of_steps",
@@ -90,6 +93,53 @@ class Snapshot:
         if isinstance(item, (tuple, list, deque)):
             return (type(item).__name__, [self._mark(part, inside) for part in item])
         return (id(item), [(name, self._mark(part, inside)) for name, part in _attributes(item)])
+
+
+def empty_caches(module: torch.nn.Module) -> list[dict[Any, Any]]:
+    """Plain dicts of modules that hold nothing yet, in which a forward may keep what it has computed."""
+    return [item for child in module.modules() for item in vars(child).values() if type(item) is dict and not item]
+
+
+def forget_computed(caches: Sequence[dict[Any, Any]], root: Scope) -> None:
+    """Empty those caches that a run filled with what parameters and buffers alone give: it is computed again.
+
+    Such a model holds its table of biases until it is trained on, and gives the same with and without it.
+
+    Args:
+        caches: that were empty before the run.
+        root: what the run recorded.
+    """
+    for cache in caches:
+        if cache and all(isinstance(item, torch.Tensor) and _is_of_state(item, root) for item in cache.values()):
+            cache.clear()
+
+
+def _is_of_state(tensor: torch.Tensor, root: Scope) -> bool:
+    """Whether operations of a run made a tensor of parameters, buffers and fixed numbers, and of nothing else."""
+    for scope in _scopes(root):
+        value = scope.values.get(id(tensor))
+        if value is not None and value.origin == "operation":
+            made = {id(output): node for node in scope.nodes for output in values_in(node.outputs)}
+            return _needs_state_only(value, made)
+    return False
+
+
+def _needs_state_only(value: Value, made: Mapping[int, Any]) -> bool:
+    if value.origin != "operation":
+        return value.origin in ("state", "constant")
+    node = made.get(id(value))
+    if node is None or node.kind != "operation" or node.name in DRAWS or node.writes is not None:
+        return False
+    sizes: list[Any] = []
+    map_tree((node.args, node.kwargs), lambda leaf: sizes.append(leaf) if isinstance(leaf, (Size, SizeFloat)) else leaf)
+    return not sizes and all(_needs_state_only(item, made) for item in values_in((node.args, node.kwargs)))
+
+
+def _scopes(scope: Scope) -> Iterator[Scope]:
+    yield scope
+    for node in scope.nodes:
+        if node.scope is not None:
+            yield from _scopes(node.scope)
 
 
 def place_of_forward(module: torch.nn.Module) -> Source:
