@@ -71,9 +71,9 @@ def test_a_table_that_depends_on_more_than_weights_is_refused(bias: Callable[[_B
 
 
 class _Inner(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, N: int, hasBias: bool) -> None:  # noqa: N803 as people write it
         super().__init__()
-        self.fc = nn.Linear(4, 4)
+        self.fc = nn.Linear(4, N, bias=hasBias)
 
     def forward(self, input: Tensor, H: int, Mask: Tensor) -> Tensor:  # noqa: A002, N803 as people write it
         return self.fc(input) * Mask + H
@@ -82,15 +82,20 @@ class _Inner(nn.Module):
 class _Outer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.inner = _Inner()
+        self.inner = _Inner(4, True)
+        self.other = _Inner(N=4, hasBias=False)
+        self.last = _Inner(3, True)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803 as people write it
-        return self.inner(input=X, H=X.shape[0], Mask=X > 0)
+        x = self.other(self.inner(input=X, H=X.shape[0], Mask=X > 0), X.shape[0], X > 1)
+        return self.last(x, X.shape[0], X[:, :3] > 0)
 
 
 def test_arguments_have_small_letters_and_are_passed_by_the_same_names() -> None:
     model = _Outer()
-    twin = translate(model, torch.randn(2, 4), axes="b 4", prove=False)
+    twin = translate(_Outer, torch.randn(2, 4), axes="b 4", prove=False)
+    assert "def __init__(self, n: int, has_bias: bool, *" in twin.source
     assert "def __call__(self, x: Array, h: " in twin.source
+    load_state_dict(twin.model, model.state_dict())
     x = torch.randn(5, 4)
     np.testing.assert_allclose(twin.model(jnp.asarray(x.numpy())), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)

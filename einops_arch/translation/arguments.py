@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from einops_arch.translation.flax_class import Argument
 from einops_arch.translation.holes import Holes, parse, skeleton
 from einops_arch.translation.series import NUMBERED, common_series
 
-__all__ = ["Arguments"]
+__all__ = ["Arguments", "small_letters"]
 
 
 class Arguments:
@@ -226,7 +227,7 @@ class Arguments:
             derived = self._derived(whole, prefix) if len(rows) == len(self.members) else None
             if derived is not None:
                 return derived
-            named = slot or attribute or "size"
+            named = small_letters(slot or attribute or "size")
             if self._says_other(named, attribute):
                 named = f"{attribute}_{slot}" if attribute and slot else f"{named}_size"
         name, number = named, 1
@@ -283,6 +284,11 @@ def _environment(draft: Draft, constructor: Constructor, built: Mapping[int, Map
         if name in known or (holds_argument(draft.original, name) and hasattr(draft.module, name))
     }
     return Environment({**arguments, "self": SimpleNamespace(**draft.fields)})
+
+
+def small_letters(name: str) -> str:
+    """A name of arguments in small letters: `has_SelfAttention` is `has_self_attention`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def _tuple(parts: Sequence[str]) -> str:

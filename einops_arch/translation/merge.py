@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from einops_arch.translation.arguments import Arguments
+from einops_arch.translation.arguments import Arguments, small_letters
 from einops_arch.translation.draft import Draft
 from einops_arch.translation.drafts import Drafts
 from einops_arch.translation.flax_class import Argument, FlaxClass
@@ -181,7 +182,10 @@ class _Merger:
             ]
             bodies[mode] = sides[0] if way is None else branched(way.test, *sides)
         merged.fields()
-        arguments = merged.arguments(root=first is self.root)
+        arguments, small = _in_small_letters(merged.arguments(root=first is self.root))
+        attributes = [(attribute, small(code)) for attribute, code in attributes]
+        settings = {attribute: small(code) for attribute, code in merged.settings.items()}
+        values = {small(key): vector for key, vector in merged.values.items()}
         taken = [item.name for item in arguments]
         attributes = [(attribute, shortened(code, taken, self.positional)) for attribute, code in attributes]
         base = "Sequential" if is_sequence(first.module) else "nnx.Module"
@@ -191,7 +195,7 @@ class _Merger:
             base,
             arguments,
             attributes,
-            merged.settings,
+            settings,
             first.arguments,
             bodies,
             list(members),
@@ -203,7 +207,7 @@ class _Merger:
         self.positional[name] = [item.name for item in arguments]
         self.defaults[name] = {item.name: item.default for item in arguments if item.default is not None}
         for position, draft in enumerate(members):
-            passed = _passed(arguments, {key: vector[position] for key, vector in merged.values.items()})
+            passed = _passed(arguments, {key: vector[position] for key, vector in values.items()})
             self.calls[draft.number] = f"{name}({', '.join([*passed, 'rngs=rngs'])})"
 
     def _name(self, draft: Draft) -> str:
@@ -224,6 +228,18 @@ class _Merger:
             name = f"{base}{number}"
         self.names.add(name)
         return name
+
+
+def _in_small_letters(arguments: Sequence[Argument]) -> tuple[list[Argument], Callable[[str], str]]:
+    """The arguments with names in small letters, and what writes those names in the code of a constructor."""
+    names = {item.name for item in arguments}
+    small = {name: small_letters(name) for name in names if small_letters(name) not in names}
+    pattern = re.compile(rf"(?<![\w.\"'])(?:{'|'.join(map(re.escape, small)) or '(?!)'})\b(?!\s*=[^=])")
+
+    def written(code: str) -> str:
+        return pattern.sub(lambda match: small[match[0]], code)
+
+    return [replace(item, name=small.get(item.name, item.name)) for item in arguments], written
 
 
 def _passed(arguments: Sequence[Argument], values: Mapping[str, str]) -> list[str]:
