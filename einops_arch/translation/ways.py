@@ -136,13 +136,13 @@ def _makes(names: Sequence[str], drafts: Sequence[Draft], defaults: Defaults) ->
     """Give all drafts these attributes, `Identity` where they have none, if that is two ways of each at the most."""
     made = [dict.fromkeys(names, "Identity()") | dict(draft.attributes) for draft in drafts]
     for name in names:
-        codes = with_defaults([codes[name] for codes in made], defaults)
+        codes = with_defaults([attributes[name] for attributes in made], defaults)
         if len(set(map(skeleton, codes))) > 2 and common_series(codes, defaults) is None:
             return False
-    for draft, codes in zip(drafts, made, strict=True):
+    for draft, attributes in zip(drafts, made, strict=True):
         if len(draft.attributes) < len(names):
             draft.imports.add("from einops_arch.flax.layers import Identity")
-        draft.attributes = [(name, codes[name]) for name in names]
+        draft.attributes = [(name, attributes[name]) for name in names]
     return True
 
 
