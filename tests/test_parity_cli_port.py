@@ -109,6 +109,14 @@ def test_the_summary_says_which_dtype_changed(tmp_path):
     assert [line.partition(", ")[0] for line in remarks] == [f"{counters} counters int64 became int32"]
 
 
+def test_a_plan_cuts_no_name_on_a_narrow_screen(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    options = ("--to", "flax", "--arch", "convnet", "--preset", "tiny", "--dry-run")
+    text = invoke("port", weights, tmp_path / "x.safetensors", *options).stdout
+    assert "\nconv1.weight to conv1.kernel\n  o i *k -> *k i o; 3 3 2 3, float32, 216 bytes\n" in text
+    assert "\nfc2.bias to fc2.bias\n" in text
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("destination", ["flax.safetensors", "folder"])
 def test_nan_and_inf_in_the_weights_are_said(suffix, destination, tmp_path):

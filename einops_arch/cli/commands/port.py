@@ -17,11 +17,12 @@ from einops_arch.checkpoints.formats.sharded import CONFIG
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.wrappers import Renamed, rule_of
 from einops_arch.cli.models import identify
-from einops_arch.cli.output import byte_count, byte_size, bytes_bar, console, print_json, progress
+from einops_arch.cli.output import Page, byte_count, byte_size, bytes_bar, console, print_json, progress
 from einops_arch.cli.remarks import summed_up
+from einops_arch.cli.reports import print_lines
 from einops_arch.cli.targets import loaded
 from einops_arch.errors import CheckpointError, ConfigError, PortError
-from einops_arch.port.convert import Port, open_source
+from einops_arch.port.convert import PlannedTensor, Port, open_source
 from einops_arch.port.leaves import ByLeaf
 from einops_arch.port.models.fit import find_fits, nearest
 from einops_arch.port.models.folder import RECOGNIZED, open_pretrained
@@ -227,27 +228,45 @@ def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -
         plan = {"plan": rows, "aliases": port.result.aliases, "renamed": dict(port.renamed), "remarks": port.remarks}
         print_json({**_described(source, destination, port), **plan})
         return
+    page = console()
+    title = f"{source} to {destination}: nothing was written"
+    if page.width < _NARROW:
+        _print_plan_lines(page, title, port)
+    else:
+        _print_plan_table(page, title, port)
+    renamed = summed_up(f"{name}: renamed to {now}" for name, now in port.renamed.items())
+    for line in [*port.notes, *renamed, *summed_up(port.remarks), f"{byte_count(port.nbytes)} would be written"]:
+        page.print(printable(line, ""), markup=False, soft_wrap=True)
+
+
+_NARROW = 100
+"""Below so many columns a table would cut names into pieces."""
+
+
+def _print_plan_lines(page: Page, title: str, port: Port) -> None:
+    print_lines(page, [title])
+    for tensor in port.tensors:
+        names = f"{', '.join(tensor.sources) or 'nothing'} to {tensor.name}"
+        facts = f"  {tensor.pattern}; {_shape(tensor)}, {tensor.dtype}, {byte_count(tensor.nbytes)}"
+        print_lines(page, [printable(names, ""), facts])
+
+
+def _print_plan_table(page: Page, title: str, port: Port) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(f"{source} to {destination}: nothing was written"), title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for column in ("source", "pattern", "destination", "shape", "dtype", "bytes"):
         table.add_column(column, justify="right" if column == "bytes" else "left", overflow="fold")
     for tensor in port.tensors:
-        shape = " ".join(map(str, tensor.shape)) or "scalar"
         sources = "\n".join(printable(name, "") for name in tensor.sources)
-        cells = (sources, tensor.pattern, printable(tensor.name, ""), shape, tensor.dtype, f"{tensor.nbytes:,}")
-        table.add_row(*map(Text, cells))
-    page = console()
+        name, size = printable(tensor.name, ""), f"{tensor.nbytes:,}"
+        table.add_row(*map(Text, (sources, tensor.pattern, name, _shape(tensor), tensor.dtype, size)))
     page.print(table)
-    lines = [f"{name}: renamed to {now}" for name, now in port.renamed.items()]
-    for line in [
-        *port.notes,
-        *summed_up(lines),
-        *summed_up(port.remarks),
-        f"{byte_count(port.nbytes)} would be written",
-    ]:
-        page.print(printable(line, ""), markup=False, soft_wrap=True)
+
+
+def _shape(tensor: PlannedTensor) -> str:
+    return " ".join(map(str, tensor.shape)) or "scalar"
 
 
 def _described(source: Path, destination: Path, port: Port) -> dict[str, Any]:
