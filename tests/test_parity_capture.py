@@ -74,6 +74,37 @@ def test_two_captures_give_the_report_of_two_models(name, tmp_path):
     assert report.notes[-1].startswith("captured with einops-arch ")
 
 
+class Named(torch.nn.Module):
+    """Gives a mapping whose order is not that of its names."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 5)
+
+    def forward(self, x):
+        return {"z": self.fc(x), "a": torch.tanh(self.fc(x))}
+
+
+class FlaxNumbered(nnx.Module):
+    """Gives the same as a tuple."""
+
+    def __init__(self):
+        self.fc = nnx.Linear(6, 5, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.fc(x), nnx.tanh(self.fc(x))
+
+
+def test_outputs_without_common_names_keep_their_order_in_a_capture(tmp_path):
+    models = Named(), FlaxNumbered()
+    transfer(*models)
+    rows = np.random.default_rng(1).normal(size=(4, 6)).astype("float32")
+    for name, model in zip(("torch", "flax"), models, strict=True):
+        capture(model, rows, tmp_path / name)
+    assert compare(*models, rows).passed
+    assert compare(tmp_path / "torch", tmp_path / "flax").passed
+
+
 def test_a_capture_of_either_side_and_a_live_model_are_compared(pair, tmp_path):
     ours, theirs = pair
     expected = _rows(compare(ours, theirs, IMAGES, axes="b c h w", gradients=True))

@@ -260,3 +260,10 @@ def test_the_account_is_in_text_json_and_page():
     assert "compared: 1 output" in str(found)
     assert json.loads(found.to_json())["seen"]["evidence"] == ["output"]
     assert "compared: 1 output" in found.to_html()
+
+
+def test_without_runs_in_the_own_dtype_the_account_says_that_rounding_was_not_seen():
+    models = Torch(lambda y: y), Flax(lambda y: y)
+    transfer(*models)
+    account = [compare(*models, NUMBERS, own_dtype=own_dtype).seen.not_seen for own_dtype in (True, False)]
+    assert [any("own dtype" in reason for reason in reasons) for reasons in account] == [False, True]

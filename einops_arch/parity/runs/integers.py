@@ -53,7 +53,8 @@ class TorchIntegers:
 
         numbers = [leaf for leaf in tree_leaves((args, kwargs)) if _is_number(leaf)]
         results, form = tree_flatten(result)
-        if not numbers and not any(map(_is_number, results)):
+        # An operation that takes functions, such as a loop, has no schema and is done once.
+        if not hasattr(func, "_schema") or (not numbers and not any(map(_is_number, results))):
             return result
         if self._is_known(func, numbers, results):
             return tree_unflatten(self._as_users_have(func, args, kwargs, results), form)
