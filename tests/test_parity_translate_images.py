@@ -186,3 +186,27 @@ def test_images_whose_channels_are_shuffled_stay_channels_last_between_modules()
     x = torch.randn(3, 8, 5, 7)
     received = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))
     np.testing.assert_allclose(_channels_first(received), model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+class _Projected(nn.Module):
+    """Attention over pixels, and what begins with an activation and goes on with a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 3, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        pixels = x.flatten(2)
+        mixed = pixels @ (pixels.transpose(1, 2) @ pixels).softmax(-1)
+        return self.proj(mixed.view(b, c, h, w))
+
+
+def test_what_begins_with_an_activation_takes_images_channels_last() -> None:
+    model = _Projected()
+    twin = translate(model, torch.randn(2, 4, 6, 10), axes="b 4 h w", prove=False)
+    assert dict(twin.classes) == {"_Projected": 1}
+    assert "self.proj = Sequential(ReLU(), Conv(4, 3, (1, 1), rngs=rngs))" in twin.source
+    x = torch.randn(3, 4, 5, 7)
+    received = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))
+    np.testing.assert_allclose(_channels_first(received), model(x).detach().numpy(), rtol=1e-5, atol=1e-5)

@@ -58,7 +58,9 @@ class Children:
     def is_spatial(self, module: Any) -> bool:
         """Whether a module takes images: what is inside of it wants channels last."""
         if id(module) not in self._spatial:
-            first = next((layer for item in module.modules() if (layer := self.layer(item)) is not None), None)
+            layers = (layer for item in module.modules() if (layer := self.layer(item)) is not None)
+            # An activation or a dropout takes any order, and says nothing about what comes after it.
+            first = next((layer for layer in layers if layer.axes not in ("any", "nothing")), None)
             self._spatial[id(module)] = first is not None and (
                 first.spatial == 2 or type(module).__name__.endswith("2d")
             )
