@@ -1,4 +1,4 @@
-"""Write down which versions were tested together, and how it went: `record_versions.py FILE.json PART RESULT.xml`.
+"""Write down which versions were tested together, and how it went: `record_versions.py FILE.json PART RESULT.xml ...`.
 
 The file holds a row for each Python and part of the tests; a run replaces its own row. Prints the tests that failed.
 """
@@ -9,6 +9,8 @@ import importlib.metadata
 import json
 import platform
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -22,25 +24,30 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES if name in installed}
 
 
-def row(part: str, result: Path) -> dict[str, Any]:
-    """What pytest's file says of one run."""
-    suite = ET.parse(result).getroot().find("testsuite")
-    assert suite is not None
-    failures = sorted(
-        f"{case.get('classname')}::{case.get('name')}"
-        for case in suite.iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
-    )
-    bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-    skipped = int(suite.get("skipped", 0))
+def outcomes(result: Path) -> list[tuple[str, str]]:
+    """Each test of a run by its name, with `passed`, `failed` or `skipped`."""
+    rows = []
+    for case in ET.parse(result).getroot().iter("testcase"):
+        marks = {child.tag for child in case}
+        kind = "failed" if marks & {"failure", "error"} else "skipped" if "skipped" in marks else "passed"
+        rows.append((f"{case.get('classname')}::{case.get('name')}", kind))
+    return rows
+
+
+def row(part: str, results: Sequence[Path]) -> dict[str, Any]:
+    """What pytest's files say of a run in one or several pieces; of a test that was run again, the last counts."""
+    rows: list[tuple[str, str]] = []
+    for result in results:
+        again = outcomes(result)
+        names = {name for name, _ in again}
+        rows = [*(old for old in rows if old[0] not in names), *again]
+    counts = Counter(kind for _, kind in rows)
     return {
         "python": platform.python_version(),
         "part": part,
         "versions": versions(),
-        "passed": int(suite.get("tests", 0)) - bad - skipped,
-        "failed": bad,
-        "skipped": skipped,
-        "failures": failures,
+        **{kind: counts[kind] for kind in ("passed", "failed", "skipped")},
+        "failures": sorted(name for name, kind in rows if kind == "failed"),
     }
 
 
@@ -55,7 +62,7 @@ def record(file: Path, new: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    path, name, xml = sys.argv[1:]
-    run = row(name, Path(xml))
+    path, name, *xml = sys.argv[1:]
+    run = row(name, [Path(file) for file in xml])
     record(Path(path), run)
     sys.stdout.write("".join(f"{failure}\n" for failure in run["failures"]))

@@ -236,3 +236,11 @@ def test_force_replaces_files_and_folders_only(kind, tmp_path):
     with pytest.raises(DestinationError, match="neither a regular file nor a folder"):
         write(path, 1.0, force=True)
     assert not path.is_file()
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    (tmp_path / "run" / "100").mkdir(parents=True)
+    real = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: fail(errno.EACCES)() if path.name == "100" else real(path))
+    with pytest.raises(CheckpointError, match=r"run: cannot be read: Permission denied$"):
+        open_checkpoint(tmp_path / "run")

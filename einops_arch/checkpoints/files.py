@@ -21,7 +21,7 @@ from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, 
 from einops_arch.checkpoints.formats.sharded import FILES, HubReader, ShardedReader, write_hub
 from einops_arch.checkpoints.formats.torch_file import LEGACY, TorchReader
 from einops_arch.checkpoints.formats.torch_writer import write_torch
-from einops_arch.checkpoints.reader import MemoryReader, Reader
+from einops_arch.checkpoints.reader import MemoryReader, Reader, reading
 from einops_arch.checkpoints.wrappers import Selected, checked_patterns
 from einops_arch.errors import CheckpointError
 
@@ -238,9 +238,12 @@ def _open_folder(path: Path, key: str | None) -> Reader:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     # A folder of the hub may have whatever else beside its weights.
-    if inside.isdisjoint(FILES) and orbax_manager.is_managed(path, inside):
-        item, key, beside = orbax_manager.find_item(path, inside, key)
-        return OrbaxReader(item, key, beside)
+    if inside.isdisjoint(FILES):
+        with reading(path):
+            managed = orbax_manager.find_item(path, inside, key) if orbax_manager.is_managed(path, inside) else None
+        if managed is not None:
+            item, key, beside = managed
+            return OrbaxReader(item, key, beside)
     if not inside.isdisjoint((orbax_folder.MARK, orbax_folder.TREE)):
         return OrbaxReader(path, key)
     if key is not None:

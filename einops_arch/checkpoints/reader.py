@@ -85,6 +85,10 @@ class Reader(ABC):
         """Every name, aliases included."""
         return [*self.tensors, *self.aliases]
 
+    def has(self, name: str) -> bool:
+        """Whether something has this name, aliases included."""
+        return name in self.tensors or name in self.aliases
+
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """A tensor, by any of its names, as an array."""
         name = self.aliases.get(name, name)

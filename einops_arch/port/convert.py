@@ -203,10 +203,10 @@ class Port:
         lines = [f"{name}: left out: {reason}" for name, reason in self.source.left_out.items()]
         if self._ported is not None:
             lines += [f"{name}: ignored: {reason}" for name, reason in self._ported.ignored.items()]
-            added = [name for name in self._ported.inner.tensors if name not in self.source.names()]
+            added = dict.fromkeys(name for name in self._ported.inner.tensors if not self.source.has(name))
             lines += [f"{name}: not in the source; written as 0" for name in added]
             for name, origin in self._ported.origins.items():
-                if not origin.moved and not set(origin.names) & set(added):
+                if not origin.moved and not any(source in added for source in origin.names):
                     old = self.source.info(origin.names[0]).dtype if origin.names else None
                     new = self._ported.tensors[name].dtype
                     if old is not None and old != new:
@@ -297,7 +297,7 @@ class Port:
             pairs += [(expected, back, name) for name in names]
             for before, other, name in pairs:
                 digests[name] = before.digest(name)
-                if name not in other.names() or other.digest(name) != digests[name]:
+                if not other.has(name) or other.digest(name) != digests[name]:
                     wrong.append(name)
                 if progress is not None:
                     progress(before.info(name).nbytes)

@@ -72,7 +72,7 @@ class Merged(Computed):
         self.left_out = {
             **inner.left_out,
             **{
-                f"{name} of the adapter" if name in {*inner.left_out, *inner.names()} else name: f"{reason} (adapter)"
+                f"{name} of the adapter" if name in inner.left_out or inner.has(name) else name: f"{reason} (adapter)"
                 for name, reason in others
             },
         }

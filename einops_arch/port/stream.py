@@ -159,7 +159,7 @@ class Ported(Wrapper):
     def _to_flax(self, step: Step, variables: Any, first: dict[int, str]) -> None:
         names = tuple(step.expected)
         if not step.leaves:
-            self.ignored |= {name: step.layout for name in names if name in self.inner.names()}
+            self.ignored |= {name: step.layout for name in names if self.inner.has(name)}
         for index, (leaf, variable) in enumerate(zip(step.leaves, variables, strict=True)):
             if first.setdefault(id(variable), leaf.path) != leaf.path:
                 self.aliases[leaf.path] = first[id(variable)]
