@@ -62,8 +62,10 @@ class Fields:
     def number(self, *names: str, default: float) -> float:
         """The value of a field that is a number."""
         value = self.take(*names, default=default)
-        if type(value) not in {int, float} or not math.isfinite(value):
+        if type(value) not in {int, float}:
             raise self._unlike(names[0], "a number", value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._unlike(names[0], "a finite number", value)
         return value
 
     def flag(self, *names: str, default: bool) -> bool:
