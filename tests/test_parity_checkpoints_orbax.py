@@ -46,6 +46,14 @@ def test_a_lost_chunk_is_an_error_and_not_zeros(zarr3, tmp_path):
         open_checkpoint(folder)
 
 
+@pytest.mark.parametrize("ocdbt", [False, True])
+def test_earlier_versions_do_not_say_how_arrays_are_stored(ocdbt, tmp_path):
+    folder = saved(tmp_path / "o", ocdbt=ocdbt, w=np.arange(12.0).reshape(3, 4))
+    edited(folder / "_METADATA", lambda data: data.pop("use_ocdbt"))
+    with open_checkpoint(folder) as reader:
+        assert same_bits(reader.read("w"), np.arange(12.0).reshape(3, 4))
+
+
 def test_a_chunk_that_is_lost_while_the_folder_is_open(tmp_path):
     folder = saved(tmp_path / "o", ocdbt=False, w=np.ones((3, 4), "float32"))
     with open_checkpoint(folder) as reader:

@@ -6,6 +6,7 @@ are kept one after the other.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -74,6 +75,8 @@ class OrbaxReader(Reader):
         with reading(f"{path}: not a whole Orbax checkpoint"):
             room = _bytes_of(path)
             metadata = read_json(path / TREE)
+            # Earlier versions do not say it.
+            metadata.setdefault("use_ocdbt", exists(path / "manifest.ocdbt"))
             own = exists(path / METADATA)
             arrays, others = _leaves(metadata)
             rest: dict[tuple[str, ...], str] = {}
@@ -91,7 +94,7 @@ class OrbaxReader(Reader):
                 name: TensorInfo(tuple(map(int, store.shape)), store.dtype.name) for name, store in self._stores.items()
             }
             _check_sizes(self._stores, self.tensors, room)
-            if not metadata.get("use_ocdbt", True):
+            if not metadata["use_ocdbt"]:
                 for name, spec in specs.items():
                     _check_chunks(name, self._stores[name], Path(spec["kvstore"]["path"]))
             empty = _empty(path)
@@ -137,8 +140,11 @@ def write_orbax(path: Path, source: Reader, *, progress: Progress | None = None)
                     progress(value.nbytes)
             return []
 
+    # Earlier versions copy each array, and have no word for it.
+    copies = "deepcopy_host_arrays" in inspect.signature(Handler.__init__).parameters
+    handler = Handler(**({"deepcopy_host_arrays": False} if copies else {}))
     registry = ocp.type_handlers.create_type_handler_registry(
-        (_Promise, Handler(deepcopy_host_arrays=False)), (jax.Array, ocp.type_handlers.ArrayHandler())
+        (_Promise, handler), (jax.Array, ocp.type_handlers.ArrayHandler())
     )
     # Orbax refuses arrays without elements.
     empty = {name: [info.dtype, *info.shape] for name, info in source.tensors.items() if not info.size}
@@ -148,8 +154,8 @@ def write_orbax(path: Path, source: Reader, *, progress: Progress | None = None)
     _check_names(full)
     tree = _nest({name: _Promise(source, name) for name in full})
     arguments = _nest({name: ocp.SaveArgs(chunk_byte_size=_CHUNK) for name in full})
-    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
-    with foreign_writer(path.name, "Orbax"), ocp.Checkpointer(handler) as checkpointer:
+    whole = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    with foreign_writer(path.name, "Orbax"), ocp.Checkpointer(whole) as checkpointer:
         checkpointer.save(path.resolve(), args=ocp.args.PyTreeSave(tree, save_args=arguments))
     write_metadata(path, source, {_EMPTY: json.dumps(empty)} if empty else {})
 
@@ -250,7 +256,7 @@ def _leaves(metadata: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], dict[tu
 
 def _spec(path: Path, metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What TensorStore needs to find an array."""
-    if metadata.get("use_ocdbt", True):
+    if metadata["use_ocdbt"]:
         # A path as it is: in a URL `%20` would be a space, and `?` the end.
         base = {"driver": "file", "path": f"{path}/"}
         store = {"driver": "ocdbt", "base": base, "path": name if name.endswith("/") else f"{name}/"}
