@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from torch import Tensor, nn
 
 from einops_arch.flax import load_state_dict
@@ -99,3 +100,26 @@ def test_arguments_have_small_letters_and_are_passed_by_the_same_names() -> None
     load_state_dict(twin.model, model.state_dict())
     x = torch.randn(5, 4)
     np.testing.assert_allclose(twin.model(jnp.asarray(x.numpy())), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+class _Frozen(nn.Module):
+    """As transformers writes Marian's positions: a parameter that is not trained, read without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(4), requires_grad=False)
+
+    @torch.no_grad()
+    def rows(self) -> Tensor:
+        return self.table * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sin() + self.rows()
+
+
+def test_a_frozen_parameter_that_is_read_without_gradients_has_none_in_the_twin() -> None:
+    twin = translate(_Frozen(), torch.randn(2, 4), axes="b 4", prove=False)
+    x = jnp.ones((3, 4))
+    slopes = nnx.grad(lambda model: model(x).sum())(twin.model)
+    assert not np.asarray(slopes["table"][...]).any()
+    assert np.asarray(nnx.grad(lambda x: twin.model(x).sum())(x)).all()

@@ -255,7 +255,12 @@ class Recorder(TorchFunctionMode):
 
     def without_gradient(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether the program stops gradients here that there would have been."""
-        return self.gradients and not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        # A parameter that is frozen now may be trained later; what stops its gradient here stops it then.
+        return (
+            self.gradients
+            and not torch.is_grad_enabled()
+            and any(tensor.requires_grad or isinstance(tensor, torch.nn.Parameter) for tensor in tensors)
+        )
 
     def detach(self, output: Any, source: Source) -> None:
         """Say of what was made under `torch.no_grad()` that it has no gradient."""
