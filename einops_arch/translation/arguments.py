@@ -142,7 +142,8 @@ class Arguments:
             self._add(attribute, vector)
             self.constructor_defaults[attribute] = "False"
             return attribute
-        return self._argument(vector, f"has_{attribute}", f"has_{attribute}", inside=False)
+        name = f"has_{re.sub(r'(?<=[a-z])(?=[A-Z])', '_', attribute).lower()}"
+        return self._argument(vector, name, name, inside=False)
 
     def _originals(self, attribute: str, vectors: Sequence[tuple[str, ...]], rows: Sequence[int]) -> dict[int, str]:
         """By number of the hole, the expression of arguments that stands in its place in the original."""

@@ -112,6 +112,12 @@ class Writer:
         self.statements.append(Statement(name, code, source, call))
         return name
 
+    def has_parts(self, variable: str, count: int) -> None:
+        """Say how many entries a variable has: names are written for them where all are used."""
+        for statement in self.statements:
+            if statement.target == variable:
+                statement.parts = count
+
     def _bind_move(self, code: str, array: Array) -> str:
         """A new variable for the axes of a tensor: where the original gave it these, not where they are needed."""
         name = self.bind(code)

@@ -30,14 +30,11 @@ def convolution(module: Any) -> Layer | None:
     """A convolution; also of subclasses that only make their kernel in another way."""
     axes = len(module.kernel_size)
     padding = module.padding
-    if isinstance(padding, str):
-        reach = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
-        if padding != "valid" and any(width % 2 for width in reach):
-            return None
-        padding = tuple(0 if padding == "valid" else width // 2 for width in reach)
+    if padding == "valid":
+        padding = 0
     kwargs = changed(
         strides=(same_or_each(module.stride), 1),
-        padding=(same_or_each(padding), 0),
+        padding=(padding if padding == "same" else same_or_each(padding), 0),
         kernel_dilation=(same_or_each(module.dilation), 1),
         feature_group_count=(module.groups, 1),
         padding_mode=(module.padding_mode, "zeros"),

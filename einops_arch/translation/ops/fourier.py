@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms: what `torch.fft` and `jnp.fft` have in common."""
+"""Discrete Fourier transforms, what `torch.fft` and `jnp.fft` have in common, and complex numbers from their parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node
 from einops_arch.translation.layout import Array, from_value
-from einops_arch.translation.ops.table import ROWS, input_dims
+from einops_arch.translation.ops.table import ROWS, elementwise, input_dims, operation
 from einops_arch.translation.writer import Writer
 
 __all__: list[str] = []
@@ -55,3 +55,31 @@ def _shifted(name: str) -> Callable[..., Array]:
 
 for _name in ("fftshift", "ifftshift"):
     ROWS[f"fft_{_name}"] = _shifted(_name)
+
+
+@operation("view_as_complex")
+def view_as_complex(writer: Writer, node: Node, input: Any) -> Array:
+    """Pairs of real and imaginary parts on the last axis."""
+    pairs = writer.ordered(input).code
+    return from_value(writer.bind(f"jax.lax.complex({pairs}[..., 0], {pairs}[..., 1])"), node.outputs)
+
+
+@operation("view_as_real")
+def view_as_real(writer: Writer, node: Node, input: Any) -> Array:
+    """Real and imaginary parts on a new last axis."""
+    numbers = writer.ordered(input).code
+    return from_value(writer.bind(f"jnp.stack([{numbers}.real, {numbers}.imag], axis=-1)"), node.outputs)
+
+
+@operation("complex")
+def complex_of(writer: Writer, node: Node, real: Any, imag: Any) -> Array:
+    """From real and imaginary parts."""
+    return elementwise(writer, node.outputs, "jax.lax.complex({}, {})", real, imag)
+
+
+@operation("polar")
+def polar(writer: Writer, node: Node, abs: Any, angle: Any) -> Array:
+    """From absolute values and angles."""
+    size, turn = (writer.ordered(part).code for part in (abs, angle))
+    code = f"jax.lax.complex({size} * jnp.cos({turn}), {size} * jnp.sin({turn}))"
+    return from_value(writer.bind(code), node.outputs)

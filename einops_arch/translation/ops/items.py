@@ -36,6 +36,8 @@ def _item(writer: Writer, node: Node, input: Any, index: Any) -> Array:
     stored = [codes[n] for n in order]
     while stored and stored[-1] == ":":
         stored.pop()
+    if len(stored) == 1 and stored[0].isdigit() and len(set(input.sizes[order[0]])) == 1:
+        writer.has_parts(array.code, input.sizes[order[0]][0])
     kept = [n for n, part in enumerate(taken) if isinstance(part, slice)]
     code = f"{array.code}[{', '.join(stored)}]"
     sizes, shape = [], []
@@ -133,15 +135,24 @@ def index_select(writer: Writer, node: Node, input: Any, dim: int, index: Any) -
     return _item(writer, node, input, tuple(parts))
 
 
-@operation("gather", "take_along_dim")
+@operation("gather")
 def gather(writer: Writer, node: Node, input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Array:
     """Entries along an axis, others for each place."""
-    if node.name == "take_along_dim":
-        dim, index = index, dim
-    if any(
-        a != b for n, (a, b) in enumerate(zip(input.sizes, index.sizes, strict=True)) if n != dim % len(input.sizes)
-    ):
-        raise UnknownOperationError("an index of another shape than the tensor")
+    return _along(writer, node, input, index, dim, may_repeat=False)
+
+
+@operation("take_along_dim")
+def take_along_dim(writer: Writer, node: Node, input: Any, indices: Any, dim: Any = None) -> Array:
+    """Entries along an axis, others for each place; an axis of one of either side counts for all."""
+    if dim is None:
+        raise UnknownOperationError("places in the flattened tensor", "flatten it first and name the axis")
+    return _along(writer, node, input, indices, dim, may_repeat=True)
+
+
+def _along(writer: Writer, node: Node, input: Any, index: Any, dim: int, *, may_repeat: bool) -> Array:
+    for n, (size, other) in enumerate(zip(input.sizes, index.sizes, strict=True)):
+        if n != dim % len(input.sizes) and size != other and not (may_repeat and (1, 1) in (size, other)):
+            raise UnknownOperationError("an index of another shape than the tensor")
     array, places = writer.ordered(input), writer.ordered(index)
     code = f"jnp.take_along_axis({array.code}, {places.code}, axis={dim})"
     return from_value(writer.bind(code), node.outputs)

@@ -148,6 +148,7 @@ def unpacked(
 ) -> list[Array]:
     """One variable for each entry of a tuple."""
     variable = writer.bind(code)
+    writer.has_parts(variable, len(outputs))
     return [from_value(f"{variable}[{n}]", output, order, names) for n, output in enumerate(outputs)]
 
 
@@ -159,6 +160,7 @@ def unbind(writer: Writer, node: Node, input: Any, dim: int = 0) -> list[Array]:
     rest = [n for n in range(rank) if n != dim]
     array = writer.ordered(input, (dim, *rest))
     names = [array.names[n] for n in rest]
+    writer.has_parts(array.code, len(node.outputs))
     return [
         from_value(f"{array.code}[{n}]", output, tuple(range(rank - 1)), names) for n, output in enumerate(node.outputs)
     ]

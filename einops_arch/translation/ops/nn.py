@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
@@ -61,6 +62,14 @@ def per_axis(number: Any, axes: int) -> tuple[int, ...]:
     return (int(number),) * axes
 
 
+def _pads(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Before and after each spatial axis; of an odd number, `same` puts the larger half after it."""
+    if padding == "same":
+        sums = [step * (int(size) - 1) for size, step in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in sums)
+    return tuple((p, p) for p in per_axis(0 if padding == "valid" else padding, len(kernel)))
+
+
 @operation("conv1d", "conv2d", "conv3d")
 def convolution(
     writer: Writer,
@@ -79,9 +88,7 @@ def convolution(
         raise UnknownOperationError("a convolution without a batch axis")
     order = channels_last_order(axes + 2)
     array = writer.ordered(input, order)
-    if isinstance(padding, str):
-        raise UnknownOperationError(f"padding={padding!r}", "a number")
-    pads = tuple((p, p) for p in per_axis(padding, axes))
+    pads = _pads(padding, weight.shape[2:], per_axis(dilation, axes))
     letters = "DHW"[3 - axes :]
     dimensions = f'("N{letters}C", "OI{letters}", "N{letters}C")'
     extra = ""
