@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.runs.jaxprs import CALLS, LIFT, bodies
+from einops_arch.parity.runs.jaxprs import CALLS, LIFT, bodies, is_wide
 
 __all__ = ["FlaxIntegers", "TorchIntegers", "makes_integers"]
 
@@ -140,6 +140,12 @@ class FlaxIntegers:
             if _is_inexact(result):
                 self._narrow[id(changed[n])] = changed[n], other
         return changed
+
+    def keeps(self, body: Any, values: Sequence[Any]) -> bool:
+        """Whether a program stays as it is, so that the slope that was written for it can stay too."""
+        plain = self._rule is None or (self._rule is LIFT and is_wide(body))
+        known = [self._narrowed(value) is not None for value in values]
+        return plain and not _makes_integers(getattr(body, "jaxpr", body), known)[0]
 
     def _narrowed(self, value: Any) -> Any:
         """What users have in the place of a value; None where that is not known."""

@@ -20,6 +20,7 @@ __all__ = [
     "Rule",
     "bodies",
     "evaluate",
+    "is_wide",
     "lifted",
     "operations",
     "perform",
@@ -113,6 +114,8 @@ def perform(operation: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
         branches = [lambda *args, body=body: _closed(body, args, rule) for body in parameters["branches"]]
         return jax.lax.switch(values[0], branches, *values[1:])
     inner = bodies(operation)
+    if name in _WITH_SLOPES and _is_kept(inner[0], values, rule):
+        return _bind_whole(operation, values)
     if inner and name in CALLS:
         return _closed(inner[0], values, rule)
     return _bind(operation, values, parameters)
@@ -132,6 +135,34 @@ CALLS = (
     "custom_vjp_call_jaxpr",
     "custom_lin",
 )
+
+_WITH_SLOPES = ("custom_jvp_call", "custom_vjp_call")
+
+
+def _is_kept(body: Any, values: Sequence[Any], rule: Rule) -> bool:
+    """Whether a rule leaves a body as it is, so that the slope that was written for it can stay."""
+    kinds = [var.aval.dtype for var in getattr(body, "jaxpr", body).invars]
+    if any(np.dtype(value.dtype) != kind for value, kind in zip(values, kinds, strict=True) if hasattr(value, "dtype")):
+        return False
+    keeps = getattr(rule, "keeps", None)
+    return is_wide(body) if rule is LIFT else keeps is not None and keeps(body, values)
+
+
+def is_wide(body: Any) -> bool:
+    """Whether nothing in a program is narrower than float64."""
+    program = getattr(body, "jaxpr", body)
+    inside = [program.invars, *(part for item, _ in operations(body) for part in (item.invars, item.outvars))]
+    kinds = [atom.aval for atoms in inside for atom in atoms]
+    return not any(_is_float(kind) and kind.dtype != np.float64 for kind in kinds)
+
+
+def _bind_whole(operation: Any, values: Sequence[Any]) -> Sequence[Any]:
+    """Do a call with the slope that was written for it."""
+    bound = operation.primitive.get_bind_params(operation.params)
+    # Of jax 0.8 the functions inside come apart from the rest.
+    functions, parameters = bound if isinstance(bound, tuple) else ((), bound)
+    results = operation.primitive.bind(*functions, *values, **parameters)
+    return results if operation.primitive.multiple_results else [results]
 
 
 def _closed(body: Any, values: Sequence[Any], rule: Rule) -> list[Any]:
