@@ -135,7 +135,10 @@ def test_folders_that_are_none(tmp_path, gpt2_folder):
     folder = _folder(tmp_path / "other", {"model_type": "bert"}, gpt2_folder[1].state_dict())
     with pytest.raises(CheckpointError) as caught:
         flax_from_pretrained(folder)
-    assert str(caught.value) == f"{folder}: config.json: model_type='bert' is none of ours: expected one of vit, gpt2"
+    assert (
+        str(caught.value)
+        == f"{folder}: config.json: model_type='bert' is none of ours: expected one of vit, deit, resnet, gpt2"
+    )
 
 
 # The command line

@@ -21,6 +21,8 @@ _STEPS = frozenset(
     ("floor", "ceil", "round", "trunc", "sign", "sgn", "frac", "fmod", "remainder", "rem", "floor_divide")
 )
 """What jumps, and gives no integers by its dtype."""
+_BITS = ("bitcast_convert_type",)
+"""What reads bits as another type, as random numbers are drawn: no number is made of one."""
 _FRESH = ("lift_fresh", "lift_fresh_copy")
 _MOST = 1 << 22
 """Larger tensors are computed once only."""
@@ -123,7 +125,7 @@ class FlaxIntegers:
     def __call__(self, operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:
         """The values that come out of an operation."""
         results = None if self._rule is None else self._rule(operation, values)
-        if bodies(operation):
+        if bodies(operation) or operation.primitive.name in _BITS:
             return results
         if results is None:
             results = _bound(operation, values, operation.params)
@@ -182,7 +184,7 @@ def _makes_integers(body: Any, known: Sequence[bool]) -> tuple[bool, list[bool]]
             if makes:
                 return True, []
             made |= {var for var, is_known in zip(operation.outvars, outs, strict=True) if is_known}
-        elif not inner and all(of_integers):
+        elif not inner and all(of_integers) and operation.primitive.name not in _BITS:
             if any(not _is_whole(atom.aval) for atom in operation.invars) and (
                 operation.primitive.name in _STEPS or any(_is_whole(var.aval) for var in operation.outvars)
             ):
