@@ -292,8 +292,9 @@ def test_a_destination_that_cannot_be_written(weights, tmp_path):
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "thesis.txt").write_text("dear")
+    held = "other things than a checkpoint, such as 'thesis.txt'"
     assert refused("port", weights, folder, *options) == (
-        f"error: {folder} is a folder that holds other things than a checkpoint, such as 'thesis.txt'; it is not replaced"
+        f"error: {folder} is a folder that holds {held}; it is not replaced"
     )
     assert names_in(tmp_path) == ["project", "weights.pt"]
     assert names_in(folder) == ["thesis.txt"]

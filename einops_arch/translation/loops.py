@@ -110,7 +110,9 @@ def _with_last_turn(lines: Sequence[str]) -> Sequence[str]:
         return lines
     for node in ast.walk(ast.parse(last, mode="eval")):
         text = ast.unparse(node) if isinstance(node, ast.Call) else ""
-        if INDEXED.search(text) and INDEXED.sub("", before) == INDEXED.sub("", text) and last.count(text) == 1:
+        if not text or last.count(text) != 1 or re.search(rf"\b{target}\b", last.replace(text, "")):
+            continue  # what the turn before gave is wanted as well
+        if INDEXED.search(text) and INDEXED.sub("", before) == INDEXED.sub("", text):
             return [*lines[:-1], f"{target} = {text}", f"return {last.replace(text, target)}"]
     return lines
 
