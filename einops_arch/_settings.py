@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from einops_arch.errors import ConfigError
+from einops_arch.errors import ConfigError, nearest
 
 __all__ = [
     "SPATIAL_AXES",
@@ -132,12 +132,10 @@ def check_choice(
     if value in known:
         return
     expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}" if len(known) > 1 else repr(known[0])
-    import difflib  # noqa: PLC0415 - only when there is an error: `import einops_arch` stays as light as einops
-
     spellings = {word.casefold(): word for word in known}
     spellings.update({alias: word for alias, word in (aliases or {}).items() if word in known})
-    nearest = difflib.get_close_matches(str(value).casefold(), spellings, n=1)
-    raise wrong(owner, name, expected, value, f"{name}={spellings[nearest[0]]!r}" if nearest else "")
+    near = nearest(str(value).casefold(), spellings)
+    raise wrong(owner, name, expected, value, f"{name}={spellings[near[0]]!r}" if near else "")
 
 
 def check_flag(owner: str, name: str, value: object) -> None:

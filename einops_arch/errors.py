@@ -32,22 +32,41 @@ _LONGEST_NAME, _PAGE = 200, 2400
 
 
 class EinopsArchError(Exception):
-    """Base class of every error that the package raises on purpose.
+    r"""Base class of every error that the package raises on purpose.
 
     Names in a message may come from a file that somebody else made, so control and bidirectional characters are
-    written as escapes: a message never moves the cursor of the terminal that shows it. Values in it may be as long as
-    that file, so the errors that show some are cut in the middle where they would be longer than a page.
+    written as escapes: a message never moves the cursor of the terminal that shows it. Each argument is a line, so
+    that a line break in a name is written as an escape too, and makes no line of its own. Values in it may be as long
+    as that file, so the errors that show some are cut in the middle where they would be longer than a page.
+
+    >>> print(EinopsArchError("load: 2 problems", "fc.weight: missing", "fc.\nbias: not in the model"))
+    load: 2 problems
+      fc.weight: missing
+      fc.\nbias: not in the model
     """
 
     _longest: ClassVar[int | None] = None
     """Characters of a message."""
+    _longest_line: ClassVar[int | None] = None
+    """Characters of each line of it."""
+    _breaks: ClassVar[str] = ""
+    """Characters that stay as they are inside of a line."""
+
+    def within(self, place: object) -> tuple[str, ...]:
+        """The lines of the message, the first of which begins with a place: the arguments of another error."""
+        first, *others = map(str, self.args or ("",))
+        return (f"{place}: {first}", *others)
 
     def __str__(self) -> str:
-        text = printable(super().__str__())
-        if self._longest is not None and len(text) > self._longest:
-            half = self._longest // 2
-            text = f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
+        text = "\n  ".join(_cut(printable(str(line), self._breaks), self._longest_line) for line in self.args)
+        return _cut(text, self._longest)
+
+
+def _cut(text: str, longest: int | None) -> str:
+    if longest is None or len(text) <= longest:
         return text
+    half = longest // 2
+    return f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
 
 
 class ShapeError(EinopsArchError, ValueError):
@@ -85,6 +104,8 @@ class MissingFrameworkError(EinopsArchError, ImportError):
 class PortError(EinopsArchError, ValueError):
     """Names, shapes or dtypes of a state do not fit the model; the message lists every problem by path."""
 
+    _longest_line = _PAGE
+
 
 class CheckpointError(EinopsArchError, ValueError):
     """A checkpoint file cannot be read: truncated, not plain weights, or of an unknown format."""
@@ -114,7 +135,9 @@ class DiscoveryError(EinopsArchError, ValueError):
 
 
 class ParityError(EinopsArchError, AssertionError):
-    """Two models do not compute the same function."""
+    """Two models do not compute the same function; a report may follow, which has lines of its own."""
+
+    _breaks = "\n"
 
 
 def suggestion(received: str, known: Iterable[str]) -> str:
@@ -125,9 +148,25 @@ def suggestion(received: str, known: Iterable[str]) -> str:
     >>> suggestion("zzz", ["convnet", "shufflenet"])
     'expected one of convnet, shufflenet'
     """
+    known = list(known)
+    near = nearest(received, known)
+    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+
+
+def nearest(received: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The known names that are most like the one received, and none for a text that is too long to be a name.
+
+    Args:
+        received: a name, perhaps from a file, where a text may be as long as the file.
+        known: the names that there are.
+        n: how many at most.
+        cutoff: how alike they must be, from 0 to 1.
+
+    >>> nearest("convnt", ["convnet", "shufflenet"]), nearest("convnt" * 1000, ["convnet"])
+    (['convnet'], [])
+    """
+    if len(received) >= _LONGEST_NAME:
+        return []
     import difflib  # noqa: PLC0415 - only when there is an error: `import einops_arch` stays as light as einops
 
-    known = list(known)
-    # No name is so long, and a text from a file may be as long as the file.
-    nearest = difflib.get_close_matches(received, known, n=1) if len(received) < _LONGEST_NAME else []
-    return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
+    return difflib.get_close_matches(received, known, n=n, cutoff=cutoff)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import itertools
 import json
 import time
 
 import numpy as np
 import pytest
+import torch
+from flax import nnx
 
 from einops_arch import architectures
+from einops_arch._settings import check_choice
 from einops_arch.checkpoints import write_tensors
-from einops_arch.checkpoints.reader import MemoryReader
-from einops_arch.errors import EinopsArchError
+from einops_arch.checkpoints.reader import MemoryReader, Reader
+from einops_arch.errors import EinopsArchError, PortError, suggestion
+from einops_arch.layouts.state import hold_state
 from einops_arch.port.convert import Port
 from einops_arch.port.models import fit
 from einops_arch.port.models.folder import open_pretrained
@@ -78,6 +85,57 @@ def test_many_names_of_one_tensor_take_no_time_for_each_pair():
     kept = once_tied(reader, {"w"})
     assert time.process_time() - start < 1
     assert (list(kept.tensors), dict(kept.aliases), len(kept.left_out)) == (["w"], {}, 5000)
+
+
+def test_the_name_that_was_meant_is_looked_for_among_so_many_pairs_at_most(monkeypatch):
+    compared = []
+    look = difflib.get_close_matches
+
+    def counted(word, known, **settings):
+        compared.append(known)
+        return look(word, known, **settings)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    expected = {f"layers.{number}.weight": ((2,), "floating-point") for number in range(300)}
+    value = np.zeros(2, np.float32)
+    held = hold_state(expected, {f"layer.{number}.weight": value for number in range(3000)})
+    with pytest.raises(PortError, match=r"layer\.0\.weight: not in the model; did you mean layers\.0\.weight"):
+        held.check("load", ["one more"])
+    assert 0 < sum(map(len, compared)) <= 10_000
+    compared.clear()
+    # No text of such a length is a slip of the keyboard.
+    held = hold_state(expected, {"l" * 1_000_000: value, "k" * 200: value})
+    with pytest.raises(PortError, match=r"\d+ characters \.\.\. l+: not in the model\n") as raised:
+        held.check("load")
+    assert max(map(len, str(raised.value).splitlines())) < 2500
+    for look_up in (
+        lambda name: suggestion(name, expected),
+        architectures.resolve,
+        lambda name: check_choice("Conv", "padding_mode", name, ("zeros", "reflect")),
+    ):
+        with contextlib.suppress(EinopsArchError):
+            look_up("z" * 1_000_000)
+    assert compared == []
+
+
+def test_names_are_looked_up_and_not_listed_again_for_each(tmp_path, monkeypatch):
+    listed = []
+    names = Reader.names
+    monkeypatch.setattr(Reader, "names", lambda reader: listed.append(reader) or names(reader))
+    counts = []
+    for layers in (20, 60):
+        widths = [2, *(3 + number % 2 for number in range(layers))]
+        state = torch.nn.Sequential(*map(torch.nn.Linear, widths, widths[1:])).state_dict()
+        path = tmp_path / f"{layers}.pt"
+        torch.save(state, path)
+        model = nnx.Sequential(*(nnx.Linear(*pair, rngs=nnx.Rngs(0)) for pair in itertools.pairwise(widths)))
+        listed.clear()
+        with Port.open(path, "flax", model=model) as port:
+            port.run(tmp_path / f"{layers}.safetensors")
+            assert len(port.check(tmp_path / f"{layers}.safetensors")) == len(state)
+            assert port.remarks == []
+        counts.append(len(listed))
+    assert counts[0] == counts[1] > 0
 
 
 class Counting(MemoryReader):

@@ -20,11 +20,16 @@ import torch
 from flax import nnx
 from typer.testing import CliRunner
 
+from einops_arch._log import LOG, Lines
 from einops_arch._text import brief, printable
 from einops_arch.checkpoints import read_checkpoint
 from einops_arch.cli.app import app
-from einops_arch.errors import CheckpointError, EinopsArchError
+from einops_arch.cli.output import Page
+from einops_arch.cli.reports import Rows, print_reports
+from einops_arch.errors import CheckpointError, DestinationError, EinopsArchError, ParityError, PortError
 from einops_arch.parity.compare import compare
+from einops_arch.port.transfer import transfer
+from einops_arch.translation.refusals import Refusal
 
 NAMES = ("\x1b[2J\x1b]0;owned\x07", "a\u202egnp.exe", "b\rc", "d\x9b31m", "e\u2066f", "g\x7f\x08", "h\u200fi", "j\nk")
 
@@ -111,6 +116,80 @@ def test_messages_and_reports(caplog):
     report = compare(Torch(), Flax(), np.ones((2, 3), "float32"))
     assert r"a\x1b[2J" in str(report)
     assert_harmless(str(report))
+
+
+FORGED = "w\nSame function, bit for bit"
+
+
+def assert_no_line_of_its_own(text):
+    assert r"w\nSame function" in text
+    assert not [line for line in text.splitlines() if line.lstrip().startswith("Same function, bit")], text
+
+
+def test_a_line_break_in_a_name_makes_no_line_of_its_own_in_errors_and_logs(caplog):
+    for kind in (EinopsArchError, CheckpointError, PortError, DestinationError):
+        assert_no_line_of_its_own(str(kind(f"{FORGED}: missing")))
+    with pytest.raises(PortError) as raised:
+        transfer({FORGED: np.zeros(2, "f4"), "weight": np.zeros((2, 3), "f4")}, torch.nn.Linear(3, 2))
+    # Two problems are three lines.
+    assert len(str(raised.value).splitlines()) == 3
+    assert_no_line_of_its_own(str(raised.value))
+    assert_no_line_of_its_own(str(PortError(*raised.value.within("x.pt"))))
+    LOG.warning("%s: left out%s", FORGED, Lines([FORGED, "second"]))
+    assert len(caplog.messages[0].splitlines()) == 3
+    assert_no_line_of_its_own(caplog.messages[0])
+
+
+def networks_with_a_line_break_in_a_name():
+    class Torch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module(FORGED, torch.nn.Linear(3, 2))
+
+        def forward(self, x):
+            return next(self.children())(x)
+
+    class Flax(nnx.Module):
+        def __init__(self):
+            setattr(self, FORGED, nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+
+        def __call__(self, x):
+            return getattr(self, FORGED)(x)
+
+    return Torch(), Flax()
+
+
+def test_a_line_break_in_a_name_makes_no_line_of_its_own_in_reports():
+    torch_model, flax_model = networks_with_a_line_break_in_a_name()
+    report = compare(torch_model, flax_model, np.ones((2, 3), "float32"))
+    with pytest.raises(ParityError) as raised:
+        report.assert_same_function()
+    texts = str(report), report.to_text(rows="all"), str(raised.value), str(Refusal(FORGED, "x.py:1", "call", "no"))
+    for text in texts:
+        assert_no_line_of_its_own(text)
+    page = Page(width=200)
+    for rows in Rows:
+        with page.capture() as captured:
+            print_reports(page, [("eval", report)], rows)
+        assert_no_line_of_its_own(captured.get())
+
+
+def test_a_line_break_in_a_name_makes_no_line_of_its_own_in_commands(tmp_path):
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({FORGED: np.zeros((2, 3), "f4"), "b": np.zeros(2, "f4")}, path)
+    network = ["--arch", "convnet", "--preset", "mnist"]
+    commands = {
+        "inspect": ["inspect", path],
+        "plan": ["port", path, tmp_path / "y.pt", "--to", "torch", "--dry-run"],
+        "dropped": ["port", path, tmp_path / "y.pt", "--to", "torch", "--drop", "Same"],
+        "wrong names": ["port", path, tmp_path / "z.safetensors", "--to", "flax", *network],
+        "file name": ["inspect", tmp_path / f"{FORGED}.safetensors"],
+        "folder": ["verify", tmp_path / FORGED / "x.pt"],
+    }
+    for name, command in commands.items():
+        result = invoke(*command)
+        assert result.exit_code in {0, 2}, (name, result.output)
+        assert_no_line_of_its_own(result.output)
 
 
 DESTINATIONS = {"y.safetensors": "torch", "y.pt": "torch", "y.hf": "torch", "y.dcp": "torch", "y": "flax"}

@@ -26,7 +26,7 @@ from einops_arch.architectures.super_resolution import SuperResolutionConfig
 from einops_arch.architectures.vgg import VGGConfig
 from einops_arch.architectures.vgg16_features import VGG16FeaturesConfig
 from einops_arch.architectures.vit import ViTConfig
-from einops_arch.errors import ConfigError, UnknownArchitectureError, suggestion
+from einops_arch.errors import ConfigError, UnknownArchitectureError, nearest, suggestion
 
 __all__ = [
     "Architecture",
@@ -147,10 +147,8 @@ def resolve(name: str) -> tuple[Architecture, str | None]:
         )
     fits = [(a, p) for a, p in sizes if wanted in (p, f"{a}_{p}")]
     if not fits:
-        import difflib  # noqa: PLC0415 - only when there is an error
-
         known = [name for name in list_models() if "tiny" not in name]
-        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+        near = nearest(wanted, known, n=3, cutoff=0.5)
         end = f"did you mean {' or '.join(map(repr, near))}?" if near else suggestion(wanted, _REGISTRY)
         raise UnknownArchitectureError(f"no architecture and no preset is named {name!r}: {end}")
     return get(fits[0][0]), fits[0][1]

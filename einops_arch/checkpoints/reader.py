@@ -181,7 +181,9 @@ def reading(place: str | Path) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise error if str(error).startswith(printable(str(place))) else CheckpointError(f"{place}: {error}") from error
+        raise (
+            error if str(error).startswith(printable(str(place), "")) else CheckpointError(*error.within(place))
+        ) from error
     except EinopsArchError:
         raise
     except Exception as error:

@@ -51,7 +51,7 @@ class Relabeled(Wrapper):
         clashes = [f"{now}: the new name of {' and of '.join(group)}" for now, group in olds.items() if len(group) > 1]
         if clashes:
             count = counted(len(clashes), "name")
-            raise PortError("\n  ".join([f"rename: {count} would be taken twice", *clashes]))
+            raise PortError(f"rename: {count} would be taken twice", *clashes)
         self._old = {new[name]: name for name in inner.tensors if name in new}
         self.tensors = {now: inner.tensors[name] for now, name in self._old.items()}
         self.aliases = {new[name]: new[target] for name, target in inner.aliases.items() if name in new}

@@ -39,13 +39,15 @@ class _Group(TyperGroup):
         except EinopsArchError as error:
             reason = str(error)
         except OSError as error:
-            reason = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+            reason = printable(
+                f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), ""
+            )
         except MemoryError:
             reason = "it does not fit the memory"
         except Exception as error:  # a model is any code at all, and exit code 1 would say that two differ
             if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or os.environ.get(_TRACEBACK):
                 raise
-            reason = f"{raised(error)}; {_TRACEBACK}=1 shows the traceback"
+            reason = printable(f"{raised(error)}; {_TRACEBACK}=1 shows the traceback", "")
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None

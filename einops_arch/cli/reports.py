@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from einops_arch._text import printable
 from einops_arch.cli.output import Page
 
 __all__ = ["Rows", "print_lines", "print_reports"]
@@ -50,8 +51,8 @@ def print_reports(page: Page, parts: Sequence[tuple[str, Any]], rows: Rows) -> N
 
 
 def print_lines(page: Page, lines: Iterable[str], style: str = "") -> None:
-    """Print sentences, wrapped between words, further lines of one indented."""
-    for line in lines:
+    """Print sentences, wrapped between words, further lines of one indented; a line break in a name is an escape."""
+    for line in (printable(line, "") for line in lines):
         body = line.lstrip(" ")
         indent = len(line) - len(body)
         if page.width >= len(line) or page.is_wide:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from einops_arch._frameworks import require
+from einops_arch._text import printable
 from einops_arch.discovery.solving.chains import Chain, resolve
 from einops_arch.errors import DiscoveryError
 
@@ -62,9 +63,9 @@ class ModelReport:
             many = f" x{times}" if times > 1 else ""
             name = Path(chain.steps[0].file).name
             place = name + chain.place.removeprefix(chain.steps[0].file)
-            lines.append(f"{place}{many} {chain.module or '.'}: {chain.operations}\n  {_said(chain)}")
+            lines += [f"{place}{many} {chain.module or '.'}: {chain.operations}", f"  {_said(chain)}"]
         counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        return "\n".join([*lines, f"chains: {counts}"])
+        return "\n".join(printable(line, "") for line in (*lines, f"chains: {counts}"))
 
 
 def _said(chain: Chain) -> str:

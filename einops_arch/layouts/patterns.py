@@ -234,4 +234,4 @@ def _side_text(side: _Side) -> str:
 
 
 def _error(reason: str, text: str, position: int) -> PatternError:
-    return PatternError(f"layout pattern: {reason}\n  {text}\n  {' ' * position}^")
+    return PatternError(f"layout pattern: {reason}", text, f"{' ' * position}^")

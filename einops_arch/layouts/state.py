@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -12,7 +12,7 @@ import numpy as np
 
 from einops_arch._log import LOG
 from einops_arch._text import counted
-from einops_arch.errors import PortError
+from einops_arch.errors import PortError, nearest
 from einops_arch.layouts.arrays import dtype_kind, no_values, same_bits, to_numpy
 
 __all__ = [
@@ -32,6 +32,8 @@ Expected: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
 _COUNTER, _EXTRA = "num_batches_tracked", "_extra_state"
 _COMPUTED = re.compile(r"_[guv]$|_orig$|(^|\.)parametrizations\.")
 _ADAPTER = re.compile(r"(^|\.)lora[_.]")
+_COMPARED = 10_000
+"""Pairs of names that are compared to say which one was meant: a file may have any number of them."""
 _PARTS = 6
 """Parts of a name that a wrapper may have put before it."""
 
@@ -134,11 +136,16 @@ class Held:
         return [f"{name}: missing, expected shape {self.expected[name][0]}" for name in self.missing]
 
     def _unexpected_lines(self) -> list[str]:
-        lines = []
+        lines: list[str] = []
+        of_shape: dict[tuple[int, ...] | None, list[str]] = defaultdict(list)
+        for name in self.missing:
+            of_shape[self.expected[name][0]].append(name)
+        left = _COMPARED
         for name in self.unexpected:
             # Another name of the same tensor has its shape.
-            alike = [other for other in self.missing if self.expected[other][0] == self.shapes.get(name)]
-            near = difflib.get_close_matches(name, alike, n=1)
+            alike = of_shape.get(self.shapes.get(name), [])
+            left -= len(alike)
+            near = nearest(name, alike) if left >= 0 else []
             lines.append(f"{name}: not in the model" + (f"; did you mean {near[0]}?" if near else ""))
         return lines
 
@@ -174,7 +181,8 @@ def hold_state(
         if source is not None
     }
     counters = tuple(name for name in expected if _is_old_counter(name, sources) and name not in optional)
-    missing = tuple(name for name in expected if name not in sources and name not in {*counters, *optional})
+    unasked = {*counters, *optional}
+    missing = tuple(name for name in expected if name not in sources and name not in unasked)
     unexpected = tuple(name for name in state if name not in expected)
     problems = [line for name, spec in expected.items() if name in state for line in _misfits(name, state[name], spec)]
     if same is None or not (missing or unexpected or problems):
@@ -199,7 +207,7 @@ def problems_error(what: str, problems: Sequence[str]) -> PortError:
       fc.bias: missing
       fc.bais: not in the model
     """
-    return PortError("\n  ".join([f"{what}: {counted(len(problems), 'problem')}, nothing was changed", *problems]))
+    return PortError(f"{what}: {counted(len(problems), 'problem')}, nothing was changed", *problems)
 
 
 def common_cause(unexpected: Sequence[str], missing: Sequence[str], known: int) -> list[str] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch._text import printable
 from einops_arch.parity.report.report import Report
 
 __all__ = ["Catch", "Catches", "Fault", "Mutant", "catch_mutants", "mutate"]
@@ -117,9 +118,8 @@ class Catches:
         for catch in self.catches:
             gap = "" if catch.difference is None else f"{catch.difference:.1e}"
             caught = catch.caught_by or "NOTHING"
-            lines.append(
-                (catch.fault, catch.path or "(network)", catch.detail, caught, catch.located or "(network)", gap)
-            )
+            path, located = (printable(place, "") or "(network)" for place in (catch.path, catch.located))
+            lines.append((catch.fault, path, printable(catch.detail, ""), caught, located, gap))
         widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 

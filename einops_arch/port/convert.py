@@ -267,7 +267,7 @@ class Port:
             self.not_finite = self.result.not_finite()
         except CheckpointError as error:
             # What is found while reading does not know the name of the file.
-            raise error if str(self.path) in str(error) else CheckpointError(f"{self.path}: {error}") from error
+            raise error if str(self.path) in str(error) else CheckpointError(*error.within(self.path)) from error
 
     def check(self, destination: str | Path, *, progress: Progress | None = None) -> dict[str, str]:
         """Read again what was written, move it back, and compare it with the source.
@@ -302,7 +302,7 @@ class Port:
                 if progress is not None:
                     progress(before.info(name).nbytes)
         if wrong:
-            raise PortError("\n  ".join([f"{destination}: {len(wrong)} tensors differ from {self.path}", *wrong]))
+            raise PortError(f"{destination}: {len(wrong)} tensors differ from {self.path}", *wrong)
         return digests
 
 

@@ -218,7 +218,7 @@ class Merged(Computed):
 
 def _raise(adapter: Path, problems: list[str]) -> None:
     if problems:
-        raise PortError("\n  ".join([f"{adapter}: {counted(len(problems), 'problem')}", *problems]))
+        raise PortError(f"{adapter}: {counted(len(problems), 'problem')}", *problems)
 
 
 def is_adapter(names: Mapping[str, Any]) -> bool:

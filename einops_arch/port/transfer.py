@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch import architectures
-from einops_arch._log import LOG
+from einops_arch._log import LOG, Lines
 from einops_arch._text import counted
 from einops_arch.checkpoints.wrappers import checked_patterns, renamed
 from einops_arch.errors import PortError
@@ -124,7 +124,7 @@ def transfer(
         load_state_dict(target, state)
     differences = [] if isinstance(source, Mapping) else setting_differences(source, target)
     if differences:
-        LOG.warning("the models compute different things:\n  %s", "\n  ".join(differences))
+        LOG.warning("the models compute different things:%s", Lines(differences))
 
 
 def _adapted(
@@ -202,7 +202,7 @@ def _unwrapped(
     new, remark = without_wrapper(shapes, expected, tied)
     if remark:
         counters = [f"{name}: left out: a counter of the wrapper" for name in state if name not in new]
-        LOG.warning("%s", "\n  ".join([remark, *counters]))
+        LOG.warning("%s%s", remark, Lines(counters))
     return {now: state[name] for name, now in new.items()}
 
 

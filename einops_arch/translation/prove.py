@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from einops_arch._text import printable
 from einops_arch.translation.calls import copy_of
 from einops_arch.translation.inputs import Arguments
 
@@ -39,7 +40,7 @@ class Proof:
 
     def __str__(self) -> str:
         lines = [f"{name}: {item.verdict}" for name, item in self.reports.items()]
-        return "\n".join([*lines, *self.problems])
+        return "\n".join(printable(line, "") for line in (*lines, *self.problems))
 
 
 def prove(

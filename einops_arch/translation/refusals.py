@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from einops_arch._text import printable
 from einops_arch.discovery.tracing.program import Note, Source
 from einops_arch.errors import EinopsArchError
 
@@ -31,7 +32,7 @@ class Refusal:
 
     def __str__(self) -> str:
         fix = f"; likely fix: {self.fix}" if self.fix else ""
-        return f"{self.module or 'the model'} ({self.place}), {self.operation}: {self.reason}{fix}"
+        return printable(f"{self.module or 'the model'} ({self.place}), {self.operation}: {self.reason}{fix}", "")
 
 
 class TranslationError(EinopsArchError, ValueError):
@@ -43,10 +44,10 @@ class TranslationError(EinopsArchError, ValueError):
 
     def __init__(self, refusals: Iterable[Refusal]) -> None:
         self.refusals = tuple(refusals)
-        lines = "\n".join(f"  {refusal}" for refusal in self.refusals)
         super().__init__(
             f"translate: {len(self.refusals)} {'reason' if len(self.refusals) == 1 else 'reasons'} against it; "
-            f"with partial=True the rest is written\n{lines}"
+            "with partial=True the rest is written",
+            *map(str, self.refusals),
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from einops_arch._frameworks import require
+from einops_arch._text import printable
 from einops_arch.cli.output import console, echo, print_json
 from einops_arch.cli.targets import Input, loaded, parsed
 from einops_arch.discovery import Chain, Discovery, ModelReport, discover, discover_model
@@ -97,7 +98,9 @@ def _print_report(report: ModelReport, *, as_json: bool, show_diff: bool) -> Non
         table.add_column(column, justify="right" if column == "runs" else "left", overflow="fold")
     for chain, times in report.sites():
         pattern = chain.discovery.code if chain.discovery else f"no pattern: {chain.reason}"
-        table.add_row(*map(Text, (_place(chain), str(times), chain.module or ".", chain.operations, pattern)))
+        table.add_row(
+            *map(Text, (_place(chain), str(times), printable(chain.module, "") or ".", chain.operations, pattern))
+        )
     page = console()
     page.print(table)
     page.print(", ".join(f"{name}: {count}" for name, count in report.counts.items()), soft_wrap=True)

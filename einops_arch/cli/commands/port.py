@@ -137,7 +137,7 @@ def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: Por
         return dataclasses.replace(port, notes=(*notes, *port.notes))
     except PortError as error:
         reader.close()
-        raise PortError(f"{source}: {error}") from error
+        raise PortError(*error.within(source)) from error
     except BaseException:
         reader.close()
         raise
@@ -202,14 +202,14 @@ def _fitting(
         several = "; ".join(f"--arch {fit}" for fit in fits)
         raise CheckpointError(f"{source}: the file does not say its config, and several fit: {several}")
     near = nearest(shapes, framework, only=only)
-    alike = "; the nearest are:\n  " + "\n  ".join(near) if near else ""
+    alike = "; the nearest are:" if near else ""
     known = (
         f"--preset with one of {', '.join(architectures.get(only).config.PRESETS)}, or --config FILE"
         if only
         else (f"--arch with one of {', '.join(architectures.names())}, or --model pkg.module:make()")
     )
     what = "its config" if only else "of which architecture it is"
-    raise CheckpointError(f"{source}: the file does not say {what}, and none fits; likely fix: {known}{alike}")
+    raise CheckpointError(f"{source}: the file does not say {what}, and none fits; likely fix: {known}{alike}", *near)
 
 
 def _print_plan(source: Path, destination: Path, port: Port, *, as_json: bool) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 
 from einops_arch._frameworks import require
-from einops_arch.cli.output import print_json, progress
+from einops_arch._text import printable
+from einops_arch.cli.output import echo, print_json, progress
 from einops_arch.cli.targets import loaded
 from einops_arch.errors import ConfigError, DestinationError
 
@@ -180,9 +180,9 @@ def _print_refusals(target: str, refusals: Sequence[Any], *, as_json: bool) -> N
     if as_json:
         print_json({"target": target, "verdict": "refused", "refusals": [vars(item) for item in refusals]})
         return
-    typer.echo(f"refused    {target}: nothing was written")
+    _say(f"refused    {target}: nothing was written")
     for item in refusals:
-        typer.echo(f"  {item}")
+        _say(f"  {item}")
 
 
 def _print_result(target: str, output: Path, result: Any, *, as_json: bool, written: bool) -> None:
@@ -213,20 +213,24 @@ def _print_result(target: str, output: Path, result: Any, *, as_json: bool, writ
         return
     modules = _count(result.modules, "module", "modules")
     operations = _count(result.operations, "operation", "operations")
-    typer.echo(f"recorded   {modules}, {operations}, eval and train, 2 sizes")
+    _say(f"recorded   {modules}, {operations}, eval and train, 2 sizes")
     for letter, reason in result.fixed.items():
-        typer.echo(f"           axis {letter} is fixed: {reason}")
+        _say(f"           axis {letter} is fixed: {reason}")
     if written:
-        typer.echo(
+        _say(
             f"wrote      {output}: {_count(len(result.classes), 'class', 'classes')}, {lines} lines; "
             f"{_count(result.moves, 'pattern', 'patterns')}"
         )
-    typer.echo(f"ported     {parameters:,} numbers, bit for bit")
-    typer.echo(f"proved     {verdict}")
+    _say(f"ported     {parameters:,} numbers, bit for bit")
+    _say(f"proved     {verdict}")
     for item in result.refusals:
-        typer.echo(f"  {item}")
+        _say(f"  {item}")
     if result.report is not None and not result.report.passed:
-        typer.echo(str(result.report))
+        echo(str(result.report))
+
+
+def _say(line: str) -> None:
+    echo(printable(line, ""))
 
 
 def _count(number: int, singular: str, plural: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from einops_arch import architectures
 from einops_arch._frameworks import require
+from einops_arch._text import printable
 from einops_arch.architectures import Architecture, Config
 from einops_arch.cli.models import chosen_config, identify, read
 from einops_arch.cli.output import console, print_json, progress
@@ -187,7 +188,7 @@ def _twins(target: str, options: Options) -> tuple[Architecture, Config, Any, An
         transfer(convert(checkpoint, "torch", config).tensors, torch_model)
         return architecture, config, torch_model, to_flax(torch_model)
     except PortError as error:
-        raise PortError(f"{path}: {error}") from error
+        raise PortError(*error.within(path)) from error
 
 
 def _round_trip(torch_model: Any, flax_model: Any) -> tuple[int, list[str]]:
@@ -223,7 +224,7 @@ def _print_summary(results: Sequence[_Verified], rows: Rows) -> None:
             every = [row for section in report.sections.values() for row in section]
             largest = max((row.difference for row in every if row.difference is not None), default=0.0)
             style = "green" if report.passed else "bold red"
-            cells = (result.target, part, str(len(every)), f"{largest:.1e}")
+            cells = (printable(result.target, ""), part, str(len(every)), f"{largest:.1e}")
             table.add_row(*map(Text, cells), Text(str(report.verdict), style))
     page = console()
     page.print(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from einops_arch._text import printable
@@ -117,7 +118,7 @@ class Report:
         """
         row = self.first_divergence
         if row is not None:
-            raise ParityError(f"{describe(row)}\n\n{self}")
+            raise ParityError(f"{printable(describe(row), '')}\n\n{self}")
         if not self.passed:
             raise ParityError(f"{self.verdict}: {NO_EVIDENCE}\n\n{self}")
 
@@ -164,17 +165,21 @@ class Report:
             ConfigError: rows is neither.
         """
         check_rows(rows)
-        parts = ["\n".join(headline(self))]
+        parts = [_lines(headline(self))]
         if rows == "all":
             parts += [_table(name, section, self.mode) for name, section in self.sections.items() if section]
         elif short := list(summary(self)):
-            parts.append("\n".join([f"wrong by themselves ({self.mode} mode)", *short]))
-        parts.append("\n".join(account(self)))
-        # Modules and tensors have whatever names their authors gave them.
-        return printable("\n\n".join(part for part in parts if part))
+            parts.append(_lines([f"wrong by themselves ({self.mode} mode)", *short]))
+        parts.append(_lines(account(self)))
+        return "\n\n".join(part for part in parts if part)
 
     def __str__(self) -> str:
         return self.to_text()
+
+
+def _lines(lines: Iterable[str]) -> str:
+    # Modules and tensors have whatever names their authors gave them.
+    return "\n".join(printable(line, "") for line in lines)
 
 
 def _table(name: str, rows: tuple[Row, ...], mode: str) -> str:

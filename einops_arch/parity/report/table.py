@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from einops_arch._text import printable
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import cells, columns
 from einops_arch.parity.report.verdicts import Verdict
@@ -52,7 +53,7 @@ def rich_tables(report: Report, *, width: int = _WIDE) -> list[Any]:
         for n in shown:
             table.add_column(names[n], justify="right" if 3 <= n <= 7 else "left", overflow="fold")
         for row, line in zip(rows, lines, strict=True):
-            texts = [Text(line[n]) for n in shown]
+            texts = [Text(printable(line[n], "")) for n in shown]
             texts[-1].stylize(_STYLES.get(row.verdict, "bold red"))
             table.add_row(*texts)
         tables.append(table)

@@ -125,7 +125,7 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
         return PretrainedReader(reader, recognized)
     except CheckpointError as error:
         reader.close()
-        raise CheckpointError(f"{folder}: {error}") from error
+        raise CheckpointError(*error.within(folder)) from error
     except BaseException:
         reader.close()
         raise

@@ -91,7 +91,7 @@ def transfer_optimizer(
     if problems:
         count = f"{len(problems)} problem" + "s" * (len(problems) != 1)
         head = f"transfer_optimizer into {type(target_model).__name__}: {count}, nothing was changed"
-        raise PortError("\n  ".join([head, *problems]))
+        raise PortError(head, *problems)
     if expected.schedule is not None and state.schedule is None:
         state.schedule = state.steps
     if into_torch:
