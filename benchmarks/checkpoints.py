@@ -31,7 +31,10 @@ import numpy as np
 GIB, MIB = 1 << 30, 1 << 20
 WAYS = ("copy", "port", "naive", "naive-torch")
 ALL = (*WAYS, "back", "orbax-save", "orbax-load", "pt", "dcp", "sharded")
+TENSORS, ROOM = 3, 400 * MIB
+"""How many of the largest tensors may be in memory, and the bytes beside them."""
 BOUNDS = {"orbax-save": GIB, "orbax-load": GIB}
+"""The same bytes where Orbax takes part."""
 
 
 def layers(gib: float, largest: int = GIB) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -216,7 +219,7 @@ def report(result: dict[str, Any]) -> list[str]:
     for way, one in middle.items():
         pairs = zip(ways[way], ways["copy"], strict=True)
         ratios = sorted(run["seconds"] / other["seconds"] for run, other in pairs)
-        bound = 3 * largest + BOUNDS.get(way, 400 * MIB)
+        bound = TENSORS * largest + BOUNDS.get(way, ROOM)
         limited = way not in WAYS or way == "port"
         spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
         print(

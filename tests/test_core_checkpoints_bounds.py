@@ -17,6 +17,7 @@ from checkpoint_sandbox import SECONDS as PROCESS_SECONDS
 from checkpoint_sandbox import run
 from test_core_checkpoints_hostile import archive, safetensors_file, tensor_pickle
 
+from benchmarks import checkpoints as benchmark
 from einops_arch.checkpoints import limits, open_checkpoint
 from einops_arch.checkpoints.disk.bounded_json import parse_json, read_json
 from einops_arch.errors import CheckpointError, EinopsArchError
@@ -262,6 +263,26 @@ def test_the_guide_says_the_limits():
     assert rows["tree of arrays: Orbax, `.npz`"] == f"{limits.TREE_DEPTH} inside each other"
     assert rows["memory to open one, tensors aside"] == f"{MEMORY} bytes for each of its bytes, and {mib(FREE)}"
     assert f"with {PROCESS_SECONDS} seconds of CPU" in text
+
+
+def test_the_guide_says_the_memory_of_every_way_of_writing_and_its_bound():
+    text = (Path(__file__).parents[1] / "docs/guides/port-a-checkpoint.md").read_text(encoding="utf-8")
+    (largest,), (_, _, *rows) = table(text, r"memory of writing, largest tensor (\d+) MiB")
+    bounds = {way: benchmark.TENSORS * int(largest) + benchmark.BOUNDS.get(way, benchmark.ROOM) // benchmark.MIB
+              for way in ("orbax-save", "port")}  # fmt: skip
+    for way, measured, bound in rows:
+        assert bound == f"{bounds['orbax-save' if 'Orbax' in way else 'port']} MiB", way
+        assert int(measured.removesuffix(" MiB")) <= int(bound.removesuffix(" MiB")), way
+    ways = " ".join(way for way, *_ in rows)
+    assert all(word in ways for word in ("distributed", ".pt", "shards", "safetensors, to Flax", "way back", "Orbax"))
+    assert "The bound is three times the largest tensor and 400 MiB, or 1 GiB where Orbax takes part" in text
+    assert (benchmark.TENSORS, benchmark.ROOM, benchmark.BOUNDS["orbax-save"]) == (3, 400 << 20, 1 << 30)
+
+
+def table(text, heading):
+    """What the first cell of a table's head says, and all of its rows."""
+    lines = text[(match := re.search(heading, text)).start() :].split("\n\n")[0].splitlines()
+    return match.groups(), [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
 
 
 def named(count, value):

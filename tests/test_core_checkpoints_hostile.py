@@ -340,6 +340,74 @@ def test_an_index_and_shards_that_do_not_agree(tmp_path):
     assert refused(index(folder, {"a": "one.gguf"})).startswith("expected shards that end with .safetensors, .bin")
 
 
+FLAX = {"framework": "flax", "format": "flax"}
+
+
+def shards(folder, first, second, of_index=None):
+    """Two shards with metadata of their own, and an index with some."""
+    path = index(folder, {"a": "one.safetensors", "b": "two.safetensors"}, of_index)
+    safetensors_file(folder / "one.safetensors", {"__metadata__": first, "a": entry()}, bytes(8))
+    safetensors_file(folder / "two.safetensors", {"__metadata__": second, "b": entry()}, bytes(8))
+    return path
+
+
+def test_what_only_the_shards_say_is_used_and_contradictions_are_refused(tmp_path):
+    with open_checkpoint(shards(tmp_path / "a", FLAX, FLAX)) as reader:
+        assert reader.metadata["framework"] == "flax"
+    with open_checkpoint(shards(tmp_path / "b", {"format": "flax"}, {}, {"total_size": 16})) as reader:
+        assert reader.metadata["framework"] == "flax"
+    for case in ((FLAX, {"framework": "torch"}), ({"architecture": "a"}, {"architecture": "b"}), (FLAX, {}, FACTS)):
+        message = refused(shards(tmp_path / "c", *case))
+        assert message.startswith(("expected one framework, received", "expected one architecture, received"))
+
+
+def test_a_config_that_says_something_else_than_the_tensors_beside_it(tmp_path):
+    fields = {"layers": 2}
+    facts = {"framework": "flax", "architecture": "convnet", "config": json.dumps(fields)}
+    folder = tmp_path / "x"
+    folder.mkdir()
+    safetensors_file(folder / "model.safetensors", {"__metadata__": facts, "a": entry()}, bytes(8))
+
+    def told(**values):
+        (folder / "config.json").write_text(json.dumps({"einops_arch": "convnet", "config": fields} | values))
+        with open_checkpoint(folder) as reader:
+            return reader.metadata, dict(reader.left_out)
+
+    assert told() == (facts, {})
+    assert told(framework="flax") == (facts, {})
+    metadata, left_out = told(config={"layers": 3})
+    assert metadata == facts | {"config": json.dumps({"layers": 3})}
+    assert left_out == {"the config in model.safetensors": "another config beside that of config.json, which was taken"}
+    for values in ({"einops_arch": "vit"}, {"framework": "torch"}):
+        (folder / "config.json").write_text(json.dumps({"einops_arch": "convnet", "config": fields} | values))
+        assert "expected one " in refused(folder)
+    # What was saved again without metadata is still what its config says.
+    safetensors_file(folder / "model.safetensors", {"a": entry()}, bytes(8))
+    assert told(framework="flax")[0] == facts
+
+
+def test_other_weights_in_a_folder_are_told(tmp_path):
+    folder = tmp_path / "x"
+    for name, value in (("model.safetensors", 1.0), ("pytorch_model.bin", 2.0)):
+        folder.mkdir(exist_ok=True)
+        write_tensors(folder / name, MemoryReader({"a": np.full(2, value)}, FACTS))
+    with open_checkpoint(folder) as reader:
+        assert reader.read("a").tolist() == [1, 1]
+        assert reader.left_out == {"pytorch_model.bin": "weights beside model.safetensors, which was taken"}
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index(folder, {"a": "part.safetensors"})
+    with open_checkpoint(folder) as reader:
+        assert dict(reader.left_out) == {
+            "pytorch_model.bin": "weights beside model.safetensors.index.json, which was taken"
+        }
+    # A shard may have a name that alone would be taken.
+    (folder / "part.safetensors").rename(folder / "model.safetensors")
+    index(folder, {"a": "model.safetensors"})
+    (folder / "pytorch_model.bin").unlink()
+    with open_checkpoint(folder) as reader:
+        assert dict(reader.left_out) == {}
+
+
 def test_a_metadata_of_dcp_that_would_run_code(tmp_path):
     (tmp_path / ".metadata").write_bytes(pickle.dumps(Attack(os.system, "touch ran")))
     with pytest.raises(CheckpointError, match=r"refused, it is not plain weights: the pickle asks for posix\.system$"):

@@ -184,6 +184,15 @@ def test_the_destination_is_the_source(tmp_path):
     assert value_of(source) == value_of(folder) == 1.0
 
 
+def test_the_destination_is_the_file_of_a_folder_that_is_the_source(tmp_path):
+    write(tmp_path / "x.hf", 1.0)
+    with open_checkpoint(tmp_path / "x.hf") as reader:
+        with pytest.raises(DestinationError, match="it is, or holds, the source"):
+            write_tensors(tmp_path / "x.hf" / "model.safetensors", reader, force=True)
+        write_tensors(tmp_path / "x.hf" / "other.safetensors", reader)
+    assert value_of(tmp_path / "x.hf") == value_of(tmp_path / "x.hf" / "other.safetensors") == 1.0
+
+
 def test_links_in_a_circle(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")

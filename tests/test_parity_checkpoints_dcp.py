@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from checkpoint_sandbox import run
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -63,6 +66,32 @@ def test_a_file_that_is_a_pipe_is_named(tmp_path):
     os.mkfifo(folder / "__0_0.distcp")
     with pytest.raises(CheckpointError, match=r"__0_0\.distcp: cannot be read: not a regular file"):
         open_checkpoint(folder)
+
+
+def test_a_folder_of_more_files_than_a_process_may_open(tmp_path):
+    count = 150
+    folder = folder_of(tmp_path / "x", [((number,), (1,)) for number in range(count)], (count,))
+    with (folder / ".metadata").open("rb") as file:
+        metadata = pickle.load(file)  # written above
+    for number, place in enumerate(metadata.storage_data.values()):
+        place.relative_path = f"__{number}_0.distcp"
+        torch.save(torch.tensor([float(number)]), folder / place.relative_path)
+        place.length = (folder / place.relative_path).stat().st_size
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+
+    def read():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 80,) * 2)
+        with open_checkpoint(folder) as reader:
+            return reader.read("w").tolist(), reader.read("w").tolist()
+
+    assert run(read).value == (list(map(float, range(count))),) * 2
+
+
+def test_weights_beside_a_folder_of_another_kind_are_told(tmp_path):
+    folder = folder_of(tmp_path / "x", [((0,), (3,))], (3,), length=2000)
+    (folder / "model.safetensors").write_bytes(b"")
+    with open_checkpoint(folder) as reader:
+        assert reader.left_out == {"model.safetensors": "weights beside .metadata, which was taken"}
 
 
 BOMB = b")" + b"q\x00h\x00\x86" * 60

@@ -237,6 +237,20 @@ def _open_folder(path: Path, key: str | None) -> Reader:
         inside = set(os.listdir(path))  # noqa: PTH208 - one look for all the marks
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    reader = _of_folder(path, inside, key)
+    taken = {
+        OrbaxReader: {orbax_folder.MARK, orbax_folder.TREE},
+        DcpReader: {dcp_folder.MARK},
+        HubReader: {file.name for file in reader.paths},
+    }[type(reader)]
+    others = [name for name in (*FILES, dcp_folder.MARK, orbax_folder.TREE) if name in inside and name not in taken]
+    if others:
+        what = next(name for name in (*FILES, *sorted(taken)) if name in taken and name in inside)
+        reader.left_out = {**reader.left_out, **dict.fromkeys(others, f"weights beside {what}, which was taken")}
+    return reader
+
+
+def _of_folder(path: Path, inside: set[str], key: str | None) -> OrbaxReader | DcpReader | HubReader:
     # A folder of the hub may have whatever else beside its weights.
     if inside.isdisjoint(FILES):
         with reading(path):

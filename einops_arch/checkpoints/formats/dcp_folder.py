@@ -41,6 +41,8 @@ MARK = ".metadata"
 _FILE = "__0_0.distcp"
 """The one file with tensors of a folder that is written here, as PyTorch calls that of its first process."""
 _HOME = "torch.distributed.checkpoint"
+_MOST_OPEN = 64
+"""Files that are open at a time: each process of a large training writes one, and a system allows about a thousand."""
 _ALLOWED = (
     f"{_HOME}.metadata.*",
     f"{_HOME}.filesystem._StorageInfo",
@@ -125,6 +127,8 @@ class DcpReader(Reader):
 
     def _open(self, piece: _Piece, dtype: str) -> tuple[int, Archive, View]:
         if piece.file not in self._files:
+            if len(self._files) >= _MOST_OPEN:
+                os.close(self._files.pop(next(iter(self._files)))[0])
             self._files[piece.file] = open_file(self.path / piece.file)
         file, size = self._files[piece.file]
         if piece.start + piece.size > size:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from einops_arch._text import brief
-from einops_arch.checkpoints.disk.bounded_json import exists, read_json, write_json
+from einops_arch.checkpoints.disk.bounded_json import exists, parse_json, read_json, write_json
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.formats.msgpack_file import MsgpackReader
 from einops_arch.checkpoints.formats.safetensors_file import ALIASES, SafetensorsReader, aliases_of, write_tensors
@@ -58,8 +58,9 @@ class ShardedReader(Reader):
                 raise CheckpointError(f"{index}: a tensor is in two shards")
             entries = content.get("metadata")
             entries = entries if isinstance(entries, dict) else {}
-            self.metadata = {name: value for name, value in entries.items() if isinstance(value, str)}
+            known = {name: value for name, value in entries.items() if isinstance(value, str)}
             shards = self._shards.values()
+            self.metadata = _agreed(index, [known, *(shard.metadata for shard in shards)]) | known
             self.tensors = {name: shard.tensors[name] for shard in shards for name in shard.tensors}
             inside = {name: target for shard in shards for name, target in shard.aliases.items()}
             self.aliases = {**inside, **aliases_of(self.metadata, self.tensors)}
@@ -101,7 +102,7 @@ class HubReader(Reader):
         if weights is None:
             raise CheckpointError(f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}")
         self._inner = ShardedReader(weights) if weights.suffix == ".json" else _open(folder, weights.name)
-        self.paths = self._inner.paths
+        self.paths = self._inner.paths or [weights]
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
         self.metadata, self.left_out = dict(self._inner.metadata), self._inner.left_out
         self.taken = self._inner.taken
@@ -110,9 +111,20 @@ class HubReader(Reader):
         except CheckpointError:
             self.close()
             raise
-        name, fields = config.get("einops_arch"), config.get("config")
+        name, fields, framework = config.get("einops_arch"), config.get("config"), config.get("framework")
         if isinstance(name, str) and isinstance(fields, dict):
-            self.metadata |= {"architecture": name, "config": json.dumps(fields)}
+            told = {"architecture": name, "config": json.dumps(fields)}
+            told |= {"framework": framework} if isinstance(framework, str) else {}
+            try:
+                whose = {key: self.metadata[key] for key in self.metadata if key != "config"}
+                agreed = _agreed(folder / CONFIG, [told, whose])
+                if parse_json(self.metadata.get("config", told["config"])) != fields:
+                    reason = f"another config beside that of {CONFIG}, which was taken"
+                    self.left_out = {**self.left_out, f"the config in {weights.name}": reason}
+            except CheckpointError:
+                self.close()
+                raise
+            self.metadata |= agreed
 
     def bits(self, name: str) -> Bits:
         return self._inner.bits(name)
@@ -161,6 +173,26 @@ def write_hub(
     if source.aliases:
         index[ALIASES] = aliases
     write_json(path / INDEX, {"metadata": index, "weight_map": dict(sorted(where.items()))})
+
+
+def _agreed(place: Path, several: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What metadata in several places says of the network, some of it in one place or in all.
+
+    Raises:
+        CheckpointError: two places contradict each other.
+    """
+    agreed: dict[str, str] = {}
+    for metadata in several:
+        told = {name: metadata[name] for name in ("framework", "architecture", "config") if name in metadata}
+        if metadata.get("format") == "flax":
+            told.setdefault("framework", "flax")
+        for name, value in told.items():
+            known = agreed.setdefault(name, value)
+            if known != value:
+                raise CheckpointError(
+                    f"{place}: expected one {name}, received {brief(known)}, and {brief(value)} beside the tensors"
+                )
+    return agreed
 
 
 def _split(source: Reader, most: int | None) -> list[list[str]]:
