@@ -6,7 +6,10 @@ import re
 import unicodedata
 from typing import Any
 
-__all__ = ["brief", "counted", "printable", "without_addresses"]
+__all__ = ["PAGE", "brief", "counted", "cut", "printable", "without_addresses"]
+
+PAGE = 2400
+"""Characters that a person may be shown of what is as long as a file."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are obeyed and not drawn: controls, bidirectional and other formats, surrogates, breaks."""
@@ -51,6 +54,18 @@ def brief(value: Any, most: int = 60) -> str:
     if type(value) in {bytes, tuple, list, dict, set, frozenset}:
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
+
+
+def cut(text: str, longest: int | None = PAGE) -> str:
+    """The text, without its middle where it is longer than that.
+
+    >>> cut("abcdefghij", 4), cut("abcd", 4)
+    ('ab ... 6 characters ... ij', 'abcd')
+    """
+    if longest is None or len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
 
 
 def counted(count: int, noun: str) -> str:

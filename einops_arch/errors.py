@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from einops_arch._text import printable
+from einops_arch._text import PAGE, cut, printable
 
 __all__ = [
     "CheckpointError",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-_LONGEST_NAME, _PAGE = 200, 2400
+_LONGEST_NAME = 200
 
 
 class EinopsArchError(Exception):
@@ -58,15 +58,8 @@ class EinopsArchError(Exception):
         return (f"{place}: {first}", *others)
 
     def __str__(self) -> str:
-        text = "\n  ".join(_cut(printable(str(line), self._breaks), self._longest_line) for line in self.args)
-        return _cut(text, self._longest)
-
-
-def _cut(text: str, longest: int | None) -> str:
-    if longest is None or len(text) <= longest:
-        return text
-    half = longest // 2
-    return f"{text[:half]} ... {len(text) - 2 * half} characters ... {text[-half:]}"
+        text = "\n  ".join(cut(printable(str(line), self._breaks), self._longest_line) for line in self.args)
+        return cut(text, self._longest)
 
 
 class ShapeError(EinopsArchError, ValueError):
@@ -88,13 +81,13 @@ class PatternError(EinopsArchError, ValueError):
 class ConfigError(EinopsArchError, ValueError):
     """A config or an argument holds a value that is out of range or does not fit the others."""
 
-    _longest = _PAGE
+    _longest = PAGE
 
 
 class UnknownArchitectureError(EinopsArchError, LookupError):
     """No architecture of that name is in the registry."""
 
-    _longest = _PAGE
+    _longest = PAGE
 
 
 class MissingFrameworkError(EinopsArchError, ImportError):
@@ -104,13 +97,13 @@ class MissingFrameworkError(EinopsArchError, ImportError):
 class PortError(EinopsArchError, ValueError):
     """Names, shapes or dtypes of a state do not fit the model; the message lists every problem by path."""
 
-    _longest_line = _PAGE
+    _longest_line = PAGE
 
 
 class CheckpointError(EinopsArchError, ValueError):
     """A checkpoint file cannot be read: truncated, not plain weights, or of an unknown format."""
 
-    _longest = _PAGE
+    _longest = PAGE
 
 
 class DestinationError(EinopsArchError, OSError):

@@ -193,6 +193,15 @@ def test_the_destination_is_the_file_of_a_folder_that_is_the_source(tmp_path):
     assert value_of(tmp_path / "x.hf") == value_of(tmp_path / "x.hf" / "other.safetensors") == 1.0
 
 
+def test_a_destination_that_is_a_link_in_a_circle_is_replaced(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.symlink_to(path)
+    write(tmp_path / "source.safetensors", 2.0)
+    with open_checkpoint(tmp_path / "source.safetensors") as reader:
+        write_tensors(path, reader, force=True)
+    assert value_of(path) == 2.0
+
+
 def test_links_in_a_circle(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")

@@ -54,6 +54,19 @@ def test_earlier_versions_do_not_say_how_arrays_are_stored(ocdbt, tmp_path):
         assert same_bits(reader.read("w"), np.arange(12.0).reshape(3, 4))
 
 
+@pytest.mark.parametrize("zarr3", [False, True])
+@pytest.mark.parametrize("ocdbt", [False, True])
+def test_an_array_that_the_folder_does_not_speak_of_is_told(ocdbt, zarr3, tmp_path):
+    arrays = {"w": np.ones((3, 4), "float32"), "other": {"part": np.arange(3), "/odd": np.ones(2)}}
+    folder = saved(tmp_path / "o", ocdbt=ocdbt, zarr3=zarr3, **arrays, text="words", nothing=None)
+    with open_checkpoint(folder) as reader:
+        assert reader.left_out == {"text": "it is no array but 'string'"}
+    edited(folder / "_METADATA", lambda data: data["tree_metadata"].pop("('other', 'part')"))
+    with open_checkpoint(folder) as reader:
+        assert set(reader.names()) == {"w", "other.odd"}
+        assert reader.left_out["other.part"] == "an array in the folder, and not in its _METADATA"
+
+
 def test_a_chunk_that_is_lost_while_the_folder_is_open(tmp_path):
     folder = saved(tmp_path / "o", ocdbt=False, w=np.ones((3, 4), "float32"))
     with open_checkpoint(folder) as reader:

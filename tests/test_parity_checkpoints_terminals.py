@@ -118,6 +118,22 @@ def test_messages_and_reports(caplog):
     assert_harmless(str(report))
 
 
+def test_a_terminal_that_has_few_characters(tmp_path):
+    safetensors.numpy.save_file(
+        {"größe": np.zeros(2, "f4")}, tmp_path / "x.safetensors", {"note": "x" * 9_000 + "重み"}
+    )
+    code = "import sys; from einops_arch.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "inspect", "x.safetensors"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    text = run.stdout.decode("ascii")
+    assert r"gr\xf6\xdfe" in text
+    # Of what is as long as a file, a page is shown.
+    assert r"6608 characters" in text
+    assert r"x\u91cd\u307f" in text
+
+
 FORGED = "w\nSame function, bit for bit"
 
 

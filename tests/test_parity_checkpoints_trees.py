@@ -207,6 +207,7 @@ def test_what_an_npz_may_not_hold(tmp_path):
     for name, array, text in [
         ("objects", np.array([{}], dtype=object), "pickled objects"),
         ("bfloat16", np.asarray(jnp.ones(3, jnp.bfloat16)), "says no kind of number"),
+        ("wide", np.ones(2, np.longdouble), "'arr_0': dtype 'float128' is not supported"),
         ("text", np.array(["a"]), "expected arrays of numbers, received text of dtype"),
     ]:
         np.savez(tmp_path / f"{name}.npz", array)

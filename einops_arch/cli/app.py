@@ -6,6 +6,7 @@ Options stand in `declarations/`, what a command does in `commands/`.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -81,14 +82,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _patient_output() -> Iterator[None]:
-    """Let a command finish after its reader, such as `head`, has left; typer would exit with 1: not equal."""
+    """Let a command finish after its reader, such as `head`, has left; typer would exit with 1: not equal.
+
+    Characters that a terminal has not, as one of ASCII, are written as escapes.
+    """
     stdout = sys.stdout
+    errors = stdout.errors if isinstance(stdout, io.TextIOWrapper) else None
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")
     sys.stdout = cast("Any", PatientStream(stdout))
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stdout = stdout
+        if isinstance(stdout, io.TextIOWrapper):
+            stdout.reconfigure(errors=errors)
 
 
 def _print_version(wanted: bool) -> None:

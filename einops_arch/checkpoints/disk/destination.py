@@ -82,9 +82,10 @@ def check_distinct(path: Path, read: Iterable[Path]) -> None:
         DestinationError: it is one of these files or folders, by whatever name, or holds one of them.
     """
     for source in read:
-        real = source.resolve()
+        # `Path.resolve` raises where links go in a circle.
+        real, there = Path(os.path.realpath(source)), Path(os.path.realpath(path))
         same = os.path.lexists(path) and source.exists() and path.exists() and path.samefile(source)
-        if same or path.resolve() in {real, *real.parents}:
+        if same or there in {real, *real.parents}:
             raise DestinationError(f"{path} cannot be written: it is, or holds, the source {source}")
 
 

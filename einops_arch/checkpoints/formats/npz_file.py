@@ -115,7 +115,10 @@ class NpzReader(Reader):
             why = {1: "float8", 2: "bfloat16"}.get(0 if dtype.fields or dtype.subdtype else dtype.itemsize)
             fix = f"; numpy forgets {why} so; likely fix: write it with safetensors" if why else ""
             raise CheckpointError(f"{brief(name)}: {brief(str(dtype))} says no kind of number{fix}")
-        info = TensorInfo(tuple(map(int, shape)), dtype.newbyteorder("=").name)
+        try:
+            info = TensorInfo(tuple(map(int, shape)), dtype.newbyteorder("=").name)
+        except CheckpointError as error:
+            raise CheckpointError(f"{brief(name)}: {error}") from None
         if info.nbytes != entry.file_size - read:
             raise CheckpointError(f"{brief(name)}: expected {info.nbytes} bytes, received {entry.file_size - read}")
         return info, dtype, fortran, read

@@ -194,6 +194,8 @@ def _check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:
 
 
 def _brief(value: Any) -> str:
+    if is_tensor(value):
+        return "a tensor"
     if type(value) is Call:
         return f"an object of {printable(value.path, ''):.80}, which was not made"
     return f"the name {printable(value.path, ''):.80}" if type(value) is Global else brief(value)

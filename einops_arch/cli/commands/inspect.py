@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from einops_arch._text import printable
+from einops_arch._text import cut, printable
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.finite import count_not_finite
@@ -110,7 +110,7 @@ def _print(contents: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None
             *map(Text, [printable(tensor["name"], ""), shape, tensor["dtype"], f"{tensor['bytes']:,}", *numbers])
         )
     page.print(table)
-    lines = [f"{name}: {value}" for name, value in contents["facts"].items()]
+    lines = [cut(f"{name}: {value}") for name, value in contents["facts"].items()]
     lines += [f"{name}: tied to {target}" for name, target in contents["aliases"].items()]
     lines += [f"{name}: left out: {reason}" for name, reason in contents["left_out"].items()]
     lines.append(
