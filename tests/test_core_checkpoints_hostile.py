@@ -263,6 +263,37 @@ def test_the_tensors_of_a_pickle(tmp_path):
     )
 
 
+def test_what_a_known_call_is_given_beyond_its_numbers_is_applied_or_refused(tmp_path):
+    path, data = tmp_path / "x.pt", ("archive/data/0", bytes(16))
+    plain, ordered = tensor_pickle(), b"ccollections\nOrderedDict\n)R"
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value
+
+    def changed(old, new):
+        assert plain.count(old) == 1
+        return archive(path, plain.replace(old, new), [data])
+
+    whole = b"}" + text(b"conj") + b"\x89s" + text(b"neg") + b"\x89s"
+    with open_checkpoint(changed(ordered + b"tR", ordered + whole + b"tR")) as reader:
+        assert reader.read("x").tolist() == [0, 0, 0, 0]
+    cases = {
+        "x: a flag 'fancy', which is not known": (ordered + b"tR", ordered + b"}" + text(b"fancy") + b"\x88stR"),
+        "x: float32 cannot be conjugated or negated": (ordered + b"tR", ordered + b"}" + text(b"conj") + b"\x88stR"),
+        "x: expected flags of a tensor, received a list of 0": (ordered + b"tR", ordered + b"]tR"),
+        "x: expected a tensor of 6 to 7 arguments, received 8": (ordered + b"tR", ordered + b"}NtR"),
+        "x: expected a tensor": (ordered + b"tR", ordered + b"tR}" + text(b"data") + b"K\x01sb"),
+        "x: expected whether it has a gradient, and no hooks, received False, a dict of 1": (
+            ordered + b"tR", b"}K\x01K\x02stR",
+        ),
+        "x: expected whether it has a gradient, and no hooks, received 5, a dict of 0": (
+            b"\x89" + ordered, b"K\x05" + ordered,
+        ),
+    }  # fmt: skip
+    for message, change in cases.items():
+        assert refused(changed(*change)).removeprefix("not a whole PyTorch file: ") == message
+
+
 def test_bombs(tmp_path, monkeypatch):
     path = tmp_path / "x.pt"
     packed = [("archive/data/0", bytes(16))]

@@ -16,18 +16,22 @@ import unicodedata
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import torch
 from flax import nnx
 from typer.testing import CliRunner
 
+import einops_arch.torch
 from einops_arch._log import LOG, Lines
 from einops_arch._text import brief, printable
+from einops_arch.architectures import GPT2Config, ViTConfig
 from einops_arch.checkpoints import read_checkpoint
 from einops_arch.cli.app import app
 from einops_arch.cli.output import Page
 from einops_arch.cli.reports import Rows, print_reports
 from einops_arch.errors import CheckpointError, DestinationError, EinopsArchError, ParityError, PortError
 from einops_arch.parity.compare import compare
+from einops_arch.port.models.transformers_names import vit_naming
 from einops_arch.port.transfer import transfer
 from einops_arch.translation.refusals import Refusal
 
@@ -320,3 +324,47 @@ def test_what_was_left_out_is_said_everywhere(tmp_path):
     assert read_checkpoint(tmp_path / "y.safetensors").tensors["w"].tolist() == [1, 1, 1]
     assert "model: left out" in result.stdout
     assert "model: left out" in invoke("inspect", tmp_path / "x.pt", "--key", "model_ema").stdout
+
+
+GPT2_FIELDS = {"n_embd": 10, "n_layer": 2, "n_head": 2, "n_inner": 14, "n_positions": 13, "vocab_size": 17}
+VIT_FIELDS = {
+    "hidden_size": 10,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 14,
+    "image_size": [6, 8],
+    "patch_size": 2,
+}
+
+
+def transformers_folder(path, kind):
+    """What transformers has in a file of GPT-2 or of a bare ViT, with what our networks have no place for."""
+    torch.manual_seed(0)
+    if kind == "gpt2":
+        state = dict(einops_arch.torch.GPT2(GPT2Config.tiny()).transformer.state_dict())
+        more = {f"h.{layer}.attn.bias": torch.ones(1, 1, 13, 13).tril() for layer in range(2)}
+    else:
+        naming = vit_naming(["encoder.layer.0.output.dense.bias"])
+        state = naming.from_canonical(einops_arch.torch.ViT(ViTConfig.tiny()).state_dict())
+        state = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+        more = {"pooler.dense.weight": torch.randn(10, 10), "pooler.dense.bias": torch.randn(10)}
+    path.mkdir()
+    fields = {"model_type": kind, **(GPT2_FIELDS if kind == "gpt2" else VIT_FIELDS)}
+    (path / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    tensors = {name: value.clone().contiguous() for name, value in {**state, **more}.items()}
+    safetensors.torch.save_file(tensors, path / "model.safetensors")
+    return path, set(more)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "vit"])
+@pytest.mark.parametrize("to", ["torch", "flax"])
+def test_names_that_a_network_has_no_place_for_are_said_everywhere(kind, to, tmp_path):
+    folder, more = transformers_folder(tmp_path / "x", kind)
+    arguments = ("port", folder, tmp_path / "y.safetensors", "--to", to)
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "nothing was left out" not in result.stdout
+    assert all(f"{name}: left out: " in result.stdout for name in more), result.stdout
+    assert set(json.loads(invoke(*arguments, "--force", "--json").stdout)["left_out"]) == more
+    with safetensors.safe_open(tmp_path / "y.safetensors", "np") as written:
+        assert set(json.loads(written.metadata()["left_out"])) == more
