@@ -8,6 +8,9 @@ from typing import Any
 __all__ = ["setting_differences"]
 
 _OF_WINDOWS = ("stride", "dilation", "groups", "padding")
+_OF_POOLS = ("window", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override")
+_OFF = frozenset({"max_norm", "divisor_override"})
+"""Settings that are off where they are None."""
 _NAMES: dict[str, tuple[str, ...]] = {
     "eps": ("eps", "epsilon"),
     "stride": ("stride", "strides"),
@@ -17,6 +20,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "num_heads": ("num_heads",),
     "num_groups": ("num_groups",),
     "add_zero_attn": ("add_zero_attn",),
+    "momentum": ("momentum",),
+    "p": ("p", "rate", "drop_prob"),
+    "dropout": ("dropout", "dropout_rate"),
+    "window": ("kernel_size", "window"),
+    **{
+        name: (name,)
+        for name in ("padding_mode", "output_padding", "max_norm", "scale_factor", "mode", "align_corners")
+    },
+    **{name: (name,) for name in _OF_POOLS[4:]},
     **{name: (name,) for name in ("norm_first", "nonlinearity", "upscale_factor", "negative_slope", "approximate")},
     **{name: (name,) for name in ("alpha", "beta", "lambd", "threshold", "value", "min_val", "max_val", "norm_type")},
 }
@@ -60,26 +72,42 @@ def _modules(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _settings(module: Any) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
     for name, attributes in _NAMES.items():
         value = next((getattr(module, attribute) for attribute in attributes if hasattr(module, attribute)), None)
+        if value is None and name in _OFF and any(hasattr(module, attribute) for attribute in attributes):
+            value = "None"
         # A slope may be a parameter, which is carried over and not compared.
         if isinstance(value, bool | int | float | str | tuple | list):
             values[name] = value
     if "approximate" in values:
         # PyTorch has a word for it.
         values["approximate"] = values["approximate"] in {True, "tanh"}
+    kind = type(module).__name__
+    if "scale_factor" in values:
+        values["scale_factor"] = _one_of_equals(values["scale_factor"])
+    if "momentum" in values and type(module).__module__.startswith("flax."):
+        # The share of what was there before, and not of what is new.
+        values["momentum"] = round(1 - values["momentum"], 12)
+    if "Pool" in kind:
+        return {name: _one_of_equals(value) if name in _OF_POOLS else value for name, value in values.items()}
+    values.pop("window", None)
     kernel = getattr(module, "kernel_size", None)
-    if kernel is None or "Transpose" in type(module).__name__:
-        # What a transposed convolution calls padding is not the same thing in both.
+    if kernel is None or ("Transpose" in kind and "output_padding" not in values):
+        # What a transposed convolution of Flax calls padding is not what PyTorch calls so.
         return {name: value for name, value in values.items() if name not in _OF_WINDOWS}
     rank = len(kernel) if isinstance(kernel, tuple | list) else 1
     kernel = _each(kernel, rank)
-    for name in ("stride", "dilation"):
+    for name in ("stride", "dilation", *(["output_padding"] if "output_padding" in values else [])):
         values[name] = _each(values.get(name, 1), rank)
     if "padding" in values:
         values["padding"] = _padding(values["padding"], kernel, values["stride"], values["dilation"])
     return values
+
+
+def _one_of_equals(value: Any) -> Any:
+    """One number for all axes where they have the same."""
+    return value[0] if isinstance(value, tuple | list) and len(set(value)) == 1 else value
 
 
 def _each(value: Any, rank: int) -> Any:
