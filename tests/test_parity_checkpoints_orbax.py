@@ -55,10 +55,9 @@ def test_earlier_versions_do_not_say_how_arrays_are_stored(ocdbt, tmp_path):
 
 
 @pytest.mark.parametrize("zarr3", [False, True])
-@pytest.mark.parametrize("ocdbt", [False, True])
-def test_an_array_that_the_folder_does_not_speak_of_is_told(ocdbt, zarr3, tmp_path):
+def test_an_array_that_the_folder_does_not_speak_of_is_told(zarr3, tmp_path):
     arrays = {"w": np.ones((3, 4), "float32"), "other": {"part": np.arange(3), "/odd": np.ones(2)}}
-    folder = saved(tmp_path / "o", ocdbt=ocdbt, zarr3=zarr3, **arrays, text="words", nothing=None)
+    folder = saved(tmp_path / "o", ocdbt=False, zarr3=zarr3, **arrays, text="words", nothing=None)
     with open_checkpoint(folder) as reader:
         assert reader.left_out == {"text": "it is no array but 'string'"}
     edited(folder / "_METADATA", lambda data: data["tree_metadata"].pop("('other', 'part')"))
