@@ -317,6 +317,10 @@ def test_the_folder_of_a_checkpoint_manager(tmp_path):
     assert "an earlier step beside 20" in left_out["3"]
     assert_same(read(tmp_path / "run" / "3")[0], expected[3])
     assert_same(read(tmp_path / "run" / "3" / "default")[0], expected[3])
+    (tmp_path / "run" / ".metadata").write_bytes(b"of another kind")
+    tensors, left_out, _ = read(tmp_path / "run")
+    assert_same(tensors, expected[20])
+    assert left_out[".metadata"] == "weights beside a step of Orbax, which was taken"
 
 
 def test_the_items_of_a_checkpoint_manager(tmp_path):

@@ -245,7 +245,9 @@ def _open_folder(path: Path, key: str | None) -> Reader:
     }[type(reader)]
     others = [name for name in (*FILES, dcp_folder.MARK, orbax_folder.TREE) if name in inside and name not in taken]
     if others:
-        what = next(name for name in (*FILES, *sorted(taken)) if name in taken and name in inside)
+        # The folder of a manager has its marks further down.
+        marks = (name for name in (*FILES, *sorted(taken)) if name in taken and name in inside)
+        what = next(marks, "a step of Orbax")
         reader.left_out = {**reader.left_out, **dict.fromkeys(others, f"weights beside {what}, which was taken")}
     return reader
 
