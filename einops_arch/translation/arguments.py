@@ -12,6 +12,7 @@ from typing import Any
 from einops_arch.translation.constructors import Constructor, Environment, constructor_of, holds_argument
 from einops_arch.translation.defaults import with_defaults
 from einops_arch.translation.draft import Draft
+from einops_arch.translation.expressions import negated, plainly
 from einops_arch.translation.flax_class import Argument
 from einops_arch.translation.holes import Holes, parse, skeleton
 from einops_arch.translation.series import NUMBERED, common_series
@@ -132,7 +133,7 @@ class Arguments:
         """What tells the members apart: a condition of the original's constructor, or an argument of its own."""
         for test in self.constructor.conditions():
             answers = [self.environments[n].value(test) for n in range(len(self.members))]
-            for code, yes, no in ((ast.unparse(test), first, second), (f"not ({ast.unparse(test)})", second, first)):
+            for code, yes, no in ((plainly(test), first, second), (negated(test), second, first)):
                 told = all(bool(answers[n]) for n in yes) and not any(bool(answers[n]) for n in no)
                 if told and None not in answers and self._from_arguments(test, tuple(map(repr, answers))):
                     return code
@@ -203,7 +204,7 @@ class Arguments:
             return None
         for name, item in vectors.items():
             self._add(name, item)
-        return ast.unparse(expression)
+        return plainly(expression)
 
     def _add(self, name: str, vector: tuple[str, ...]) -> None:
         self.values[name] = vector

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from einops_arch.discovery.tracing.program import Source
+from einops_arch.translation.expressions import negated
 from einops_arch.translation.writer import Statement
 
 __all__ = ["finish"]
@@ -201,7 +202,7 @@ def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str])
         if line.guard and _is_always_true(code):
             continue
         if line.guard:
-            question = f"if {_opposite(code)}:\n"
+            question = f"if {negated(code)}:\n"
             if not any(earlier.startswith(question) for earlier in text):
                 text.append(f"{question}    raise ShapeError({_expected(written, line.reason)!r})")
             continue
@@ -235,21 +236,6 @@ def _is_always_true(code: ast.expr) -> bool:
         and isinstance(code.ops[0], (ast.Eq, ast.LtE, ast.GtE))
         and ast.unparse(code.left) == ast.unparse(code.comparators[0])
     )
-
-
-def _opposite(code: ast.expr) -> str:
-    """The question whose answer is the other one."""
-    if isinstance(code, ast.Compare) and len(code.ops) == 1:
-        swap = {
-            ast.Eq: ast.NotEq,
-            ast.NotEq: ast.Eq,
-            ast.Lt: ast.GtE,
-            ast.GtE: ast.Lt,
-            ast.Gt: ast.LtE,
-            ast.LtE: ast.Gt,
-        }
-        return ast.unparse(ast.Compare(code.left, [swap[type(code.ops[0])]()], code.comparators))
-    return f"not ({ast.unparse(code)})"
 
 
 def _expected(condition: str, reason: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from einops_arch.translation.defaults import with_defaults
 from einops_arch.translation.draft import Draft
+from einops_arch.translation.expressions import negated
 from einops_arch.translation.holes import skeleton
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.series import NUMBERED, common_series
@@ -63,7 +64,7 @@ def branched(test: str, yes: Sequence[str], no: Sequence[str]) -> list[str]:
     chosen = _chosen(test, left, right)
     if chosen is not None:
         return [*yes[:before], chosen, *end]
-    block = _block(f"if {test}:", left) if left else _block(f"if {_negated(test)}:", right)
+    block = _block(f"if {test}:", left) if left else _block(f"if {negated(ast.parse(test, mode='eval').body)}:", right)
     if left and right and not end:
         return [*yes[:before], block, *right]
     if left and right:
@@ -84,16 +85,6 @@ def _chosen(test: str, left: Sequence[str], right: Sequence[str]) -> str | None:
 
 def _block(head: str, lines: Sequence[str]) -> str:
     return "\n".join([head, *(textwrap.indent(line, "    ") for line in lines)])
-
-
-def _negated(test: str) -> str:
-    node = ast.parse(test, mode="eval").body
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return ast.unparse(node.operand)
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
-        node.ops = [ast.NotEq() if isinstance(node.ops[0], ast.Eq) else ast.Eq()]
-        return ast.unparse(node)
-    return ast.unparse(ast.UnaryOp(ast.Not(), node))
 
 
 def _way(first: Sequence[Draft], other: Sequence[Draft], defaults: Defaults) -> Way | None:
