@@ -22,7 +22,7 @@ from einops_arch.parity.runs.axes import resolve, resolve_inputs
 from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "without_magnified"]
 
 
 def diagnose(
@@ -64,7 +64,10 @@ def diagnose(
         recorded = _recorded(torch_side, flax_side, inputs, two, frozenset(wrong), known)
         faults, _ = search(recorded, wrong, say)
         if leads:
-            if not faults and (excused := magnified(recorded, torch_side, inputs, report, say)) is not None:
+            excused = None
+            if not faults:
+                excused = magnified(lambda: recorded, torch_side, inputs, report, lifted=two.lifted, say=say)
+            if excused is not None:
                 return excused
             report = _moved(report, first, faults)
         if not faults and leads:
@@ -75,6 +78,44 @@ def diagnose(
         causes = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
     paths = tuple(fault.path for fault in faults if fault.path or "the network" in fault.cause)
     return dataclasses.replace(report, causes=tuple(causes), faults=paths)
+
+
+def without_magnified(
+    torch_side: Any,
+    flax_side: Any,
+    inputs: Inputs,
+    two: RunPair,
+    report: Report,
+    known: Callable[..., Any],
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """The report with rounding excused that the network magnifies; what `diagnose` says of it where no cause is wanted.
+
+    Args:
+        torch_side: PyTorch's side.
+        flax_side: Flax's side.
+        inputs: the inputs of both.
+        two: the runs behind the report.
+        report: what they say.
+        known: tells from a trace and the input tensors which layouts are said.
+        say: told what is being done.
+    """
+    first = report.first_divergence
+    wrong = frozenset(row.path for row in report.rows if row.verdict is Verdict.SEMANTIC)
+    live = getattr(flax_side, "live", flax_side)
+    if first not in report.rows or first.verdict is not Verdict.SEMANTIC or live is None:
+        return report
+    if two.torch.failure or two.flax.failure:
+        return report
+    excused = magnified(
+        lambda: _recorded(torch_side, live, inputs, two, wrong, known),
+        torch_side,
+        inputs,
+        report,
+        lifted=two.lifted,
+        say=say,
+    )
+    return report if excused is None else excused
 
 
 def _recorded(

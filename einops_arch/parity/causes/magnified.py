@@ -31,15 +31,23 @@ _UNIT = 2.0**-24
 
 
 def magnified(
-    recorded: Any, torch_side: Any, inputs: Inputs, report: Report, say: Callable[[str], None] = lambda text: None
+    record: Callable[[], Any],
+    torch_side: Any,
+    inputs: Inputs,
+    report: Report,
+    *,
+    lifted: bool,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report | None:
     """The report with rounding excused; None where anything over the limit may be something else.
 
     Args:
-        recorded: PyTorch's run with the inputs of the modules over the limit, as `search` takes it.
+        record: gives PyTorch's run with the inputs of the modules over the limit, as `search` takes it; called only
+            where no difference is larger than the network makes of rounding.
         torch_side: PyTorch's side.
         inputs: the inputs of both.
         report: what was found.
+        lifted: casts are lifted.
         say: told what is being done.
     """
     over = [row for row in (*report.rows, *report.outputs) if row.verdict is Verdict.SEMANTIC]
@@ -48,11 +56,11 @@ def magnified(
     if not wrong or any(not row.verdict.passed for row in others) or not hasattr(torch_side, "sensitivity"):
         return None
     say("how much PyTorch's own run magnifies rounding")
-    grown = torch_side.sensitivity(*Inputs.widened(inputs.torch), lift=recorded.lifted)
+    grown = torch_side.sensitivity(*Inputs.widened(inputs.torch), lift=lifted)
     bounds = {path: limits.MAGNIFIED * change for path, change in grown.items()}
     if any((row.difference or 0.0) > bounds.get(row.path if row in report.rows else "", 0.0) for row in over):
         return None
-    if not _Evidence(recorded, wrong, say).is_full():
+    if not _Evidence(record(), wrong, say).is_full():
         return None
     most = max(over, key=lambda row: row.difference or 0.0)
     note = (
