@@ -15,6 +15,7 @@ from einops_arch.parity.causes.activations import activation_hypotheses, missing
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.channels import channel_hypotheses
 from einops_arch.parity.causes.factors import factor_hypotheses
+from einops_arch.parity.causes.given import given_hypotheses
 from einops_arch.parity.causes.masks import mask_hypotheses
 from einops_arch.parity.causes.operations import operation_hypotheses
 from einops_arch.parity.causes.pooling import pooling_hypotheses
@@ -44,18 +45,20 @@ def explain(case: Case) -> str:
             lambda: channel_hypotheses(case, case.outputs),
             lambda: mask_hypotheses(case),
             lambda: operation_hypotheses(case),
+            lambda: order_hypotheses(case),
             lambda: factor_hypotheses(case),
             lambda: activation_hypotheses(case),
             lambda: reduction_hypotheses(case),
             lambda: pooling_hypotheses(case),
             lambda: position_hypotheses(case),
-            lambda: order_hypotheses(case),
             lambda: term_hypotheses(case),
+            lambda: given_hypotheses(case),
             lambda: sums_beside_activations(case),
             lambda: uncalled_hypotheses(case),
             lambda: weight_hypotheses(case),
             lambda: missing_activations(case),
             lambda: wiring_hypotheses(case),
+            lambda: setting_hypotheses(case, right=True),
         ]
         return _search(case, readable, tried)
 

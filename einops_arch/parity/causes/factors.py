@@ -36,24 +36,57 @@ def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
     lines: dict[tuple[str, str, float], list[_Number]] = {}
     for site in (_Number(graph, *place) for place in written):
         lines.setdefault((site.node.name, site.node.at, site.written), []).append(site)
-    together = [_Together(sites) for (_, line, _), sites in lines.items() if line and len(sites) > 1]
+    together: list[Any] = [_Together(sites) for (_, line, _), sites in lines.items() if line and len(sites) > 1]
     # Positions are counted in integers, whatever is done to them.
     counted: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
     for node in graph.named("convert_element_type"):
         value = node.output
         if value.is_float and len(value.shape) and not node.inputs[0].is_float:
-            counted.setdefault((node.at, value.shape), []).append(_Factor(graph, value))
+            counted.setdefault((node.at, value.shape), []).append(_Factor(graph, value, _STRIDES))
     together += [_Together(sites) for sites in counted.values()]
+    together += _alike(written, graph)
     for number_site in [*numbers, *together[:_MOST_SITES]]:
         for hypothesis in _fit(case, number_site, sizes):
             fits += 1
             yield hypothesis
+    yield from _rescaled(graph)
     # A factor that stands in the code says more than one that could be put anywhere before or after it.
     if not fits:
         for site in itertools.islice(_sites(graph), _MOST_SITES):
             for hypothesis in _fit(case, site, sizes):
                 yield hypothesis
                 return
+
+
+# Images come from 0 to 1, from -1 to 1 or from 0 to 255, and negated.
+_RANGES = ((2.0, -1.0), (0.5, 0.5), (255.0, 0.0), (1 / 255, 0.0), (-1.0, 0.0), (-1.0, 1.0))
+
+
+def _rescaled(graph: Graph) -> Iterator[Hypothesis]:
+    """An argument in another range."""
+    for n, argument in enumerate(graph.arguments):
+        for factor, addend in _RANGES if argument.is_float and argument.shape else ():
+            words = f"argument {n} times {named_number(factor, (2, 255))}"
+            words += f", {'plus' if addend > 0 else 'minus'} {named_number(abs(addend), (2,))}" if addend else ""
+            change = functools.partial(_in_range, graph, argument, factor, addend)
+            yield f"{words}, which the Flax module takes as it is", functools.partial(graph.run, {argument: change})
+
+
+def _in_range(graph: Graph, argument: Value, factor: float, addend: float, read: Read) -> Any:
+    del read
+    return graph.read(argument) * factor + addend
+
+
+def _alike(written: Sequence[tuple[Node, Value, float]], graph: Graph) -> Iterator[_Alike]:
+    """A number by which the module both multiplies and divides, as a cap does: `c * tanh(x / c)`."""
+    by_number: dict[float, list[_Number]] = {}
+    for site in written:
+        if site[0] in graph.own and site[0].name in ("mul", "div"):
+            by_number.setdefault(site[2], []).append(_Number(graph, *site))
+    for sites in by_number.values():
+        kinds = {site.node.name for site in sites}
+        if len(kinds) > 1 and abs(sites[0].written) not in (0.0, 1.0):
+            yield _Alike(sites)
 
 
 def _sites(graph: Graph) -> Iterator[Any]:
@@ -83,13 +116,23 @@ class _Number:
         self.divides = node.name == "div" and node.inputs[1] is value and bool(current)
         self.current = 1 / current if self.divides else current
 
+    @property
+    def trials(self) -> list[float]:
+        """What it may be where the result is no straight line of it: a count of one more, the logarithm of a base."""
+        near = self.written
+        counts = [near - 1, near + 1] if near == round(near) and 2 <= abs(near) <= 4096 else []
+        bases = [math.log(base) for base in _LARGE]
+        logs = bases if any(abs(abs(near) - log) <= 1e-9 * log for log in bases) else []
+        signed = [math.copysign(number_of, near) for number_of in (*counts, *logs)]
+        return [1 / number_of if self.divides else number_of for number_of in signed if number_of != near]
+
     def number(self, fit: float) -> float:
         return 1 / fit if self.divides else fit
 
     def changes(self, new: float) -> dict[Value, Any]:
-        return {self.node.output: functools.partial(self._done, self.number(new))}
+        return {self.node.output: functools.partial(self.done, self.number(new))}
 
-    def _done(self, new: float, read: Read) -> Any:
+    def done(self, new: float, read: Read) -> Any:
         import jax.numpy as jnp
 
         def look(value: Value) -> Any:
@@ -107,7 +150,8 @@ class _Together:
 
     def __init__(self, sites: Sequence[Any]) -> None:
         self.sites, self.current = sites, sites[0].current
-        self.adds = sites[0].adds
+        self.adds, self.starts = sites[0].adds, getattr(sites[0], "starts", ())
+        self.trials = getattr(sites[0], "trials", ())
 
     def number(self, fit: float) -> float:
         return self.sites[0].number(fit)
@@ -120,13 +164,31 @@ class _Together:
         return f"{self.sites[0].words(name)}{places}"
 
 
+class _Alike:
+    """The same number wherever the module multiplies or divides by it."""
+
+    adds = False
+
+    def __init__(self, sites: Sequence[_Number]) -> None:
+        self.sites, self.current = sites, sites[0].written
+
+    def number(self, fit: float) -> float:
+        return fit
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {site.node.output: functools.partial(site.done, new) for site in self.sites}
+
+    def words(self, name: str) -> str:
+        return f"{self.sites[0].words(name)}, and so at the {len(self.sites)} places that have this number"
+
+
 class _Factor:
     """A factor of what an operation gives."""
 
     current, adds = 1.0, False
 
-    def __init__(self, graph: Graph, value: Value) -> None:
-        self.graph, self.value = graph, value
+    def __init__(self, graph: Graph, value: Value, starts: Sequence[float] = ()) -> None:
+        self.graph, self.value, self.starts = graph, value, starts
 
     def number(self, fit: float) -> float:
         return fit
@@ -180,7 +242,8 @@ class _FactorOfArgument:
 
 
 def _written(graph: Graph) -> Iterator[tuple[Node, Value, float]]:
-    for node in graph.nodes:
+    # Those in the module's own code first.
+    for node in [*graph.own, *(node for node in graph.nodes if node not in graph.own)]:
         if node.name not in ("mul", "div", "add", "sub", "max", "min", "pow") or not node.output.shape:
             continue
         for value in node.inputs:
@@ -195,7 +258,13 @@ def _fit(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
     def run(fit: float) -> list[Any]:
         return case.graph.run(site.changes(fit))
 
-    starts = [site.current, *(other for other in _LARGE if abs(site.current) >= 100 and other != site.current)]
+    starts = [site.current, *getattr(site, "starts", ())]
+    starts += [other for other in _LARGE if abs(site.current) >= 100 and other != site.current]
+    for trial in getattr(site, "trials", ()):
+        # One run tells.
+        if not case.is_over and case.difference(run(trial)) <= limits.FLOAT64:
+            yield site.words(named_number(site.number(trial), sizes)), functools.partial(run, trial)
+            return
     for start in starts:
         fit = None if case.is_over else fitted(case, run, start)
         # A factor of zero is a term that is not there, which other causes say.
@@ -207,6 +276,9 @@ def _fit(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
             yield site.words(named_number(site.number(fit), sizes)), functools.partial(run, fit)
             return
 
+
+# Positions may be counted in other steps, of which sines and cosines are no straight line.
+_STRIDES = (0.5, 2.0)
 
 # Bases of rotations and of sines.
 _LARGE = (1e4, 5e5, 1e6, 1e5, 1e3)
@@ -259,7 +331,8 @@ def fitted(case: Case, run: Callable[[float], Sequence[Any]], start: float) -> f
             least, best = size, value
         if size <= limits.FLOAT64 / 4:
             return _rounded(value, off)
-        if n >= 4 and least > 0.3 * float(np.sqrt(np.mean(first**2))):
+        # A number that helps a little only at first is given up, one that helps more later.
+        if n >= 2 and least > (0.9 if n < 4 else 0.3) * float(np.sqrt(np.mean(first**2))):
             break
     return _rounded(best, off) if least <= limits.FLOAT64 * 10 else None
 

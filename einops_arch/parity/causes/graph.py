@@ -12,13 +12,16 @@ import numpy as np
 from einops_arch.parity.runs.casts import SCOPE, line_of
 from einops_arch.parity.runs.jaxprs import CALLS, LIFT, Rule, bodies, operations, perform, written_out
 
-__all__ = ["ELEMENTWISE", "Change", "Graph", "Node", "Read", "Value", "inner_path", "instead"]
+__all__ = ["ANSWER", "ELEMENTWISE", "Change", "Graph", "Node", "Read", "Value", "inner_path", "instead"]
 
 Read: TypeAlias = Callable[["Value"], Any]
 """Tells the array of a value as it is once earlier changes are made."""
 
 Change: TypeAlias = Callable[[Read], Any]
 """What an operation gives instead."""
+
+ANSWER = "optimization_barrier"
+"""The operation by which a module gives what it is known to give, which depends on inputs that are not traced."""
 
 # All arrays of a module's program are kept, as long as they are not too many.
 _MOST_BYTES = 1 << 29
@@ -315,7 +318,7 @@ class Graph:
                 results = self._open(opened, getattr(inner[0], "consts", ()), values, here)
             else:
                 node = Node(len(self.nodes), operation, values, inner_path(here))
-                varies = any(value.varies for value in values)
+                varies = node.name == ANSWER or any(value.varies for value in values)
                 node.outputs = [
                     Value(tuple(getattr(out.aval, "shape", ())), getattr(out.aval, "dtype", None), None, node, varies)
                     for out in operation.outvars

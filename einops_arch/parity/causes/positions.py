@@ -18,6 +18,7 @@ _MOVES = (
     "slice",
     "neg",
     "concatenate",
+    "stack",
     "reshape",
     "broadcast_in_dim",
     "squeeze",
@@ -284,7 +285,7 @@ def _end_of_rotation(graph: Graph, source: Value) -> Value | None:
             continue
         own = [value for value in node.inputs if value in inside]
         if node.name in _MOVES or (node.name == "convert_element_type"):
-            if len(own) < len(node.inputs) and node.name == "concatenate":
+            if len(own) < len(node.inputs) and node.name in ("concatenate", "stack"):
                 continue
         elif node.name == "mul" and len(own) == 1:
             multiplied.add(node.output)

@@ -35,6 +35,10 @@ _MOST_TOGETHER = 6
 _COUNTS = ("groups", "num_groups", "feature_group_count", "heads", "num_heads")
 
 
+_DIVIDED = ("in_features", "out_features", "num_features", "qkv_features")
+"""What groups and heads divide."""
+
+
 def twin_settings(case: Case) -> Iterator[Hypothesis]:
     """Settings that can be read on both sides and are not the same: each by itself, then all of them."""
     from einops_arch.flax.state import named_modules
@@ -71,16 +75,31 @@ def _all_changed(case: Case, changes: Any) -> Any:
     module = case.clone()
     inside = dict(named_modules(module))
     for path, name, value, _ in changes:
-        setattr(inside[path], name, value)
+        _set(inside[path], name, value)
     return case.run_changed(module)
 
 
-def setting_hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Every setting of the module, and of those inside of it, with each of the values that it often has."""
+def _set(module: Any, name: str, value: Any) -> None:
+    """Give a layer another setting, and what follows from it: of more groups each is smaller."""
+    size, count = getattr(module, "group_size", None), getattr(module, name)
+    if name == "num_groups" and isinstance(size, int) and isinstance(count, int) and count * size % value == 0:
+        module.group_size = count * size // value
+    setattr(module, name, value)
+
+
+def setting_hypotheses(case: Case, *, right: bool = False) -> Iterator[Hypothesis]:
+    """Every setting of the module, and of those inside of it, with each of the values that it often has.
+
+    Args:
+        case: the module.
+        right: of the modules inside that were seen to be right by themselves, which come last; False for all others.
+    """
     from einops_arch.flax.state import named_modules
 
     twins = dict(case.torch_module.named_modules(remove_duplicate=False))
     for path, module in named_modules(case.flax_module):
+        if (path in case.right_inside) is not right:
+            continue
         for name, value in list(vars(module).items()):
             if name.startswith("_"):
                 continue
@@ -97,14 +116,14 @@ def _changed(case: Case, path: str, name: str, value: Any) -> Any:
     from einops_arch.flax.state import named_modules
 
     module = case.clone()
-    setattr(dict(named_modules(module))[path], name, value)
+    _set(dict(named_modules(module))[path], name, value)
     return module
 
 
 def _others(name: str, value: Any, twin: Any, module: Any) -> Iterator[Any]:
     """The values to try, PyTorch's own first."""
     seen = [value]
-    for other in (*_of_twin(name, value, twin, module), *_usual(name, value)):
+    for other in (*_of_twin(name, value, twin, module), *_usual(name, value, module)):
         if other not in seen:
             seen.append(other)
             yield other
@@ -128,13 +147,15 @@ def _of_twin(name: str, value: Any, twin: Any, module: Any) -> Iterator[Any]:
             yield setting
 
 
-def _usual(name: str, value: Any) -> Iterator[Any]:
+def _usual(name: str, value: Any, module: Any) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, float | None) and "eps" in name:
         yield from EPSILONS
     elif isinstance(value, int) and name in _COUNTS:
-        yield from (n for n in range(1, 65))
+        sizes = [getattr(module, other, None) for other in _DIVIDED]
+        counts = [size for size in sizes if isinstance(size, int)]
+        yield from (n for n in range(1, 65) if all(size % n == 0 for size in counts))
     elif isinstance(value, str):
         for words in _WORDS:
             if value in words:

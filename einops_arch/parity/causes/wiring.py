@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from einops_arch.parity.causes.case import Case, Hypothesis
-from einops_arch.parity.causes.graph import ELEMENTWISE, Graph, Node, Read, Value, instead
+from einops_arch.parity.causes.graph import ANSWER, ELEMENTWISE, Graph, Node, Read, Value, instead
 
 __all__ = ["order_hypotheses", "term_hypotheses", "wiring_hypotheses"]
 
@@ -23,6 +23,7 @@ def order_hypotheses(case: Case) -> Iterator[Hypothesis]:
         yield from _orders(node, graph)
     yield from _loops(graph)
     yield from _together(graph)
+    yield from _repeated(graph)
     for first, second in itertools.islice(itertools.combinations(graph.handed_on(), 2), _MOST):
         if first.shape == second.shape and None not in (first.node, second.node) and not graph.depends(second, first):
             words = f"{_name(graph, first)} and {_name(graph, second)} in each other's place"
@@ -116,6 +117,31 @@ def _together(graph: Graph) -> Iterator[Hypothesis]:
                 )
                 changes = {node.output: functools.partial(_reordered, node, settings) for node in nodes}
                 yield words, functools.partial(graph.run, changes)
+
+
+def _repeated(graph: Graph) -> Iterator[Hypothesis]:
+    """Entries that are each repeated where the module tiles the whole, as heads of keys are, at all such places."""
+    groups: dict[Any, list[Node]] = {}
+    for node in graph.named("tile"):
+        if node.inputs[0].varies:
+            groups.setdefault((node.inputs[0].shape, node.output.shape), []).append(node)
+    for (before, after), nodes in groups.items():
+        axes = [axis for axis, pair in enumerate(zip(before, after, strict=False)) if 1 < pair[0] < pair[1]]
+        if len(axes) != 1 or len(before) != len(after):
+            continue
+        size, count = before[axes[0]], after[axes[0]] // before[axes[0]]
+        words = (
+            f"'(b a)' at {len(nodes)} places, where the Flax module has '(a b)', with a={count}, b={size}: each entry "
+            f"of axis {axes[0]} repeated, and not all of them after each other{nodes[0].at}"
+        )
+        changes = {node.output: functools.partial(_each_repeated, node, axes[0], count) for node in nodes}
+        yield words, functools.partial(graph.run, changes)
+
+
+def _each_repeated(node: Node, axis: int, count: int, read: Read) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.repeat(read(node.inputs[0]), count, axis)
 
 
 def _reordered(node: Node, settings: Any, read: Read) -> Any:
@@ -313,6 +339,8 @@ def _rewired(graph: Graph, node: Node, place: int, source: Value, read: Read) ->
 def _name(graph: Graph, value: Value) -> str:
     if value.node is None:
         return f"argument {graph.arguments.index(value)}" if value in graph.arguments else "a constant"
+    if value.node.name == ANSWER:
+        return f"what {value.node.inner} gives{value.node.at}"
     return f"what {value.node.name} gives{value.node.at}"
 
 

@@ -14,6 +14,8 @@ from einops_arch.parity.runs.jaxprs import BODIES, operations
 
 __all__ = ["SCOPE", "Cast", "as_written_down", "flax_casts", "line_of", "same_casts", "torch_watch"]
 
+_HELPERS = ("/einops/", "/einops_arch/parity/")
+"""What runs between a model's line and an operation."""
 _FRAMES = 12
 """As deep as einops calls itself, and more."""
 
@@ -173,5 +175,5 @@ def line_of(operation: Any) -> str:
         return ""
     # The innermost last; what einops does for a model is the model's line.
     lines = str(source_info_util.summarize(operation.source_info, num_frames=_FRAMES)).splitlines()[::-1]
-    text = next((line for line in lines if "/einops/" not in line), "unknown")
+    text = next((line for line in lines if not any(folder in line for folder in _HELPERS)), "unknown")
     return "" if text == "unknown" else text.rsplit("/", 1)[-1]
