@@ -44,7 +44,6 @@ def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
         if value.is_float and len(value.shape) and not node.inputs[0].is_float:
             counted.setdefault((node.at, value.shape), []).append(_Factor(graph, value, _STRIDES))
     together += [_Together(sites) for sites in counted.values()]
-    together += _alike(written, graph)
     for number_site in [*numbers, *together[:_MOST_SITES]]:
         for hypothesis in _fit(case, number_site, sizes):
             fits += 1
@@ -75,18 +74,6 @@ def _rescaled(graph: Graph) -> Iterator[Hypothesis]:
 def _in_range(graph: Graph, argument: Value, factor: float, addend: float, read: Read) -> Any:
     del read
     return graph.read(argument) * factor + addend
-
-
-def _alike(written: Sequence[tuple[Node, Value, float]], graph: Graph) -> Iterator[_Alike]:
-    """A number by which the module both multiplies and divides, as a cap does: `c * tanh(x / c)`."""
-    by_number: dict[float, list[_Number]] = {}
-    for site in written:
-        if site[0] in graph.own and site[0].name in ("mul", "div"):
-            by_number.setdefault(site[2], []).append(_Number(graph, *site))
-    for sites in by_number.values():
-        kinds = {site.node.name for site in sites}
-        if len(kinds) > 1 and abs(sites[0].written) not in (0.0, 1.0):
-            yield _Alike(sites)
 
 
 def _sites(graph: Graph) -> Iterator[Any]:
@@ -162,24 +149,6 @@ class _Together:
     def words(self, name: str) -> str:
         places = f" at {len(self.sites)} places" if len(self.sites) > 1 else ""
         return f"{self.sites[0].words(name)}{places}"
-
-
-class _Alike:
-    """The same number wherever the module multiplies or divides by it."""
-
-    adds = False
-
-    def __init__(self, sites: Sequence[_Number]) -> None:
-        self.sites, self.current = sites, sites[0].written
-
-    def number(self, fit: float) -> float:
-        return fit
-
-    def changes(self, new: float) -> dict[Value, Any]:
-        return {site.node.output: functools.partial(site.done, new) for site in self.sites}
-
-    def words(self, name: str) -> str:
-        return f"{self.sites[0].words(name)}, and so at the {len(self.sites)} places that have this number"
 
 
 class _Factor:
