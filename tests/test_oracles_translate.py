@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import jax.numpy as jnp
 import numpy as np
 import oracle_checks  # noqa: F401  makes torchvision importable
 import pytest
 import timm.layers
 import torch
+import transformers
 from torch import nn
 
 from einops_arch.parity import randomize
@@ -20,6 +23,26 @@ def test_a_norm_with_its_activation_keeps_its_statistics(act: type[nn.Module]) -
     twin = translate(model, torch.randn(2, 3, 5, 7), axes="b 3 h w", name="Net")
     assert twin.passed, twin.report
     assert ("BatchNormAct(" in twin.source) == (act is not nn.Identity)
+
+
+@pytest.mark.parametrize("apply_act", [True, False], ids=["relu", "no activation"])
+def test_groups_with_their_activation_are_a_layer(apply_act: bool) -> None:
+    norm = timm.layers.GroupNormAct(6, num_groups=3, apply_act=apply_act)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), norm, timm.layers.GroupNorm1Act(6, act_layer=nn.SiLU))
+    twin = translate(model, torch.randn(2, 3, 5, 7), axes="b 3 h w", name="Net")
+    assert twin.passed, twin.report
+    assert twin.source.count("GroupNormAct(6") == 1 + apply_act
+
+
+def test_standardized_convolutions_and_groups_of_transformers_are_layers() -> None:
+    bit = importlib.import_module("transformers.models.bit.modeling_bit")
+    config = transformers.BitConfig(num_groups=2, hidden_act="relu")
+    conv = bit.WeightStandardizedConv2d(3, 6, kernel_size=3, stride=2, padding=1, eps=1e-4)
+    model = nn.Sequential(conv, bit.BitGroupNormActivation(config, 6))
+    twin = translate(model, torch.randn(2, 3, 8, 6), axes="b 3 h w", name="Net")
+    assert twin.passed, twin.report
+    assert "StdConv(3, 6" in twin.source
+    assert "GroupNormAct(6, 2" in twin.source
 
 
 class _Norms(nn.Module):

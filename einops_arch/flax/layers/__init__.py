@@ -54,7 +54,7 @@ from einops_arch.flax.layers.encoder_decoder_layers import TransformerDecoderLay
 from einops_arch.flax.layers.folds import Flatten, Fold, Unflatten, Unfold
 from einops_arch.flax.layers.fractional import FractionalMaxPool
 from einops_arch.flax.layers.norm import GroupNorm, LayerNorm, LayerNorm2d, LocalResponseNorm, RMSNorm
-from einops_arch.flax.layers.norm_act import BatchNormAct
+from einops_arch.flax.layers.norm_act import BatchNormAct, GroupNormAct
 from einops_arch.flax.layers.padding import CircularPad, ConstantPad, ReflectionPad, ReplicationPad, ZeroPad
 from einops_arch.flax.layers.patterns import Rearrange, Reduce, Repeat
 from einops_arch.flax.layers.pixels import PixelShuffle, PixelUnshuffle
@@ -122,6 +122,7 @@ __all__ = [
     "BatchNormAct",
     "LayerNorm",
     "GroupNorm",
+    "GroupNormAct",
     "InstanceNorm",
     "RMSNorm",
     "LSTM",

@@ -80,13 +80,28 @@ def _frozen(module: Any) -> Layer:
 
 @row("timm.layers.norm_act.BatchNormAct2d")
 def _batch_norm_act(module: Any) -> Layer | None:
-    layer, act, drop = batch_norm(module), layer_of(module.act), layer_of(module.drop)
-    if layer is None or act is None or drop is not NOTHING:
+    return _with_act("BatchNormAct", batch_norm(module), module.act, module.drop)
+
+
+@row("timm.layers.norm_act.GroupNormAct", "timm.layers.norm_act.GroupNorm1Act")
+def _group_norm_act(module: Any) -> Layer | None:
+    fast = module._fast_norm  # noqa: SLF001 set for the whole process
+    return None if fast else _with_act("GroupNormAct", group_norm(module), module.act, module.drop)
+
+
+@row("transformers.models.bit.modeling_bit.BitGroupNormActivation")
+def _group_norm_act_of_bit(module: Any) -> Layer | None:
+    return _with_act("GroupNormAct", group_norm(module), module.activation)
+
+
+def _with_act(name: str, layer: Layer | None, act: Any, drop: Any = None) -> Layer | None:
+    act = layer_of(act)
+    if layer is None or act is None or (drop is not None and layer_of(drop) is not NOTHING):
         return None
     if act is NOTHING:
         return layer
     imports = (*act.imports, f"from {act.home} import {act.name}")
-    return dataclasses.replace(layer, name="BatchNormAct", args=(*layer.args, act.code), imports=imports)
+    return dataclasses.replace(layer, name=name, args=(*layer.args, act.code), imports=imports)
 
 
 @row("timm.layers.norm.LayerNorm")
@@ -106,6 +121,11 @@ def _standardized(module: Any) -> Layer | None:
         return None
     kwargs = layer.kwargs | changed(epsilon=(module.eps, 1e-6))
     return dataclasses.replace(layer, name="StdConv", kwargs=kwargs, parameters={})
+
+
+@row("transformers.models.bit.modeling_bit.WeightStandardizedConv2d")
+def _standardized_of_bit(module: Any) -> Layer | None:
+    return None if module.pad is not None else _standardized(module)
 
 
 @row("timm.layers.std_conv.ScaledStdConv2d")
