@@ -115,6 +115,23 @@ def test_the_page_needs_nothing_else_and_is_whole(padded):
     assert page.count('class="bar"') == 4
 
 
+def test_shapes_have_the_names_of_their_axes(padded):
+    text = Page(padded.to_html()).text
+    assert text.count("b=2 c=4 h=7 w=9") == 2  # the network and its convolution
+    module = next(row for row in json.loads(padded.to_json())["modules"] if row["path"] == "conv")
+    assert module["axes"] == ["b", "c", "h", "w"]
+    assert module["shape"] == [2, 4, 7, 9]
+
+
+def test_names_that_a_pattern_gives_and_those_that_nobody_said_are_told_apart():
+    torch_model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Unflatten(2, (2, 2)))
+    flax_model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), lambda x: x.reshape(*x.shape[:2], 2, 2))
+    transfer(torch_model, flax_model)
+    report = compare(torch_model, flax_model, np.ones((5, 6, 3), "float32"), axes="b t e")
+    linear = next(row for row in report.rows if row.path == "0")
+    assert linear.axes == ("b", "t", "o")
+
+
 def test_names_cannot_write_into_the_page():
     rows = (_row("<b>bold</b>"), _row('"><script>', Verdict.SEMANTIC, math.inf))
     report = Report(rows, (), notes=("<i>note</i>",), causes=("<u>cause</u>",))

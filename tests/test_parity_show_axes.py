@@ -8,7 +8,7 @@ import sys
 from torch import nn
 
 from einops_arch import architectures
-from einops_arch.cli.summary.axes import stated_axes
+from einops_arch.layouts.named_axes import stated_axes
 from einops_arch.port import register_axes
 
 SHOW = """

@@ -11,13 +11,13 @@ from parity_reports import report
 from rich.console import Console
 
 from einops_arch import architectures
-from einops_arch.cli.summary.axes import stated_axes
 from einops_arch.cli.summary.module import Summary
 from einops_arch.cli.summary.summary import summarize
 from einops_arch.cli.summary.tree import print_tree, short
 from einops_arch.discovery.picture import draw
 from einops_arch.flax._build import abstract_model
 from einops_arch.flax.state import named_modules
+from einops_arch.layouts.named_axes import stated_axes
 from einops_arch.torch._build import without_values
 
 _WRAPPERS = re.compile(r"einops\.layers\.torch|einops_arch\.torch\.layers\.(reshapes|wrappers|patterns)")

@@ -25,6 +25,7 @@ from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import RAISED, Row
 from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, TraceCall, guessed, resolve
+from einops_arch.parity.runs.axis_names import axis_names
 from einops_arch.parity.runs.casts import Cast, same_casts
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.free_memory import trim_memory
@@ -209,6 +210,7 @@ def _run_wide(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options,
     run, trace, tensors = torch_side.run(*wide_torch, options.steps, double=True, lift=lift)
     stated = known_tensors(trace, tensors, inputs, options)
     known, guesses = resolve(trace, flax_side.modules, stated), guessed(trace, flax_side.modules, stated)
+    axes = axis_names(trace, tensors, inputs.names)
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors, stated
     trim_memory(torch_side)
@@ -219,7 +221,7 @@ def _run_wide(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options,
     other = reordered(other, run)
     known = refined(run, other, known, guesses)
     roundoff = min(unit_roundoff(side.dtype) for side in (torch_side, flax_side))
-    return RunPair(torch_side.modules, flax_side.modules, run, other, None, None, known, lift, roundoff)
+    return RunPair(torch_side.modules, flax_side.modules, run, other, None, None, known, lift, roundoff, axes)
 
 
 def _has_statistics(two: RunPair) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from einops_arch.architectures import Architecture, Axes, Config
-from einops_arch.cli.summary.axes import Array, Call, stated_axes
 from einops_arch.cli.summary.module import Module
+from einops_arch.layouts.named_axes import Array, Call, stated_axes
 from einops_arch.parity.runs.casts import SCOPE
 from einops_arch.parity.runs.flax_hooks import recording
 from einops_arch.parity.runs.jaxprs import BODIES

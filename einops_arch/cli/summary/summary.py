@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from einops_arch.architectures import Architecture, Axes, Config
-from einops_arch.cli.summary.axes import name_axes
 from einops_arch.cli.summary.module import Summary
 from einops_arch.errors import ConfigError
+from einops_arch.layouts.named_axes import name_axes
 
 __all__ = ["input_axes", "summarize"]
 

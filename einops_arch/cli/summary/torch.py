@@ -7,8 +7,8 @@ from typing import Any
 
 from einops_arch.architectures import Architecture, Axes, Config
 from einops_arch.cli.models import abstract_torch_model
-from einops_arch.cli.summary.axes import Array, Call, stated_axes
 from einops_arch.cli.summary.module import Module
+from einops_arch.layouts.named_axes import Array, Call, stated_axes
 
 __all__ = ["follow"]
 

@@ -11,7 +11,7 @@ from einops_arch.parity.report.html_charts import Point, channel_bars, layer_cha
 from einops_arch.parity.report.html_style import STYLE
 from einops_arch.parity.report.seen import NO_EVIDENCE
 from einops_arch.parity.report.summary import Shown, answer
-from einops_arch.parity.report.text import Row, cells, columns, describe
+from einops_arch.parity.report.text import COLUMNS, Row, cells, columns, describe, named_shape
 from einops_arch.parity.report.verdicts import Verdict, worst
 
 __all__ = ["html_page", "html_pages"]
@@ -138,7 +138,10 @@ def _tables(report: Shown) -> Iterator[str]:
 
 def _table(section: str, rows: Sequence[Row], first: Row | None) -> Iterator[str]:
     names = columns(section)
-    texts = [cells(row) for row in rows]
+    place = COLUMNS.index("shape")
+    texts = [
+        (*line[:place], named_shape(row), *line[place + 1 :]) for row, line in zip(rows, map(cells, rows), strict=True)
+    ]
     shown = [n for n in range(len(names)) if any(line[n] for line in texts)]
     yield '<div class="wide"><table><thead><tr>'
     yield "".join(f'<th class="{_align(n)}">{escape(names[n])}</th>' for n in shown) + "</tr></thead><tbody>"

@@ -57,7 +57,9 @@ def module_rows(
             wrong = [n for n, result in enumerate(measured) if not result.verdict.passed]
             shape = calls[0].arrays[0].shape if calls[0].arrays else ()
             place = order[path, wrong[0] if wrong else 0]
-            rows.append(row_of(path, shape, measured, *types_of(two, path), order=place))
+            row = row_of(path, shape, measured, *types_of(two, path), order=place)
+            names = two.axes.get(path, ())
+            rows.append(dataclasses.replace(row, axes=names) if len(names) == len(shape) else row)
     unseen += [words for path in flax_calls if path not in torch_calls for words in _absent(two, path)]
     rows.sort(key=lambda row: order.get((row.path, 0), len(order)))
     return tuple(rows), tuple(dict.fromkeys(unseen))

@@ -24,7 +24,7 @@ class RunPair:
     """Both models, seen: their modules by path, their runs in float64 and in their own dtype, and the layouts.
 
     In the float64 runs casts may have been lifted. The unit roundoff is that of the finer of the dtypes that the models
-    declare.
+    declare. The axes are the names of those of what each module gives first, as far as they are known.
     """
 
     torch_modules: Mapping[str, Any]
@@ -36,6 +36,7 @@ class RunPair:
     layouts: Mapping[tuple[str, int, int], Layout]
     lifted: bool = False
     roundoff: float = 0.0
+    axes: Mapping[str, tuple[str | None, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def output_layouts(self) -> list[Layout]:

@@ -7,7 +7,7 @@ import dataclasses
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Verdict
 
-__all__ = ["COLUMNS", "RAISED", "Row", "block", "cells", "columns", "describe", "named"]
+__all__ = ["COLUMNS", "RAISED", "Row", "block", "cells", "columns", "describe", "named", "named_shape"]
 
 COLUMNS = ("module", "PyTorch", "Flax", "shape", "float64", "error torch", "error flax", "ratio", "verdict")
 
@@ -30,6 +30,7 @@ class Row:
         calls: how often the module was called.
         detail: words that go with the verdict.
         by_ratio: where it is rounding, the ratio of the errors alone says so.
+        axes: names of the axes of the shape, None for one that is not known; empty where none is.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Row:
     calls: int = 1
     detail: str = ""
     by_ratio: bool = False
+    axes: tuple[str | None, ...] = ()
 
 
 RAISED = " (raised by "
@@ -119,6 +121,16 @@ _COUNTED = {
     "rates": ("rate of dropout", "rates of dropout"),
     "training": ("value after training", "values after training"),
 }
+
+
+def named_shape(row: Row) -> str:
+    """The shape by the names of its axes.
+
+    >>> named_shape(Row("fc", "Linear", "Linear", (3, 2), *4 * [None], Verdict.SAME_FUNCTION, axes=("b", None)))
+    'b=3 2'
+    """
+    names = row.axes or (None,) * len(row.shape)
+    return " ".join(f"{name}={size}" if name else str(size) for name, size in zip(names, row.shape, strict=True))
 
 
 def cells(row: Row) -> tuple[str, ...]:

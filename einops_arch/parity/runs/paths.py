@@ -35,7 +35,9 @@ def torch_paths_of(paths: Paths | None, torch_paths: Iterable[str], flax_paths: 
     if isinstance(paths, Mapping):
         for side, stated, known in (("PyTorch", paths.keys(), set(torch_names)), ("Flax", paths.values(), flax_names)):
             if unknown := next((path for path in stated if path is not None and path not in known), None):
-                raise ConfigError(f"paths: no module of {side} at {unknown!r}; {suggestion(unknown, sorted(known))}")
+                raise ConfigError(
+                    f"paths: no module of {side} at {unknown!r}; {suggestion(unknown, sorted(filter(None, known)))}"
+                )
     torch_path: dict[str, str] = {}
     left_out: set[str] = set()
     for path in torch_names:

@@ -238,13 +238,8 @@ class TorchSide:
         grown: dict[str, float] = {}
         for exact, other in zip(run(disturbed=False), run(disturbed=True), strict=False):
             for before, after in zip(exact.arrays, other.arrays, strict=False):
-                if (
-                    exact.path == other.path
-                    and before.shape == after.shape
-                    and not is_exact(before)
-                    and (size := rms(before))
-                ):
-                    grown[exact.path] = max(grown.get(exact.path, 0.0), rms(wide(after) - wide(before)) / size)
+                if exact.path == other.path and before.shape == after.shape and not is_exact(before):
+                    grown[exact.path] = max(grown.get(exact.path, 0.0), _growth(before, after))
         return grown
 
     def forced(
@@ -427,6 +422,14 @@ def _changed(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[st
 def _leaves(model: Any) -> list[tuple[str, Any]]:
     """The modules that hold no others, by path."""
     return [(path, module) for path, module in model.named_modules() if not any(True for _ in module.children())]
+
+
+def _growth(before: Array, after: Array) -> float:
+    """The rms change of the numbers that are finite in both, relative to their rms: infinities magnify nothing."""
+    before, after = wide(before), wide(after)
+    finite = np.isfinite(before) & np.isfinite(after)
+    size = rms(before[finite])
+    return rms(after[finite] - before[finite]) / size if size else 0.0
 
 
 def _noisy(value: Any, generator: Any) -> Any:
