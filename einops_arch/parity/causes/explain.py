@@ -24,7 +24,7 @@ from einops_arch.parity.causes.reductions import reduction_hypotheses
 from einops_arch.parity.causes.settings import setting_hypotheses, twin_settings
 from einops_arch.parity.causes.uncalled import uncalled_hypotheses
 from einops_arch.parity.causes.weights import loaded_weights, weight_hypotheses
-from einops_arch.parity.causes.wiring import order_hypotheses, term_hypotheses, wiring_hypotheses
+from einops_arch.parity.causes.wiring import exchange_hypotheses, order_hypotheses, term_hypotheses, wiring_hypotheses
 from einops_arch.parity.report import limits
 
 __all__ = ["explain"]
@@ -51,6 +51,7 @@ def explain(case: Case) -> str:
             lambda: reduction_hypotheses(case),
             lambda: pooling_hypotheses(case),
             lambda: position_hypotheses(case),
+            lambda: exchange_hypotheses(case),
             lambda: term_hypotheses(case),
             lambda: given_hypotheses(case),
             lambda: sums_beside_activations(case),

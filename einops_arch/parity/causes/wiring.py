@@ -10,20 +10,25 @@ from typing import Any
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.graph import ANSWER, ELEMENTWISE, Graph, Node, Read, Value, instead
 
-__all__ = ["order_hypotheses", "term_hypotheses", "wiring_hypotheses"]
+__all__ = ["exchange_hypotheses", "order_hypotheses", "term_hypotheses", "wiring_hypotheses"]
 
 _MOST_PARTS = 4
 _MOST = 40
 
 
 def order_hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Parts of a concatenation in another order, arrays that change places, axes that are split in another order."""
+    """Parts of a concatenation in another order, axes that are split in another order."""
     graph = case.graph
     for node in graph.named("concatenate"):
         yield from _orders(node, graph)
     yield from _loops(graph)
     yield from _together(graph)
     yield from _repeated(graph)
+
+
+def exchange_hypotheses(case: Case) -> Iterator[Hypothesis]:
+    """Arrays that change places."""
+    graph = case.graph
     for first, second in itertools.islice(itertools.combinations(graph.handed_on(), 2), _MOST):
         if first.shape == second.shape and None not in (first.node, second.node) and not graph.depends(second, first):
             words = f"{_name(graph, first)} and {_name(graph, second)} in each other's place"
