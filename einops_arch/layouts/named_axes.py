@@ -62,9 +62,10 @@ _IMAGE = {3: "b c w", 4: "b c h w", 5: "b c d h w"}
 def stated_axes(module: Any) -> tuple[Sequence[str], Sequence[str]]:
     """The axes that a module takes and gives, one text for each array, as far as it says so.
 
-    >>> from einops_arch.torch.layers import Reduce, SplitHeads
-    >>> stated_axes(Reduce("b c h w -> b c", "mean")), stated_axes(SplitHeads(2))
-    ((['b c h w'], ['b c']), (('b n (heads k)',), ('b heads n k',)))
+    >>> class Mean:
+    ...     pattern = "b c h w -> b c"
+    >>> stated_axes(Mean()), stated_axes(object())
+    ((['b c h w'], ['b c']), ((), ()))
     """
     left, arrow, right = str(getattr(module, "pattern", "")).partition("->")
     if arrow:
