@@ -132,6 +132,39 @@ def test_names_that_a_pattern_gives_and_those_that_nobody_said_are_told_apart():
     assert linear.axes == ("b", "t", "o")
 
 
+class Flattened(torch.nn.Linear):
+    """A layer of features that makes fewer axes, and which gives no tensor where it is not asked for one."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(1)) if x.ndim > 2 else {}
+
+
+class Counted(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = Flattened(6, 4)
+
+    def forward(self, x):
+        self.layer(x[:, 0])
+        return self.layer(x)
+
+
+class CountedTwin(nnx.Module):
+    def __init__(self):
+        self.layer = nnx.Linear(6, 4, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.layer(x.reshape(len(x), 6))
+
+
+def test_layers_that_do_what_their_kind_does_not_do_are_compared_without_names():
+    torch_model, flax_model = Counted(), CountedTwin()
+    transfer(torch_model, flax_model)
+    report = compare(torch_model, flax_model, np.ones((5, 2, 3), "float32"), axes="b t e", causes=False)
+    assert report.outputs[0].difference < 1e-15
+    assert not any(name for row in report.rows if row.path == "layer" for name in row.axes)
+
+
 def test_names_cannot_write_into_the_page():
     rows = (_row("<b>bold</b>"), _row('"><script>', Verdict.SEMANTIC, math.inf))
     report = Report(rows, (), notes=("<i>note</i>",), causes=("<u>cause</u>",))

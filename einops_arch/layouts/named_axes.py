@@ -126,8 +126,9 @@ def _taken(
     for n, array in enumerate(call.inputs):
         side = left[n] if n < len(left) else ""
         names = known.get(array.key) or seen.get(array.shape) or (_image(array, last=last) if is_image(side) else None)
-        if names is None and _makes_features(module) and (made := known.get(call.outputs[0].key)):
-            names = [*made[:-1], "i"]
+        if names is None and _makes_features(module) and call.outputs:
+            made = known.get(call.outputs[0].key)
+            names = [*made[:-1], "i"] if made and len(made) == len(array.shape) else None
         if names is None and side:
             # What is reshaped with its channels is an image.
             names = _of_side(side, array, _image(array, last=last) if "(" in side and "..." in side else None)
@@ -168,11 +169,12 @@ def _made(
 
 def _makes_features(module: _Module) -> bool:
     """Whether the last axis of what it gives is new: a linear layer."""
-    return [side.split()[-1] for side in module.stated[1]] in (["o"], ["token"])
+    return [side.split()[-1:] for side in module.stated[1]] in ([["o"]], [["token"]])
 
 
 def _with_sizes(names: Names | None, shape: Sequence[int]) -> list[tuple[str | None, int]]:
-    return list(zip(names or [None] * len(shape), shape, strict=True))
+    names = names if names and len(names) == len(shape) else [None] * len(shape)
+    return list(zip(names, shape, strict=True))
 
 
 def _image(array: Array, *, last: bool) -> Names | None:

@@ -30,7 +30,8 @@ class Row:
         calls: how often the module was called.
         detail: words that go with the verdict.
         by_ratio: where it is rounding, the ratio of the errors alone says so.
-        axes: names of the axes of the shape, None for one that is not known; empty where none is.
+        axes: names of the axes of the shape, for reading: None for one that is not known; empty where none is, and for
+            captures. Rows are equal without them.
     """
 
     path: str
@@ -46,7 +47,7 @@ class Row:
     calls: int = 1
     detail: str = ""
     by_ratio: bool = False
-    axes: tuple[str | None, ...] = ()
+    axes: tuple[str | None, ...] = dataclasses.field(default=(), compare=False)
 
 
 RAISED = " (raised by "

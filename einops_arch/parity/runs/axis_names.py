@@ -33,6 +33,9 @@ def axis_names(
         inputs: the network's input tensors, by place.
         stated: the axes that were said of them, by place.
     """
+    if not all(hasattr(tensor, "shape") for call in trace for tensor in (*call.inputs, *call.outputs)):
+        # A capture keeps which tensors are the same, and not their sizes.
+        return {}
     modules = {call.path: _Module(stated_axes(call.module)) for call in trace}
     calls = [Call(call.path, _arrays(call.inputs), _arrays(call.outputs)) for call in trace]
     known: dict[int, Names] = {}
