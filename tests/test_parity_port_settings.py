@@ -18,6 +18,10 @@ from einops_arch.port.settings import setting_differences
 RNGS = nnx.Rngs(0)
 
 
+class Norm(nnx.BatchNorm):
+    """A user's own, which means by momentum what Flax does."""
+
+
 def attention(heads):
     return nnx.MultiHeadAttention(heads, 12, decode=False, rngs=RNGS)
 
@@ -38,6 +42,7 @@ ALIKE = {
     "gelu": (nn.GELU("tanh"), layers.GELU(approximate=True)),
     "slopes": (nn.PReLU(4), layers.PReLU(4)),
     "momentum": (nn.BatchNorm2d(3, momentum=0.3), layers.BatchNorm(3, momentum=0.3, rngs=RNGS)),
+    "momentum of a subclass": (nn.BatchNorm2d(3, momentum=0.3), Norm(3, momentum=0.7, rngs=RNGS)),
     "momentum of flax": (nn.BatchNorm2d(3, momentum=0.3), nnx.BatchNorm(3, momentum=0.7, rngs=RNGS)),
     "transposed": (nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1, output_padding=1),
                    layers.ConvTranspose(2, 3, (3, 3), strides=2, padding=1, output_padding=1, rngs=RNGS)),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.errors import ParityError
-from einops_arch.parity.causes.diagnosis import diagnose, without_magnified
+from einops_arch.parity.causes.diagnosis import diagnose
 from einops_arch.parity.options import Options, known_tensors
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.alignment import refined, reordered
@@ -96,10 +96,11 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
     def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
         return known_tensors(trace, tensors, inputs, options)
 
-    if not options.causes:
-        return without_magnified(torch_side, flax_side, inputs, two, report, known, options.say)
-    options.say("looking for the cause")
-    return diagnose(torch_side, flax_side, inputs, two, report, known, options.steps, options.say)
+    if options.causes:
+        options.say("looking for the cause")
+    return diagnose(
+        torch_side, flax_side, inputs, two, report, known, options.steps, options.say, causes=options.causes
+    )
 
 
 def _with_tables(

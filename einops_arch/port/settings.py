@@ -86,7 +86,8 @@ def _settings(module: Any) -> dict[str, Any]:
     kind = type(module).__name__
     if "scale_factor" in values:
         values["scale_factor"] = _one_of_equals(values["scale_factor"])
-    if "momentum" in values and type(module).__module__.startswith("flax."):
+    homes = (base.__module__.partition(".")[0] for base in type(module).__mro__)
+    if "momentum" in values and next((home for home in homes if home in ("einops_arch", "flax")), "") == "flax":
         # The share of what was there before, and not of what is new.
         values["momentum"] = round(1 - values["momentum"], 12)
     if "Pool" in kind:

@@ -99,7 +99,7 @@ def prove(
 
 
 def _compared(model: Any, twin: Any, arguments: Arguments, layouts: Mapping[str, str], **options: Any) -> Any:
-    """A report; where something differs it is looked into, and rounding that the network magnifies is measured."""
+    """A report; where something differs, one that looks for the causes as well."""
     from einops_arch.parity.compare import compare
 
     report: Any = None

@@ -8,6 +8,7 @@ of one around them: the innermost that is wrong when it is given PyTorch's input
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from einops_arch.parity.runs.axes import resolve, resolve_inputs
 from einops_arch.parity.runs.free_memory import trim_memory
 from einops_arch.parity.runs.inputs import Inputs
 
-__all__ = ["diagnose", "without_magnified"]
+__all__ = ["diagnose"]
 
 
 def diagnose(
@@ -34,8 +35,10 @@ def diagnose(
     known: Callable[..., Any],
     steps: int,
     say: Callable[[str], None] = lambda text: None,
+    *,
+    causes: bool = True,
 ) -> Report:
-    """The report with the place and the cause of each divergence.
+    """The report with the place and the cause of each divergence, and with rounding excused that the network magnifies.
 
     Args:
         torch_side: PyTorch's side.
@@ -46,6 +49,7 @@ def diagnose(
         known: tells from a trace and the input tensors which layouts are said.
         steps: of training.
         say: told what is being tried.
+        causes: False where no cause is wanted.
     """
     first = report.first_divergence
     wrong = {row.path: row.order for row in report.rows if row.verdict is Verdict.SEMANTIC}
@@ -55,6 +59,12 @@ def diagnose(
     leads = first.verdict is Verdict.SEMANTIC
     if not leads and not wrong:
         return report
+    if not causes:
+        live = getattr(flax_side, "live", flax_side)
+        if not leads or first not in report.rows or live is None:
+            return report
+        record = functools.partial(_recorded, torch_side, live, inputs, two, frozenset(wrong), known)
+        return magnified(record, torch_side, inputs, report, lifted=two.lifted, say=say) or report
     if hasattr(flax_side, "record") and flax_side.live is None:
         words = "no cause was looked for: that takes a live Flax model, to be run with what went into PyTorch's modules"
         return dataclasses.replace(report, causes=(f"{first.path or 'the network'}: {words}",))
@@ -73,49 +83,11 @@ def diagnose(
         if not faults and leads:
             words = "not explained: it cannot be run by itself with PyTorch's inputs"
             faults = [LocatedFault(first.path, f"{first.path or 'the network'}: {words}")]
-    causes = [*_sentences(faults), *_of_statistics(torch_side, flax_side, two, report, steps, alone=not faults)]
-    if not causes and first in report.gradients:
-        causes = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
+    sentences = [*_sentences(faults), *_of_statistics(torch_side, flax_side, two, report, steps, alone=not faults)]
+    if not sentences and first in report.gradients:
+        sentences = [f"{first.path}: not explained: all values are the same, so it is in how they are differentiated"]
     paths = tuple(fault.path for fault in faults if fault.path or "the network" in fault.cause)
-    return dataclasses.replace(report, causes=tuple(causes), faults=paths)
-
-
-def without_magnified(
-    torch_side: Any,
-    flax_side: Any,
-    inputs: Inputs,
-    two: RunPair,
-    report: Report,
-    known: Callable[..., Any],
-    say: Callable[[str], None] = lambda text: None,
-) -> Report:
-    """The report with rounding excused that the network magnifies; what `diagnose` says of it where no cause is wanted.
-
-    Args:
-        torch_side: PyTorch's side.
-        flax_side: Flax's side.
-        inputs: the inputs of both.
-        two: the runs behind the report.
-        report: what they say.
-        known: tells from a trace and the input tensors which layouts are said.
-        say: told what is being done.
-    """
-    first = report.first_divergence
-    wrong = frozenset(row.path for row in report.rows if row.verdict is Verdict.SEMANTIC)
-    live = getattr(flax_side, "live", flax_side)
-    if first not in report.rows or first.verdict is not Verdict.SEMANTIC or live is None:
-        return report
-    if two.torch.failure or two.flax.failure:
-        return report
-    excused = magnified(
-        lambda: _recorded(torch_side, live, inputs, two, wrong, known),
-        torch_side,
-        inputs,
-        report,
-        lifted=two.lifted,
-        say=say,
-    )
-    return report if excused is None else excused
+    return dataclasses.replace(report, causes=tuple(sentences), faults=paths)
 
 
 def _recorded(
