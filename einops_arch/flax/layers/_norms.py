@@ -84,10 +84,9 @@ def move_running(layer: Any, mean: jax.Array, var: jax.Array, momentum: float | 
         dtype = running.dtype if parameter is None else jnp.promote_types(running.dtype, parameter.dtype)
         weight = 1.0 / layer.num_batches_tracked[...].astype(dtype) if momentum is None else momentum
         moved = (1.0 - weight) * running[...].astype(dtype) + weight * jax.lax.stop_gradient(batch).astype(dtype)
-        if running.dtype == dtype:
-            running[...] = moved
-        else:  # assigning to [...] would cast back to the narrower type without a word
-            running.set_value(moved)
+        # Not `running[...] = moved`: that casts back to a narrower dtype without a word, and is slow when traced, where
+        # NNX asks for a sharding and JAX searches the whole program for what to say when there is none.
+        running.set_value(moved)
 
 
 def promote(layer: Any, x: jax.Array) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:

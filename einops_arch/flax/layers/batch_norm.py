@@ -115,7 +115,7 @@ class BatchNorm(nnx.BatchNorm):
             )
         y, mean, var = normalize_over(wide, scale, bias, tuple(range(x.ndim - 1)), self.epsilon)
         if self.track_running_stats:
-            self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1  # an empty batch counts too
+            self.num_batches_tracked.set_value(self.num_batches_tracked[...] + 1)  # an empty batch counts too
             if values:
                 move_running(self, mean.reshape(-1), var.reshape(-1) * (values / (values - 1)), self.momentum)
         return y.astype(x.dtype)
