@@ -22,6 +22,7 @@ from einops_arch.errors import ShapeError
 from einops_arch.flax import load_state_dict, state_dict
 from einops_arch.parity import randomize
 from einops_arch.translation import TranslationError, register_op, translate
+from einops_arch.translation.prove import Proof
 
 GOLDEN = Path(__file__).parent / "golden" / "translate"
 
@@ -425,3 +426,15 @@ def test_a_sequence_of_torch_layers_is_a_class_of_its_own() -> None:
     translation = _twin(model, torch.randn(2, 4), axes="b 4")
     assert list(translation.classes) == ["Model"]
     _compare(model, translation, torch.randn(5, 4))
+
+
+def test_a_last_layer_that_starts_at_zero_leaves_the_proof_to_random_weights() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.GELU(), torch.nn.Linear(6, 3))
+    for parameter in model[2].parameters():
+        torch.nn.init.zeros_(parameter)
+    report = translate(model, (torch.randn(2, 4),)).report
+    assert report.passed
+    assert report.reports["own weights"].verdict == "no evidence"
+    assert "own weights: no evidence: with these no output changes" in str(report)
+    alone = Proof({"own weights": report.reports["own weights"]})
+    assert (alone.passed, alone.verdict) == (False, "not proved")

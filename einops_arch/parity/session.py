@@ -71,14 +71,15 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
             f"{two.torch.failure} (raised by PyTorch's model)\n{two.flax.failure} (raised by Flax's model)\n"
             "compare: expected a model that runs with these inputs, received two that do not"
         ) from two.torch.failure.error
-    report = _report(torch_side, flax_side, inputs, two, options, lift=lift)
-    casts = two.torch.casts + two.flax.casts
-    if casts and options.lift_casts is None and not (two.torch.failure or two.flax.failure):
-        if same_casts(_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)):
-            two, report = _look_under(torch_side, flax_side, inputs, two, options)
-        elif report.first_divergence is not None:
+    may_lift = options.lift_casts is None and not (two.torch.failure or two.flax.failure)
+    narrow = (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side))
+    if may_lift and (two.torch.casts or two.flax.casts) and same_casts(*narrow):
+        two, report = _look_under(torch_side, flax_side, inputs, two, options)
+    else:
+        report = _report(torch_side, flax_side, inputs, two, options, lift=lift)
+        if may_lift and report.first_divergence is not None and (two.torch.casts or two.flax.casts):
             _, under = _look_under(torch_side, flax_side, inputs, two, options)
-            report = _hidden_casts(report, under, two, (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side)))
+            report = _hidden_casts(report, under, two, narrow)
     report = with_owed_rounding(torch_side, inputs, two, report)
     # What is evidence is not known yet, and so no report passes here.
     if report.first_divergence is not None and options.lift_casts is None:

@@ -13,6 +13,8 @@ from einops_arch.translation.inputs import Arguments
 
 __all__ = ["Proof", "prove"]
 
+_OWN = "own weights"
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -28,18 +30,29 @@ class Proof:
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison was run and found the same function."""
-        return bool(self.reports) and not self.problems and all(item.passed for item in self.reports.values())
+        """Whether every comparison was run and found the same function.
+
+        Weights of the model's own with which no output changes, as where its last layer starts at 0, tell nothing for
+        and nothing against: then those at random weights decide.
+        """
+        return self.verdict == "same function"
 
     @property
     def verdict(self) -> str:
         """`"same function"`, or the first verdict that is another."""
-        if self.problems:
+        deciding = [item for name, item in self.reports.items() if not self._says_nothing(name)]
+        if self.problems or not deciding:
             return "not proved"
-        return next((item.verdict for item in self.reports.values() if not item.passed), "same function")
+        return next((item.verdict for item in deciding if not item.passed), "same function")
+
+    def _says_nothing(self, name: str) -> bool:
+        return name == _OWN and self.reports[name].verdict == "no evidence"
 
     def __str__(self) -> str:
-        lines = [f"{name}: {item.verdict}" for name, item in self.reports.items()]
+        lines = [
+            f"{name}: {item.verdict}" + (": with these no output changes with the inputs" * self._says_nothing(name))
+            for name, item in self.reports.items()
+        ]
         return "\n".join(printable(line, "") for line in (*lines, *self.problems))
 
 
@@ -92,9 +105,9 @@ def prove(
     say("comparing with the model's own weights")
     first = next(iter(runs.values()))
     try:
-        reports["own weights"] = _compared(_without_randomness(copy_of(model)), _quiet(twin), first, layouts)
+        reports[_OWN] = _compared(_without_randomness(copy_of(model)), _quiet(twin), first, layouts)
     except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
-        problems.append(f"own weights: {type(error).__name__}: {error}")
+        problems.append(f"{_OWN}: {type(error).__name__}: {error}")
     return Proof(reports, problems)
 
 

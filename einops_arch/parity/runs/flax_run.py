@@ -291,7 +291,7 @@ class FlaxSide:
             program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
             slopes, input_slopes = program(parameters, floats, every)
             # The slope of a complex number is conjugate to PyTorch's, which points uphill.
-            slopes = jax.tree.map(jnp.conj, slopes)
+            slopes = jax.tree.map(lambda slope: jnp.conj(slope) if jnp.iscomplexobj(slope) else slope, slopes)
             return (
                 self._renamed(_gradient_state(nnx.merge(graph, slopes, rest))),
                 {place: to_numpy(slope) for place, slope in input_slopes.items()},
