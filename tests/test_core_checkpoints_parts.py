@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from einops_arch.checkpoints.disk.blocks import BLOCK, blocks, contiguous
-from einops_arch.checkpoints.disk.pool import Pool
+from einops_arch.checkpoints.disk.buffer_pool import Pool
 from einops_arch.checkpoints.reader import MemoryReader
-from einops_arch.checkpoints.wrappers import Renamed, Untied
+from einops_arch.checkpoints.reader_views import Renamed, Untied
 from einops_arch.errors import PortError
 
 

@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "einops_arch"
 INSIDE = {
     ("checkpoints/disk/bounded_json.py", "ValueError"): "json wants it of its hooks; the reader words it",
     ("checkpoints/formats/safetensors_header.py", "ValueError"): "json wants it of its hooks; the reader words it",
-    ("checkpoints/disk/system.py", "OSError"): "what the system said, caught by the destination",
-    ("checkpoints/disk/foreign.py", "OSError"): "what the system said through a library, caught by the reader",
+    ("checkpoints/disk/linux_calls.py", "OSError"): "what the system said, caught by the destination",
+    ("checkpoints/disk/foreign_errors.py", "OSError"): "what the system said through a library, caught by the reader",
     ("checkpoints/disk/destination.py", "OSError"): "caught a few lines below",
     ("checkpoints/disk/destination.py", "FileExistsError"): "caught two lines below",
     ("translation/building.py", "ImportError"): "Python cannot import a file of this package's own making",

@@ -17,7 +17,7 @@ from einops_arch.checkpoints import load, open_checkpoint, write_tensors
 from einops_arch.checkpoints.disk import read_box as reading
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.reader import MemoryReader
-from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
+from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError
 from einops_arch.flax._build import abstract_model
 from einops_arch.flax.state import port_steps, to_leaves

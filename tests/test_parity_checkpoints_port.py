@@ -15,7 +15,7 @@ from test_parity_cli import invoke, refused
 from einops_arch import architectures
 from einops_arch.checkpoints import Checkpoint, open_checkpoint, read_checkpoint, write_checkpoint, write_tensors
 from einops_arch.checkpoints.reader import MemoryReader
-from einops_arch.checkpoints.wrappers import CAST_TO, Cast
+from einops_arch.checkpoints.reader_views import CAST_TO, Cast
 from einops_arch.errors import CheckpointError, DtypeError, PortError
 from einops_arch.flax.state import from_leaves, port_steps, to_leaves
 from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor

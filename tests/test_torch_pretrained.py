@@ -102,7 +102,7 @@ def test_bfloat16_is_read_written_and_rounded_with_pytorch_alone(tmp_path):
         import sys
         import torch
         from einops_arch.checkpoints import open_checkpoint, write_tensors
-        from einops_arch.checkpoints.wrappers import Cast
+        from einops_arch.checkpoints.reader_views import Cast
         from einops_arch.layouts.arrays import to_tensor
         with open_checkpoint("x.safetensors") as reader:
             weight = to_tensor(reader.read("weight"))

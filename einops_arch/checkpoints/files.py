@@ -8,7 +8,7 @@ from pathlib import Path
 
 from einops_arch.checkpoints.checkpoint import Checkpoint
 from einops_arch.checkpoints.disk import destination
-from einops_arch.checkpoints.disk.pool import POOL
+from einops_arch.checkpoints.disk.buffer_pool import POOL
 from einops_arch.checkpoints.disk.pread import open_file, read_bytes
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.download import fetch
@@ -22,7 +22,7 @@ from einops_arch.checkpoints.formats.sharded import FILES, HubReader, ShardedRea
 from einops_arch.checkpoints.formats.torch_file import LEGACY, TorchReader
 from einops_arch.checkpoints.formats.torch_writer import write_torch
 from einops_arch.checkpoints.reader import MemoryReader, Reader, reading
-from einops_arch.checkpoints.wrappers import Selected, checked_patterns
+from einops_arch.checkpoints.reader_views import Selected, checked_patterns
 from einops_arch.errors import CheckpointError
 
 __all__ = [

@@ -17,7 +17,19 @@ from typer.core import TyperGroup
 
 from einops_arch._text import printable
 from einops_arch._version import __version__
-from einops_arch.cli.declarations import carrying, proving, reading, running
+from einops_arch.cli.declarations.capture import capture
+from einops_arch.cli.declarations.classify import classify
+from einops_arch.cli.declarations.demo import demo
+from einops_arch.cli.declarations.discover import discover
+from einops_arch.cli.declarations.doctor import doctor
+from einops_arch.cli.declarations.generate import generate
+from einops_arch.cli.declarations.inspect import inspect
+from einops_arch.cli.declarations.list import list_architectures
+from einops_arch.cli.declarations.mutate import mutate
+from einops_arch.cli.declarations.port import port
+from einops_arch.cli.declarations.show import show
+from einops_arch.cli.declarations.translate import translate
+from einops_arch.cli.declarations.verify import verify
 from einops_arch.cli.help import ExplainedCommand, print_help
 from einops_arch.cli.output import PatientStream, raised
 from einops_arch.errors import EinopsArchError
@@ -119,19 +131,19 @@ def _options(
     pass
 
 
-app.command("list", cls=ExplainedCommand)(reading.list_architectures)
+app.command("list", cls=ExplainedCommand)(list_architectures)
 for _command in (
-    carrying.translate,
-    carrying.port,
-    proving.verify,
-    reading.inspect,
-    reading.show,
-    reading.discover,
-    proving.capture,
-    proving.mutate,
-    running.generate,
-    running.classify,
-    running.demo,
-    reading.doctor,
+    translate,
+    port,
+    verify,
+    inspect,
+    show,
+    discover,
+    capture,
+    mutate,
+    generate,
+    classify,
+    demo,
+    doctor,
 ):
     app.command(cls=ExplainedCommand)(_command)

@@ -16,7 +16,7 @@ from einops_arch.checkpoints.files import check_destination, format_of, open_che
 from einops_arch.checkpoints.finite import Watched
 from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
-from einops_arch.checkpoints.wrappers import Cast, Renamed, Untied
+from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
 from einops_arch.port.folding import Computed, Folded

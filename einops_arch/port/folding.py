@@ -13,8 +13,8 @@ import numpy as np
 
 from einops_arch._text import counted
 from einops_arch.checkpoints.reader import Reader, Wrapper
+from einops_arch.checkpoints.reader_views import Untied
 from einops_arch.checkpoints.tensors import FLOATS, Bits, TensorInfo, carrier, numpy_dtype
-from einops_arch.checkpoints.wrappers import Untied
 from einops_arch.errors import DtypeError, PortError
 from einops_arch.layouts.state import problems_error
 

@@ -15,8 +15,8 @@ import numpy as np
 from einops_arch._text import counted
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.reader import Reader
+from einops_arch.checkpoints.reader_views import Untied
 from einops_arch.checkpoints.tensors import DTYPES, FLOATS, Bits
-from einops_arch.checkpoints.wrappers import Untied
 from einops_arch.errors import PortError
 from einops_arch.port.folding import Array, Computed
 from einops_arch.port.lora_config import config_path, scales

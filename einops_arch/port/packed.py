@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from einops_arch.checkpoints.reader import Reader, Span, Traced, Wrapper
+from einops_arch.checkpoints.reader_views import Untied
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
-from einops_arch.checkpoints.wrappers import Untied
 from einops_arch.errors import ShapeError
 from einops_arch.layouts.boxes import Box
 from einops_arch.layouts.packing import Packed, Packing, Shape

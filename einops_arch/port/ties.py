@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.wrappers import Without
+from einops_arch.checkpoints.reader_views import Without
 
 __all__ = ["OnceTied", "needless_names", "once_tied", "same_arrays", "untied_lines"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch import architectures
 from einops_arch._log import LOG, Lines
 from einops_arch._text import counted
-from einops_arch.checkpoints.wrappers import checked_patterns, renamed
+from einops_arch.checkpoints.reader_views import checked_patterns, renamed
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.layouts.state import problems_error, state_arrays

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from einops_arch._text import counted
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.wrappers import Relabeled
+from einops_arch.checkpoints.reader_views import Relabeled
 from einops_arch.layouts.state import is_counter
 
 __all__ = ["Unwrapped", "candidates", "common_prefix", "fits", "taken_off", "unwrapped", "without_wrapper"]

@@ -129,7 +129,7 @@ class Recorder:
     def runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch
 
-        from einops_arch.discovery.tracing.torch_settle import same_tensors
+        from einops_arch.discovery.tracing.torch_first_call import same_tensors
 
         other = resized(self.arguments, sizes)
         try:

@@ -64,7 +64,7 @@ def translate(
     from einops_arch._frameworks import require
 
     require("torch", "jax", "flax", extra="all", by="einops_arch.translation")
-    from einops_arch.discovery.tracing.torch_settle import settled
+    from einops_arch.discovery.tracing.torch_first_call import settled
 
     say = progress or (lambda text: None)
     built: dict[int, dict[str, Any]] = {}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from einops_arch.checkpoints.disk.pool import POOL
+from einops_arch.checkpoints.disk.buffer_pool import POOL
 from einops_arch.checkpoints.tensors import Bits
 
 __all__ = ["BLOCK", "blocks", "contiguous"]

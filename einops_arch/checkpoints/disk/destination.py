@@ -19,8 +19,8 @@ from pathlib import Path
 
 from einops_arch._text import brief
 from einops_arch.checkpoints.disk.bounded_json import read_json
+from einops_arch.checkpoints.disk.linux_calls import EXCHANGE, NOREPLACE, rename
 from einops_arch.checkpoints.disk.sink import sync
-from einops_arch.checkpoints.disk.system import EXCHANGE, NOREPLACE, rename
 from einops_arch.errors import CheckpointError, DestinationError
 
 if sys.platform != "win32":

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from einops_arch.checkpoints.disk.system import begin_writing
+from einops_arch.checkpoints.disk.linux_calls import begin_writing
 from einops_arch.checkpoints.reader import Reader, Span
 from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError, DestinationError

@@ -19,7 +19,7 @@ import numpy as np
 
 from einops_arch._frameworks import require
 from einops_arch._text import brief, printable
-from einops_arch.checkpoints.disk.foreign import foreign_writer
+from einops_arch.checkpoints.disk.foreign_errors import foreign_writer
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes, size_of
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.disk.sink import Progress, Sink

@@ -20,7 +20,7 @@ import numpy as np
 from einops_arch._frameworks import require
 from einops_arch._text import brief, printable
 from einops_arch.checkpoints.disk.bounded_json import exists, parse_json, read_json
-from einops_arch.checkpoints.disk.foreign import foreign_writer
+from einops_arch.checkpoints.disk.foreign_errors import foreign_writer
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.formats.trees import weights_of
 from einops_arch.checkpoints.limits import ORBAX_EXPANSION

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from einops_arch._text import brief
 from einops_arch.checkpoints.disk.bounded_json import parse_json
-from einops_arch.checkpoints.disk.pool import POOL
+from einops_arch.checkpoints.disk.buffer_pool import POOL
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.disk.sink import Progress, Sink

@@ -15,7 +15,7 @@ from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import check_destination, format_of
 from einops_arch.checkpoints.formats.sharded import CONFIG
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.wrappers import Renamed, rule_of
+from einops_arch.checkpoints.reader_views import Renamed, rule_of
 from einops_arch.cli.models import identify
 from einops_arch.cli.output import Page, byte_count, byte_size, bytes_bar, console, print_json, progress
 from einops_arch.cli.remarks import summed_up

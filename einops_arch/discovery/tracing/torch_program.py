@@ -15,8 +15,8 @@ from einops_arch.discovery.tracing.torch_functions import forward_of, has_own_gr
 from einops_arch.discovery.tracing.torch_recorder import Recorder
 from einops_arch.discovery.tracing.torch_statements import begin_turns, current_source
 from einops_arch.discovery.tracing.torch_trees import tensors_in, with_gradient
-from einops_arch.discovery.tracing.tracing_told import told_of_tracing
-from einops_arch.discovery.tracing.watched import watched_functions
+from einops_arch.discovery.tracing.transformers_tracing import told_of_tracing
+from einops_arch.discovery.tracing.watched_functions import watched_functions
 
 __all__ = ["Recording", "record_program", "tensors_in"]
 

@@ -24,7 +24,7 @@ _SKIPPED = (
     str(Path(__file__)),
     *(
         str(Path(__file__).with_name(name))
-        for name in ("sizes.py", "watched.py", "torch_recorder.py", "torch_program.py")
+        for name in ("sizes.py", "watched_functions.py", "torch_recorder.py", "torch_program.py")
     ),
     str(Path(contextlib.__file__)),
 )

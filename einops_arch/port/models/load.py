@@ -8,7 +8,7 @@ from typing import Any
 
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.reader import Reader
-from einops_arch.checkpoints.wrappers import Cast, Renamed
+from einops_arch.checkpoints.reader_views import Cast, Renamed
 from einops_arch.errors import ConfigError
 
 __all__ = ["load"]

@@ -1,4 +1,4 @@
-"""Commands that prove: comparisons, captures for them, faults that they must catch."""
+"""The arguments and options of `einops-arch verify`; what it does stands in `commands/verify.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from einops_arch.cli.declarations.options import AsJson, ConfigFile, Inputs, Mod
 from einops_arch.cli.reports import Rows
 from einops_arch.errors import ConfigError
 
-__all__ = ["capture", "mutate", "verify"]
+__all__ = ["verify"]
 
 
 def verify(
@@ -103,39 +103,4 @@ def verify(
     options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
     options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training, rows=rows)
     if not verify_all(targets or [], options, every=every):
-        raise typer.Exit(1)
-
-
-def capture(
-    target: Annotated[str, typer.Argument(metavar="MODULE:ATTR", help="A model, its class, or `make()`.")],
-    output: Annotated[Path, typer.Argument(metavar="PATH", help="PATH.safetensors and PATH.json are written.")],
-    inputs: Inputs = None,
-    like: Annotated[
-        Path | None, typer.Option("--like", metavar="CAPTURE", help="Take the inputs of another capture.")
-    ] = None,
-    mode: Annotated[Mode, typer.Option("--mode", metavar="eval|train", help="Of the model.")] = Mode.EVAL,
-    *,
-    gradients: Annotated[bool, typer.Option("--gradients", help="Keep the gradients of every parameter.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the files.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write down the run of one model, with its framework alone, for `verify` on another machine."""
-    from einops_arch.cli.commands.capture import CaptureOptions, capture_target
-
-    options = CaptureOptions(inputs or (), like, str(mode), gradients, force, as_json)
-    capture_target(target, output, options)
-
-
-def mutate(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An architecture, see `list`.")],
-    preset: Preset = None,
-    config: ConfigFile = None,
-    *,
-    every: Annotated[bool, typer.Option("--every", help="Each fault in each module that it applies to.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Mutation-test the parity check: fault the Flax twin, one fault at a time; exit code 1 if one is missed."""
-    from einops_arch.cli.commands.mutate import mutate_twin
-
-    if not mutate_twin(name, preset, config, every=every, as_json=as_json):
         raise typer.Exit(1)
