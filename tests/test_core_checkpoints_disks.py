@@ -12,7 +12,7 @@ import pytest
 from test_core_checkpoints_writing import FACTS, arrays, entries, value_of, write
 
 from einops_arch.checkpoints import open_checkpoint, write_tensors
-from einops_arch.checkpoints.disk import destination, sink, system
+from einops_arch.checkpoints.disk import destination, linux_calls, sink
 from einops_arch.checkpoints.disk.destination import work_folder
 from einops_arch.checkpoints.reader import MemoryReader
 from einops_arch.errors import CheckpointError, DestinationError
@@ -102,8 +102,8 @@ def test_a_folder_that_cannot_be_exchanged(code, tmp_path, monkeypatch):
         return real(self, target)
 
     def exchange(first, second, flag):
-        if flag != system.EXCHANGE:
-            return system.rename(first, second, flag)
+        if flag != linux_calls.EXCHANGE:
+            return linux_calls.rename(first, second, flag)
         if code == errno.EXDEV:
             raise OSError(code, os.strerror(code))
         return False
