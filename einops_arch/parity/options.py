@@ -43,10 +43,14 @@ def known_tensors(
     """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts."""
     known: list[tuple[Any, Layout]] = []
     used: set[str] = set()
+    # A translated model names the layout of every module: looking through all calls for each would be quadratic.
+    calls_at: dict[str, list[TraceCall]] = {}
+    for call in trace:
+        calls_at.setdefault(call.path, []).append(call)
     # The last counts, and an exact path more than one with wildcards.
     for stated_path in sorted(options.layouts, key=lambda path: not _is_wild(path)):
         layout = from_pattern(options.layouts[stated_path])
-        for call in trace:
+        for call in trace if _is_wild(stated_path) else calls_at.get(stated_path, ()):
             if _names(stated_path, call.path):
                 used.add(stated_path)
                 known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
