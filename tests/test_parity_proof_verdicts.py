@@ -272,3 +272,57 @@ def test_attention_with_dropout_takes_the_path_of_training():
         found = compare(Torch(), Flax(), x, axes="b t c", mode=mode, causes=False)
         assert found.passed, str(found)
         assert any("attention" in one for one in found.seen.not_seen)
+
+
+class TorchTurned(NN.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = NN.Linear(6, 5)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+class FlaxTurned(nnx.Module):
+    def __init__(self):
+        self.fc = nnx.Linear(6, 5, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.fc(x.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def test_one_tensor_of_two_modules_lies_as_is_said_of_each():
+    torch_model, flax_model = TorchTurned(), FlaxTurned()
+    transfer(torch_model, flax_model)
+    layouts = {"fc": "b t c -> t b c", "": "b t c -> b t c"}
+    report = compare(torch_model, flax_model, ROWS.reshape(2, 2, 6).repeat(3, 1), axes="b t 6", layouts=layouts)
+    assert report.passed, report
+
+
+class TorchNarrow(NN.Module):
+    """Makes float32 by name, which a weight in float64 does not take."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = NN.Linear(6, 5)
+
+    def forward(self, x):
+        return self.fc(torch.sin(x.float() * torch.arange(6, dtype=torch.float32)))
+
+
+class FlaxNarrow(nnx.Module):
+    def __init__(self, shift):
+        self.fc = nnx.Linear(6, 5, rngs=nnx.Rngs(0))
+        self.shift = shift
+
+    def __call__(self, x):
+        return self.fc(jnp.sin(x.astype(jnp.float32) * jnp.arange(6, dtype=jnp.float32)) + self.shift)
+
+
+@pytest.mark.parametrize(("shift", "same"), [(0.0, True), (1e-6, False)])
+def test_a_model_that_does_not_run_in_float64_is_compared_with_casts_lifted(shift, same):
+    torch_model, flax_model = TorchNarrow(), FlaxNarrow(shift)
+    transfer(torch_model, flax_model)
+    report = compare(torch_model, flax_model, ROWS, axes="b 6")
+    assert report.passed is same
+    assert not same or ("all casts lifted" in str(report) and report.outputs[0].difference < 1e-12)

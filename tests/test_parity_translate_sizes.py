@@ -192,3 +192,42 @@ def test_a_question_about_an_expression_of_fixed_sizes_is_asked_by_the_twin(name
     np.testing.assert_allclose(translation.model(jnp.asarray(small)), model(small).detach(), atol=1e-6)
     with pytest.raises(ShapeError, match=rf"shape\[1\] < {number}\b"):
         translation.model(jnp.asarray(large))
+
+
+def test_numbers_in_float32_by_name_are_proved_with_their_casts_lifted() -> None:
+    def function(y: Tensor, x: Tensor) -> Tensor:
+        rates = torch.exp(-math.log(10000) * torch.arange(0, 3, dtype=torch.float32) / 3)
+        steps = torch.arange(x.shape[1] - 1, -1, -1.0)
+        return y + F.linear(torch.sin(steps[:, None].float() * rates), torch.eye(3) + y.mean((0, 1)))
+
+    twin = translate(_Net(function), torch.randn(2, 4, 3), axes="b t 3")
+    assert twin.passed, twin.report
+    assert "jnp.arange(0, 3, dtype=jnp.float32)" in twin.source
+
+
+def test_weights_outside_of_the_model_are_no_casts() -> None:
+    weight = torch.randn(3, 3)
+    with pytest.raises(TranslationError, match="does not run in float64"):
+        translate(_Net(lambda y, x: F.linear(y, weight)), torch.randn(2, 3), axes="b 3")
+
+
+# What an argument or a width of padding makes of a size.
+SIZES_AS_ARGUMENTS = {
+    "groups for each sample": lambda y, x: F.conv1d(
+        y.reshape(1, -1, 3), y.mean(2)[..., None].reshape(-1, 1, 1), groups=x.shape[0] * x.shape[1]
+    ).view(x.shape),
+    "a width below zero": lambda y, x: F.pad(y, (0, 0, 0, 10 - x.shape[1])),
+    "the same on both sides": lambda y, x: F.pad(y, (0, 0, (8 - x.shape[1]) // 2, 8 - x.shape[1]), value=0.5),
+    "steps of a slice": lambda y, x: y[:, :: max(1, x.shape[1] // 10)],
+}
+
+
+@pytest.mark.parametrize("name", SIZES_AS_ARGUMENTS)
+def test_a_size_in_an_argument_is_written_or_asked_for(name: str) -> None:
+    _agrees_or_says(_Net(SIZES_AS_ARGUMENTS[name]), torch.randn(2, 4, 3), "b t 3", torch.randn(3, 13, 3))
+
+
+def test_an_argument_that_no_row_writes_from_sizes_is_refused_with_them() -> None:
+    net = _Net(lambda y, x: F.layer_norm(y, (3,), eps=1 / x.shape[1]))
+    with pytest.raises(TranslationError, match=r"layer_norm: an argument that depends on a size \(0\.25 at one"):
+        translate(net, torch.randn(2, 4, 3), axes="b t 3", prove=False)

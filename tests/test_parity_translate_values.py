@@ -166,6 +166,89 @@ REFUSED = {
 }
 
 
+class _Keeps(nn.Module):
+    """Keeps tensors of its last call; `read` tells what of them a later call takes."""
+
+    def __init__(self, read: str) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+        self.read = read
+        self.last: Tensor | None = None
+        self.maps: dict[str, Tensor] = {}
+        self.queue: tuple[Tensor, ...] = (torch.zeros(3),) * 4
+        self.every: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        if self.read == "the last" and self.last is not None:
+            y = y + self.last.mean()
+        if self.read == "one of the queue":
+            y = y + self.queue[0]
+            self.queue = (*self.queue[1:], y.detach().mean(0))
+        if self.read == "some of all, later":
+            self.every.append(y.detach().mean())
+            y = y + self.every[-4] if len(self.every) > 5 else y
+        self.last = self.fc(y)
+        self.maps["y"] = y.detach()
+        return self.last + self.maps["y"]
+
+
+def test_tensors_that_a_model_keeps_for_a_picture_are_left_out_and_said() -> None:
+    twin = translate(_Keeps("nothing"), torch.randn(2, 3), axes="b 3")
+    assert twin.passed, twin.report
+    assert "tensors of its last call as last, maps" in twin.source
+
+
+@pytest.mark.parametrize("read", ["the last", "one of the queue", "some of all, later"])
+def test_tensors_of_an_earlier_call_that_are_read_are_refused(read: str) -> None:
+    with pytest.raises(TranslationError, match=r"keeps a tensor|changes (queue|every)"):
+        translate(_Keeps(read), torch.randn(2, 3), axes="b 3", prove=False)
+
+
+class _HoldsItself(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+        self.seen: list[Tensor] = []
+        self.fc.register_forward_hook(lambda module, args, output: self.seen.append(output))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.clear()
+        return self.fc(x) + self.seen[0]
+
+
+def test_a_model_whose_copies_do_not_run_is_refused_with_what_they_raise() -> None:
+    with pytest.raises(TranslationError, match=r"a copy of the model raises IndexError.*hooks"):
+        translate(_HoldsItself(), torch.randn(2, 3), axes="b 3")
+
+
+def test_packed_sequences_are_refused_by_name() -> None:
+    def call(net: nn.Module, x: Tensor) -> Tensor:
+        lengths = torch.tensor([2, 1])
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(net.rnn(packed)[0], batch_first=True)[0]
+
+    net = _Net(call)
+    net.rnn = nn.GRU(3, 2, batch_first=True)
+    with pytest.raises(TranslationError, match="a packed sequence"):
+        translate(net, torch.randn(2, 2, 3), axes="2 2 3", prove=False)
+
+
+def test_one_module_for_tensors_of_other_ranks_is_refused_by_name() -> None:
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(x) * self.scale
+
+    net = _Net(lambda net, x: net.inner(x) + net.inner(x[:, 0])[:, None])
+    net.inner = Inner()
+    with pytest.raises(TranslationError, match="another number of axes"):
+        translate(net, torch.randn(2, 4, 3), axes="b t 3", prove=False)
+
+
 def test_another_way_in_half_precision_is_asked_for_in_the_twin() -> None:
     net = _Net(lambda net, x: net.fc(x) * 2 if x.dtype == torch.bfloat16 else net.fc(x))
     translation = translate(net, torch.randn(2, 3), axes="b 3", prove=False)

@@ -12,7 +12,7 @@ from einops_arch.errors import PatternError
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern
 from einops_arch.parity.runs.inputs import Inputs
 
-__all__ = ["Options", "known_tensors"]
+__all__ = ["Options", "known_tensors", "stated_outputs"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,17 @@ class Options:
 
 
 def known_tensors(
-    trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]], inputs: Inputs, options: Options
+    trace: Sequence[TraceCall],
+    tensors: Sequence[tuple[str, Any]],
+    inputs: Inputs,
+    options: Options,
+    *,
+    complete: bool = True,
 ) -> list[tuple[Any, Layout]]:
-    """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts."""
+    """The tensors whose layout is said: inputs, outputs of our twins, and what `layouts=` names; the last counts.
+
+    A run that did not come to its end is not `complete`: it may not have reached what `layouts=` names.
+    """
     known: list[tuple[Any, Layout]] = []
     used: set[str] = set()
     # A translated model names the layout of every module: looking through all calls for each would be quadratic.
@@ -54,7 +62,7 @@ def known_tensors(
             if _names(stated_path, call.path):
                 used.add(stated_path)
                 known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
-    if unknown := sorted(set(options.layouts) - used):
+    if complete and (unknown := sorted(set(options.layouts) - used)):
         raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
     outputs = next((call.outputs for call in trace if call.path == ""), ())
     stated = [from_axes(output.axes) for output in options.config.outputs()] if options.config else []
@@ -63,6 +71,21 @@ def known_tensors(
     known += [(tensor, inputs.layouts[place]) for place, tensor in tensors if place in inputs.layouts]
     # What was said first counts.
     return known[::-1]
+
+
+def stated_outputs(trace: Sequence[TraceCall], layouts: Mapping[str, str]) -> dict[tuple[str, int, int], Layout]:
+    """What `layouts=` says of single calls, by path, number of the call and number of the output.
+
+    A module and the last one inside of it may give one tensor, which lies otherwise in each of Flax's.
+    """
+    stated: dict[tuple[str, int, int], Layout] = {}
+    for stated_path in sorted(layouts, key=lambda path: not _is_wild(path)):
+        layout = from_pattern(layouts[stated_path])
+        for call in trace:
+            if _names(stated_path, call.path):
+                places = [n for n, tensor in enumerate(call.outputs) if tensor.ndim == len(layout)]
+                stated |= {(call.path, call.index, n): layout for n in places}
+    return stated
 
 
 def _is_wild(path: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from einops_arch.errors import ParityError
 from einops_arch.parity.causes.diagnosis import diagnose
-from einops_arch.parity.options import Options, known_tensors
+from einops_arch.parity.options import Options, known_tensors, stated_outputs
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.alignment import refined, reordered
 from einops_arch.parity.report.error_maps import first_maps
@@ -61,8 +61,9 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
     """
     if options.teacher:
         return _teacher(torch_side, flax_side, inputs, options, "")
-    lift = options.lift_casts is True
-    two = _run(torch_side, flax_side, inputs, options, lift=lift)
+    two = _run(torch_side, flax_side, inputs, options, lift=options.lift_casts is True)
+    two, mixed = _without_mixed_dtypes(torch_side, flax_side, inputs, two, options)
+    lift = two.lifted
     own: tuple[Run | None, ...] = (two.torch_own, two.flax_own)
     if (why := _cannot_be_wide(two)) is not None and all(run is not None and run.failure is None for run in own):
         return _teacher(torch_side, flax_side, inputs, options, why)
@@ -71,12 +72,13 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
             f"{two.torch.failure} (raised by PyTorch's model)\n{two.flax.failure} (raised by Flax's model)\n"
             "compare: expected a model that runs with these inputs, received two that do not"
         ) from two.torch.failure.error
-    may_lift = options.lift_casts is None and not (two.torch.failure or two.flax.failure)
+    may_lift = options.lift_casts is None and not lift and not (two.torch.failure or two.flax.failure)
     narrow = (_narrow(two.torch, torch_side), _narrow(two.flax, flax_side))
     if may_lift and (two.torch.casts or two.flax.casts) and same_casts(*narrow):
         two, report = _look_under(torch_side, flax_side, inputs, two, options)
     else:
         report = _report(torch_side, flax_side, inputs, two, options, lift=lift)
+        report = dataclasses.replace(report, notes=(*report.notes, *mixed), lifted=report.lifted or bool(mixed))
         if may_lift and report.first_divergence is not None and (two.torch.casts or two.flax.casts):
             _, under = _look_under(torch_side, flax_side, inputs, two, options)
             report = _hidden_casts(report, under, two, narrow)
@@ -171,7 +173,9 @@ def _with_evidence(torch_side: Any, inputs: Inputs, two: RunPair, report: Report
     run = two.torch_own or two.torch
     if run.failure is not None:
         return report
-    varies = torch_side.varies(inputs.torch, [array for _, array in run.outputs], double=two.torch_own is None)
+    wide = two.torch_own is None
+    arrays = [array for _, array in run.outputs]
+    varies = torch_side.varies(inputs.torch, arrays, double=wide, lift=wide and two.lifted)
     return _changing(report, seen, [row.path for row in report.outputs][: len(two.torch.outputs)], varies)
 
 
@@ -210,8 +214,9 @@ def _run_wide(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options,
     how = " with casts lifted" if lift else ""
     options.say(f"PyTorch in float64{how}")
     run, trace, tensors = torch_side.run(*wide_torch, options.steps, double=True, lift=lift)
-    stated = known_tensors(trace, tensors, inputs, options)
+    stated = known_tensors(trace, tensors, inputs, options, complete=run.failure is None)
     known, guesses = resolve(trace, flax_side.modules, stated), guessed(trace, flax_side.modules, stated)
+    known |= stated_outputs(trace, options.layouts)
     axes = axis_names(trace, tensors, inputs.names)
     # The trace holds PyTorch's copy in float64; it goes before Flax's comes.
     del trace, tensors, stated
@@ -395,6 +400,25 @@ def _lifts(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) ->
     if wide.failure or other.failure or not (wide.casts or other.casts):
         return False
     return same_casts(_narrow(wide, torch_side), _narrow(other, flax_side))
+
+
+def _without_mixed_dtypes(
+    torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, options: Options
+) -> tuple[RunPair, tuple[str, ...]]:
+    """The runs, with casts lifted where PyTorch's model makes float32 that does not go together with float64.
+
+    Returns:
+        The runs, and what is to be noted about them.
+    """
+    error = two.torch.failure.error if two.torch.failure is not None else None
+    runs_in_own = two.torch_own is None or two.torch_own.failure is None
+    if options.lift_casts is not None or not isinstance(error, RuntimeError) or not runs_in_own:
+        return two, ()
+    wide = _run_wide(torch_side, flax_side, inputs, options, lift=True)
+    if wide.torch.failure is not None or wide.flax.failure is not None:
+        return two, ()
+    note = f"PyTorch does not run in float64 ({two.torch.failure}); that run was made with all casts lifted"
+    return dataclasses.replace(wide, torch_own=two.torch_own, flax_own=two.flax_own), (note,)
 
 
 def _cannot_be_wide(two: RunPair) -> str | None:

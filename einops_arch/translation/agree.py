@@ -19,16 +19,28 @@ from einops_arch.discovery.tracing.sizes import (
     atoms,
     expression_of,
 )
+from einops_arch.translation.refusals import UnknownOperationError
 
 __all__ = ["FixedFloat", "FixedSize", "FreeSize", "RunDtype", "SmallestNumber", "agree", "is_guarded"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FreeSize:
-    """A number made from free sizes: how, and what it was in both recordings."""
+    """A number made from free sizes: how, and what it was in both recordings.
+
+    It is no text and no plain number: a row that does not write it as code with `Writer.number` refuses it.
+    """
 
     expression: Expression
     numbers: tuple[Any, Any]
+
+    def _refuse(self, *_: Any) -> Any:
+        raise UnknownOperationError(
+            f"an argument that depends on a size ({self.numbers[0]} at one, {self.numbers[1]} at another)",
+            "fix the size: a number in the place of the letter in the input's pattern",
+        )
+
+    __repr__ = __str__ = __format__ = __int__ = __index__ = __float__ = __bool__ = _refuse
 
 
 class FixedSize(int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from einops_arch.discovery.tracing.program import Note, Scope, Source
 from einops_arch.translation.inputs import Arguments
 
-__all__ = ["HALF", "copy_of", "notes_of_calls"]
+__all__ = ["HALF", "copy_of", "is_of", "notes_of_calls"]
 
 HALF = ("float16", "bfloat16")
 
@@ -37,7 +37,9 @@ def copy_of(model: Any, *, shared: bool = False) -> Any:
     return copy_of_model(model, shared=shared)
 
 
-def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], *, training: bool) -> list[Note]:
+def notes_of_calls(
+    model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool], *, training: bool
+) -> tuple[list[Note], frozenset[str]]:
     """Call a model twice with the same inputs, and say what is not a function of its inputs and state alone.
 
     Args:
@@ -45,6 +47,9 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         arguments: what it is called with.
         is_leaf: which modules the twin has as layers; these keep their own statistics.
         training: the mode; outside of training the second call runs without gradients.
+
+    Returns:
+        What is against it, and the paths of attributes that keep tensors of the last call which no call reads.
     """
     from einops_arch.discovery.tracing.torch_casts import notes_of_casts
     from einops_arch.discovery.tracing.torch_program import record_program, tensors_in
@@ -53,8 +58,12 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
         empty_caches,
         first_difference,
         forget_computed,
+        memories,
+        outlines,
         place_of_forward,
         random_state,
+        reads,
+        tensors_at,
     )
 
     modelled = {
@@ -65,33 +74,39 @@ def notes_of_calls(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bo
     }
     draws = random.getstate(), np.random.get_state()  # noqa: NPY002 it is what models use
     before, caches, moved_from = Snapshot(model), empty_caches(model), random_state()
+    outline = outlines(model)
     try:
         first = record_program(model, arguments.args, arguments.kwargs, is_leaf)
         moved = random_state() != moved_from
         forget_computed(caches, first.root)
-        changes = list(before.changes(model, modelled))
+        changed = before.changed(model)
+        changes, outline_after = list(before.changes(model, modelled, changed)), outlines(model)
+        left = tensors_at(model, changed)
         second = record_program(model, arguments.args, arguments.kwargs, is_leaf, gradients=training)
     finally:
         random.setstate(draws[0])
         np.random.set_state(draws[1])  # noqa: NPY002 as above
-    notes = [note for note in changes if not _is_told(note, first.notes)]
+    difference = first_difference(first.root, second.root)
+    apart = difference is None and not reads(second.root, left)
+    kept = memories(outline, outline_after, outlines(model)) & {*changed} if apart else frozenset()
+    told = [note for note in first.notes if not is_of(note, kept)]
+    notes = [note for note in changes if not _is_told(note, told) and not is_of(note, kept)]
     if moved:
         reason = "forward draws random numbers of Python or numpy, which the twin would draw once"
         notes.append(Note("", place_of_forward(model), "forward", reason, "give them as an argument of forward"))
     notes += _mode_notes(first.root, training=training)
     notes += notes_of_casts(model, arguments.args, arguments.kwargs, first.casts, tensors_in)
-    difference = first_difference(first.root, second.root)
-    if not training and not notes and not first.notes:
+    if not training and not notes and not told:
         notes += half_notes(model, arguments, is_leaf, first.root)
-    if not training and not notes and not first.notes and difference is None:
+    if not training and not notes and not told and difference is None:
         notes += notes_of_gradients(model, arguments)
-    if difference is not None and not notes and not first.notes:
+    if difference is not None and not notes and not told:
         scope, source, operation = difference
         reason = "a second call with the same inputs does something else"
         if not training:
             reason += ", or the same call without gradients does"
         notes.append(Note(scope.path, source, operation, reason, "give what it depends on as an argument of forward"))
-    return notes
+    return notes, kept
 
 
 def notes_of_gradients(model: Any, arguments: Arguments) -> list[Note]:
@@ -157,7 +172,16 @@ def half_notes(model: Any, arguments: Arguments, is_leaf: Callable[[Any], bool],
         yield Note(scope.path, source, name, reason, "the same operations in every floating-point dtype")
 
 
-def _is_told(note: Note, known: tuple[Note, ...]) -> bool:
+def is_of(note: Note, kept: frozenset[str]) -> bool:
+    """Whether a note says no more than that a module keeps tensors of its last call, in one of these attributes."""
+    starts = ("the module keeps a tensor of the run as ", "forward changes ")
+    return any(note.reason.removesuffix(_NEXT) in (f"{start}{path}" for start in starts) for path in kept)
+
+
+_NEXT = ", so the next call does something else"
+
+
+def _is_told(note: Note, known: Sequence[Note]) -> bool:
     """Whether the recorder gave a reason for it with a place."""
     return any(
         other.module == note.module and ("overwritten" in other.reason or "keeps a tensor" in other.reason)

@@ -299,6 +299,11 @@ class _Owner:
         if known is not None and known.bodies:
             if len(known.orders) != len(outer):
                 raise UnknownOperationError("the module is called with other arguments than before")
+            if any(len(value.shape) != len(order) for value, order in zip(outer, known.orders, strict=True)):
+                raise UnknownOperationError(
+                    "the module is called with a tensor of another number of axes than before",
+                    "x.unsqueeze(1) before that call and squeeze(1) after it",
+                )
             orders = known.orders
             arrays = [writer.ordered(value, order) for value, order in zip(outer, orders, strict=True)]
             if not self.drafts.same_body(known, scope):

@@ -49,6 +49,7 @@ def header(
         f"{name} in Flax NNX, translated by einops_arch from {package}{version}.\n\n"
         f"{textwrap.fill(recorded, 118, break_long_words=False, break_on_hyphens=False)}\n"
         f"{_limits(free)}{_frozen(recorder.model)}{_settled(recorder.settings)}"
+        f"{_memories(recorder.memories)}"
     )
 
 
@@ -66,6 +67,16 @@ def _settled(settings: Mapping[str, tuple[Any, Any]]) -> str:
 
     changes = ", ".join(f"{path} from {old!r} to {new!r}" for path, (old, new) in settings.items())
     return "\n" + textwrap.fill(f"A first call at this size changes {changes}; so it is here.", 118) + "\n"
+
+
+def _memories(paths: frozenset[str]) -> str:
+    """What the original keeps of its last call, which the twin gives to nobody."""
+    if not paths:
+        return ""
+
+    names = ", ".join(sorted(paths))
+    text = f"The original keeps tensors of its last call as {names}; the twin gives its outputs alone."
+    return "\n" + textwrap.fill(text, 118) + "\n"
 
 
 def _frozen(model: Any) -> str:

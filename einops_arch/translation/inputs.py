@@ -112,7 +112,11 @@ def _check_arguments(items: Mapping[str, Any]) -> None:
             if isinstance(item, (int, float))
             else f"it is a {type(item).__name__}, of which no axes are known"
         )
-        problems.append(Refusal("", f"input {name}", "argument", reason, "a module that takes tensors only"))
+        fix = "a module that takes tensors only"
+        if isinstance(item, Mapping):
+            names = ", ".join(map(str, item))
+            fix = f"a subclass with forward(self, {names}) that calls super().forward with the dict of these"
+        problems.append(Refusal("", f"input {name}", "argument", reason, fix))
     if problems:
         raise TranslationError(problems)
 

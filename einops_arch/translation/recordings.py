@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from einops_arch.translation.calls import copy_of, notes_of_calls
+from einops_arch.translation.calls import copy_of, is_of, notes_of_calls
 from einops_arch.translation.inputs import Arguments, resized
 from einops_arch.translation.refusals import Refusal, TranslationError
 
@@ -39,6 +39,7 @@ class Recorder:
         self.leaves = leaves
         self._bases: dict[bool, Any] = {}
         self._first: Any = None
+        self.memories: frozenset[str] = frozenset()
         self.compared: dict[tuple[tuple[str, int], ...], tuple[list[Any], frozenset[Any]]] = {}
 
     def recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
@@ -50,11 +51,13 @@ class Recorder:
         for mode in ("eval", "train"):
             with _trains() if mode == "train" else contextlib.nullcontext():
                 first = self.record(self.arguments, mode, double=False)
-                notes += self._kept(mode)
+                notes_of_mode, memories = self._kept(mode)
+                self.memories |= memories
                 other = self.record(second, mode, double=True)
             differences = agree(first.root, other.root)
             differs = differs or bool(differences)
-            notes += [*first.notes, *other.notes, *differences]
+            told = [note for note in (*first.notes, *other.notes) if not is_of(note, memories)]
+            notes += [*notes_of_mode, *told, *differences]
             recordings[mode] = first.root
         return recordings, notes, differs
 
@@ -64,7 +67,7 @@ class Recorder:
         layer = counterpart(module, self.leaves)
         return layer is not None and layer.name != "Identity"
 
-    def _kept(self, mode: str) -> list[Any]:
+    def _kept(self, mode: str) -> tuple[list[Any], frozenset[str]]:
         """What one call leaves behind for the next: two calls of one copy, and all that it holds before and after."""
         model = copy_of(self._base(double=False), shared=True).train(mode == "train")
         return notes_of_calls(model, self.arguments, self.is_leaf, training=mode == "train")
@@ -73,6 +76,8 @@ class Recorder:
         import torch
 
         from einops_arch.discovery.tracing.torch_program import record_program
+        from einops_arch.discovery.tracing.torch_promotion import promoting
+        from einops_arch.parity.runs.casts import torch_watch
         from einops_arch.translation.trees import all_scopes
 
         def fresh() -> Any:
@@ -89,16 +94,42 @@ class Recorder:
 
         try:
             recording = record_program(fresh(), args, kwargs, self.is_leaf)
-        except RuntimeError as error:
-            if not double:
+        except Exception as error:
+            if not double and mode == "eval":
+                self._check_copies(error, arguments)
+            if not double or not isinstance(error, RuntimeError):
                 raise
             # What the model makes by itself does not go together with float64; as a rule it has a dtype of its own.
             with _default_dtype(torch.float64), _in_double(error):
-                recording = record_program(fresh(), args, kwargs, self.is_leaf)
+                try:
+                    recording = record_program(fresh(), args, kwargs, self.is_leaf)
+                except RuntimeError:
+                    with torch.no_grad(), torch_watch(str, [], lift=True):  # as it is proved then
+                        fresh()(*args, **kwargs)
+                    with promoting():
+                        recording = record_program(fresh(), args, kwargs, self.is_leaf)
         modules = dict(self.model.named_modules())
         for scope in all_scopes(recording.root):
             scope.module = modules[scope.path]
         return recording
+
+    def _check_copies(self, error: Exception, arguments: Arguments) -> None:
+        """Refuse a model that runs while a copy of it does not, as one whose hooks hold the model itself."""
+        import torch
+
+        modes = [(module, module.training) for module in self.model.modules()]
+        try:
+            with torch.no_grad():
+                self.model.eval()(*arguments.args, **arguments.kwargs)
+        except Exception:  # noqa: BLE001 the original does not run either, which its own error says
+            return
+        finally:
+            for module, training in modes:
+                module.training = training
+        text = str(error).splitlines()[0] if str(error) else ""
+        reason = f"a copy of the model raises {type(error).__name__}: {text}"
+        fix = "hooks and functions that take the module they are called with, and do not hold the model itself"
+        raise TranslationError([Refusal("", "the model", "copy.deepcopy", reason, fix)]) from error
 
     def _base(self, *, double: bool) -> Any:
         """The weights that all recordings share; no run is of the model itself, should one overwrite them."""

@@ -30,13 +30,22 @@ def run_nodes(writer: Writer, nodes: Sequence[Node]) -> None:
             elif node.writes is not None and node.writes.origin in ("state", "constant"):
                 raise UnknownOperationError("a buffer or parameter is overwritten in forward")
             else:
-                write_operation(writer, node)
+                _write(writer, node)
             writer.note_made(node.outputs)
         except UnknownOperationError as error:
             if error.reason != "it takes a tensor that was not written":
                 writer.owner.refuse(Refusal(writer.scope.path, str(node.source), node.name, error.reason, error.fix))
             else:
                 writer.owner.refuse(Refusal("", "", "", ""))
+
+
+def _write(writer: Writer, node: Node) -> None:
+    """Write an operation; a row that fails on arguments it was not made for refuses them."""
+    try:
+        write_operation(writer, node)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        reason = f"its row in the table of operations does not know this use ({type(error).__name__}: {error})"
+        raise UnknownOperationError(reason, "einops_arch.translation.register_op") from error
 
 
 def _guard(writer: Writer, node: Node) -> None:

@@ -118,7 +118,10 @@ def map_tree(tree: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, slice):
         return slice(*(map_tree(part, function) for part in (tree.start, tree.stop, tree.step)))
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tree(item, function) for item in tree))
+        items = [map_tree(item, function) for item in tree]
+        if type(tree).__name__ == "PackedSequence" and [*map(type, items)] != [*map(type, tree)]:
+            return tuple(items)  # it asks its tensors for their devices
+        return type(tree)(*items)
     if type(tree).__name__ == "Size" and isinstance(tree, tuple):
         return tuple(map_tree(item, function) for item in tree)
     if isinstance(tree, (tuple, list)):

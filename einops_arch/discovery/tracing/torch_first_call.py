@@ -37,8 +37,10 @@ def settled(
             second = called(*args, **kwargs)
     except Exception:  # noqa: BLE001 what does not run is said where it is recorded
         return model, {}
-    changed = {path: (before[path], after[path]) for path in before if before[path] != after.get(path, before)}
-    if not changed or len(changes) != len(changed) or after.keys() != before.keys() or _settings(called) != after:
+    if after.keys() != before.keys():
+        return model, {}
+    changed = {path: (before[path], after[path]) for path in before if before[path] != after[path]}
+    if not changed or len(changes) != len(changed) or _settings(called) != after:
         return model, {}
     if not same_tensors(first, second):
         return model, {}

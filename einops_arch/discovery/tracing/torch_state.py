@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves
 
 from einops_arch.discovery.tracing.program import Note, Scope, Source, Value, map_tree, values_in
 from einops_arch.discovery.tracing.sizes import Comparison, Size, SizeFloat
@@ -28,9 +29,13 @@ __all__ = [
     "forget_computed",
     "held_tensors",
     "hook_notes",
+    "memories",
+    "outlines",
     "names_of_steps",
     "place_of_forward",
     "random_state",
+    "reads",
+    "tensors_at",
 ]
 
 # Written by torch.nn.Module itself; parameters, buffers and hooks are looked at on their own.
@@ -54,17 +59,19 @@ class Snapshot:
             for name, item in _held(child).items()
         }
 
-    def changes(self, module: torch.nn.Module, modelled: Mapping[str, Any]) -> Iterator[Note]:
+    def changes(
+        self, module: torch.nn.Module, modelled: Mapping[str, Any], changed: Sequence[str] | None = None
+    ) -> Iterator[Note]:
         """What a run changed in the model.
 
         Args:
             module: the same model after the run.
             modelled: buffers that layers of the twin update themselves, by path.
+            changed: the paths, where they are known.
         """
-        after, modules = Snapshot(module), dict(module.named_modules())
-        for path in sorted({*self.marks, *after.marks}):
-            before_mark, after_mark = self.marks.get(path), after.marks.get(path)
-            if before_mark == after_mark or path in modelled:
+        modules = dict(module.named_modules())
+        for path in self.changed(module) if changed is None else changed:
+            if path in modelled:
                 continue
             owner = max((item for item in modules if path.startswith(f"{item}.") or not item), key=len)
             name = path[len(owner) :].lstrip(".")
@@ -74,6 +81,11 @@ class Snapshot:
                 reason = f"forward changes {path}, so the next call does something else"
                 fix = "give it as an argument of forward and return it"
             yield Note(owner, place_of_forward(modules[owner]), "forward", reason, fix)
+
+    def changed(self, module: torch.nn.Module) -> list[str]:
+        """The paths of what a run changed in the model."""
+        after = Snapshot(module).marks
+        return [path for path in sorted({*self.marks, *after}) if self.marks.get(path) != after.get(path)]
 
     def _mark(self, item: Any, open_items: set[int]) -> Any:
         """Something that is equal if the item is the same and has the same content."""
@@ -173,6 +185,71 @@ _CONTENTS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 def held_tensors(module: torch.nn.Module) -> list[torch.Tensor]:
     """All tensors that modules hold: parameters, buffers, attributes, and what stands in containers."""
     return [item for item in Snapshot(module, contents=False).alive if isinstance(item, torch.Tensor)]
+
+
+def outlines(model: torch.nn.Module) -> dict[str, Any]:
+    """What plain attributes of all modules hold, by path: tensors without their numbers, all else as it is."""
+    return {
+        f"{path}.{name}" if path else name: _outline(item)
+        for path, module in model.named_modules()
+        for name, item in vars(module).items()
+        if name not in _OWN
+    }
+
+
+def memories(before: Mapping[str, Any], after: Mapping[str, Any], later: Mapping[str, Any]) -> frozenset[str]:
+    """The attributes in which a model only keeps tensors of its last call, as maps of attention for a picture.
+
+    Whether a later call reads them is another question: see `reads`.
+
+    Args:
+        before: outlines of the model before its first call.
+        after: after it.
+        later: after a second one, which must leave as much behind and no more.
+    """
+    return frozenset(
+        path
+        for path, outline in after.items()
+        if _has_tensor(outline) and later.get(path) == outline and before.get(path) in (None, (), outline)
+    )
+
+
+def tensors_at(module: torch.nn.Module, paths: Sequence[str]) -> list[torch.Tensor]:
+    """The tensors that attributes hold, in containers as well."""
+    modules, held = dict(module.named_modules()), []
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        held += tree_leaves(vars(modules[owner]).get(name) if owner in modules else None)
+    return [item for item in held if isinstance(item, torch.Tensor)]
+
+
+def reads(root: Scope, tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether a run that was recorded takes one of these tensors, which an earlier call left behind.
+
+    Args:
+        root: what was recorded.
+        tensors: they must have been alive all the time.
+    """
+    held = {id(tensor) for tensor in tensors}
+    return any(
+        key in held and value.origin == "constant" for scope in _scopes(root) for key, value in scope.values.items()
+    )
+
+
+def _outline(item: Any) -> Any:
+    if isinstance(item, torch.Tensor):
+        return ("tensor", str(item.dtype))
+    if isinstance(item, Mapping):
+        return tuple((repr(key), _outline(part)) for key, part in item.items())
+    if isinstance(item, (tuple, list, deque)):
+        return tuple(_outline(part) for part in item)
+    return item if item is None or isinstance(item, (bool, int, float, str)) else id(item)
+
+
+def _has_tensor(outline: Any) -> bool:
+    if not isinstance(outline, tuple):
+        return False
+    return (len(outline) == 2 and outline[0] == "tensor") or any(map(_has_tensor, outline))
 
 
 def random_state() -> Any:

@@ -62,6 +62,7 @@ from einops_arch.flax.functional.pool import (
 )
 from einops_arch.flax.functional.positions import sinusoidal_positions
 from einops_arch.flax.functional.resize import interpolate
+from einops_arch.flax.functional.spectrum import stft
 from einops_arch.flax.functional.vector import cdist, gumbel_softmax, norm, normalize, one_hot, std
 
 __all__ = [
@@ -123,6 +124,7 @@ __all__ = [
     "max_pool",
     "max_unpool",
     "interpolate",
+    "stft",
     "absolute",
     "at_least",
     "atan2",

@@ -176,19 +176,21 @@ class TorchSide:
                 model(*args, **kwargs)
             return recorder.tables(own_array)
 
-    def varies(self, inputs: Arguments, outputs: Sequence[Array], *, double: bool) -> list[bool]:
+    def varies(self, inputs: Arguments, outputs: Sequence[Array], *, double: bool, lift: bool = False) -> list[bool]:
         """Whether each output changes when the inputs do.
 
         Args:
             inputs: the inputs that are compared.
             outputs: for these inputs.
             double: they come from a run in float64.
+            lift: they come from a run with casts lifted.
         """
         import torch
 
         def run(inputs: Arguments) -> list[Array] | None:
-            with undisturbed(self.model), torch.no_grad():
-                model = self._copy(double=double)
+            watch = self._watch(lift=True) if lift else contextlib.nullcontext()
+            with undisturbed(self.model), torch.no_grad(), watch:
+                model = self._copy(double=double, lift=lift)
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(inputs) if double else inputs))
                 try:
                     return [own_array(tensor) for _, tensor in outputs_in(model(*args, **kwargs), model)]

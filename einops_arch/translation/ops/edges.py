@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node
+from einops_arch.discovery.tracing.sizes import Operation
 from einops_arch.translation.agree import FreeSize
 from einops_arch.translation.layout import Array
 from einops_arch.translation.ops.shapes import shape_arguments
@@ -38,6 +39,17 @@ def flip(writer: Writer, node: Node, input: Any, *dims: Any, **kwargs: Any) -> A
     return writer.make(f"jnp.flip({array.code}, axis={places})", node.outputs, order, array.names)
 
 
+def _may_be_negative(width: Any) -> bool:
+    """Whether a width that depends on sizes is a difference, which takes away where it is negative."""
+    return isinstance(width, FreeSize) and _is_difference(width.expression)
+
+
+def _is_difference(expression: Any) -> bool:
+    if not isinstance(expression, Operation) or expression.sign == "%":
+        return False
+    return expression.sign == "-" or any(map(_is_difference, expression.operands))
+
+
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -53,6 +65,10 @@ def pad(writer: Writer, node: Node, input: Any, pad: Any, mode: str = "constant"
     array = writer.whole(input)
     order = array.order or ()
     negative = any(isinstance(width, int) and width < 0 for width in pad)
+    if mode == "constant" and any(_may_be_negative(width) for width in pad):
+        filling = f"jnp.asarray({writer.number(value or 0)}, {array.code}.dtype)"
+        triples = ", ".join(f"({', '.join(writer.number(width) for width in widths[n])}, 0)" for n in order)
+        return writer.make(f"jax.lax.pad({array.code}, {filling}, ({triples},))", node.outputs, order, array.names)
     pairs = ", ".join(f"({writer.number(widths[n][0])}, {writer.number(widths[n][1])})" for n in order)
     if negative:
         if mode != "constant" or any(isinstance(width, FreeSize) for width in pad):

@@ -58,15 +58,17 @@ def bincount(writer: Writer, node: Node, input: Any, weights: Any = None, minlen
     )
 
 
+_CHOOSE = {"amax": ("max", "-jnp.inf"), "amin": ("min", "jnp.inf"), "prod": ("multiply", "1")}
+"""jax's name of what puts entries together, and the number that changes nothing."""
+
+
 @operation("scatter_reduce")
 def scatter_reduce(
     writer: Writer, node: Node, input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
 ) -> Array:
     """Entries are put together where an index of the same shape says."""
-    if reduce not in ("sum", "mean") or src.sizes != index.sizes:
-        raise UnknownOperationError(
-            f"scatter_reduce by {reduce!r}, or with an index of another shape than what is written", "sum or mean"
-        )
+    if src.sizes != index.sizes:
+        raise UnknownOperationError("scatter_reduce with an index of another shape than what is written")
     rank = len(input.shape)
     array, places, rows = (writer.ordered(tensor).code for tensor in (input, index, src))
     parts = []
@@ -74,6 +76,13 @@ def scatter_reduce(
         units = ", ".join(":" if n == axis else "None" for n in range(rank))
         parts.append(places if axis == dim % rank else f"jnp.arange({places}.shape[{axis}])[{units}]")
     at = f"at[{', '.join(parts)}]"
+    if reduce in _CHOOSE:
+        how, neutral = _CHOOSE[reduce]
+        if not include_self:
+            if not input.dtype.startswith(("float", "bfloat")):
+                raise UnknownOperationError(f"scatter_reduce of integers by {reduce!r} without include_self")
+            array = f"{array}.{at}.set({neutral})"
+        return from_value(writer.bind(f"{array}.{at}.{how}({rows})"), node.outputs)
     if reduce == "sum" and include_self:
         return from_value(writer.bind(f"{array}.{at}.add({rows})"), node.outputs)
     total = f"{array}.{at}.add({rows})" if include_self else f"jnp.zeros_like({array}).{at}.add({rows})"
@@ -97,3 +106,12 @@ def masked_scatter(writer: Writer, node: Node, input: Any, mask: Any, source: An
 def of_unknown_length(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
     """How many entries come out depends on values, which a compiled program cannot have."""
     raise UnknownOperationError("the shape of the result depends on values", "torch.where with a mask")
+
+
+@operation("_pack_padded_sequence", "_pad_packed_sequence")
+def packed(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
+    """How many steps of a batch go on depends on values."""
+    raise UnknownOperationError(
+        "a packed sequence has as many entries as its lengths say, which are values",
+        "the padded sequence, and what lies behind the lengths taken away with torch.where",
+    )

@@ -65,6 +65,26 @@ def linspace(writer: Writer, node: Node, start: Any, end: Any, steps: Any, **kwa
     return from_value(writer.bind(text), node.outputs, names=["n"])
 
 
+_WINDOWS = {"hann": "hanning", "hamming": "hamming", "blackman": "blackman", "bartlett": "bartlett"}
+
+
+@operation(*(f"{name}_window" for name in _WINDOWS))
+def window(writer: Writer, node: Node, window_length: Any, periodic: bool = True, *more: Any, **kwargs: Any) -> Array:
+    """The windows of short Fourier transforms; a periodic one is the first part of one that is longer by one."""
+    if more:
+        raise UnknownOperationError("a window with coefficients of its own")
+    name, length = _WINDOWS[node.name.removesuffix("_window")], writer.number(window_length)
+    code = f"jnp.{name}({length} + 1)[:-1]" if periodic else f"jnp.{name}({length})"
+    return from_value(writer.bind(f"{code}.astype({writer.dtype_of(node.outputs)})"), node.outputs, names=["n"])
+
+
+@operation("fft_fftfreq", "fft_rfftfreq")
+def frequencies(writer: Writer, node: Node, n: Any, d: Any = 1.0, **kwargs: Any) -> Array:
+    """The frequencies of a Fourier transform."""
+    code = f"jnp.fft.{node.name.removeprefix('fft_')}({writer.number(n)}, {writer.number(d)})"
+    return from_value(writer.bind(f"{code}.astype({writer.dtype_of(node.outputs)})"), node.outputs, names=["n"])
+
+
 @operation("eye")
 def eye(writer: Writer, node: Node, n: Any, m: Any = None, **kwargs: Any) -> Array:
     """Ones on the diagonal."""

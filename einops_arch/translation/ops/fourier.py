@@ -7,8 +7,9 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node
 from einops_arch.translation.layout import Array, from_value
-from einops_arch.translation.ops.table import ROWS, elementwise, input_dims, operation
-from einops_arch.translation.writer import Writer
+from einops_arch.translation.ops.table import ROWS, elementwise, functional, input_dims, operation, plain_int
+from einops_arch.translation.refusals import UnknownOperationError
+from einops_arch.translation.writer import Writer, is_floating
 
 __all__: list[str] = []
 
@@ -83,3 +84,37 @@ def polar(writer: Writer, node: Node, abs: Any, angle: Any) -> Array:
     size, turn = (writer.ordered(part).code for part in (abs, angle))
     code = f"jax.lax.complex({size} * jnp.cos({turn}), {size} * jnp.sin({turn}))"
     return from_value(writer.bind(code), node.outputs)
+
+
+@operation("stft")
+def stft(
+    writer: Writer,
+    node: Node,
+    input: Any,
+    n_fft: Any,
+    hop_length: Any = None,
+    win_length: Any = None,
+    window: Any = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> Array:
+    """The transforms of parts that overlap."""
+    if not return_complex or align_to_window or not is_floating(input):
+        raise UnknownOperationError("stft without return_complex=True, or of complex numbers", "return_complex=True")
+    size = plain_int(n_fft)
+    hop = size // 4 if hop_length is None else plain_int(hop_length)
+    settings = [str(size), str(hop)]
+    if window is not None:
+        settings.append(f"window={writer.ordered(window).code}")
+    if win_length is not None and plain_int(win_length) != size:
+        settings.append(f"win_length={plain_int(win_length)}")
+    defaults = {"center": (center, True), "pad_mode": (pad_mode, "reflect"), "normalized": (normalized, False)}
+    settings += [f"{name}={value!r}" for name, (value, default) in defaults.items() if value != default]
+    if onesided is False:
+        settings.append("onesided=False")
+    call = functional(writer, f"stft({writer.ordered(input).code}, {', '.join(settings)})")
+    return from_value(writer.bind(call), node.outputs)

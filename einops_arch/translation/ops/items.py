@@ -25,7 +25,7 @@ def _item(writer: Writer, node: Node, input: Any, index: Any) -> Array:
         return _advanced(writer, node, input, parts)
     array = writer.array(input)
     taken = [part for part in parts if part is not None]
-    if all(isinstance(part, slice) and part == slice(None) for part in taken):
+    if all(isinstance(part, slice) and _index_code(writer, part) == ":" for part in taken):
         result = array.copy(node.outputs)
         axes = iter(result.logical)
         result.logical = [[] if part is None else next(axes) for part in parts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
-from einops_arch.translation.layout import Array, channels_last_order
+from einops_arch.translation.layout import Array, channels_last_order, from_value
 from einops_arch.translation.ops.table import functional, operation
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer, is_floating
@@ -146,3 +146,32 @@ def classes(
     if weight is not None:
         arguments = f", {writer.ordered(weight).code}{arguments}"
     return writer.make(functional(writer, f"{node.name}({scores.code}, {goal.code}{arguments})"), node.outputs)
+
+
+@operation("triplet_margin_loss")
+def triplet(
+    writer: Writer,
+    node: Node,
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-6,
+    swap: bool = False,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Array:
+    """How much nearer the positive has to be than the negative."""
+    _reduction(size_average, reduce, reduction)
+    first, near, far = (writer.ordered(tensor).code for tensor in (anchor, positive, negative))
+
+    def distance(left: str, right: str) -> str:
+        return functional(writer, f"norm({left} - {right} + {eps!r}, {float(p)!r}, axis=-1)")
+
+    apart = distance(first, far)
+    if swap:
+        apart = f"jnp.minimum({apart}, {distance(near, far)})"
+    losses = writer.bind(f"jax.nn.relu({distance(first, near)} - {apart} + {margin!r})")
+    return from_value(losses if reduction == "none" else writer.bind(f"jnp.{reduction}({losses})"), node.outputs)

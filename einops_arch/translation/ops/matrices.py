@@ -127,6 +127,56 @@ def solve(writer: Writer, node: Node, A: Any, B: Any, *, left: bool = True) -> A
     return from_value(writer.bind(f"jnp.linalg.solve({codes})"), node.outputs)
 
 
+@operation("slogdet", "linalg_slogdet")
+def slogdet(writer: Writer, node: Node, input: Any) -> list[Array]:
+    """The sign of the determinant, and the logarithm of its absolute value."""
+    parts = writer.bind(f"jnp.linalg.slogdet({writer.ordered(input).code})")
+    return [from_value(f"{parts}[{n}]", output) for n, output in enumerate(node.outputs)]
+
+
+@operation("logdet")
+def logdet(writer: Writer, node: Node, input: Any) -> Array:
+    """The logarithm of the determinant, which a negative one does not have."""
+    parts = writer.bind(f"jnp.linalg.slogdet({writer.ordered(input).code})")
+    return from_value(writer.bind(f"jnp.where({parts}[0] < 0, jnp.nan, {parts}[1])"), node.outputs)
+
+
+@operation("linalg_solve_triangular")
+def solve_triangular(
+    writer: Writer,
+    node: Node,
+    A: Any,  # noqa: N803 torch's names
+    B: Any,  # noqa: N803 as above
+    *,
+    upper: bool,
+    left: bool = True,
+    unitriangular: bool = False,
+) -> Array:
+    """What a triangular matrix takes to the right-hand side."""
+    if A.sizes[:-2] != B.sizes[:-2]:
+        raise UnknownOperationError("a triangular system with other batch axes than its right-hand side", "expand")
+    codes = ", ".join(writer.ordered(tensor).code for tensor in (A, B))
+    settings = f"left_side={left}, lower={not upper}, unit_diagonal={unitriangular}"
+    return from_value(writer.bind(f"jax.lax.linalg.triangular_solve({codes}, {settings})"), node.outputs)
+
+
+@operation("bilinear")
+def bilinear(writer: Writer, node: Node, input1: Any, input2: Any, weight: Any, bias: Any = None) -> Array:
+    """`input1 @ weight[o] @ input2` for each feature."""
+    left, middle, right = (writer.ordered(tensor).code for tensor in (input1, weight, input2))
+    code = f'jnp.einsum("...i,oij,...j->...o", {left}, {middle}, {right})'
+    if bias is not None:
+        code += f" + {writer.ordered(bias).code}"
+    return from_value(writer.bind(f"({code})"), node.outputs)
+
+
+@operation("block_diag")
+def block_diag(writer: Writer, node: Node, *tensors: Any) -> Array:
+    """Matrices along the diagonal of a larger one."""
+    codes = ", ".join(writer.ordered(tensor).code for tensor in tensors)
+    return from_value(writer.bind(f"jax.scipy.linalg.block_diag({codes})"), node.outputs)
+
+
 @operation("matrix_exp", "linalg_matrix_exp")
 def matrix_exp(writer: Writer, node: Node, input: Any) -> Array:
     """The exponential of matrices."""

@@ -95,7 +95,7 @@ def convolution(
     if per_axis(dilation, axes) != (1,) * axes:
         extra += f", rhs_dilation={per_axis(dilation, axes)}"
     if groups != 1:
-        extra += f", feature_group_count={groups}"
+        extra += f", feature_group_count={writer.number(groups)}"
     code = (
         f"jax.lax.conv_general_dilated({array.code}, {writer.ordered(weight).code}, {per_axis(stride, axes)}, {pads}, "
         f"dimension_numbers={dimensions}{extra})"

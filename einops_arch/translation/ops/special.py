@@ -33,6 +33,12 @@ _UNARY = {
     ("isposinf",): "jnp.isposinf({})",
     ("isneginf",): "jnp.isneginf({})",
     ("signbit",): "jnp.signbit({})",
+    ("angle",): "jnp.angle({})",
+    ("conj", "conj_physical", "resolve_conj"): "jnp.conj({})",
+    ("fix",): "jnp.trunc({})",
+    ("special_entr",): "jax.scipy.special.entr({})",
+    ("special_ndtr",): "jax.scipy.special.ndtr({})",
+    ("special_log_ndtr",): "jax.scipy.special.log_ndtr({})",
 }
 _BINARY = {
     ("fmod",): "jnp.fmod({}, {})",
@@ -40,6 +46,9 @@ _BINARY = {
     ("logaddexp2",): "jnp.logaddexp2({}, {})",
     ("copysign",): "jnp.copysign({}, {})",
     ("heaviside",): "jnp.heaviside({}, {})",
+    ("hypot",): "jnp.hypot({}, {})",
+    ("fmax",): "jnp.fmax({}, {})",
+    ("fmin",): "jnp.fmin({}, {})",
     ("xlogy", "special_xlogy"): "jax.scipy.special.xlogy({}, {})",
     ("bitwise_left_shift", "__lshift__"): "({} << {})",
     ("bitwise_right_shift", "__rshift__"): "({} >> {})",
