@@ -13,7 +13,7 @@ from einops_arch.discovery.tracing.torch_trees import leaves_in
 __all__ = ["promoting"]
 
 
-class promoting(TorchFunctionMode):  # noqa: N801 a context, used as a function
+class promoting(TorchFunctionMode):  # type: ignore[misc,unused-ignore]  # noqa: N801 a context, as a function is named
     """A context in which an operation that PyTorch refuses for mixed dtypes is done in the widest of them.
 
     A model that casts to `torch.float32` by name runs in float64 then, up to these casts. An operation in place gives
