@@ -56,6 +56,7 @@ class Draft:
         imports: that it needs.
         layers: layers that stand for functions of the original.
         fields: numbers of the module that its call reads.
+        borders: of each argument, the orders of its tensors.
         kinds: types of arguments, and of what is returned, that are dataclasses.
         series: how many children stand in a list that is one for the time of merging, by its name.
         casts: whether what it gives has still to be cast to the dtype of the run.
@@ -74,6 +75,7 @@ class Draft:
     layers: dict[str, str] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     chain: list[str] | None = None
+    borders: dict[str, tuple[Order, ...]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     series: dict[str, int] = field(default_factory=dict)
     casts: bool = False

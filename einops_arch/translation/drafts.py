@@ -23,6 +23,7 @@ from einops_arch.translation.passing import (
     argument_text,
     border_names,
     border_order,
+    by_name,
     enter,
     outputs_of,
     plain_call,
@@ -321,18 +322,14 @@ class _Owner:
             self.draft.refused = True
         by_id = {id(value): array.code for value, array in zip(outer, arrays, strict=True)}
         names = twin_names(scope)
-        arguments = [
-            *(
-                text
-                for item in node.args
-                if (text := argument_text(writer, item, by_id, self.drafts.records)) is not None
-            ),
-            *(
-                f"{names.get(name, name)}={text}"
-                for name, item in node.kwargs.items()
-                if (text := argument_text(writer, item, by_id, self.drafts.records)) is not None
-            ),
-        ]
+        arguments, in_turn = [], True
+        passed = [*zip([name for name, _ in by_name(scope)], node.args, strict=False), *node.kwargs.items()]
+        for place, (name, item) in enumerate(passed):
+            text = argument_text(writer, item, by_id, self.drafts.records)
+            # What comes after an argument that is left out goes by name.
+            in_turn = in_turn and place < len(node.args) and text is not None
+            if text is not None:
+                arguments.append(text if in_turn else f"{names.get(name, name)}={text}")
         code = writer.bind(f"{self._reach(scope)}({', '.join(arguments)})", call=True)
         writer.statements[-1].parts = len(node.outputs) if isinstance(node.outputs, (tuple, list)) else 0
         body = draft.bodies["train" if self.drafts.in_train and "train" in draft.bodies else next(iter(draft.bodies))]

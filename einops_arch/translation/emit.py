@@ -91,11 +91,11 @@ def _class_text(item: FlaxClass) -> str:
             else f"setattr(self, {name!r}, {code})"
             for name, code in item.attributes
         ]
-    if item.two_ways:
+    if item.asks_mode:
         made.append("self.deterministic = False")
     lines.append(_indent("\n".join(made) or "pass", 2))
     if item.bodies:
-        signature = ", ".join(["self", *(f"{name}: {_kind(name, item)}" for name in item.signature)])
+        signature = ", ".join(["self", *(_argument(name, item) for name in item.signature)])
         lines += ["", _indent(f"def __call__({signature}) -> {_result_kind(item)}:")]
         first = next(iter(item.bodies.values()))
         if item.two_ways:
@@ -124,6 +124,10 @@ def _two_ways(evaluation: Sequence[str], training: Sequence[str]) -> list[str]:
 
 def _indent(text: str, depth: int = 1) -> str:
     return textwrap.indent(text, "    " * depth)
+
+
+def _argument(name: str, item: FlaxClass) -> str:
+    return f"{name}: {_kind(name, item)}" + (" | None = None" if name in item.optional else "")
 
 
 def _kind(name: str, item: FlaxClass) -> str:
@@ -160,7 +164,7 @@ def _result_kind(item: FlaxClass) -> str:
 
 def _docstring(item: FlaxClass) -> str:
     origin = f"{item.original.__module__}.{item.original.__qualname__}".removeprefix("__main__.")
-    draft = item.drafts[0]
+    draft = max(item.drafts, key=lambda draft: (bool(draft.bodies), len(draft.arguments)))
     body = next(iter(draft.bodies.values()), None)
     if body is None:
         return f"`{origin}`, kept for its weights."

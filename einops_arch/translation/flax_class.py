@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from einops_arch.translation.draft import Draft
@@ -38,6 +39,7 @@ class FlaxClass:
         signature: arguments of a call.
         bodies: lines by mode.
         drafts: what was merged.
+        optional: arguments of a call that some leave out.
     """
 
     name: str
@@ -47,10 +49,17 @@ class FlaxClass:
     attributes: list[tuple[str, str]]
     settings: dict[str, str]
     signature: list[str]
-    bodies: dict[str, list[str]]
+    bodies: Mapping[str, Sequence[str]]
     drafts: list[Draft]
     imports: set[str] = field(default_factory=set)
+    optional: frozenset[str] = frozenset()
 
     @property
     def two_ways(self) -> bool:
+        """Whether the modes have a body each."""
         return len(self.bodies) == 2 and self.bodies["eval"] != self.bodies["train"]
+
+    @property
+    def asks_mode(self) -> bool:
+        """Whether it asks in which mode it is."""
+        return self.two_ways or any("self.deterministic" in line for body in self.bodies.values() for line in body)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["POSITIONAL", "Holes", "parse", "skeleton"]
+__all__ = ["POSITIONAL", "Holes", "canonical", "parse", "skeleton"]
 
 
 POSITIONAL: Mapping[str, Sequence[str]] = {
@@ -95,4 +96,28 @@ def parse(code: str) -> ast.AST:
 
 def skeleton(code: str) -> str:
     """Code with every constant left out."""
-    return ast.unparse(Holes().visit(parse(code)))
+    return canonical(ast.unparse(Holes().visit(parse(code))))
+
+
+class _Letters(ast.NodeTransformer):
+    """Numbers the axes of each pattern in the order in which they come."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        pattern = node.args[1] if len(node.args) == 2 and ast.unparse(node.func) in ("rearrange", "repeat") else None
+        if isinstance(pattern, ast.Constant) and isinstance(pattern.value, str):
+            letters = dict.fromkeys(re.findall(r"[A-Za-z_]\w*", pattern.value))
+            numbers = {letter: f"axis{n}" for n, letter in enumerate(letters)}
+            pattern.value = re.sub(r"[A-Za-z_]\w*", lambda match: numbers[match[0]], pattern.value)
+            for word in node.keywords:
+                word.arg = numbers.get(word.arg or "", word.arg)
+        return node
+
+
+def canonical(code: str) -> str:
+    """Code in which the axes of patterns have numbers: the same for patterns that say the same in other letters.
+
+    >>> canonical("rearrange(x, 'b t -> t b')") == canonical("rearrange(x, 'b u -> u b')")
+    True
+    """
+    return ast.unparse(_Letters().visit(parse(code))) if "re" in code else code

@@ -37,9 +37,11 @@ def joined(drafts: Sequence[Draft], lines_of: Lines, defaults: Defaults) -> list
 
 
 def _fits(group: Sequence[Draft], draft: Draft, lines_of: Lines, defaults: Defaults) -> bool:
-    first = group[0]
+    first = next((member for member in group if member.bodies), group[0])
     names, own = [name for name, _ in first.attributes], [name for name, _ in draft.attributes]
-    if first.arguments != draft.arguments or list(first.bodies) != list(draft.bodies):
+    # What is never called has the class of those that are.
+    idle = not draft.bodies or not first.bodies
+    if not idle and (first.arguments != draft.arguments or list(first.bodies) != list(draft.bodies)):
         return False
     absent = [name for name in names if name not in own]
     if [name for name in names if name in own] != own:
@@ -51,6 +53,8 @@ def _fits(group: Sequence[Draft], draft: Draft, lines_of: Lines, defaults: Defau
         codes = with_defaults([made[name], *(member.attributes[n][1] for member in group)], defaults)
         if len(set(map(skeleton, codes))) > 2 and common_series(codes, defaults) is None:
             return False
+    if idle:
+        return not absent
     if absent:
         if any(without_children(body, absent) != draft.bodies[mode].lines for mode, body in first.bodies.items()):
             return False

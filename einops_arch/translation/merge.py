@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,8 @@ from einops_arch.translation.joined import joined
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.loops import compact, looped_lists, loops, plain_sequential
 from einops_arch.translation.series import NUMBERED, numbered_series, shortened
-from einops_arch.translation.ways import Way, branched, by_settings
+from einops_arch.translation.variants import one_body
+from einops_arch.translation.ways import Question, by_questions, questions_of
 
 __all__ = ["merge"]
 
@@ -123,8 +125,8 @@ class _Merger:
             kept.append(draft)
         self._number(kept)
         self.looped = {base for draft in kept for base in looped_lists(draft)}
-        for members, way in by_settings(joined(kept, self._lines, self.defaults), self.defaults):
-            self._make(members, way)
+        for groups in by_questions(joined(kept, self._lines, self.defaults), self.defaults):
+            self._make(groups)
 
     def _number(self, kept: Sequence[Draft]) -> None:
         """Children with numbers in their names, of which some drafts have more than others, are a list for now."""
@@ -157,9 +159,14 @@ class _Merger:
     def _lines(self, draft: Draft) -> dict[str, list[str]]:
         return {mode: loops(body.lines, draft, self.looped) for mode, body in draft.bodies.items()}
 
-    def _make(self, members: Sequence[Draft], way: Way | None = None) -> None:
+    def _make(self, groups: Sequence[Sequence[Draft]]) -> None:
+        members = sorted((draft for group in groups for draft in group), key=lambda draft: draft.number)
         first = members[0]
         name = self._name(first)
+        every = [self._lines(draft) for draft in members]
+        rows = [[n for n, draft in enumerate(members) if draft in group and draft.bodies] for group in groups]
+        questions = questions_of(groups)
+        self._keep_fields(members, _as_one([every[row[0]] for row in rows if row], groups, questions)[1])
         merged = Arguments(members, self.built, self.positional)
         attributes = []
         for n, (attribute, _) in enumerate(first.attributes):
@@ -167,20 +174,19 @@ class _Merger:
             if code is None:
                 raise ValueError(f"{attribute} is made in more than two ways")
             attributes.append((attribute, code))
-        bodies: dict[str, list[str]] = {}
-        every = [self._lines(draft) for draft in members]
-        yes = [n for n, draft in enumerate(members) if way is None or draft.number in way.yes]
-        no = [n for n in range(len(members)) if n not in yes]
-        for mode in every[0]:
-            sides = [
-                [
-                    merged.unify([every[n][mode][place] for n in rows], "", inside=True, rows=rows)
-                    for place in range(len(every[rows[0]][mode]))
+        sides = [
+            {
+                mode: [
+                    merged.unify([every[n][mode][place] for n in row], "", inside=True, rows=row)
+                    for place in range(len(every[row[0]][mode]))
                 ]
-                for rows in (yes, no)
-                if rows
-            ]
-            bodies[mode] = sides[0] if way is None else branched(way.test, *sides)
+                for mode in every[row[0]]
+            }
+            for row in rows
+            if row
+        ]
+        bodies, asked = _as_one(sides, groups, questions)
+        self._keep_fields(members, asked)
         merged.fields()
         arguments, small = _in_small_letters(merged.arguments(root=first is self.root))
         attributes = [(attribute, small(code)) for attribute, code in attributes]
@@ -189,6 +195,7 @@ class _Merger:
         taken = [item.name for item in arguments]
         attributes = [(attribute, shortened(code, taken, self.positional)) for attribute, code in attributes]
         base = "Sequential" if is_sequence(first.module) else "nnx.Module"
+        signature, optional = _signature(members)
         flax_class = FlaxClass(
             name,
             first.original,
@@ -196,10 +203,11 @@ class _Merger:
             arguments,
             attributes,
             settings,
-            first.arguments,
+            signature,
             bodies,
             list(members),
             set().union(*(draft.imports for draft in members)),
+            optional,
         )
         if base == "Sequential":
             flax_class.imports.add("from einops_arch.flax.layers import Sequential")
@@ -209,6 +217,10 @@ class _Merger:
         for position, draft in enumerate(members):
             passed = _passed(arguments, {key: vector[position] for key, vector in values.items()})
             self.calls[draft.number] = f"{name}({', '.join([*passed, 'rngs=rngs'])})"
+
+    def _keep_fields(self, members: Sequence[Draft], questions: Sequence[Question]) -> None:
+        for draft in members:
+            draft.fields |= {name: getattr(draft.module, name) for item in questions for name in item.fields}
 
     def _name(self, draft: Draft) -> str:
         if draft is self.root:
@@ -228,6 +240,38 @@ class _Merger:
             name = f"{base}{number}"
         self.names.add(name)
         return name
+
+
+Bodies = Mapping[str, Sequence[str]]
+
+
+def _as_one(
+    sides: Sequence[Bodies], groups: Sequence[Sequence[Draft]], questions: Sequence[Question]
+) -> tuple[Bodies, list[Question]]:
+    """One body for all groups and both modes, and the questions that it asks."""
+    if len(sides) < 2:
+        return (sides[0] if sides else {}), []
+    ways = [(n, mode) for n, side in enumerate(sides) for mode in side]
+    firsts = [next(draft.number for draft in group if draft.bodies) for group in groups]
+    numbered = [
+        replace(question, yes=frozenset(k for k, (n, _) in enumerate(ways) if firsts[n] in question.yes))
+        for question in questions
+    ]
+    evaluation = frozenset(k for k, (_, mode) in enumerate(ways) if mode == "eval")
+    numbered.append(Question("self.deterministic", "not self.deterministic", evaluation))
+    lines, asked = one_body([sides[n][mode] for n, mode in ways], numbered)
+    return dict.fromkeys(sides[0], lines), asked
+
+
+def _signature(members: Sequence[Draft]) -> tuple[list[str], frozenset[str]]:
+    """The arguments of a call in the original's order, and those that may be left out."""
+    called = [draft for draft in members if draft.bodies]
+    names = list(dict.fromkeys(name for draft in called for name in draft.arguments))
+    if len({tuple(draft.arguments) for draft in called}) > 1:
+        own = [name.lower() for name in inspect.signature(type(called[0].module).forward).parameters]
+        names = sorted(names, key=lambda name: own.index(name.lower()) if name.lower() in own else len(own))
+    missing = [n for n, name in enumerate(names) if any(name not in draft.arguments for draft in called)]
+    return names, frozenset(names[min(missing) :] if missing else ())
 
 
 def _in_small_letters(arguments: Sequence[Argument]) -> tuple[list[Argument], Callable[[str], str]]:

@@ -17,7 +17,7 @@ from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.trees import leaf_values
 from einops_arch.translation.writer import Writer
 
-__all__ = ["argument_text", "border_order", "enter", "outputs_of", "plain_call", "result_of", "wanted_order"]
+__all__ = ["argument_text", "border_order", "by_name", "enter", "outputs_of", "plain_call", "result_of", "wanted_order"]
 
 
 def wanted_order(layer: Layer, array: Array, rank: int) -> Order:
@@ -129,11 +129,13 @@ def enter(draft: Draft, writer: Writer, scope: Scope, records: Records) -> None:
             for key, item in tree.items():
                 take(item, f"{code}.{key}" if isinstance(tree, Record) else f"{code}[{key!r}]")
 
-    passed = [(renamed[name], tree) for name, tree in _by_name(scope) if _passes(tree)]
+    passed = [(renamed[name], tree) for name, tree in by_name(scope) if _passes(tree)]
     draft.kinds |= {name: records.name(tree) for name, tree in passed if isinstance(tree, Record)}
     for name, tree in passed:
         names.append(name)
+        before = position
         take(tree, name)
+        draft.borders[name] = tuple(draft.orders[before:position])
     draft.arguments = names
 
 
@@ -145,7 +147,7 @@ def _plain_names(names: Sequence[str]) -> list[str]:
 
 def twin_names(scope: Scope) -> dict[str, str]:
     """The names that the arguments of a call have in the twin; in small letters, but for what users give by name."""
-    names = {name: _argument_name(name) for name, tree in _by_name(scope) if _passes(tree)}
+    names = {name: _argument_name(name) for name, tree in by_name(scope) if _passes(tree)}
     if not scope.path:
         return names
     taken = list(names.values())
@@ -154,7 +156,8 @@ def twin_names(scope: Scope) -> dict[str, str]:
     }
 
 
-def _by_name(scope: Scope) -> list[tuple[str, Any]]:
+def by_name(scope: Scope) -> list[tuple[str, Any]]:
+    """The arguments of a call by the names that the original has for them."""
     return [*zip(_parameter_names(scope), scope.args, strict=False), *scope.kwargs.items()]
 
 

@@ -1,4 +1,4 @@
-"""Two bodies of one class become one that asks a setting, as the original's forward does: `if self.use_shortcut:`."""
+"""What tells the ways of one class apart: questions about its settings, its children and what it is called with."""
 
 from __future__ import annotations
 
@@ -17,124 +17,188 @@ from einops_arch.translation.holes import skeleton
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.series import NUMBERED, common_series
 
-__all__ = ["Way", "branched", "by_settings"]
+__all__ = ["Question", "by_questions", "questions_of"]
 
 Defaults = Mapping[str, Mapping[str, str]]
 _PARTS = (ast.Attribute, ast.Name, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.cmpop, ast.boolop)
 
 
 @dataclass(frozen=True)
-class Way:
-    """A question about settings, and the numbers of the drafts in which its answer is yes."""
+class Question:
+    """A question that a body asks when it is called.
+
+    Args:
+        test: as code.
+        opposite: the question whose answer is the other one.
+        yes: numbers of the drafts, or of the ways of a class, in which its answer is yes.
+        fields: attributes of the original that it reads.
+        argument: of the call that it asks for, empty where it asks for something else.
+    """
 
     test: str
+    opposite: str
     yes: frozenset[int]
+    fields: tuple[str, ...] = ()
+    argument: str = ""
 
 
-def by_settings(groups: Sequence[list[Draft]], defaults: Defaults) -> list[tuple[list[Draft], Way | None]]:
-    """Pairs of groups that a question of the original's forward tells apart, as one; the others as they are.
+def by_questions(groups: Sequence[list[Draft]], defaults: Defaults) -> list[list[list[Draft]]]:
+    """Groups that questions tell apart, together; each list is of one class of the twin.
 
     Args:
         groups: of drafts of one original class, each of which is one class by itself.
         defaults: arguments of the generated classes that have a default.
     """
-    result: list[tuple[list[Draft], Way | None]] = []
-    waiting = list(groups)
-    while waiting:
-        first = waiting.pop(0)
-        way = None
-        for other in waiting:
-            way = _way(first, other, defaults)
-            if way is not None:
-                waiting.remove(other)
-                first = sorted([*first, *other], key=lambda draft: draft.number)
+    result: list[list[list[Draft]]] = []
+    for group in groups:
+        for known in result:
+            if _one_class([*known, group], defaults):
+                known.append(group)
                 break
-        result.append((first, way))
+        else:
+            result.append([group])
     return result
 
 
-def branched(test: str, yes: Sequence[str], no: Sequence[str]) -> list[str]:
-    """The lines of both bodies, under the question where they differ."""
-    shorter = min(len(yes), len(no))
-    before = next((n for n in range(shorter) if yes[n] != no[n]), shorter)
-    most = shorter - before
-    after = next((n for n in range(most) if yes[-1 - n] != no[-1 - n]), most)
-    left, right = yes[before : len(yes) - after], no[before : len(no) - after]
-    end = list(yes[len(yes) - after :])
-    chosen = _chosen(test, left, right)
-    if chosen is not None:
-        return [*yes[:before], chosen, *end]
-    block = _block(f"if {test}:", left) if left else _block(f"if {negated(ast.parse(test, mode='eval').body)}:", right)
-    if left and right and not end:
-        return [*yes[:before], block, *right]
-    if left and right:
-        block = f"{block}\n{_block('else:', right)}"
-    return [*yes[:before], block, *end]
-
-
-def _chosen(test: str, left: Sequence[str], right: Sequence[str]) -> str | None:
-    """One assignment of a conditional expression, where both do nothing but assign to one variable."""
-    if len(left) != 1 or len(right) != 1:
-        return None
-    target, sign, first = left[0].partition(" = ")
-    other, _, second = right[0].partition(" = ")
-    if not sign or target != other or not target.isidentifier() or "\n" in left[0] + right[0]:
-        return None
-    return f"{target} = {first} if {test} else {second}"
-
-
-def _block(head: str, lines: Sequence[str]) -> str:
-    return "\n".join([head, *(textwrap.indent(line, "    ") for line in lines)])
-
-
-def _way(first: Sequence[Draft], other: Sequence[Draft], defaults: Defaults) -> Way | None:
-    """What tells two groups apart; the attributes of both are those of one class then."""
-    left, right = first[0], other[0]
-    if is_sequence(left.module) or not _same_borders(left, right):
-        return None
-    for test in _questions(left.original):
-        answers = [[_answer(test, draft.module) for draft in group] for group in (first, other)]
-        for yes, no in ((0, 1), (1, 0)):
-            if all(item is True for item in answers[yes]) and all(item is False for item in answers[no]):
-                names = _names(left, right)
-                if names is None or not _makes(names, [*first, *other], defaults):
-                    return None
-                for draft in (*first, *other):
-                    draft.fields |= {name: getattr(draft.module, name) for name in _attributes(test)}
-                return Way(ast.unparse(test), frozenset(draft.number for draft in (first, other)[yes]))
-    return None
+def _one_class(groups: Sequence[list[Draft]], defaults: Defaults) -> bool:
+    """Whether questions tell all groups apart; the attributes of all are those of one class then."""
+    firsts = [next((draft for draft in group if draft.bodies), group[0]) for group in groups]
+    if is_sequence(firsts[0].module) or any(not _same_borders(firsts[0], other) for other in firsts[1:]):
+        return False
+    questions = questions_of(groups)
+    answers = {tuple(first.number in question.yes for question in questions) for first in firsts}
+    if len(answers) < len(groups):
+        return False
+    names = _in_one_order([[name for name, _ in first.attributes] for first in firsts])
+    return names is not None and _makes(names, [draft for group in groups for draft in group], defaults)
 
 
 def _same_borders(left: Draft, right: Draft) -> bool:
+    """Whether what both take lies in the same way in both."""
+    shared = [name for name in left.arguments if name in right.arguments]
     return (
-        left.arguments == right.arguments
-        and left.orders == right.orders
+        all(left.borders.get(name) == right.borders.get(name) for name in shared)
+        and all(left.kinds.get(name) == right.kinds.get(name) for name in shared)
+        and bool(left.bodies)
         and list(left.bodies) == list(right.bodies)
-        and all(left.bodies[mode].orders == right.bodies[mode].orders for mode in left.bodies)
         and not left.refused
         and not right.refused
     )
 
 
-def _names(left: Draft, right: Draft) -> list[str] | None:
-    """The attributes of the one that has more, if it has all that the other has, in their order."""
-    names, own = sorted(([name for name, _ in draft.attributes] for draft in (left, right)), key=len, reverse=True)
-    shared = [name for name in names if name in own]
-    return names if shared == own and not any(NUMBERED in name for name in names) else None
+def _in_one_order(lists: Sequence[Sequence[str]]) -> list[str] | None:
+    """All names, in an order that each list keeps; None where there is none, or where lists are made for a time."""
+    result: list[str] = []
+    for names in lists:
+        if any(NUMBERED in name for name in names) and list(names) != list(lists[0]):
+            return None
+        place = 0
+        for name in names:
+            if name in result:
+                if result.index(name) < place:
+                    return None
+                place = result.index(name) + 1
+            else:
+                result.insert(place, name)
+                place += 1
+    return result
 
 
 def _makes(names: Sequence[str], drafts: Sequence[Draft], defaults: Defaults) -> bool:
-    """Give all drafts these attributes, `Identity` where they have none, if that is two ways of each at the most."""
-    made = [dict.fromkeys(names, "Identity()") | dict(draft.attributes) for draft in drafts]
+    """Give all drafts these attributes, None where they have none, if that is two ways of each at the most."""
+    made = [dict.fromkeys(names, "None") | dict(draft.attributes) for draft in drafts]
     for name in names:
         codes = with_defaults([attributes[name] for attributes in made], defaults)
         if len(set(map(skeleton, codes))) > 2 and common_series(codes, defaults) is None:
             return False
     for draft, attributes in zip(drafts, made, strict=True):
-        if len(draft.attributes) < len(names):
-            draft.imports.add("from einops_arch.flax.layers import Identity")
         draft.attributes = [(name, attributes[name]) for name in names]
     return True
+
+
+def questions_of(groups: Sequence[Sequence[Draft]]) -> list[Question]:
+    """The questions whose answer is one in each group, and not the same in all; the original's own first."""
+    groups = [[draft for draft in group if draft.bodies] for group in groups]
+    every = [draft for group in groups for draft in group]
+    if not every:
+        return []
+    result = [*_about_arguments(every), *_about_settings(every), *_about_children(every), *_about_values(every)]
+    yes = [{draft.number for draft in group} for group in groups]
+    return [
+        question
+        for question in result
+        if all(group <= question.yes or not group & question.yes for group in yes)
+        and 0 < len(question.yes) < len(every)
+    ]
+
+
+def _about_arguments(drafts: Sequence[Draft]) -> list[Question]:
+    names = dict.fromkeys(name for draft in drafts for name in draft.arguments)
+    return [
+        Question(
+            f"{name} is not None",
+            f"{name} is None",
+            frozenset(draft.number for draft in drafts if name in draft.arguments),
+            argument=name,
+        )
+        for name in names
+    ]
+
+
+def _about_settings(drafts: Sequence[Draft]) -> list[Question]:
+    """What the original's forward asks."""
+    result = []
+    for test in _questions(drafts[0].original):
+        answers = [_answer(test, draft.module) for draft in drafts]
+        if None not in answers:
+            yes = frozenset(draft.number for draft, answer in zip(drafts, answers, strict=True) if answer)
+            result.append(Question(ast.unparse(test), negated(test), yes, tuple(_attributes(test))))
+    return result
+
+
+def _about_children(drafts: Sequence[Draft]) -> list[Question]:
+    names = dict.fromkeys(name for draft in drafts for name, _ in draft.attributes)
+    held = [{name for name, code in draft.attributes if code != "None"} for draft in drafts]
+    return [
+        Question(
+            f"self.{name} is not None",
+            f"self.{name} is None",
+            frozenset(draft.number for draft, own in zip(drafts, held, strict=True) if name in own),
+        )
+        for name in names
+        if name.isidentifier()
+    ]
+
+
+def _about_values(drafts: Sequence[Draft]) -> list[Question]:
+    """Settings that are true or false, there or not, nothing or some, or words, whoever asks for them."""
+    result = []
+    for name in vars(drafts[0].module):
+        values = [vars(draft.module).get(name, ...) for draft in drafts]
+        if name.startswith("_") or name == "training" or not name.isidentifier():
+            continue
+        code = f"self.{name}"
+        if all(isinstance(value, bool) for value in values):
+            tests = [(code, f"not {code}", lambda value: value)]
+        elif all(value is None or isinstance(value, (bool, int, float, str)) for value in values) and None in values:
+            tests = [(f"{code} is not None", f"{code} is None", lambda value: value is not None)]
+        elif all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
+            tests = [
+                (f"{code} > {least}", f"{code} == {least}", lambda value, least=least: value > least)
+                for least in (0, 1)
+                if min(values) == least
+            ]
+        elif all(isinstance(value, str) for value in values):
+            tests = [
+                (f"{code} == {word!r}", f"{code} != {word!r}", lambda value, word=word: value == word)
+                for word in sorted(set(values))
+            ]
+        else:
+            continue
+        for test, opposite, asked in tests:
+            yes = frozenset(draft.number for draft, value in zip(drafts, values, strict=True) if asked(value))
+            result.append(Question(test, opposite, yes, (name,)))
+    return result
 
 
 @functools.cache
