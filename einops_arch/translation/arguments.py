@@ -42,6 +42,8 @@ class Arguments:
         self.constructor_defaults: dict[str, str | None] = dict(self.constructor.defaults)
         self.settings: dict[str, str] = {}
         self.values: dict[str, tuple[str, ...]] = {}
+        self.open: dict[str, set[int]] = {}
+        """By argument, the members in which nothing reads it, so that it may be what others need."""
 
     def arguments(self, *, root: bool) -> list[Argument]:
         """Name, type and default of each, in the original's order; those without a default first."""
@@ -143,6 +145,13 @@ class Arguments:
             self._add(attribute, vector)
             self.constructor_defaults[attribute] = "False"
             return attribute
+        for name, values in self.known:
+            if attribute in self.constructor.defaults or name.startswith("_") or set(values) != {"True", "False"}:
+                continue
+            if values == vector:
+                return self._argument(vector, name, name, inside=False)
+            if all(left != right for left, right in zip(values, vector, strict=True)):
+                return f"not {self._argument(values, name, name, inside=False)}"
         name = f"has_{re.sub(r'(?<=[a-z])(?=[A-Z])', '_', attribute).lower()}"
         return self._argument(vector, name, name, inside=False)
 
@@ -217,13 +226,20 @@ class Arguments:
         prefix = "self." if inside else ""
         rows = range(len(self.members)) if rows is None else rows
         for name, values in self.values.items():
-            if tuple(values[n] for n in rows) == vector:
+            free = self.open.get(name, set())
+            if all(values[n] == wanted for n, wanted in zip(rows, vector, strict=True)) and not free & {*rows}:
+                return self._used(name, prefix)
+            if name == slot and all(n in free or values[n] == item for n, item in zip(rows, vector, strict=True)):
+                needed = dict(zip(rows, vector, strict=True))
+                self._add(name, tuple(needed.get(n, value) for n, value in enumerate(values)))
+                free.difference_update(rows)
                 return self._used(name, prefix)
         named: str | None = None
+        filled = True
         whole = tuple(vector[rows.index(n)] if n in rows else vector[0] for n in range(len(self.members)))
         for name, values in self.known:
             if tuple(values[n] for n in rows) == vector and "?" not in values and name not in self.values:
-                named, whole = name, values
+                named, whole, filled = name, values, False
                 break
         if named is None:
             derived = self._derived(whole, prefix) if len(rows) == len(self.members) else None
@@ -237,6 +253,8 @@ class Arguments:
             number += 1
             name = f"{attribute}_{slot}" if number == 2 and attribute and slot else f"{named}{number}"
         self._add(name, whole)
+        if filled:
+            self.open[name] = set(range(len(self.members))) - set(rows)
         return self._used(name, prefix)
 
     def _says_other(self, name: str, attribute: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from einops_arch.discovery.tracing.program import Source
 from einops_arch.translation.expressions import negated
-from einops_arch.translation.writer import Statement
+from einops_arch.translation.writer import CHOICE, Statement
 
 __all__ = ["finish"]
 
@@ -34,7 +34,13 @@ class _Line:
     reason: str = ""
 
 
-def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], source: Source) -> list[str]:
+def finish(
+    statements: Sequence[Statement],
+    result: str,
+    inputs: Sequence[str],
+    source: Source,
+    choices: Sequence[Sequence[str]] = (),
+) -> list[str]:
     """The lines of a body.
 
     Args:
@@ -42,6 +48,7 @@ def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], 
         result: what is returned, as code.
         inputs: names of the arguments.
         source: of the return.
+        choices: lists of variables, of which any may stand where the number of the list does.
     """
     lines = [
         _Line(
@@ -56,10 +63,40 @@ def finish(statements: Sequence[Statement], result: str, inputs: Sequence[str], 
         for statement in statements
     ]
     lines.append(_Line(["return"], ast.parse(result, mode="eval").body, source, call=True))
+    _choose(lines, inputs, choices)
     lines, preferred = _without_aliases(_unpacked(lines))
     lines = _without_unused(lines)
     lines = _inlined(lines)
     return _named(lines, inputs, preferred)
+
+
+def _choose(lines: list[_Line], inputs: Sequence[str], choices: Sequence[Sequence[str]]) -> None:
+    """Put a variable for each choice: one that is there anyway, so that no other line has to stay for it."""
+    if not choices:
+        return
+    kept = _without_unused(lines)
+    for n, line in enumerate(lines):
+        for name in {use for use in _uses(line.code) if use.startswith(CHOICE)}:
+            options = choices[int(name.removeprefix(CHOICE))]
+            here = _uses(line.code)
+            later = {use for other in lines[n + 1 :] if other in kept for use in _uses(other.code)}
+            lasting = {option for option in options if not _goes_at_once(option, lines)}
+            chosen = next(
+                (
+                    option
+                    for option in reversed(options)
+                    if (option in here or option in later) and (option in inputs or option in lasting)
+                ),
+                options[-1],
+            )
+            line.code = _Replace({name: ast.Name(chosen, ast.Load())}).visit(line.code)
+
+
+def _goes_at_once(name: str, lines: Sequence[_Line]) -> bool:
+    """Whether a variable may go as it is used once, by the statement of the original that makes it."""
+    made = next((line for line in lines if name in line.targets), None)
+    users = [line for line in lines if name in _uses(line.code)]
+    return made is not None and len(users) == 1 and _same_statement(made, users[0])
 
 
 def _uses(node: ast.expr) -> list[str]:

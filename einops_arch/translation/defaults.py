@@ -21,17 +21,24 @@ _LAYERS = dict.fromkeys(("Conv", "ConvTranspose", "Linear"), _LAYER)
 
 
 def with_defaults(codes: Sequence[str], classes: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
-    """The codes with the arguments that others of them have written out, where all make the same layers.
+    """The codes with the arguments that others of them have written out, among those that make the same layers.
 
     Args:
         codes: of calls.
         classes: arguments of generated classes that have a default, by the name of the class.
     """
+    if len(set(codes)) == 1:
+        return list(codes)
     trees = [parse(code) for code in codes]
     calls = [[node for node in ast.walk(tree) if isinstance(node, ast.Call)] for tree in trees]
-    names = {tuple(ast.unparse(call.func) for call in made) for made in calls}
-    if len(names) != 1 or len(set(codes)) == 1:
-        return list(codes)
+    names = [tuple(ast.unparse(call.func) for call in made) for made in calls]
+    if len(set(names)) > 1:
+        result = list(codes)
+        for kind in dict.fromkeys(names):
+            places = [n for n, name in enumerate(names) if name == kind]
+            for n, code in zip(places, with_defaults([codes[n] for n in places], classes), strict=True):
+                result[n] = code
+        return result
     known = {**_LAYERS, **(classes or {})}
     for same in zip(*calls, strict=True):
         defaults = known.get(ast.unparse(same[0].func), {})

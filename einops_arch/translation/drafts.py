@@ -60,6 +60,7 @@ class Drafts(Children):
         self.half: list[Note] = []
         self.fine_at_one: set[tuple[int, int]] = set()
         self.in_train = False
+        self.plain: set[type] = set()
         for scope in all_scopes(train) if train is not None else ():
             self.train_calls.setdefault(scope.path, []).append(scope)
 
@@ -86,6 +87,19 @@ class Drafts(Children):
         self.make_attributes(draft)
         return draft
 
+    def torn(self) -> set[type]:
+        """Classes of which some take or give in one order of axes what others have in another."""
+        result: set[type] = set()
+        borders: dict[tuple[type, Any], Any] = {}
+        for draft in self.drafts.values():
+            outputs = next((body.orders for body in draft.bodies.values()), [])
+            items = [*draft.borders.items(), *((n, (order,)) for n, order in enumerate(outputs) if order is not None)]
+            for place, orders in items:
+                known = borders.setdefault((draft.original, place), orders)
+                if known != orders and [*map(len, known)] == [*map(len, orders)]:
+                    result.add(draft.original)
+        return result
+
     def _other_mode(self, scope: Scope) -> Scope | None:
         calls = self.train_calls.get(scope.path, [])
         number = self.seen.get((scope.path, "eval"), 0)
@@ -102,7 +116,9 @@ class Drafts(Children):
             check_inputs(writer, list(argument_values(scope)), self.guards)
         run_nodes(writer, needed(scope))
         try:
-            result, orders, names = result_of(writer, scope.output, self.records)
+            torn = type(scope.module) in self.plain and scope.module is not self.model
+            spatial = torn and self.is_spatial(scope.module)
+            result, orders, names = result_of(writer, scope.output, self.records, plain=torn, spatial=spatial)
             if isinstance(scope.output, Record):
                 draft.kinds["return"] = self.records.name(scope.output)
         except UnknownOperationError as error:
@@ -112,13 +128,14 @@ class Drafts(Children):
         if draft.refused:
             return Body(self._stub(draft), orders, names, scope.output)
         draft.fields |= with_fields(writer.statements, draft.module)
+        choices = list(writer.choices)
         statements, arguments, source = list(writer.statements), list(draft.arguments), _return_source(scope)
 
         def finished(change: Callable[[str], str]) -> list[str]:
             changed = [replace(item, code=change(item.code)) for item in statements]
-            return finish(changed, change(result), arguments, source)
+            return finish(changed, change(result), arguments, source, choices)
 
-        lines = finish(statements, result, arguments, source)
+        lines = finish(statements, result, arguments, source, choices)
         draft.imports |= writer.imports
         return Body(lines, orders, names, scope.output, finished)
 
@@ -312,7 +329,8 @@ class _Owner:
             draft = known
         else:
             spatial = self.drafts.is_spatial(scope.module)
-            orders = [border_order(writer.array(value), spatial=spatial) for value in outer]
+            plain = type(scope.module) in self.drafts.plain
+            orders = [border_order(writer.array(value), spatial=spatial, plain=plain) for value in outer]
             arrays = [writer.ordered(value, order) for value, order in zip(outer, orders, strict=True)]
             known = Draft(scope.module, self.drafts.paths.get(id(scope.module), scope.path), len(self.drafts.drafts))
             known.names = [border_names(array, order) for array, order in zip(arrays, orders, strict=True)]

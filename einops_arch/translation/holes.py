@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -114,6 +115,7 @@ class _Letters(ast.NodeTransformer):
         return node
 
 
+@functools.cache
 def canonical(code: str) -> str:
     """Code in which the axes of patterns have numbers: the same for patterns that say the same in other letters.
 

@@ -16,9 +16,10 @@ from einops_arch.translation.holes import POSITIONAL
 from einops_arch.translation.joined import joined
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.loops import compact, looped_lists, loops, plain_sequential
+from einops_arch.translation.nothing import Known
 from einops_arch.translation.series import NUMBERED, numbered_series, shortened
-from einops_arch.translation.variants import one_body
-from einops_arch.translation.ways import Question, by_questions, questions_of
+from einops_arch.translation.variants import as_one, by_questions
+from einops_arch.translation.ways import Question, questions_of
 
 __all__ = ["merge"]
 
@@ -49,7 +50,8 @@ class _Merger:
         self.result: list[FlaxClass] = []
         self.names: set[str] = set(drafts.records.names)
         self.positional: dict[str, Sequence[str]] = dict(POSITIONAL)
-        self.defaults: dict[str, dict[str, str]] = {}
+        self.known = Known()
+        self.defaults = self.known.defaults
         self.looped: set[str] = set()
 
     def classes(self) -> list[FlaxClass]:
@@ -125,7 +127,7 @@ class _Merger:
             kept.append(draft)
         self._number(kept)
         self.looped = {base for draft in kept for base in looped_lists(draft)}
-        for groups in by_questions(joined(kept, self._lines, self.defaults), self.defaults):
+        for groups in by_questions(joined(kept, self._lines, self.defaults), self._lines, self.known):
             self._make(groups)
 
     def _number(self, kept: Sequence[Draft]) -> None:
@@ -166,7 +168,7 @@ class _Merger:
         every = [self._lines(draft) for draft in members]
         rows = [[n for n, draft in enumerate(members) if draft in group and draft.bodies] for group in groups]
         questions = questions_of(groups)
-        self._keep_fields(members, _as_one([every[row[0]] for row in rows if row], groups, questions)[1])
+        self._keep_fields(members, as_one([every[row[0]] for row in rows if row], groups, questions, self.known)[1])
         merged = Arguments(members, self.built, self.positional)
         attributes = []
         for n, (attribute, _) in enumerate(first.attributes):
@@ -185,7 +187,7 @@ class _Merger:
             for row in rows
             if row
         ]
-        bodies, asked = _as_one(sides, groups, questions)
+        bodies, asked = as_one(sides, groups, questions, self.known)
         self._keep_fields(members, asked)
         merged.fields()
         arguments, small = _in_small_letters(merged.arguments(root=first is self.root))
@@ -212,6 +214,7 @@ class _Merger:
         if base == "Sequential":
             flax_class.imports.add("from einops_arch.flax.layers import Sequential")
         self.result.append(flax_class)
+        self.known.signatures[name] = (signature, optional)
         self.positional[name] = [item.name for item in arguments]
         self.defaults[name] = {item.name: item.default for item in arguments if item.default is not None}
         for position, draft in enumerate(members):
@@ -240,27 +243,6 @@ class _Merger:
             name = f"{base}{number}"
         self.names.add(name)
         return name
-
-
-Bodies = Mapping[str, Sequence[str]]
-
-
-def _as_one(
-    sides: Sequence[Bodies], groups: Sequence[Sequence[Draft]], questions: Sequence[Question]
-) -> tuple[Bodies, list[Question]]:
-    """One body for all groups and both modes, and the questions that it asks."""
-    if len(sides) < 2:
-        return (sides[0] if sides else {}), []
-    ways = [(n, mode) for n, side in enumerate(sides) for mode in side]
-    firsts = [next(draft.number for draft in group if draft.bodies) for group in groups]
-    numbered = [
-        replace(question, yes=frozenset(k for k, (n, _) in enumerate(ways) if firsts[n] in question.yes))
-        for question in questions
-    ]
-    evaluation = frozenset(k for k, (_, mode) in enumerate(ways) if mode == "eval")
-    numbered.append(Question("self.deterministic", "not self.deterministic", evaluation))
-    lines, asked = one_body([sides[n][mode] for n, mode in ways], numbered)
-    return dict.fromkeys(sides[0], lines), asked
 
 
 def _signature(members: Sequence[Draft]) -> tuple[list[str], frozenset[str]]:

@@ -39,15 +39,23 @@ def wanted_order(layer: Layer, array: Array, rank: int) -> Order:
     return order
 
 
-def border_order(array: Array, *, spatial: bool = False) -> Order:
-    """The order of axes in which a tensor goes into a class or comes out of it."""
+def border_order(array: Array, *, spatial: bool = False, plain: bool = False) -> Order:
+    """The order of axes in which a tensor goes into a class or comes out of it.
+
+    Args:
+        array: the tensor.
+        spatial: whether the class takes images.
+        plain: whether it is PyTorch's, as other modules of the class have it in another one.
+    """
     rank = len(array.logical)
-    plain = tuple(range(rank))
     if spatial and rank == 4:
         return channels_last_order(rank)
-    if array.order is not None and not array.repeated and array.order in (plain, channels_last_order(rank)):
+    own = tuple(range(rank))
+    if plain:
+        return own
+    if array.order is not None and not array.repeated and array.order in (own, channels_last_order(rank)):
         return array.order
-    return channels_last_order(rank) if array.order is None and _is_channels_last(array) else plain
+    return channels_last_order(rank) if array.order is None and _is_channels_last(array) else own
 
 
 def _is_channels_last(array: Array) -> bool:
@@ -183,7 +191,9 @@ def _parameter_names(scope: Scope) -> list[str]:
     return names + [f"argument_{n}" for n in range(len(names), len(scope.args))]
 
 
-def result_of(writer: Writer, output: Any, records: Records) -> tuple[str, list[Order | None], list[list[str]]]:
+def result_of(
+    writer: Writer, output: Any, records: Records, *, plain: bool = False, spatial: bool = False
+) -> tuple[str, list[Order | None], list[list[str]]]:
     """What is returned as code, with the order and the names of the axes of each tensor in it."""
     orders: list[Order | None] = []
     names: list[list[str]] = []
@@ -191,7 +201,7 @@ def result_of(writer: Writer, output: Any, records: Records) -> tuple[str, list[
     def code(tree: Any) -> str:
         if isinstance(tree, Value):
             array = writer.array(tree)
-            order = border_order(array)
+            order = border_order(array, plain=plain, spatial=spatial)
             array = writer.ordered(array, order)
             orders.append(order)
             names.append(border_names(array, order))

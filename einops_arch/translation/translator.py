@@ -137,12 +137,19 @@ class _Translator:
         refusals = refusals_of(note for note in notes if note not in half)
         if differs:
             raise TranslationError(refusals)
-        drafts = Drafts(self.model, recordings["train"], self.recorder.leaves)
-        drafts.guards, drafts.fine_at_one, drafts.half = self.free.guards(), self.free.fine_at_one(sizes), half
-        drafts.partial = partial
+        guards, fine_at_one = self.free.guards(), self.free.fine_at_one(sizes)
         orders = [input_order(names, len(names)) for names in self.arguments.axes]
         self.say("writing")
-        root = drafts.draft(recordings["eval"], orders, [_letters(names) for names in self.arguments.axes])
+        plain: set[type] = set()
+        for _ in range(2):
+            drafts = Drafts(self.model, recordings["train"], self.recorder.leaves)
+            drafts.guards, drafts.fine_at_one, drafts.half, drafts.plain = guards, fine_at_one, half, plain
+            drafts.partial = partial
+            root = drafts.draft(recordings["eval"], orders, [_letters(names) for names in self.arguments.axes])
+            plain = drafts.torn()
+            # Modules of one class take and give the same order of axes: PyTorch's, where they would not otherwise.
+            if not plain:
+                break
         refusals += [item for item in (*drafts.refusals, *tie(drafts, root)) if item not in refusals]
         if refusals and not partial:
             raise TranslationError(refusals)

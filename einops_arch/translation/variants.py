@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from einops_arch.translation.draft import Draft
 from einops_arch.translation.holes import canonical
-from einops_arch.translation.ways import Question
+from einops_arch.translation.nothing import Known, chosen_names, handed_on
+from einops_arch.translation.ways import Question, apart, give, questions_of
 
-__all__ = ["one_body"]
+__all__ = ["as_one", "by_questions"]
+
+Bodies = Mapping[str, Sequence[str]]
+_MOST_BRANCHES = 11  # what linters let a function have
+_MOST_STATEMENTS = 45
+
+
+_LONGEST = 100
 
 
 @dataclass
@@ -22,12 +33,118 @@ class _Entry:
     rows: frozenset[int]
 
 
-def one_body(bodies: Sequence[Sequence[str]], questions: Sequence[Question]) -> tuple[list[str], list[Question]]:
+def by_questions(
+    groups: Sequence[list[Draft]], lines_of: Callable[[Draft], Bodies], known: Known
+) -> list[list[list[Draft]]]:
+    """Groups that questions tell apart, together; each list is of one class of the twin.
+
+    Those that share the most go together first, as long as a reader can follow the class that comes of it.
+
+    Args:
+        groups: of drafts of one original class, each of which is one class by itself.
+        lines_of: the lines of a draft by mode.
+        known: the classes that there are.
+    """
+    defaults = known.defaults
+    result = [[group] for group in groups]
+    bodies = {id(group): lines_of(_called(group)) for group in groups}
+    refused: set[tuple[int, ...]] = set()
+
+    def saved(first: list[list[Draft]], second: list[list[Draft]]) -> int | None:
+        both = [*first, *second]
+        key = tuple(sorted(map(id, both)))
+        if key in refused:
+            return None
+        refused.add(key)
+        if apart(both, defaults) is None:
+            return None
+        lines = [_written([bodies[id(group)] for group in part], part, known) for part in (both, first, second)]
+        if max(_branches(lines[0])) > max(*_branches(lines[1]), *_branches(lines[2]), _MOST_BRANCHES):
+            return None
+        if _statements(lines[0]) > max(_statements(lines[1]), _statements(lines[2]), _MOST_STATEMENTS):
+            return None
+        refused.discard(key)
+        return _statements(lines[1]) + _statements(lines[2]) - _statements(lines[0])
+
+    while len(result) > 1:
+        pairs = [(saved(*pair), pair) for pair in itertools.combinations(result, 2)]
+        possible = [(least, pair) for least, pair in pairs if least is not None]
+        if not possible:
+            return result
+        _, (first, second) = max(possible, key=lambda item: item[0])
+        first += second
+        result.remove(second)
+        names = apart(first, defaults)
+        give([draft for group in first for draft in group], names or [])
+    return result
+
+
+def _called(group: Sequence[Draft]) -> Draft:
+    return next((draft for draft in group if draft.bodies), group[0])
+
+
+def _written(sides: Sequence[Bodies], groups: Sequence[Sequence[Draft]], known: Known) -> Sequence[str]:
+    """The lines of one body that has both modes in it."""
+    if len(sides) == 1:
+        evaluation = Question("self.deterministic", "not self.deterministic", frozenset((0,)))
+        return one_body(list(sides[0].values()), [evaluation])[0] if sides[0] else []
+    return next(iter(as_one(sides, groups, questions_of(groups), known)[0].values()))
+
+
+def _branches(lines: Sequence[str]) -> tuple[int, int]:
+    """The complexity of a body as linters count it, and three quarters of its branches."""
+    nodes = [node for line in lines for node in ast.walk(_parsed(line))]
+    ways = sum(isinstance(node, (ast.If, ast.For, ast.While)) for node in nodes)
+    ends = sum(
+        isinstance(node, ast.If) and bool(node.orelse) and not isinstance(node.orelse[0], ast.If) for node in nodes
+    )
+    return ways, (ways + ends) * 3 // 4
+
+
+def _statements(lines: Sequence[str]) -> int:
+    return sum(isinstance(node, ast.stmt) for line in lines for node in ast.walk(_parsed(line)))
+
+
+def _parsed(line: str) -> ast.Module:
+    return ast.parse("\n".join(["def body():", textwrap.indent(line, "    ")]))
+
+
+def as_one(
+    sides: Sequence[Bodies], groups: Sequence[Sequence[Draft]], questions: Sequence[Question], known: Known
+) -> tuple[Bodies, list[Question]]:
+    """One body for all groups and both modes, and the questions that it asks.
+
+    Args:
+        sides: the lines of each group by mode.
+        groups: of drafts.
+        questions: that tell them apart.
+        known: the classes that there are.
+    """
+    if len(sides) < 2:
+        return (sides[0] if sides else {}), []
+    sides = handed_on(sides, [_called(group) for group in groups], known.signatures)
+    ways = [(n, mode) for n, side in enumerate(sides) for mode in side]
+    firsts = [_called(group).number for group in groups]
+    numbered = [
+        replace(question, yes=frozenset(k for k, (n, _) in enumerate(ways) if firsts[n] in question.yes))
+        for question in questions
+    ]
+    evaluation = frozenset(k for k, (_, mode) in enumerate(ways) if mode == "eval")
+    numbered.append(Question("self.deterministic", "not self.deterministic", evaluation))
+    names = chosen_names(_called(groups[0]).original)
+    lines, asked = one_body([sides[n][mode] for n, mode in ways], numbered, names)
+    return dict.fromkeys(sides[0], lines), asked
+
+
+def one_body(
+    bodies: Sequence[Sequence[str]], questions: Sequence[Question], names: Mapping[frozenset[str], str] | None = None
+) -> tuple[list[str], list[Question]]:
     """The lines of all bodies, each under the questions that lead to it.
 
     Args:
         bodies: lines of each.
         questions: that tell each two of the bodies apart; `yes` has numbers of bodies.
+        names: what the original calls the one of two variables that it goes on with.
 
     Returns:
         The lines, and the questions that they ask.
@@ -36,7 +153,7 @@ def one_body(bodies: Sequence[Sequence[str]], questions: Sequence[Question]) -> 
     for number, lines in enumerate(bodies):
         entries = _with(entries, [_Entry(line, canonical(line), frozenset((number,))) for line in lines])
     rows = frozenset(range(len(bodies)))
-    writer = _Writer(questions)
+    writer = _Writer(questions, names or {})
     lines = writer.lines(entries, rows)
     if not writer.late:
         return lines, writer.asked
@@ -47,7 +164,7 @@ def one_body(bodies: Sequence[Sequence[str]], questions: Sequence[Question]) -> 
         else item
         for item in questions
     ]
-    writer = _Writer(noted)
+    writer = _Writer(noted, names or {})
     lines = writer.lines(entries, rows)
     heads = [f"has_{name} = {name} is not None" for name in writer.late]
     return [*heads, *lines], writer.asked
@@ -76,8 +193,9 @@ def _with(entries: Sequence[_Entry], others: Sequence[_Entry]) -> list[_Entry]:
 
 
 class _Writer:
-    def __init__(self, questions: Sequence[Question]) -> None:
+    def __init__(self, questions: Sequence[Question], names: Mapping[frozenset[str], str]) -> None:
         self.questions = questions
+        self.names = names
         self.asked: list[Question] = []
         self.assigned: set[str] = set()
         self.late: dict[str, None] = {}
@@ -113,8 +231,30 @@ class _Writer:
                 self.late[question.argument] = None
             yes = self.lines([entry for entry in run if entry.rows & question.yes], rows & question.yes)
             no = self.lines([entry for entry in run if not entry.rows & question.yes], rows - question.yes)
-            result += _either(question, yes, no, last=not waiting)
+            shared = self._shared(question, yes, no)
+            result += shared
+            rest = max(0, len(shared) - 1)
+            if yes[rest:] or no[rest:]:
+                result += _either(question, yes[rest:], no[rest:], last=not waiting)
         return result
+
+    def _shared(self, question: Question, yes: Sequence[str], no: Sequence[str]) -> list[str]:
+        """Lines that differ in one variable alone, for which the original has a name, and the line that chooses it."""
+        for pair, name in self.names.items():
+            for left, right in itertools.permutations(pair):
+                lines = []
+                for first, second in zip(yes, no, strict=False):
+                    line = _renamed(first, left, name)
+                    if (
+                        line == first
+                        or line != _renamed(second, right, name)
+                        or name in _assigned(line) | {left, right}
+                    ):
+                        break
+                    lines.append(line)
+                if len(lines) > 1 or (lines and len(yes) == len(no) == 1):
+                    return [f"{name} = {left} if {question.test} else {right}", *lines]
+        return []
 
     def _best(self, entries: Sequence[_Entry], rows: frozenset[int]) -> tuple[Question, int]:
         """The question under which the most lines from here on stand, and how many these are."""
@@ -137,14 +277,23 @@ def _either(question: Question, yes: Sequence[str], no: Sequence[str], *, last: 
     chosen = _chosen(question.test, yes, no)
     if chosen is not None:
         return [chosen]
-    if not yes:
-        return [_block(f"if {question.opposite}:", no)]
+    if not yes or not no:
+        return [_under(question.test if yes else question.opposite, yes or no)]
     block = _block(f"if {question.test}:", yes)
-    if not no:
-        return [block]
     if last and yes[-1].startswith("return "):
         return [block, *no]
+    if len(no) == 1 and no[0].startswith("if "):
+        return [f"{block}\nel{no[0]}"]
     return [f"{block}\n{_block('else:', no)}"]
+
+
+def _under(test: str, lines: Sequence[str]) -> str:
+    """Lines under a question; one that they ask themselves is asked with it."""
+    inner = ast.parse(lines[0]).body if len(lines) == 1 and lines[0].startswith("if ") else []
+    if len(inner) == 1 and isinstance(inner[0], ast.If) and not inner[0].orelse and " or " not in test + lines[0]:
+        head, _, rest = lines[0].partition("\n")
+        return f"if {test} and {head.removeprefix('if ')}\n{rest}"
+    return _block(f"if {test}:", lines)
 
 
 def _chosen(test: str, left: Sequence[str], right: Sequence[str]) -> str | None:
@@ -155,11 +304,18 @@ def _chosen(test: str, left: Sequence[str], right: Sequence[str]) -> str | None:
     other, _, second = right[0].partition(" = ")
     if not sign or target != other or not target.isidentifier() or "\n" in left[0] + right[0]:
         return None
-    return f"{target} = {first} if {test} else {second}"
+    line = f"{target} = {first} if {test} else {second}"
+    # One question in a line; of more the reader would have to sort out which belongs to which.
+    plain = " if " not in first + second + test and len(line) <= _LONGEST
+    return line if plain else None
+
+
+def _renamed(line: str, name: str, new: str) -> str:
+    return re.sub(rf"(?<![\w.\"']){name}\b(?!\s*=[^=])", new, line)
 
 
 def _assigned(text: str) -> set[str]:
-    nodes = ast.walk(ast.parse(text.replace("return", "_ =", 1) if text.startswith("return") else text))
+    nodes = ast.walk(_parsed(text))
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from einops_arch.translation.holes import skeleton
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.series import NUMBERED, common_series
 
-__all__ = ["Question", "by_questions", "questions_of"]
+__all__ = ["Question", "apart", "give", "questions_of"]
 
 Defaults = Mapping[str, Mapping[str, str]]
 _PARTS = (ast.Attribute, ast.Name, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.cmpop, ast.boolop)
@@ -42,35 +43,38 @@ class Question:
     argument: str = ""
 
 
-def by_questions(groups: Sequence[list[Draft]], defaults: Defaults) -> list[list[list[Draft]]]:
-    """Groups that questions tell apart, together; each list is of one class of the twin.
+def apart(groups: Sequence[Sequence[Draft]], defaults: Defaults) -> list[str] | None:
+    """The attributes of one class for groups that questions tell apart; None where they do not.
 
     Args:
         groups: of drafts of one original class, each of which is one class by itself.
         defaults: arguments of the generated classes that have a default.
     """
-    result: list[list[list[Draft]]] = []
-    for group in groups:
-        for known in result:
-            if _one_class([*known, group], defaults):
-                known.append(group)
-                break
-        else:
-            result.append([group])
-    return result
-
-
-def _one_class(groups: Sequence[list[Draft]], defaults: Defaults) -> bool:
-    """Whether questions tell all groups apart; the attributes of all are those of one class then."""
     firsts = [next((draft for draft in group if draft.bodies), group[0]) for group in groups]
-    if is_sequence(firsts[0].module) or any(not _same_borders(firsts[0], other) for other in firsts[1:]):
-        return False
+    if is_sequence(firsts[0].module) or any(not _same_borders(*pair) for pair in itertools.combinations(firsts, 2)):
+        return None
     questions = questions_of(groups)
     answers = {tuple(first.number in question.yes for question in questions) for first in firsts}
-    if len(answers) < len(groups):
-        return False
     names = _in_one_order([[name for name, _ in first.attributes] for first in firsts])
-    return names is not None and _makes(names, [draft for group in groups for draft in group], defaults)
+    if len(answers) < len(groups) or names is None:
+        return None
+    made = [_made(draft, names) for group in groups for draft in group]
+    for name in names:
+        codes = with_defaults([attributes[name] for attributes in made], defaults)
+        if len(set(map(skeleton, codes))) > 2 and common_series(codes, defaults) is None:
+            return None
+    return names
+
+
+def give(drafts: Sequence[Draft], names: Sequence[str]) -> None:
+    """Give all drafts these attributes, None where they have none."""
+    for draft in drafts:
+        draft.attributes = list(_made(draft, names).items())
+
+
+def _made(draft: Draft, names: Sequence[str]) -> dict[str, str]:
+    own = dict(draft.attributes)
+    return {name: own.get(name, "None") for name in names}
 
 
 def _same_borders(left: Draft, right: Draft) -> bool:
@@ -102,18 +106,6 @@ def _in_one_order(lists: Sequence[Sequence[str]]) -> list[str] | None:
                 result.insert(place, name)
                 place += 1
     return result
-
-
-def _makes(names: Sequence[str], drafts: Sequence[Draft], defaults: Defaults) -> bool:
-    """Give all drafts these attributes, None where they have none, if that is two ways of each at the most."""
-    made = [dict.fromkeys(names, "None") | dict(draft.attributes) for draft in drafts]
-    for name in names:
-        codes = with_defaults([attributes[name] for attributes in made], defaults)
-        if len(set(map(skeleton, codes))) > 2 and common_series(codes, defaults) is None:
-            return False
-    for draft, attributes in zip(drafts, made, strict=True):
-        draft.attributes = [(name, attributes[name]) for name in names]
-    return True
 
 
 def questions_of(groups: Sequence[Sequence[Draft]]) -> list[Question]:

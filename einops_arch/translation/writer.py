@@ -18,9 +18,11 @@ from einops_arch.translation.layout import (
 )
 from einops_arch.translation.refusals import Refusal, UnknownOperationError
 
-__all__ = ["Owner", "Statement", "Writer"]
+__all__ = ["CHOICE", "Owner", "Statement", "Writer"]
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+CHOICE = "choice__"
+"""Before the number of a list of variables, of which any may stand there."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Writer:
     inputs: list[str] = field(default_factory=list)
     lists: dict[str, int] = field(default_factory=dict)
     count: int = 0
+    choices: list[list[str]] = field(default_factory=list)
     ordered_already: dict[tuple[str, str, str], Array] = field(default_factory=dict)
 
     # Values
@@ -241,6 +244,8 @@ class Writer:
                 return f"{expression.sign}({operands[0]})"
             if len(operands) == 1:
                 return f"({expression.sign}{operands[0]})"
+            if "0" in operands and expression.sign in ("+", "-") and (expression.sign == "+" or operands[1] == "0"):
+                return operands[1] if operands[0] == "0" else operands[0]
             return f"({operands[0]} {expression.sign} {operands[1]})"
         return self.number(expression)
 
@@ -268,6 +273,11 @@ class Writer:
     def run_dtype(self) -> str:
         """An expression for the dtype in which the model runs."""
         known = [array for array in self.arrays.values() if array.value.dtype in _FLOATS and array.value.follows]
+        names = [array.code for array in known if array.code.isidentifier()]
+        if names:
+            # Which of them is at hand anyway is known when all lines are.
+            self.choices.append(names)
+            return f"{CHOICE}{len(self.choices) - 1}.dtype"
         if known:
             return f"{known[-1].code}.dtype"
         for value in _state_values(self.scope):
