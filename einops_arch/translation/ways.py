@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,28 +169,25 @@ def _about_values(drafts: Sequence[Draft]) -> list[Question]:
         values = [vars(draft.module).get(name, ...) for draft in drafts]
         if name.startswith("_") or name == "training" or not name.isidentifier():
             continue
-        code = f"self.{name}"
-        if all(isinstance(value, bool) for value in values):
-            tests = [(code, f"not {code}", lambda value: value)]
-        elif all(value is None or isinstance(value, (bool, int, float, str)) for value in values) and None in values:
-            tests = [(f"{code} is not None", f"{code} is None", lambda value: value is not None)]
-        elif all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
-            tests = [
-                (f"{code} > {least}", f"{code} == {least}", lambda value, least=least: value > least)
-                for least in (0, 1)
-                if min(values) == least
-            ]
-        elif all(isinstance(value, str) for value in values):
-            tests = [
-                (f"{code} == {word!r}", f"{code} != {word!r}", lambda value, word=word: value == word)
-                for word in sorted(set(values))
-            ]
-        else:
-            continue
-        for test, opposite, asked in tests:
-            yes = frozenset(draft.number for draft, value in zip(drafts, values, strict=True) if asked(value))
+        for test, opposite, answers in _asked_of(f"self.{name}", values):
+            yes = frozenset(draft.number for draft, answer in zip(drafts, answers, strict=True) if answer)
             result.append(Question(test, opposite, yes, (name,)))
     return result
+
+
+def _asked_of(code: str, values: Sequence[Any]) -> Iterator[tuple[str, str, list[bool]]]:
+    """Questions about a setting, the opposite of each, and the answers."""
+    if all(isinstance(value, bool) for value in values):
+        yield code, f"not {code}", list(values)
+    elif None in values and all(value is None or isinstance(value, (bool, int, float, str)) for value in values):
+        yield f"{code} is not None", f"{code} is None", [value is not None for value in values]
+    elif all(isinstance(value, int) and value >= 0 for value in values):
+        least = min(values)
+        if least in (0, 1):
+            yield f"{code} > {least}", f"{code} == {least}", [value > least for value in values]
+    elif all(isinstance(value, str) for value in values):
+        for word in sorted(set(values)):
+            yield f"{code} == {word!r}", f"{code} != {word!r}", [value == word for value in values]
 
 
 @functools.cache

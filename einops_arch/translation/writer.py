@@ -273,8 +273,8 @@ class Writer:
     def run_dtype(self) -> str:
         """An expression for the dtype in which the model runs."""
         known = [array for array in self.arrays.values() if array.value.dtype in _FLOATS and array.value.follows]
-        names = [array.code for array in known if array.code.isidentifier()]
-        if names:
+        if known and known[-1].code.isidentifier():
+            names = [array.code for array in known if array.code.isidentifier()]
             # Which of them is at hand anyway is known when all lines are.
             self.choices.append(names)
             return f"{CHOICE}{len(self.choices) - 1}.dtype"

@@ -26,8 +26,7 @@ class SageLayer(nnx.Module):
 
     def __call__(self, x: Array, source: Array, target: Array) -> Array:
         total = jnp.zeros_like(x).at[target].add(x[source])
-        count = jnp.zeros((x.shape[0], 1), total.dtype)
-        count = count.at[target].add(jnp.ones((source.shape[0], 1), count.dtype))
+        count = jnp.zeros((x.shape[0], 1), total.dtype).at[target].add(jnp.ones((source.shape[0], 1), total.dtype))
         return self.own(x) + self.neighbors(total / functional.clamp(count, 1))
 
 
