@@ -125,7 +125,7 @@ class Arguments:
         if len(groups) != 2:
             return None
         first, second = groups.values()
-        if codes[first[0]] == "Identity()":
+        if codes[first[0]] in ("Identity()", "None"):
             first, second = second, first
         condition = self._condition(first, second, attribute)
         sides = [self.unify([codes[n] for n in rows], attribute, rows=rows) for rows in (first, second)]

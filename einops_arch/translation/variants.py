@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -126,7 +125,11 @@ def as_one(
     ways = [(n, mode) for n, side in enumerate(sides) for mode in side]
     firsts = [_called(group).number for group in groups]
     numbered = [
-        replace(question, yes=frozenset(k for k, (n, _) in enumerate(ways) if firsts[n] in question.yes))
+        replace(
+            question,
+            yes=frozenset(k for k, (n, _) in enumerate(ways) if firsts[n] in question.yes),
+            unknown=frozenset(k for k, (n, _) in enumerate(ways) if firsts[n] in question.unknown),
+        )
         for question in questions
     ]
     evaluation = frozenset(k for k, (_, mode) in enumerate(ways) if mode == "eval")
@@ -153,7 +156,9 @@ def one_body(
     for number, lines in enumerate(bodies):
         entries = _with(entries, [_Entry(line, canonical(line), frozenset((number,))) for line in lines])
     rows = frozenset(range(len(bodies)))
-    writer = _Writer(questions, names or {})
+    used = set[str]().union(*(_names(entry.text) for entry in entries))
+    names = {pair: name for pair, name in (names or {}).items() if name not in used}
+    writer = _Writer(questions, names)
     lines = writer.lines(entries, rows)
     if not writer.late:
         return lines, writer.asked
@@ -164,7 +169,7 @@ def one_body(
         else item
         for item in questions
     ]
-    writer = _Writer(noted, names or {})
+    writer = _Writer(noted, names)
     lines = writer.lines(entries, rows)
     heads = [f"has_{name} = {name} is not None" for name in writer.late]
     return [*heads, *lines], writer.asked
@@ -200,12 +205,13 @@ class _Writer:
         self.assigned: set[str] = set()
         self.late: dict[str, None] = {}
 
-    def lines(self, entries: Sequence[_Entry], rows: frozenset[int]) -> list[str]:
+    def lines(self, entries: Sequence[_Entry], rows: frozenset[int], *, end: bool = True) -> list[str]:
         """The lines of some of the bodies.
 
         Args:
             entries: none of which is of other bodies alone.
             rows: numbers of the bodies.
+            end: whether nothing follows.
         """
         result: list[str] = []
         waiting = list(entries)
@@ -218,7 +224,7 @@ class _Writer:
             if not count:
                 # No question has all bodies of this line on one side: it stands on both.
                 first = waiting.pop(0)
-                question = next(q for q in self.questions if 0 < len(first.rows & q.yes) < len(first.rows))
+                question = next(q for q in self.questions if q.splits(rows) and q.splits(first.rows))
                 waiting[:0] = [
                     replace(first, rows=first.rows & question.yes),
                     replace(first, rows=first.rows - question.yes),
@@ -229,13 +235,18 @@ class _Writer:
                 self.asked.append(question)
             if question.argument in self.assigned:
                 self.late[question.argument] = None
-            yes = self.lines([entry for entry in run if entry.rows & question.yes], rows & question.yes)
-            no = self.lines([entry for entry in run if not entry.rows & question.yes], rows - question.yes)
+            sides = (
+                [entry for entry in run if entry.rows & question.yes],
+                [entry for entry in run if not entry.rows & question.yes],
+            )
+            last = end and not waiting
+            yes = self.lines(sides[0], rows & question.yes, end=last)
+            no = self.lines(sides[1], rows - question.yes, end=last)
             shared = self._shared(question, yes, no)
             result += shared
             rest = max(0, len(shared) - 1)
             if yes[rest:] or no[rest:]:
-                result += _either(question, yes[rest:], no[rest:], last=not waiting)
+                result += _either(question, yes[rest:], no[rest:], last=last)
         return result
 
     def _shared(self, question: Question, yes: Sequence[str], no: Sequence[str]) -> list[str]:
@@ -260,7 +271,7 @@ class _Writer:
         """The question under which the most lines from here on stand, and how many these are."""
         best, most = self.questions[0], 0
         for question in self.questions:
-            if not 0 < len(rows & question.yes) < len(rows):
+            if not question.splits(rows):
                 continue
             count = 0
             for entry in entries:
@@ -277,6 +288,8 @@ def _either(question: Question, yes: Sequence[str], no: Sequence[str], *, last: 
     chosen = _chosen(question.test, yes, no)
     if chosen is not None:
         return [chosen]
+    if last and (not yes or not no) and (yes or no)[-1].startswith("return "):
+        return list(yes or no)  # all others have returned before
     if not yes or not no:
         return [_under(question.test if yes else question.opposite, yes or no)]
     block = _block(f"if {question.test}:", yes)
@@ -310,8 +323,22 @@ def _chosen(test: str, left: Sequence[str], right: Sequence[str]) -> str | None:
     return line if plain else None
 
 
+class _Rename(ast.NodeTransformer):
+    def __init__(self, name: str, new: str) -> None:
+        self.name = name
+        self.new = new
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.new, node.ctx) if node.id == self.name else node
+
+
 def _renamed(line: str, name: str, new: str) -> str:
-    return re.sub(rf"(?<![\w.\"']){name}\b(?!\s*=[^=])", new, line)
+    function = _Rename(name, new).visit(_parsed(line)).body[0]
+    return "\n".join(map(ast.unparse, function.body))
+
+
+def _names(text: str) -> set[str]:
+    return {node.id for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name)}
 
 
 def _assigned(text: str) -> set[str]:

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from einops_arch.translation.defaults import with_defaults
@@ -18,7 +18,7 @@ from einops_arch.translation.holes import skeleton
 from einops_arch.translation.layers import is_sequence
 from einops_arch.translation.series import NUMBERED, common_series
 
-__all__ = ["Question", "apart", "give", "questions_of"]
+__all__ = ["Question", "apart", "decided", "give", "questions_of"]
 
 Defaults = Mapping[str, Mapping[str, str]]
 _PARTS = (ast.Attribute, ast.Name, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.cmpop, ast.boolop)
@@ -32,6 +32,7 @@ class Question:
         test: as code.
         opposite: the question whose answer is the other one.
         yes: numbers of the drafts, or of the ways of a class, in which its answer is yes.
+        unknown: those of which the one answer does not hold for all that go this way.
         fields: attributes of the original that it reads.
         argument: of the call that it asks for, empty where it asks for something else.
     """
@@ -41,6 +42,11 @@ class Question:
     yes: frozenset[int]
     fields: tuple[str, ...] = ()
     argument: str = ""
+    unknown: frozenset[int] = frozenset()
+
+    def splits(self, rows: frozenset[int]) -> bool:
+        """Whether it has an answer for each of these, and both answers."""
+        return not rows & self.unknown and 0 < len(rows & self.yes) < len(rows)
 
 
 def apart(groups: Sequence[Sequence[Draft]], defaults: Defaults) -> list[str] | None:
@@ -54,9 +60,9 @@ def apart(groups: Sequence[Sequence[Draft]], defaults: Defaults) -> list[str] | 
     if is_sequence(firsts[0].module) or any(not _same_borders(*pair) for pair in itertools.combinations(firsts, 2)):
         return None
     questions = questions_of(groups)
-    answers = {tuple(first.number in question.yes for question in questions) for first in firsts}
+    told = decided(frozenset(first.number for first in firsts), questions)
     names = _in_one_order([[name for name, _ in first.attributes] for first in firsts])
-    if len(answers) < len(groups) or names is None:
+    if not told or names is None:
         return None
     made = [_made(draft, names) for group in groups for draft in group]
     for name in names:
@@ -109,19 +115,34 @@ def _in_one_order(lists: Sequence[Sequence[str]]) -> list[str] | None:
 
 
 def questions_of(groups: Sequence[Sequence[Draft]]) -> list[Question]:
-    """The questions whose answer is one in each group, and not the same in all; the original's own first."""
+    """The questions whose answer is not the same in all groups; the original's own first."""
     groups = [[draft for draft in group if draft.bodies] for group in groups]
     every = [draft for group in groups for draft in group]
     if not every:
         return []
     result = [*_about_arguments(every), *_about_settings(every), *_about_children(every), *_about_values(every)]
-    yes = [{draft.number for draft in group} for group in groups]
-    return [
-        question
-        for question in result
-        if all(group <= question.yes or not group & question.yes for group in yes)
-        and 0 < len(question.yes) < len(every)
-    ]
+    numbers = [frozenset(draft.number for draft in group) for group in groups]
+    asked = []
+    for question in result:
+        mixed = [group for group in numbers if group & question.yes and group - question.yes]
+        unknown = frozenset[int]().union(*mixed)
+        if question.splits(frozenset(draft.number for draft in every) - unknown):
+            asked.append(replace(question, unknown=unknown))
+    return asked
+
+
+def decided(rows: frozenset[int], questions: Sequence[Question]) -> bool:
+    """Whether, in whatever order questions that split are asked, each row is alone in the end."""
+    waiting, seen = [rows], {rows}
+    while waiting:
+        here = waiting.pop()
+        splitting = [question for question in questions if question.splits(here)]
+        if len(here) > 1 and not splitting:
+            return False
+        parts = {part for question in splitting for part in (here & question.yes, here - question.yes)} - seen
+        seen |= parts
+        waiting += parts
+    return True
 
 
 def _about_arguments(drafts: Sequence[Draft]) -> list[Question]:

@@ -139,6 +139,8 @@ def _absent(two: RunPair, path: str) -> list[str]:
             return []
     if _spoken_for(two, path):
         return []
+    if None in (torch_module, flax_module) and (_is_identity(torch_module) or _is_identity(flax_module)):
+        return []  # the one gives what it is given, the other is not there: nothing is left to compare
     here, there = ("PyTorch", "Flax") if any(call.path == path for call in two.torch.calls) else ("Flax", "PyTorch")
     if torch_module is not None and flax_module is not None:
         why = f"not called in {there}, or inside of jit, remat, scan or another method that hides its values"
@@ -147,6 +149,15 @@ def _absent(two: RunPair, path: str) -> list[str]:
     module = torch_module if here == "PyTorch" else flax_module
     more = "" if has_state(module) else "; it has no parameters"
     return [f"{path or 'the network'} ({type(module).__name__}): in {here}; {why}{more}"]
+
+
+def _is_identity(module: Any) -> bool:
+    """Whether it is the layer that gives what it is given, and not a class of one's own with its name."""
+    kind = type(module)
+    return kind.__name__ == "Identity" and kind.__module__ in (
+        "torch.nn.modules.linear",
+        "einops_arch.flax.layers.basic",
+    )
 
 
 def can_be_called(module: Any) -> bool:
