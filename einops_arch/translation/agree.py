@@ -37,7 +37,7 @@ class FreeSize:
     def _refuse(self, *_: Any) -> Any:
         raise UnknownOperationError(
             f"an argument that depends on a size ({self.numbers[0]} at one, {self.numbers[1]} at another)",
-            "fix the size: a number in the place of the letter in the input's pattern",
+            _FIX_THE_SIZE,
         )
 
     __repr__ = __str__ = __format__ = __int__ = __index__ = __float__ = __bool__ = _refuse
@@ -65,8 +65,13 @@ class SmallestNumber:
     """The smallest number of the dtype in which the model runs, as masks are filled with."""
 
 
+_FIX_THE_SIZE = "fix the size: a number in the place of the letter in the input's pattern"
+
+
 class _Disagreement(Exception):  # noqa: N818 it is caught where it can be said
-    pass
+    def __init__(self, reason: str, fix: str = _FIX_THE_SIZE) -> None:
+        super().__init__(reason)
+        self.fix = fix
 
 
 def agree(first: Scope, second: Scope, *, write: bool = True) -> list[Note]:
@@ -138,7 +143,7 @@ class _Agreement:
             node.source,
             node.name,
             f"the module does something else at another size ({len(steps[0])} steps and {len(steps[1])} steps)",
-            "fix the size: a number in the place of the letter in the input's pattern",
+            _FIX_THE_SIZE,
         )
         return False
 
@@ -192,7 +197,7 @@ class _Agreement:
                 source,
                 name,
                 str(error),
-                "fix the size: a number in the place of the letter in the input's pattern",
+                error.fix,
             )
             return
         if self.write:
@@ -210,7 +215,11 @@ class _Agreement:
                 first.shape == second.shape and first.follows and bool(((first.data - second.data).abs() < 1e-5).all())
             )
             if not same and not close:
-                raise _Disagreement("numbers that were made outside of torch differ from run to run")
+                raise _Disagreement(
+                    "numbers that were made outside of torch differ from run to run",
+                    "make them in forward with torch, or give them as an argument; what a layer's hook keeps, or what "
+                    "another refusal names, counts as made outside",
+                )
             if close and not same and self.write:
                 first.data = second.data
         return first

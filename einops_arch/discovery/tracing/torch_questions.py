@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ASKED", "BY_DRAW", "BY_VALUE", "DRAWS", "INSPECTIONS", "NO_DRAW", "REFUSED"]
+__all__ = ["ASKED", "BY_DRAW", "BY_VALUE", "DRAWS", "FIXES", "INSPECTIONS", "NO_DRAW", "REFUSED"]
 
 # Asked of a tensor, these answer what every recording of the same kind answers.
 INSPECTIONS = frozenset(
@@ -54,6 +54,14 @@ REFUSED = {
 # One number, which may be the same at every size.
 ASKED = ("__bool__", "item", "__int__", "__float__")
 BY_VALUE = "write it with torch.where, or give the value as an argument of the constructor"
+_WITH_A_MASK = "torch.where, or sums with the mask: (x * mask).sum() / mask.sum() is the mean of x[mask]"
+# Where there is more to say than `BY_VALUE` does.
+FIXES = {
+    "bincount": "torch.zeros(length).index_add(0, x, torch.ones(x.shape[0]))",
+    "masked_select": _WITH_A_MASK,
+    "nonzero": _WITH_A_MASK,
+    "argwhere": _WITH_A_MASK,
+}
 DRAWS = frozenset(["rand", "randn", "randint", "rand_like", "bernoulli", "uniform", "normal"])
 BY_DRAW = "the program takes another way by a random draw, as where whole layers are left out in training"
 NO_DRAW = "no such draw, as with config.layerdrop = 0 or encoder_layerdrop = decoder_layerdrop = 0"

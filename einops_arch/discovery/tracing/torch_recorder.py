@@ -13,7 +13,16 @@ from einops_arch.discovery.tracing.branches import only_warns
 from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value, map_tree, values_in
 from einops_arch.discovery.tracing.sizes import Axis, Comparison, Size, leaves_as_plain
 from einops_arch.discovery.tracing.torch_casts import finite_entries
-from einops_arch.discovery.tracing.torch_questions import ASKED, BY_DRAW, BY_VALUE, DRAWS, INSPECTIONS, NO_DRAW, REFUSED
+from einops_arch.discovery.tracing.torch_questions import (
+    ASKED,
+    BY_DRAW,
+    BY_VALUE,
+    DRAWS,
+    FIXES,
+    INSPECTIONS,
+    NO_DRAW,
+    REFUSED,
+)
 from einops_arch.discovery.tracing.torch_state import held_tensors
 from einops_arch.discovery.tracing.torch_statements import current_source, is_message
 from einops_arch.discovery.tracing.torch_trees import (
@@ -159,7 +168,8 @@ class Recorder(TorchFunctionMode):
             inner = self.values_of((args, kwargs), source, name)
             if not self.is_known(name, inner[0], source):
                 drawn = name == "__bool__" and id(inner[0][0]) in self.drawn
-                self.note(source, name, *((BY_DRAW, NO_DRAW) if drawn else (REFUSED[name], BY_VALUE)))
+                fix = FIXES.get(name, BY_VALUE)
+                self.note(source, name, *((BY_DRAW, NO_DRAW) if drawn else (REFUSED[name], fix)))
             return func(*args, **kwargs)
         inner = self.values_of((args, kwargs), source, name) if name != "__setitem__" else self._set_item(args, source)
         versions = [tensor._version for tensor in tensors]

@@ -82,7 +82,8 @@ def _index_code(writer: Writer, part: Any) -> str:
 
 def _advanced(writer: Writer, node: Node, value: Any, parts: list[Any]) -> Array:
     if any(isinstance(part, Value) and part.dtype == "bool" for part in parts):
-        raise UnknownOperationError("the shape of the result depends on values", "torch.where")
+        fix = "torch.where, or sums with the mask: (x * mask).sum() / mask.sum() is the mean of x[mask]"
+        raise UnknownOperationError("the shape of the result depends on values", fix)
     if any(isinstance(part, bool) for part in parts):
         raise UnknownOperationError("an index that is True or False")
     array = writer.ordered(value)
