@@ -16,9 +16,8 @@ from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Array, Verdict
-from einops_arch.parity.runs.axes import plain
 from einops_arch.parity.runs.inputs import Inputs
-from einops_arch.parity.runs.values import flatten, rebuild
+from einops_arch.parity.runs.values import flatten
 from einops_arch.parity.session import compared
 
 __all__ = ["look_behind"]
@@ -111,30 +110,8 @@ def _drawn(inputs: Inputs) -> tuple[str, Inputs] | None:
 
 def _exchanged(inputs: Inputs, chosen: Mapping[str, Array]) -> tuple[str, Inputs] | None:
     """The inputs with others in the place of some; None where there are none, or Flax's are of another form."""
-    flax = dict(_leaves(inputs.flax))
-    for place, drawn in chosen.items():
-        layout = inputs.layouts.get(place, plain(drawn.ndim))
-        if place not in flax or flax[place].shape != tuple(drawn.shape[axis] for axis in layout):
-            return None
-    if not chosen:
-        return None
-
-    def changed(place: str, array: Array) -> Array:
-        return chosen.get(place, array)
-
-    def changed_in_flax(place: str, array: Array) -> Array:
-        if place not in chosen:
-            return array
-        return chosen[place].transpose(inputs.layouts.get(place, plain(array.ndim))).astype(array.dtype)
-
-    torch_inputs = _rebuilt(inputs.torch, changed)
-    return next(iter(chosen)), Inputs(
-        torch_inputs, _rebuilt(inputs.flax, changed_in_flax), inputs.layouts, inputs.names
-    )
-
-
-def _rebuilt(arguments: Any, change: Any) -> Any:
-    return tuple(rebuild(part, change, lambda value: isinstance(value, np.ndarray)) for part in arguments)
+    others = inputs.exchanged(chosen) if chosen else None
+    return None if others is None else (next(iter(chosen)), others)
 
 
 def _redrawn(place: str, array: Array) -> Array | None:

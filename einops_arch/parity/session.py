@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from einops_arch.errors import ParityError
+from einops_arch.parity.causes.averaged import with_averaged_gradients
 from einops_arch.parity.causes.diagnosis import diagnose
 from einops_arch.parity.options import Options, known_tensors, stated_outputs
 from einops_arch.parity.report import limits
@@ -23,7 +25,7 @@ from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import gradient_rows, output_rows, statistic_rows
 from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import RAISED, Row
-from einops_arch.parity.report.verdicts import Verdict, unit_roundoff
+from einops_arch.parity.report.verdicts import Array, Verdict, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, TraceCall, guessed, resolve
 from einops_arch.parity.runs.axis_names import axis_names
 from einops_arch.parity.runs.casts import Cast, same_casts
@@ -35,6 +37,8 @@ from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.teacher import teacher_report
 
 __all__ = ["compared"]
+
+_Both: TypeAlias = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
 def compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options) -> Report:
@@ -91,6 +95,8 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
     report = dataclasses.replace(report, casts=_said(two.torch.casts, "PyTorch") + _said(two.flax.casts, "Flax"))
     report = dataclasses.replace(report, maps=first_maps(two, report.first_divergence))
     report = _with_evidence(torch_side, inputs, two, report)
+    slopes = functools.partial(_slopes, torch_side, flax_side, two, options=options, lift=two.lifted)
+    report = with_averaged_gradients(slopes, torch_side, inputs, two, report, options.seed)
     if report.first_divergence is None:
         return report
     two = _slim(two)
@@ -291,13 +297,21 @@ def _gradients(
     # A projection of outputs that do not fit means nothing; their rows say what is wrong.
     if not two.outputs_fit:
         return ()
+    slopes = _slopes(torch_side, flax_side, two, inputs, options, lift=lift)
+    return gradient_rows(*slopes, inputs.layouts, torch_side.ties())
+
+
+def _slopes(
+    torch_side: Any, flax_side: Any, two: RunPair, inputs: Inputs, options: Options, *, lift: bool
+) -> tuple[_Both, _Both]:
+    """The gradients of the parameters of both sides, and of their inputs."""
     wide_torch, wide_flax = Inputs.widened(inputs.torch), Inputs.widened(inputs.flax)
     options.say("PyTorch's gradients")
     parameters, slopes = torch_side.gradients(*wide_torch, options.seed, lift=lift)
     options.say("Flax's gradients")
     order = list(two.flax.order) or None
     others, other_slopes = flax_side.gradients(*wide_flax, options.seed, two.output_layouts, order=order, lift=lift)
-    return gradient_rows((parameters, others), (slopes, other_slopes), inputs.layouts, torch_side.ties())
+    return (parameters, others), (slopes, other_slopes)
 
 
 def _look_under(

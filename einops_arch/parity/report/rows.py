@@ -146,7 +146,7 @@ def gradient_rows(
         layouts: of the inputs.
         ties: further names of PyTorch's parameters, with the name under which each is compared.
     """
-    every = rms(np.concatenate([np.zeros(1), *(gradient.ravel() for gradient in parameters[0].values())]))
+    every = size_of_all(parameters[0])
     rows: list[tuple[str, tuple[int, ...], Measure]] = []
     for name, array in parameters[0].items():
         other = parameters[1].get(name)
@@ -162,12 +162,31 @@ def gradient_rows(
         if name not in parameters[0] and np.any(array):
             missing = Measure(None, None, None, None, Verdict.MISSING, 0, "no such parameter in PyTorch")
             rows.append((name, array.shape, missing))
+    for name, pair in input_pairs(inputs, layouts).items():
+        rows.append((name, inputs[0][name.removeprefix("input ")].shape, measure([pair], scale=every)))
+    return named_rows(rows)
+
+
+def size_of_all(gradients: Mapping[str, Array]) -> float:
+    """The rms of all gradients of parameters together."""
+    return rms(np.concatenate([np.zeros(1), *(gradient.ravel() for gradient in gradients.values())]))
+
+
+def input_pairs(
+    inputs: tuple[Mapping[str, Array], Mapping[str, Array]], layouts: Mapping[str, Layout]
+) -> dict[str, Pair]:
+    """The gradients of the inputs that belong together, by the names of their rows.
+
+    Args:
+        inputs: of both sides, by place.
+        layouts: of the inputs.
+    """
     places = dict(zip(inputs[0], matched(list(inputs[0]), list(inputs[1])) or (), strict=False))
     others = list(inputs[1].values())
+    pairs = {}
     for place, array in inputs[0].items():
         moved = array.transpose(layouts.get(place, plain(array.ndim)))
         # Flax's own inputs may have other names; those of the same number and shape belong together.
         if place in places and (place in inputs[1] or moved.shape == others[places[place]].shape):
-            pair = Pair(moved, others[places[place]])
-            rows.append((f"input {place}", array.shape, measure([pair], scale=every)))
-    return named_rows(rows)
+            pairs[f"input {place}"] = Pair(moved, others[places[place]])
+    return pairs

@@ -67,6 +67,8 @@ class FlaxSide:
         self.jit = jit
         self.paths = dict(paths or {})
         self._programs: dict[str, Program] = {}
+        # The last program of gradients, with what it was made for.
+        self._slopes: tuple[str, tuple[Any, Any, Any, Any]] | None = None
         self.modules = dict(self.named(model))
 
     def named(self, model: Any) -> Iterator[tuple[str, Any]]:
@@ -266,29 +268,14 @@ class FlaxSide:
         from flax import nnx
 
         with precise(double=True):
-            graph, parameters, rest = nnx.split(self._copy(double=True, lift=lift), nnx.Param, ...)
             nests = (jax_arrays(arguments), jax_arrays(keywords))
             every = dict(pair for nest in nests for pair in array_leaves(nest))
             floats = {place: array for place, array in every.items() if jnp.issubdtype(array.dtype, jnp.floating)}
-
-            def projection(parameters: Any, floats: dict[str, Any], every: dict[str, Any]) -> Any:
-                inputs = every | floats
-                args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in nests)
-                with sure_draws():
-                    leaves = outputs(merged(graph, parameters, rest)(*args, **kwargs))
-                total = jnp.zeros(())
-                for n, (place, layout) in enumerate(zip(order or range(len(leaves)), layouts, strict=True)):
-                    for part, real in _real_parts(leaves[place][1]):
-                        shape = [real.shape[layout.index(axis)] for axis in range(real.ndim)]
-                        weights = random_numbers(f"projection {n}{part}", shape, seed).transpose(layout)
-                        total += jnp.sum(weights * real)
-                return total
-
-            if lift or self.makes_integers:
-                projection = lifted_function(
-                    projection, parameters, floats, every, tables=self.tables if lift else None, lift=lift
-                )[0]
-            program = self.compiled(jax.grad(projection, argnums=(0, 1)), double=True)
+            settings = (seed, layouts, order, lift, self.makes_integers, id(self.tables))
+            key = repr((rebuild(nests, slot, is_array), settings))
+            if self._slopes is None or self._slopes[0] != key:
+                self._slopes = key, self._gradient_program(nests, seed, layouts, order, lift=lift)
+            program, graph, parameters, rest = self._slopes[1]
             slopes, input_slopes = program(parameters, floats, every)
             # The slope of a complex number is conjugate to PyTorch's, which points uphill.
             slopes = jax.tree.map(lambda slope: jnp.conj(slope) if jnp.iscomplexobj(slope) else slope, slopes)
@@ -296,6 +283,37 @@ class FlaxSide:
                 self._renamed(_gradient_state(nnx.merge(graph, slopes, rest))),
                 {place: to_numpy(slope) for place, slope in input_slopes.items()},
             )
+
+    def _gradient_program(
+        self, nests: Any, seed: int, layouts: list[Layout], order: list[int] | None, *, lift: bool
+    ) -> tuple[Any, Any, Any, Any]:
+        """The gradients as a function of parameters, inputs of floats and all inputs; and the model taken apart."""
+        import jax
+        import jax.numpy as jnp
+        from flax import nnx
+
+        graph, parameters, rest = nnx.split(self._copy(double=True, lift=lift), nnx.Param, ...)
+        every = dict(pair for nest in nests for pair in array_leaves(nest))
+        floats = {place: array for place, array in every.items() if jnp.issubdtype(array.dtype, jnp.floating)}
+
+        def projection(parameters: Any, floats: dict[str, Any], every: dict[str, Any]) -> Any:
+            inputs = every | floats
+            args, kwargs = (rebuild(nest, inputs.get, is_array) for nest in nests)
+            with sure_draws():
+                leaves = outputs(merged(graph, parameters, rest)(*args, **kwargs))
+            total = jnp.zeros(())
+            for n, (place, layout) in enumerate(zip(order or range(len(leaves)), layouts, strict=True)):
+                for part, real in _real_parts(leaves[place][1]):
+                    shape = [real.shape[layout.index(axis)] for axis in range(real.ndim)]
+                    weights = random_numbers(f"projection {n}{part}", shape, seed).transpose(layout)
+                    total += jnp.sum(weights * real)
+            return total
+
+        if lift or self.makes_integers:
+            projection = lifted_function(
+                projection, parameters, floats, every, tables=self.tables if lift else None, lift=lift
+            )[0]
+        return self.compiled(jax.grad(projection, argnums=(0, 1)), double=True), graph, parameters, rest
 
     def compiled(self, function: Any, *, double: bool) -> Any:
         """The function under `jax.jit`, unless the model is not to be traced."""

@@ -40,6 +40,43 @@ class Inputs:
         """The same numbers in float64."""
         return _cast(arguments, np.dtype(np.float64))
 
+    def exchanged(self, chosen: Mapping[str, Any]) -> Inputs | None:
+        """The inputs with other arrays at some places of PyTorch's; None where Flax's inputs are of another form.
+
+        Args:
+            chosen: the arrays, in PyTorch's layout.
+        """
+        flax = dict(_leaves(self.flax))
+        for place, drawn in chosen.items():
+            layout = self.layouts.get(place, plain(drawn.ndim))
+            if place not in flax or flax[place].shape != tuple(drawn.shape[axis] for axis in layout):
+                return None
+
+        def changed(place: str, array: Any) -> Any:
+            return chosen.get(place, array)
+
+        def changed_in_flax(place: str, array: Any) -> Any:
+            if place not in chosen:
+                return array
+            return chosen[place].transpose(self.layouts.get(place, plain(array.ndim))).astype(array.dtype)
+
+        return Inputs(_map(self.torch, changed), _map(self.flax, changed_in_flax), self.layouts, self.names)
+
+    def moved(self, generator: np.random.Generator, size: float) -> Inputs | None:
+        """In float64, with every number off by so much of itself; None where no number can be moved on both sides.
+
+        Args:
+            generator: of the moves.
+            size: of the moves, relative.
+        """
+        wide = Inputs(self.widened(self.torch), self.widened(self.flax), self.layouts, self.names)
+        chosen = {
+            place: array * (1 + size * generator.normal(size=array.shape))
+            for place, array in _leaves(wide.torch)
+            if array.dtype == np.float64
+        }
+        return wide.exchanged(chosen) if any(array.size for array in chosen.values()) else None
+
 
 def prepare(
     inputs: Any,

@@ -11,13 +11,13 @@ import numpy as np
 
 from einops_arch.layouts.arrays import digest, same_bits, to_numpy, to_tensor
 from einops_arch.parity.probes import random_numbers
-from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
+from einops_arch.parity.runs.noise import Noise
 from einops_arch.parity.runs.randomness import rate_of, stop_torch, without_dropout
 from einops_arch.parity.runs.run import Call, Run, Wanted
 from einops_arch.parity.runs.tables import Table, TableRecorder
@@ -214,24 +214,17 @@ class TorchSide:
         """
         import torch
 
-        generator = torch.Generator().manual_seed(0)
-
-        def noisy(value: Any) -> Any:
-            return _noisy(value, generator)
-
-        rounding: set[str] = set()
+        noise = Noise(self.dtype, _copy_of)
 
         def run(*, disturbed: bool) -> list[Call]:
             with undisturbed(self.model), torch.no_grad():
                 model = self._copy(double=True, lift=lift)
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
                 if disturbed:
-                    args, kwargs = tuple(map(noisy, args)), {name: noisy(value) for name, value in kwargs.items()}
-                for path, module in _leaves(model):
-                    if not disturbed:
-                        _look(module, path, rounding, self.dtype)
-                    elif path in rounding:
-                        module.register_forward_hook(lambda module, args, output: noisy(output))
+                    args, kwargs = noise.of(args), {name: noise.of(value) for name, value in kwargs.items()}
+                    noise.disturb(model)
+                else:
+                    noise.look(model)
                 seen = Recorder(model, frozenset())
                 with self._watch(lift=lift):
                     model(*args, **kwargs)
@@ -274,8 +267,32 @@ class TorchSide:
                     results[key] = [own_array(tensor) for _, tensor in outputs_in(output, modules[key[0]], inner=True)]
         return results
 
+    def noise(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], *, lift: bool = False) -> Noise:
+        """What puts noise on the layers that round in the model's own dtype.
+
+        Args:
+            arguments: numpy arrays by position.
+            keywords: numpy arrays by name.
+            lift: keep float64 where the model casts to less.
+        """
+        import torch
+
+        noise = Noise(self.dtype, _copy_of)
+        with undisturbed(self.model), torch.no_grad(), self._watch(lift=lift):
+            model = self._copy(double=True, lift=lift)
+            noise.look(model)
+            (args, kwargs), _ = self._tensors(model, arguments, keywords)
+            model(*args, **kwargs)
+        return noise
+
     def gradients(
-        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], seed: int, *, lift: bool = False
+        self,
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        seed: int,
+        *,
+        lift: bool = False,
+        noise: Noise | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The gradients, in float64, of a random projection of the outputs.
 
@@ -284,6 +301,7 @@ class TorchSide:
             keywords: numpy arrays by name.
             seed: of the projection.
             lift: keep float64 where the model casts to less.
+            noise: put on what each layer gives that rounds; None for none.
 
         Returns:
             Those of the parameters by name, and those of the floating-point inputs by place.
@@ -294,6 +312,8 @@ class TorchSide:
         backward = torch.backends.cudnn.flags(enabled=False)
         with undisturbed(self.model), torch.enable_grad(), backward, self._watch(lift=lift):
             model = self._copy(double=True, lift=lift).requires_grad_()
+            if noise is not None:
+                noise.disturb(model)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
             inputs = {place: tensor.requires_grad_() for place, tensor in tensors if tensor.is_floating_point()}
             # A leaf that has a slope cannot be worked on in place; a copy of it can.
@@ -421,70 +441,12 @@ def _changed(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[st
     }
 
 
-def _leaves(model: Any) -> list[tuple[str, Any]]:
-    """The modules that hold no others, by path."""
-    return [(path, module) for path, module in model.named_modules() if not any(True for _ in module.children())]
-
-
 def _growth(before: Array, after: Array) -> float:
     """The rms change of the numbers that are finite in both, relative to their rms: infinities magnify nothing."""
     before, after = wide(before), wide(after)
     finite = np.isfinite(before) & np.isfinite(after)
     size = rms(before[finite])
     return rms(after[finite] - before[finite]) / size if size else 0.0
-
-
-def _noisy(value: Any, generator: Any) -> Any:
-    """What a layer gives, off by a few roundoffs of float64."""
-    import torch
-
-    if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
-        noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device)
-        return value * (1 + limits.NOISE * noise)
-    if type(value) in (tuple, list):
-        return type(value)(_noisy(part, generator) for part in value)
-    return value
-
-
-def _look(module: Any, path: str, rounding: set[str], dtype: np.dtype[Any]) -> None:
-    """Let calls of a layer enter its path among those that round."""
-
-    def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        del output
-        if path not in rounding and _rounds(module, args, kwargs, dtype):
-            rounding.add(path)
-
-    module.register_forward_hook(hook, with_kwargs=True)
-
-
-def _rounds(module: Any, args: Any, kwargs: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether a layer rounds in a dtype: given numbers of it, what it gives is not of it. A ReLU never does."""
-    import torch
-
-    def rounded(place: str, tensor: Any) -> Any:
-        del place
-        if not tensor.is_floating_point():
-            return tensor
-        # Not by PyTorch, where casts may be lifted.
-        return to_tensor(wide(own_array(tensor).astype(dtype)), tensor.device)
-
-    def is_tensor(value: Any) -> bool:
-        return isinstance(value, torch.Tensor)
-
-    try:
-        # A copy, as the layer may keep what it is given.
-        output = _copy_of(module).forward(*rebuild(args, rounded, is_tensor), **rebuild(kwargs, rounded, is_tensor))
-        arrays = [own_array(tensor) for _, tensor in outputs_in(output, module, inner=True)]
-    except Exception:  # noqa: BLE001 whatever it is, what cannot be looked at is no excuse
-        return False
-    return any(
-        array.dtype.kind == "c" or (array.dtype.kind == "f" and bool(np.any(_differ(array, wide(array.astype(dtype))))))
-        for array in arrays
-    )
-
-
-def _differ(array: Array, other: Array) -> Array:
-    return (array != other) & ~np.isnan(array)
 
 
 def _real_parts(output: Any) -> list[tuple[str, Any]]:
