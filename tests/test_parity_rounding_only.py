@@ -149,3 +149,78 @@ def test_a_fault_between_the_modules_of_such_a_network_is_still_one():
     report = compare(models[0], Between(*models[1]), ROWS)
     assert report.verdict is Verdict.SEMANTIC
     assert [one.partition(":")[0] for one in report.causes] == ["the network"]
+
+
+# Gradients: a batch norm over few numbers that differ little magnifies rounding.
+
+NARROW = (1 + 1e-3 * random_numbers("x", (5, 6))).astype(np.float32)
+
+
+class Backwards(nnx.Linear):
+    """The same function, summed in the other order."""
+
+    def __call__(self, x):
+        return x[..., ::-1] @ self.kernel[...][::-1] + self.bias[...]
+
+
+class FewNumbers(ours.BatchNorm):
+    """A norm whose gradient, or setting, is off by a little."""
+
+    fault = staticmethod(lambda result, x: result)
+
+    def __call__(self, x):
+        return self.fault(super().__call__(x), x)
+
+
+def over_few(linear=nnx.Linear, **changes):
+    torch.manual_seed(0)
+    layers, others = [], []
+    for _ in range(2):
+        layers += [NN.Linear(6, 6), NN.BatchNorm1d(6), NN.Tanh()]
+        others += [linear(6, 6, rngs=RNGS), FewNumbers(6, rngs=RNGS), ours.Tanh()]
+    models = NN.Sequential(*layers, NN.Linear(6, 3)), ours.Sequential(*others, nnx.Linear(6, 3, rngs=RNGS))
+    transfer(*models)
+    for name, value in changes.items():
+        setattr(models[1][4], name, value)
+    return compare(*models, NARROW, mode="train", gradients=True, causes=False)
+
+
+@pytest.mark.parametrize("linear", [nnx.Linear, Backwards])
+def test_rounding_that_is_magnified_in_gradients_is_no_difference(linear):
+    report = over_few(linear)
+    report.assert_same_function()
+    excused = [row for row in report.gradients if row.difference > 1e-12]
+    assert excused
+    assert all(row.detail == "rounding, magnified" for row in excused)
+    (note,) = (note for note in report.notes if "gradients" in note)
+    assert "averages to" in note
+    assert note.endswith("it is rounding that the network magnifies")
+
+
+def stopped(part):
+    return lambda result, x: result * (1 - part) + part * jax.lax.stop_gradient(result)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fault": stopped(1e-11)},
+        {"fault": stopped(1e-9)},
+        {"fault": lambda result, x: result + 3e-11 * (x - jax.lax.stop_gradient(x))},
+        {"epsilon": 1e-5 * (1 + 1e-6)},
+        {"epsilon": 1e-5 + 1e-12},
+        {"momentum": 0.9 + 1e-9},
+    ],
+)
+def test_a_gradient_that_is_wrong_by_little_more_than_rounding_is_still_wrong(changes):
+    report = over_few(**changes)
+    assert report.verdict is Verdict.SEMANTIC
+    assert not any("is within the limit" in note for note in report.notes)
+
+
+def test_a_difference_that_stays_when_inputs_are_moved_is_said_to_be_no_rounding():
+    report = over_few(fault=stopped(4e-12))
+    assert report.verdict is Verdict.SEMANTIC
+    assert any(note.endswith("so it is no rounding") for note in report.notes)
+    # The values are the same, so nothing else tells.
+    assert all(row.verdict.passed for row in (*report.rows, *report.outputs, *report.statistics))

@@ -32,7 +32,7 @@ def with_owed_rounding(torch_side: Any, inputs: Inputs, two: RunPair, report: Re
         two: the runs behind the report.
         report: what they say.
     """
-    over = [row for row in (*report.rows, *report.outputs) if row.verdict is Verdict.ROUNDING]
+    over = [row for row in (*report.rows, *report.outputs, *report.statistics) if row.verdict is Verdict.ROUNDING]
     failed = two.torch.failure or two.flax.failure
     if not over or failed or not two.roundoff or not hasattr(torch_side, "sensitivity"):
         return report
@@ -42,7 +42,8 @@ def with_owed_rounding(torch_side: Any, inputs: Inputs, two: RunPair, report: Re
     summed = limits.SUMMED / limits.FLOOR if two.roundoff <= _UNIT else 1.0
     rows = _excused(report.rows, {row.path: owed.get(row.path, 0.0) for row in report.rows}, summed)
     outputs = _excused(report.outputs, {row.path: owed.get("", 0.0) for row in report.outputs}, summed)
-    return dataclasses.replace(report, rows=rows, outputs=outputs)
+    statistics = _excused(report.statistics, {row.path: owed.get(row.path, 0.0) for row in report.statistics}, summed)
+    return dataclasses.replace(report, rows=rows, outputs=outputs, statistics=statistics)
 
 
 _UNIT = 2.0**-24

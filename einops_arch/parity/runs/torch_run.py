@@ -11,6 +11,7 @@ import numpy as np
 
 from einops_arch.layouts.arrays import digest, same_bits, to_numpy, to_tensor
 from einops_arch.parity.probes import random_numbers
+from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch
@@ -210,13 +211,14 @@ class TorchSide:
             lift: keep float64 where the model casts to less.
 
         Returns:
-            By path, the largest rms change of what a module gave, relative to its rms.
+            By path, the largest rms change of what a module gave, relative to its rms; by name, that of each buffer,
+            relative to what it is the mean of.
         """
         import torch
 
         noise = Noise(self.dtype, _copy_of)
 
-        def run(*, disturbed: bool) -> list[Call]:
+        def run(*, disturbed: bool) -> tuple[list[Call], dict[str, Array]]:
             with undisturbed(self.model), torch.no_grad():
                 model = self._copy(double=True, lift=lift)
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
@@ -228,13 +230,17 @@ class TorchSide:
                 seen = Recorder(model, frozenset())
                 with self._watch(lift=lift):
                     model(*args, **kwargs)
-                return seen.run.calls
+                return seen.run.calls, {name: own_array(buffer) for name, buffer in model.named_buffers()}
 
         grown: dict[str, float] = {}
-        for exact, other in zip(run(disturbed=False), run(disturbed=True), strict=False):
+        (exact_calls, exact_buffers), (other_calls, other_buffers) = run(disturbed=False), run(disturbed=True)
+        for exact, other in zip(exact_calls, other_calls, strict=False):
             for before, after in zip(exact.arrays, other.arrays, strict=False):
                 if exact.path == other.path and before.shape == after.shape and not is_exact(before):
                     grown[exact.path] = max(grown.get(exact.path, 0.0), _growth(before, after))
+        for name, before in exact_buffers.items():
+            if not is_exact(before):
+                grown[name] = _growth(before, other_buffers[name], averaged(exact_buffers, name))
         return grown
 
     def forced(
@@ -441,11 +447,11 @@ def _changed(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[st
     }
 
 
-def _growth(before: Array, after: Array) -> float:
+def _growth(before: Array, after: Array, scale: float = 0.0) -> float:
     """The rms change of the numbers that are finite in both, relative to their rms: infinities magnify nothing."""
     before, after = wide(before), wide(after)
     finite = np.isfinite(before) & np.isfinite(after)
-    size = rms(before[finite])
+    size = max(rms(before[finite]), scale)
     return rms(after[finite] - before[finite]) / size if size else 0.0
 
 
