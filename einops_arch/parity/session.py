@@ -65,7 +65,7 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
     """
     if options.teacher:
         return _teacher(torch_side, flax_side, inputs, options, "")
-    two = _run(torch_side, flax_side, inputs, options, lift=options.lift_casts is True)
+    two, options = _run_often_enough(torch_side, flax_side, inputs, options, lift=options.lift_casts is True)
     two, mixed = _without_mixed_dtypes(torch_side, flax_side, inputs, two, options)
     lift = two.lifted
     own: tuple[Run | None, ...] = (two.torch_own, two.flax_own)
@@ -201,6 +201,17 @@ def _slim(two: RunPair) -> RunPair:
         return dataclasses.replace(run, calls=[dataclasses.replace(call, arrays=()) for call in run.calls])
 
     return dataclasses.replace(two, torch=kept(two.torch), flax=kept(two.flax), torch_own=None, flax_own=None)
+
+
+def _run_often_enough(
+    torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, *, lift: bool
+) -> tuple[RunPair, Options]:
+    """The runs; two calls of each model where PyTorch's keeps something of the first that changes the second."""
+    two = _run(torch_side, flax_side, inputs, options, lift=lift)
+    if not two.torch.remembers:
+        return two, options
+    options = dataclasses.replace(options, steps=2)
+    return _run(torch_side, flax_side, inputs, options, lift=lift), options
 
 
 def _run(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options, *, lift: bool) -> RunPair:

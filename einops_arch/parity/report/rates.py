@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from einops_arch.parity.report.pair import RunPair, types_of
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
-from einops_arch.parity.runs.randomness import dropped_axes, dropped_together, drops, keeps_variance, rate_of
+from einops_arch.parity.runs.randomness import dropped_axes, dropped_together, drops, keeps_variance, moments, rate_of
 
 __all__ = ["rate_rows"]
 
@@ -59,7 +59,36 @@ def rate_rows(two: RunPair, *, training: bool) -> tuple[tuple[Row, ...], tuple[s
                     f"{path or 'the network'}: drops at a rate of {rate:g} in {_SIDES[here]}; no rate to be read there "
                     f"in {_SIDES[there]}"
                 )
-    return tuple(rows), tuple(unseen)
+    return (*rows, *_of_others(two)), tuple(unseen)
+
+
+def _of_others(two: RunPair) -> Iterator[Row]:
+    """Rows for layers of dropout of Flax's that drop, at a rate of PyTorch's functions, none of what those drop."""
+    drawn = list(two.torch.drawn_from)
+    for call in two.torch.calls:
+        module = two.torch_modules.get(call.path)
+        if drops(module) and (rate := rate_of(module)) and rate_of(two.flax_modules.get(call.path)) is None:
+            drawn.append((rate, moments(call.arrays[0]) if call.arrays else None))
+    for call in two.flax.calls:
+        module = two.flax_modules.get(call.path)
+        rate = rate_of(module) if drops(module) else None
+        if not rate or rate_of(two.torch_modules.get(call.path)) is not None or not call.arrays:
+            continue
+        values, others = moments(call.arrays[0]), [kept for other, kept in drawn if _same(rate, other)]
+        if values is None or not others or None in others:
+            continue
+        if not any(_are_same(values, other) for other in others if other is not None):
+            words = f"what is dropped at a rate of {rate:g} is other numbers in Flax than any in PyTorch"
+            yield dataclasses.replace(_row(two, call.path, (rate, rate), ""), verdict=Verdict.SEMANTIC, detail=words)
+
+
+def _are_same(values: tuple[float, ...], others: tuple[float, ...]) -> bool:
+    # The sum of values may be what is left of others that cancel.
+    least = _RATES * math.sqrt(values[0] * values[2])
+    return all(
+        math.isclose(*pair, rel_tol=_RATES, abs_tol=least * (n == 1))
+        for n, pair in enumerate(zip(values, others, strict=True))
+    )
 
 
 _SIDES = ("PyTorch", "Flax")

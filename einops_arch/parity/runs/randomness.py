@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "dropped_axes",
     "dropped_together",
     "drops",
     "keeps_variance",
+    "moments",
     "rate_of",
     "stop_flax",
     "stop_torch",
@@ -80,6 +83,18 @@ def keeps_variance(module: Any) -> bool:
     return any("Alpha" in base.__name__ and base.__name__ in _LAYERS for base in type(module).__mro__)
 
 
+def moments(array: Any) -> tuple[float, ...] | None:
+    """What tells numbers from others in whatever order they stand; None where they are not finite.
+
+    >>> moments(np.array([1.0, 2.0])) == moments(np.array([[2.0], [1.0]]))
+    True
+    """
+    if array.dtype.kind not in "fc" or not array.size or not np.isfinite(array).all():
+        return None
+    sizes = np.abs(array).ravel()
+    return float(array.size), float(np.sum(array).real), float(np.sum(sizes**2)), float(np.sum(sizes**3))
+
+
 def drops(module: Any) -> bool:
     """Whether dropping values is what a module is for.
 
@@ -128,14 +143,17 @@ def sure_draws() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_dropout(dtype: Any, dropped: Callable[[float, bool], None] = lambda rate, active: None) -> Iterator[None]:
+def without_dropout(
+    dtype: Any, dropped: Callable[[float, bool, Any], None] = lambda rate, active, value: None
+) -> Iterator[None]:
     """A context in which PyTorch's functions for dropout give what they are given.
 
     Where an eps is left to the dtype, it is that of the model's own dtype, in float64 too.
 
     Args:
         dtype: the model's own.
-        dropped: told the rate of each call, and whether it would have dropped anything.
+        dropped: told the rate of each call, whether it would have dropped anything, and of what; None if that is not
+            known.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -150,11 +168,12 @@ def without_dropout(dtype: Any, dropped: Callable[[float, bool], None] = lambda 
             if name in names and (args or "input" in kwargs):
                 values = dict(zip(("p", "training"), args[1:], strict=False)) | kwargs
                 active = bool(values.get("training", "alpha" not in name))
-                dropped(float(values.get("p", 0.5)), active)
-                return args[0] if args else kwargs["input"]
+                value = args[0] if args else kwargs["input"]
+                dropped(float(values.get("p", 0.5)), active, value)
+                return value
             if name == "scaled_dot_product_attention":
                 rate = float(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
-                dropped(rate, rate > 0)
+                dropped(rate, rate > 0, None)
                 args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
                 kwargs |= {"dropout_p": 0.0} if "dropout_p" in kwargs else {}
             if name == "rms_norm" and (len(args) < _RMS_NORM or args[3] is None) and kwargs.get("eps") is None:

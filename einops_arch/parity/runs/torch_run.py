@@ -19,7 +19,7 @@ from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.noise import Noise
-from einops_arch.parity.runs.randomness import rate_of, stop_torch, without_dropout
+from einops_arch.parity.runs.randomness import moments, rate_of, stop_torch, without_dropout
 from einops_arch.parity.runs.run import Call, Run, Wanted
 from einops_arch.parity.runs.tables import Table, TableRecorder
 from einops_arch.parity.runs.torch_hooks import Recorder, outputs_in, own_array
@@ -85,9 +85,11 @@ class TorchSide:
 
         recorders: list[Recorder] = []
 
-        def dropped(rate: float, active: bool) -> None:
+        def dropped(rate: float, active: bool, value: Any) -> None:
             # The rate of a module that drops by itself was set to zero.
             path = recorders[0].here() if recorders else ""
+            if active and rate and len(recorders[0].run.drawn_from) < _DRAWN:
+                recorders[0].run.drawn_from.append((rate, None if value is None else moments(own_array(value))))
             rate = rate or rate_of(self.modules[path]) or 0.0
             if active and rate and (path, rate) not in recorders[0].run.dropped:
                 recorders[0].run.dropped.append((path, rate))
@@ -100,7 +102,7 @@ class TorchSide:
             watch = self._watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
             before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
-            plain = _plain_tensors(model)
+            plain, marks = _plain_tensors(model), _marks(model)
             digests = {name: digest(parameter) for name, parameter in model.named_parameters()}
             with torch.no_grad(), watch:
                 try:
@@ -110,6 +112,7 @@ class TorchSide:
                     return run, seen.trace, tensors
                 seen.remove()
                 run.outputs = [(place, own_array(tensor)) for place, tensor in outputs_in(outputs, model)]
+                changed_marks = marks != _marks(model)
                 run.words = words_of(outputs, lambda value: isinstance(value, torch.Tensor))
                 run.sequence = [place for place, _ in outputs_in(outputs, model, ordered=True)]
                 casts = len(run.casts)
@@ -139,10 +142,22 @@ class TorchSide:
                 with torch.no_grad():
                     model(*args, **kwargs)
                 moved |= {name: kept[name] for name in _changed(kept, _plain_tensors(model))}
+            run.remembers = changed_marks and steps == 1 and self._remembers(model, arguments, keywords, run.outputs)
             run.statistics |= moved
             run.changed |= moved.keys()
             self.called |= {call.path for call in run.calls}
             return run, seen.trace, tensors
+
+    def _remembers(
+        self, model: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], outputs: Sequence[tuple[str, Array]]
+    ) -> bool:
+        """Whether one more call with the same inputs gives other outputs."""
+        import torch
+
+        (args, kwargs), _ = self._tensors(model, arguments, keywords)
+        with torch.no_grad():
+            again = [(place, own_array(value)) for place, value in outputs_in(model(*args, **kwargs), model)]
+        return not _same_outputs(outputs, again)
 
     def tables(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Table]:
         """What a run in float64 makes of no input and no weight, such as the frequencies of a rotation.
@@ -426,6 +441,33 @@ def _widened(model: Any, *, as_written: bool = False) -> Any:
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
 
 
+_DRAWN = 1000
+"""Calls of functions for dropout of which it is kept what they were given."""
+_SINGLE = (bool, int, float, complex, str, type(None))
+
+
+def _marks(model: Any) -> dict[tuple[str, str], Any]:
+    """What modules hold beside tensors and modules, as far as it tells of a change: counters, caches, lists."""
+    import torch
+
+    own = vars(torch.nn.Module()).keys()
+    return {
+        (path, name): value
+        if isinstance(value, _SINGLE)
+        else (id(value), len(value) if hasattr(value, "__len__") else 0)
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if name not in own
+    }
+
+
+def _same_outputs(before: Sequence[tuple[str, Array]], after: Sequence[tuple[str, Array]]) -> bool:
+    return [place for place, _ in before] == [place for place, _ in after] and all(
+        array.shape == other.shape and same_bits(array, other)
+        for (_, array), (_, other) in zip(before, after, strict=True)
+    )
+
+
 def _plain_tensors(model: Any) -> dict[str, Array]:
     """The tensors that modules hold as plain attributes, by path."""
     import torch
@@ -471,7 +513,9 @@ def _dtype_of(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def undisturbed(model: Any, dropped: Callable[[float, bool], None] = lambda rate, active: None) -> Iterator[None]:
+def undisturbed(
+    model: Any, dropped: Callable[[float, bool, Any], None] = lambda rate, active, value: None
+) -> Iterator[None]:
     """Full precision on every device; the random streams are afterwards as they were."""
     import torch
 
