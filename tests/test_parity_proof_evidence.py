@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
+from proof_pairs import after_linear
 
 from einops_arch.errors import ParityError
 from einops_arch.parity import Verdict, compare
@@ -267,3 +268,29 @@ def test_without_runs_in_the_own_dtype_the_account_says_that_rounding_was_not_se
     transfer(*models)
     account = [compare(*models, NUMBERS, own_dtype=own_dtype).seen.not_seen for own_dtype in (True, False)]
     assert [any("own dtype" in reason for reason in reasons) for reasons in account] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("torch_function", "flax_function", "words"),
+    [
+        (lambda y: y.clamp(-50, 50), lambda y: jnp.clip(y, -60, 60), ("below -50", "above 50")),
+        (torch.nn.functional.relu6, lambda y: jnp.clip(y, 0, 9), ("above 6",)),
+        (lambda y: y.clamp_min(-1e3), lambda y: y, ("below -1000",)),
+        (lambda y: torch.where(y > 1e3, y * 2, y), lambda y: y, ("never true",)),
+        (lambda y: y.masked_fill(y > 1e3, 0), lambda y: y, ("masks nothing",)),
+        (lambda y: torch.maximum(y, y - 1), lambda y: y, ("the second of two values",)),
+    ],
+)
+def test_a_side_of_a_selection_that_no_value_takes_is_listed_as_not_seen(torch_function, flax_function, words):
+    report = after_linear(torch_function, flax_function).report()
+    report.assert_same_function()
+    unseen = report.seen.not_seen
+    assert all(any(word in reason for reason in unseen) for word in words), unseen
+
+
+def test_a_selection_of_which_both_sides_are_taken_is_no_news():
+    report = after_linear(
+        lambda y: y.relu() + y.clamp(-0.1, 0.1), lambda y: nnx.relu(y) + jnp.clip(y, -0.1, 0.1)
+    ).report()
+    report.assert_same_function()
+    assert not report.seen.not_seen

@@ -279,7 +279,7 @@ def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, optio
         statistics = tuple(row for row in statistics if row.path in changed)
     gradients = _gradients(torch_side, flax_side, two, inputs, options, lift=lift) if options.gradients else ()
     rates, unread = rate_rows(two, training=options.training)
-    unseen += unread
+    unseen += (*unread, *two.torch.untaken)
     if not options.own_dtype and {torch_side.dtype, flax_side.dtype} != {np.dtype(np.float64)}:
         unseen += ("how each rounds in its own dtype",)
     return Report(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from einops_arch.layouts.arrays import to_numpy
+from einops_arch.parity.runs.choices import Choices
 from einops_arch.parity.runs.constants import written
 from einops_arch.parity.runs.integers import TorchIntegers
 from einops_arch.parity.runs.jaxprs import BODIES, operations
@@ -87,7 +88,14 @@ def same_casts(torch: Sequence[Cast], flax: Sequence[Cast]) -> bool:
     return {(cast.path, cast.dtype) for cast in torch} == {(cast.path, cast.dtype) for cast in flax}
 
 
-def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool, own: Any = None) -> Any:
+def torch_watch(
+    module_path: Callable[[], str],
+    casts: list[Cast],
+    *,
+    lift: bool,
+    own: Any = None,
+    choices: Choices | None = None,
+) -> Any:
     """A context in which PyTorch's narrowing operations are written down, and done in float64 if they are lifted.
 
     Args:
@@ -95,6 +103,7 @@ def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool
         casts: where they are written down.
         lift: do them in float64.
         own: the model's own dtype, which decides on integers that are made of integers; None where it does not.
+        choices: told of each operation, to see which sides of selections are taken.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -111,6 +120,8 @@ def torch_watch(module_path: Callable[[], str], casts: list[Cast], *, lift: bool
             del types
             kwargs = kwargs or {}
             asked, wanted = kwargs.get("dtype"), kwargs
+            if choices is not None:
+                choices.watch(module_path(), str(func), args, kwargs)
             if lift and asked in narrow:
                 kwargs = kwargs | {"dtype": torch.float64}
             result = func(*args, **kwargs)

@@ -55,6 +55,7 @@ class Run:
         dropped: of PyTorch, where a function dropped values at which rate, or would have in training.
         drawn_from: for each call of such a function its rate, and what tells the numbers that it was given from others
             in whatever order; None where they are not known.
+        untaken: of PyTorch, the sides of selections that no value took, in words.
         remembers: a second call with the same inputs gives something else.
         sequence: the places of the outputs in the order in which the model gives them; empty where it is not known.
         words: what of the outputs is no number: words, settings of objects and nothing, by place.
@@ -72,6 +73,7 @@ class Run:
     order: tuple[int, ...] = ()
     dropped: list[tuple[str, float]] = field(default_factory=list)
     drawn_from: list[tuple[float, tuple[float, ...] | None]] = field(default_factory=list)
+    untaken: tuple[str, ...] = ()
     remembers: bool = False
     between: list[list[tuple[str, Array]]] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)

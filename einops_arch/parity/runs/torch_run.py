@@ -15,6 +15,7 @@ from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch
+from einops_arch.parity.runs.choices import Choices
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
@@ -97,9 +98,9 @@ class TorchSide:
         with undisturbed(self.model, dropped):
             model = self._copy(double=double, lift=lift)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
-            seen = Recorder(model, inputs_of)
+            seen, choices = Recorder(model, inputs_of), Choices()
             recorders.append(seen)
-            watch = self._watch(seen.here, seen.run.casts, lift=lift) if double else contextlib.nullcontext()
+            watch = self._watch(seen.here, seen.run.casts, choices, lift=lift) if double else contextlib.nullcontext()
             run = seen.run
             before = {name: own_array(buffer) for name, buffer in model.named_buffers()}
             plain, marks = _plain_tensors(model), _marks(model)
@@ -124,6 +125,7 @@ class TorchSide:
                 if run.between:
                     run.last = run.between.pop()
             del run.casts[casts:]
+            run.untaken = choices.untaken()
             run.statistics = {name: own_array(buffer) for name, buffer in model.named_buffers()}
             run.changed = frozenset(
                 name
@@ -375,9 +377,17 @@ class TorchSide:
         every = self.model.named_parameters(remove_duplicate=False)
         return {name: firsts[id(parameter)] for name, parameter in every if firsts[id(parameter)] != name}
 
-    def _watch(self, path: Callable[[], str] = str, casts: list[Cast] | None = None, *, lift: bool) -> Any:
+    def _watch(
+        self,
+        path: Callable[[], str] = str,
+        casts: list[Cast] | None = None,
+        choices: Choices | None = None,
+        *,
+        lift: bool,
+    ) -> Any:
         """What is watched in float64: casts, and integers that are made of integers."""
-        return torch_watch(path, [] if casts is None else casts, lift=lift, own=_dtype_of(self.model))
+        own = _dtype_of(self.model)
+        return torch_watch(path, [] if casts is None else casts, lift=lift, own=own, choices=choices)
 
     def _copy(self, *, double: bool, lift: bool = False) -> Any:
         model = _copy_of(self.model).train(self.training)
