@@ -117,6 +117,16 @@ WRONG.add(
     "a function that drops behind a sum",
     lambda: dropping(lambda m, x: dropped(m, m.b(m.a(x)) + x), lambda m, x: m.d(m.b(m.a(x))) + x),
 )
+WRONG.add(
+    "modes",
+    "a function that drops whole channels",
+    lambda: dropping(lambda m, x: m.b(F.dropout1d(m.a(x), 0.3, m.training)), lambda m, x: m.b(m.d(m.a(x)))),
+)
+WRONG.add(
+    "modes",
+    "a function that keeps the variance",
+    lambda: dropping(lambda m, x: m.b(F.alpha_dropout(m.a(x), 0.3, m.training)), lambda m, x: m.b(m.d(m.a(x)))),
+)
 HONEST.add(
     "modes",
     "a function that drops at the same place",

@@ -10,7 +10,15 @@ from typing import Any
 from einops_arch.parity.report.pair import RunPair, types_of
 from einops_arch.parity.report.text import Row
 from einops_arch.parity.report.verdicts import Verdict
-from einops_arch.parity.runs.randomness import dropped_axes, dropped_together, drops, keeps_variance, moments, rate_of
+from einops_arch.parity.runs.randomness import (
+    dropped_axes,
+    dropped_together,
+    drops,
+    keeps_variance,
+    kind_of,
+    moments,
+    rate_of,
+)
 
 __all__ = ["rate_rows"]
 
@@ -68,18 +76,29 @@ def _of_others(two: RunPair) -> Iterator[Row]:
     for call in two.torch.calls:
         module = two.torch_modules.get(call.path)
         if drops(module) and (rate := rate_of(module)) and rate_of(two.flax_modules.get(call.path)) is None:
-            drawn.append((rate, moments(call.arrays[0]) if call.arrays else None))
+            drawn.append((rate, moments(call.arrays[0]) if call.arrays else None, kind_of(module)))
     for call in two.flax.calls:
         module = two.flax_modules.get(call.path)
         rate = rate_of(module) if drops(module) else None
         if not rate or rate_of(two.torch_modules.get(call.path)) is not None or not call.arrays:
             continue
-        values, others = moments(call.arrays[0]), [kept for other, kept in drawn if _same(rate, other)]
-        if values is None or not others or None in others:
+        values, others = moments(call.arrays[0]), [entry for entry in drawn if _same(rate, entry[0])]
+        if values is None or not others or any(numbers is None for _, numbers, _ in others):
             continue
-        if not any(_are_same(values, other) for other in others if other is not None):
+        kinds = [kind for _, numbers, kind in others if numbers is not None and _are_same(values, numbers)]
+        own = kind_of(module)
+        if not kinds:
             words = f"what is dropped at a rate of {rate:g} is other numbers in Flax than any in PyTorch"
-            yield dataclasses.replace(_row(two, call.path, (rate, rate), ""), verdict=Verdict.SEMANTIC, detail=words)
+        elif own is not None and None not in kinds and own not in kinds:
+            words = f"{_in_words(kinds[0])} in PyTorch, {_in_words(own)} in Flax"
+        else:
+            continue
+        yield dataclasses.replace(_row(two, call.path, (rate, rate), ""), verdict=Verdict.SEMANTIC, detail=words)
+
+
+def _in_words(kind: tuple[bool, bool] | None) -> str:
+    together, keeps = kind or (False, False)
+    return f"{'whole channels' if together else 'single values'} are dropped{', the variance kept' * keeps}"
 
 
 def _are_same(values: tuple[float, ...], others: tuple[float, ...]) -> bool:

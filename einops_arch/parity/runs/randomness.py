@@ -14,6 +14,7 @@ __all__ = [
     "dropped_together",
     "drops",
     "keeps_variance",
+    "kind_of",
     "moments",
     "rate_of",
     "stop_flax",
@@ -95,6 +96,21 @@ def moments(array: Any) -> tuple[float, ...] | None:
     return float(array.size), float(np.sum(array).real), float(np.sum(sizes**2)), float(np.sum(sizes**3))
 
 
+def _kind_of_function(name: str) -> tuple[bool, bool]:
+    return name.startswith("feature") or name[-2:] in _RANKS, "alpha" in name
+
+
+def kind_of(module: Any) -> tuple[bool, bool] | None:
+    """Whether a layer drops several values together, and whether it keeps the variance; None where it is no such layer.
+
+    >>> import torch
+    >>> kind_of(torch.nn.Dropout2d(0.25)), kind_of(torch.nn.AlphaDropout(0.25)), kind_of(torch.nn.ReLU())
+    ((True, False), (False, True), None)
+    """
+    together = dropped_together(module)
+    return None if together is None else (together, keeps_variance(module))
+
+
 def drops(module: Any) -> bool:
     """Whether dropping values is what a module is for.
 
@@ -144,7 +160,7 @@ def sure_draws() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_dropout(
-    dtype: Any, dropped: Callable[[float, bool, Any], None] = lambda rate, active, value: None
+    dtype: Any, dropped: Callable[[float, bool, Any, tuple[bool, bool]], None] = lambda rate, active, value, kind: None
 ) -> Iterator[None]:
     """A context in which PyTorch's functions for dropout give what they are given.
 
@@ -152,8 +168,8 @@ def without_dropout(
 
     Args:
         dtype: the model's own.
-        dropped: told the rate of each call, whether it would have dropped anything, and of what; None if that is not
-            known.
+        dropped: told the rate of each call, whether it would have dropped anything, of what, None if that is not known,
+            and whether several values together, and such that the variance is kept.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -169,11 +185,11 @@ def without_dropout(
                 values = dict(zip(("p", "training"), args[1:], strict=False)) | kwargs
                 active = bool(values.get("training", "alpha" not in name))
                 value = args[0] if args else kwargs["input"]
-                dropped(float(values.get("p", 0.5)), active, value)
+                dropped(float(values.get("p", 0.5)), active, value, _kind_of_function(name.rstrip("_")))
                 return value
             if name == "scaled_dot_product_attention":
                 rate = float(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
-                dropped(rate, rate > 0, None)
+                dropped(rate, rate > 0, None, (False, False))
                 args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
                 kwargs |= {"dropout_p": 0.0} if "dropout_p" in kwargs else {}
             if name == "rms_norm" and (len(args) < _RMS_NORM or args[3] is None) and kwargs.get("eps") is None:

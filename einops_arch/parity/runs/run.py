@@ -53,8 +53,8 @@ class Run:
         varies: of a capture, whether each output changes with the inputs.
         order: which output of Flax's belongs to each of PyTorch's.
         dropped: of PyTorch, where a function dropped values at which rate, or would have in training.
-        drawn_from: for each call of such a function its rate, and what tells the numbers that it was given from others
-            in whatever order; None where they are not known.
+        drawn_from: for each call of such a function its rate; what tells the numbers that it was given from others in
+            whatever order, None where they are not known; and its kind, as `kind_of` gives it of modules.
         untaken: of PyTorch, the sides of selections that no value took, in words.
         remembers: a second call with the same inputs gives something else.
         sequence: the places of the outputs in the order in which the model gives them; empty where it is not known.
@@ -72,7 +72,7 @@ class Run:
     varies: tuple[bool, ...] = ()
     order: tuple[int, ...] = ()
     dropped: list[tuple[str, float]] = field(default_factory=list)
-    drawn_from: list[tuple[float, tuple[float, ...] | None]] = field(default_factory=list)
+    drawn_from: list[tuple[float, tuple[float, ...] | None, tuple[bool, bool] | None]] = field(default_factory=list)
     untaken: tuple[str, ...] = ()
     remembers: bool = False
     between: list[list[tuple[str, Array]]] = field(default_factory=list)

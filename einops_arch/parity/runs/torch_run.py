@@ -86,11 +86,11 @@ class TorchSide:
 
         recorders: list[Recorder] = []
 
-        def dropped(rate: float, active: bool, value: Any) -> None:
+        def dropped(rate: float, active: bool, value: Any, kind: tuple[bool, bool]) -> None:
             # The rate of a module that drops by itself was set to zero.
             path = recorders[0].here() if recorders else ""
             if active and rate and len(recorders[0].run.drawn_from) < _DRAWN:
-                recorders[0].run.drawn_from.append((rate, None if value is None else moments(own_array(value))))
+                recorders[0].run.drawn_from.append((rate, value if value is None else moments(own_array(value)), kind))
             rate = rate or rate_of(self.modules[path]) or 0.0
             if active and rate and (path, rate) not in recorders[0].run.dropped:
                 recorders[0].run.dropped.append((path, rate))
@@ -524,7 +524,7 @@ def _dtype_of(model: Any) -> Any:
 
 @contextlib.contextmanager
 def undisturbed(
-    model: Any, dropped: Callable[[float, bool, Any], None] = lambda rate, active, value: None
+    model: Any, dropped: Callable[[float, bool, Any, tuple[bool, bool]], None] = lambda rate, active, value, kind: None
 ) -> Iterator[None]:
     """Full precision on every device; the random streams are afterwards as they were."""
     import torch
