@@ -5,7 +5,6 @@ from __future__ import annotations
 import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
 import proof_honest_training  # noqa: F401 it enters its pairs in the table of honest ones
 import proof_integers  # noqa: F401 it enters its pairs in both tables
-import proof_memory  # noqa: F401 it enters its pairs in both tables
 import proof_rounds  # noqa: F401 it enters its pairs in both tables
 import proof_wrong_slopes  # noqa: F401 it enters its pairs in the table of wrong ones
 from proof_honest import HONEST

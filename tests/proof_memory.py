@@ -8,15 +8,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from flax import nnx
-from proof_honest import HONEST
-from proof_pairs import IMAGE, ROWS, SEQUENCE, Trial, after_linear, nets
-from proof_wrong import WRONG, rngs
+from proof_pairs import IMAGE, ROWS, SEQUENCE, Cases, Trial, after_linear, nets
+from proof_wrong import rngs
 from torch import nn
 
 from einops_arch.flax import layers
 from einops_arch.parity import randomize
 from einops_arch.port import transfer
 
+WRONG, HONEST = Cases(), Cases()
 ALIVE = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
 """Of the third sequence nothing is left."""
 
@@ -74,6 +74,7 @@ class Caches(Remembers):
 
     def forward(self, x):
         self.kept = self.fc(x)
+        self.scale = self.kept.mean()  # of no axis
         return self.kept
 
 

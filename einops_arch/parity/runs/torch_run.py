@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -461,10 +462,14 @@ def _marks(model: Any) -> dict[tuple[str, str], Any]:
     import torch
 
     own = vars(torch.nn.Module()).keys()
+
+    def mark(value: Any) -> Any:
+        if isinstance(value, _SINGLE):
+            return value
+        return id(value), len(value) if isinstance(value, list | dict | set | deque) else 0
+
     return {
-        (path, name): value
-        if isinstance(value, _SINGLE)
-        else (id(value), len(value) if hasattr(value, "__len__") else 0)
+        (path, name): mark(value)
         for path, module in model.named_modules()
         for name, value in vars(module).items()
         if name not in own
