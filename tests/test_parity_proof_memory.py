@@ -1,4 +1,4 @@
-"""Pairs about what is kept from call to call and where values are dropped: the wrong ones fail, the honest ones pass."""
+"""Pairs about what is kept from call to call, and where values are dropped: wrong ones fail, honest ones pass."""
 
 from __future__ import annotations
 
