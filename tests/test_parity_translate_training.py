@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from einops_arch.flax import load_state_dict, state_dict
 from einops_arch.translation import Translation, translate
+from einops_arch.translation.batches import enough_for_statistics
+from einops_arch.translation.inputs import arguments_of
 
 STEPS = 10
 LIMIT = 1e-9
@@ -134,3 +136,26 @@ def test_ten_steps_end_at_the_same_weights_and_statistics(translated: tuple[Net,
         assert moved > 1e-4, f"{key} did not move"
         scale = float(np.sqrt(np.mean(np.square(item))))
         assert float(np.abs(received[key] - item).max()) <= LIMIT * scale, key
+
+
+def test_training_is_compared_with_a_batch_that_its_statistics_need() -> None:
+    pooled = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 2),
+    )
+    report = translate(pooled, torch.randn(2, 3, 6, 6), axes="b 3 h w").report
+    assert report.passed
+    assert [title for title in report.reports if "train" in title] == [
+        "first size with b=8, train and gradients",
+        "second size with b=9, train",
+    ]
+
+
+def test_a_batch_that_is_fixed_or_large_enough_stays() -> None:
+    norm = torch.nn.BatchNorm2d(4)
+    for shape, axes in (((2, 4, 3, 3), "b c h w"), ((8, 4, 1, 1), "b c h w"), ((2, 4, 1, 1), "2 c h w")):
+        arguments = arguments_of(torch.randn(shape), axes)
+        assert enough_for_statistics(norm, arguments) == ("", arguments)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from einops_arch._text import printable
+from einops_arch.translation.batches import enough_for_statistics
 from einops_arch.translation.calls import copy_of
 from einops_arch.translation.inputs import Arguments
 
@@ -70,8 +71,9 @@ def prove(
     Args:
         model: of PyTorch; it is not changed.
         make: builds the twin from random streams.
-        runs: inputs by a name for their sizes. The first two, which were recorded, are run in train mode too. The first
-            is run with gradients and in the model's own dtype as well: how it rounds does not depend on the size.
+        runs: inputs by a name for their sizes. The first two, which were recorded, are run in train mode too, with a
+            larger batch where batch norms would see few numbers. The first is run with gradients and in the model's
+            own dtype as well: how it rounds does not depend on the size.
         layouts: of outputs, by module path.
         say: told what is being done.
         train: whether it was recorded in training mode.
@@ -93,11 +95,12 @@ def prove(
     for number, (name, arguments) in enumerate(runs.items()):
         modes = ("eval", "train") if number < 2 and train else ("eval",)
         for mode in modes:
-            title = f"{name}, {mode}" + (" and gradients" if number == 0 else "")
+            more, compared = enough_for_statistics(random_model, arguments) if mode == "train" else ("", arguments)
+            title = f"{name}{more}, {mode}" + (" and gradients" if number == 0 else "")
             say(f"comparing {title}")
             try:
                 reports[title] = _compared(
-                    random_model, twin, arguments, layouts, mode=mode, gradients=number == 0, own_dtype=number == 0
+                    random_model, twin, compared, layouts, mode=mode, gradients=number == 0, own_dtype=number == 0
                 )
             except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
                 problems.append(f"{title}: {type(error).__name__}: {error}")
