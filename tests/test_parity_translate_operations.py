@@ -101,6 +101,8 @@ OF_ROWS: dict[str, Function] = {
         x[:, :1] * (torch.hann_window(5, dtype=x.dtype) + torch.hamming_window(5, False, dtype=x.dtype))
     ),
     "frequencies": lambda x: x[:, :3] * torch.fft.rfftfreq(4, 0.5, dtype=x.dtype),
+    "a tensor of another's kind": lambda x: x[:, :2] * x.new_tensor([1.0, -2.0]),
+    "numbers of numpy": lambda x: x * np.float32(0.5) + np.int64(2),
     "no part at all": lambda x: x[:, ::1] * 2,
     "triplets": lambda x: F.triplet_margin_loss(x, x.flip(1), x + 0.1, swap=True),
     "each triplet": lambda x: F.triplet_margin_loss(x, x.flip(1), x.roll(1, 1), 0.3, 1.5, reduction="none"),

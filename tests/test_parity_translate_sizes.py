@@ -47,6 +47,8 @@ TAKEN = {
     "a list": (lambda y, x: y * TABLE[x.shape[1] // 8], 10),
     "a root": (lambda y, x: y * int(math.sqrt(x.shape[1])), 9),
     "a logarithm": (lambda y, x: _steps(y, int(math.log2(x.shape[1]))), 8),
+    "a number of numpy": (lambda y, x: y * np.float32(len(range(x.shape[1]))), 9),
+    "an integer of numpy": (lambda y, x: y * np.int64(x.shape[1]), 9),
     "a bit": (lambda y, x: y.flip(1) if x.shape[1] & 1 else y, 5),
     "shifted bits": (lambda y, x: y * (1 + (x.shape[1] >> 3)), 9),
     "a division with rest": (lambda y, x: y * (1 + divmod(x.shape[1], 8)[0]), 9),

@@ -137,6 +137,12 @@ def _asks_for_gradients(net: _Net, x: Tensor) -> Tensor:
     return y * 2 if y.requires_grad else y
 
 
+def _casts_by_itself(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = net.fc(x)
+    return y.float()
+
+
 REFUSED = {
     "a counter of Python": (lambda: _Net(_counts, calls=0), "calls"),
     "a counter in an object": (lambda: _Net(_counts_deep, config=SimpleNamespace(calls=0)), "config"),
@@ -159,6 +165,7 @@ REFUSED = {
         lambda: _Net(lambda net, x: net.fc(x)[((x > 9).long() + 3) * 40503 * 7919 % 2]),
         "32 bits",
     ),
+    "autocast": (lambda: _Net(_casts_by_itself), "under autocast"),
     "a value as text": (
         lambda: _Net(lambda net, x: -net.fc(x) if f"{x.abs().mean():.2f}" == "0.00" else net.fc(x)),
         "text",

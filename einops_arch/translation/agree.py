@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from einops_arch.discovery.tracing.program import Node, Note, Record, Scope, Source, Value
 from einops_arch.discovery.tracing.sizes import (
     Axis,
@@ -225,6 +227,8 @@ class _Agreement:
         return first
 
     def _leaf(self, first: Any, second: Any) -> Any:
+        if isinstance(first, np.generic) and isinstance(second, np.generic):
+            first, second = first.item(), second.item()
         if isinstance(first, bool) or isinstance(second, bool) or first is None or isinstance(first, str):
             if type(first) is not type(second) or first != second:
                 raise _Disagreement(f"an argument is {first!r} at one size and {second!r} at another")

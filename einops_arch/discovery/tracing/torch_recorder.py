@@ -164,6 +164,7 @@ class Recorder(TorchFunctionMode):
         if name in _SHAPES | _COUNTS and tensors:
             return self._sizes(func, name, args, kwargs)
         source = current_source()
+        self.check_autocast(source)
         if name in REFUSED and tensors:
             inner = self.values_of((args, kwargs), source, name)
             if not self.is_known(name, inner[0], source):
@@ -249,6 +250,13 @@ class Recorder(TorchFunctionMode):
         scope.nodes.append(node)
         node.outputs = self.fresh(tensor)
         return True
+
+    def check_autocast(self, source: Source) -> None:
+        """Autocast casts inside of operations, where no recording sees it."""
+        if torch.is_autocast_enabled("cpu"):
+            reason = "it runs under autocast, which casts inside of operations"
+            fix = "enabled=False there, and in Flax the dtype= of the layers"
+            self.note(source, "autocast", reason, fix)
 
     def check_range(self, name: str, output: Any, source: Source) -> None:
         """JAX has integers of 32 bits unless it is told otherwise; other inputs may give larger ones than these."""
@@ -378,6 +386,8 @@ class Recorder(TorchFunctionMode):
 
     def _entered(self, module: torch.nn.Module, path: str, leaf: bool, args: Any, kwargs: Any) -> tuple[Any, Any]:
         source = current_source()
+        if leaf and self.stack:
+            self.check_autocast(source)
         node = None
         if self.stack:
             if self.stack[-1].leaf:

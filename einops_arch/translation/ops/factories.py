@@ -93,6 +93,12 @@ def eye(writer: Writer, node: Node, n: Any, m: Any = None, **kwargs: Any) -> Arr
     return from_value(writer.bind(text), node.outputs)
 
 
+@operation("new_tensor")
+def new_tensor(writer: Writer, node: Node, input: Any, data: Any, **kwargs: Any) -> Array:
+    """Numbers of the program as a tensor of another one's dtype."""
+    return tensor(writer, node, data)
+
+
 @operation("tensor", "as_tensor", "scalar_tensor", "asarray")
 def tensor(writer: Writer, node: Node, data: Any, **kwargs: Any) -> Array:
     """Numbers of the program as a tensor."""
