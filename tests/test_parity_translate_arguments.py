@@ -186,3 +186,21 @@ def test_argument_that_the_base_holds_is_read_from_it():
     translation = translate(Three(Inherited, 4, 5, 7), torch.randn(2, 5, 6), axes="b t e", prove=False)
     assert "def __init__(self, width: int, *, rngs" in translation.source
     assert "self.r = Inherited(7, rngs=rngs)" in translation.source
+
+
+class _Named(nn.Module):
+    def __init__(self, dim: int, type: str) -> None:  # noqa: A002 as people write it
+        super().__init__()
+        self.mix = nn.Linear(dim, dim) if type == "linear" else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x) + 1.0
+
+
+def test_an_argument_may_have_the_name_of_a_builtin_and_keeps_it() -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(_Named(3, type="linear"), _Named(3, type="none"))
+
+    source = translate(make, torch.randn(2, 3), axes="b 3", prove=False).source
+    assert "dim: int, type: str" in source
+    assert "# ruff: noqa: A002" in source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import shutil
 import subprocess
@@ -62,8 +63,11 @@ def source_of(
     used = [line for line in sorted(imports) if _is_used(line, body + table)]
     text = "\n".join(used)
     root = classes[-1].name
+    hidden = {argument.name for item in classes for argument in item.arguments} & set(dir(builtins))
+    note = "# ruff: noqa: A002 arguments have the names of the original's\n\n" if hidden else ""
     return (
-        f'"""{header}"""\n\nfrom __future__ import annotations\n\n{text}\n\n__all__ = ["{root}"]\n\n\n{table}{body}\n'
+        f'"""{header}"""\n\n{note}from __future__ import annotations\n\n{text}\n\n__all__ = ["{root}"]\n\n\n'
+        f"{table}{body}\n"
     )
 
 
