@@ -172,3 +172,22 @@ def test_a_layer_that_gives_what_it_is_given_is_not_missed_where_the_other_side_
     report = compare(model, twin, torch.randn(5, 4))
     assert report.passed
     assert report.seen.not_seen == ()
+
+
+class _Split(nn.Module):
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(12, 36)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).view(x.shape[0], -1, self.heads, 36 // self.heads).transpose(1, 2).chunk(3, dim=-1)
+        return q * k + v
+
+
+def test_a_number_of_the_original_is_no_attribute_that_happens_to_have_its_value() -> None:
+    model = _Split(3)
+    twin = translate(lambda: model, torch.randn(2, 5, 12), axes="b t 12", prove=False)
+    assert "jnp.split(" in twin.source
+    assert "self.heads, axis" not in twin.source
+    assert ", 3, axis=-1)" in twin.source

@@ -267,7 +267,9 @@ def _named(lines: list[_Line], inputs: Sequence[str], preferred: dict[str, str])
 
 
 def _is_always_true(code: ast.expr) -> bool:
-    """Whether a question asks a size whether it is itself."""
+    """Whether a question asks a size whether it is itself, or a multiple of one."""
+    if ast.unparse(code).endswith(" % 1 == 0"):
+        return isinstance(code, ast.Compare) and isinstance(code.left, ast.BinOp)
     return (
         isinstance(code, ast.Compare)
         and isinstance(code.ops[0], (ast.Eq, ast.LtE, ast.GtE))

@@ -12,7 +12,7 @@ from typing import Any
 
 from einops_arch.translation.constructors import PLAIN_FUNCTIONS, Environment, assignments
 
-__all__ = ["held_numbers", "reads_of"]
+__all__ = ["held_numbers", "numbers_of", "reads_of"]
 
 _DEEPEST = 4
 _ROOTS = ("math.sqrt", "sqrt", "np.sqrt", "numpy.sqrt")
@@ -43,6 +43,18 @@ def reads_of(file: str, first: int, last: int) -> frozenset[str]:
             seen.add(name)
             pending += [value for value in made.get(name, ()) if _is_arithmetic(value)]
     return frozenset(text for text in texts if "self." in text)
+
+
+@functools.cache
+def numbers_of(file: str, first: int, last: int) -> frozenset[float]:
+    """The numbers that lines of a file have as such."""
+    try:
+        function = _function_around(_parsed(file), first, last)
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()
+    parts = _outermost(function, first, last) if function is not None else ()
+    nodes = (node for part in parts for node in ast.walk(part) if isinstance(node, ast.Constant))
+    return frozenset(node.value for node in nodes if isinstance(node.value, (int, float)))
 
 
 @functools.cache
