@@ -54,9 +54,12 @@ class Noise:
         return value
 
     def _look(self, module: Any, path: str) -> None:
+        # A copy, as the layer may keep what it is given; now, before a recorder hangs onto it that keeps everything.
+        alone = self._copy(module)
+
         def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            del output
-            if path not in self._rounding and self._rounds(module, args, kwargs):
+            del module, output
+            if path not in self._rounding and self._rounds(alone, args, kwargs):
                 self._rounding.add(path)
 
         module.register_forward_hook(hook, with_kwargs=True)
@@ -76,10 +79,7 @@ class Noise:
             return isinstance(value, torch.Tensor)
 
         try:
-            # A copy, as the layer may keep what it is given.
-            output = self._copy(module).forward(
-                *rebuild(args, rounded, is_tensor), **rebuild(kwargs, rounded, is_tensor)
-            )
+            output = module.forward(*rebuild(args, rounded, is_tensor), **rebuild(kwargs, rounded, is_tensor))
             arrays = [own_array(tensor) for _, tensor in outputs_in(output, module, inner=True)]
         except Exception:  # noqa: BLE001 whatever it is, what cannot be looked at is no excuse
             return False
