@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from einops_arch.translation.constructors import Environment
-from einops_arch.translation.reads import held_numbers, numbers_of, reads_of
+from einops_arch.translation.reads import held_numbers, integers_of, reads_of
 from einops_arch.translation.writer import Statement
 
 __all__ = ["with_fields"]
@@ -34,9 +34,10 @@ def with_fields(statements: Sequence[Statement], module: Any) -> dict[str, Any]:
     for statement in statements:
         first, last = statement.source.statement
         there = held_numbers(module, reads_of(statement.source.file, first, last)) if statement.source.file else {}
-        # Of a number that stands there as such nobody can say that it is an attribute with the same value.
-        plain = numbers_of(statement.source.file, first, last) if there else frozenset()
-        there = {name: value for name, value in there.items() if value not in plain}
+        # Of an integer that stands there as such nobody can say that it is an attribute with the same value. A float is
+        # what was computed, such as a root: an axis 2 in the same lines says nothing of it.
+        plain = integers_of(statement.source.file, first, last) if there else frozenset()
+        there = {name: value for name, value in there.items() if type(value) is not int or value not in plain}
         sizes = anywhere if statement.code.startswith(("rearrange(", "repeat(")) else {}
         if there or sizes:
             swap = _Fields(there, sizes)

@@ -12,7 +12,7 @@ from typing import Any
 
 from einops_arch.translation.constructors import PLAIN_FUNCTIONS, Environment, assignments
 
-__all__ = ["held_numbers", "numbers_of", "reads_of"]
+__all__ = ["held_numbers", "integers_of", "reads_of"]
 
 _DEEPEST = 4
 _ROOTS = ("math.sqrt", "sqrt", "np.sqrt", "numpy.sqrt")
@@ -46,15 +46,15 @@ def reads_of(file: str, first: int, last: int) -> frozenset[str]:
 
 
 @functools.cache
-def numbers_of(file: str, first: int, last: int) -> frozenset[float]:
-    """The numbers that lines of a file have as such."""
+def integers_of(file: str, first: int, last: int) -> frozenset[int]:
+    """The integers that lines of a file have as such."""
     try:
         function = _function_around(_parsed(file), first, last)
     except (OSError, SyntaxError, ValueError):
         return frozenset()
     parts = _outermost(function, first, last) if function is not None else ()
     nodes = (node for part in parts for node in ast.walk(part) if isinstance(node, ast.Constant))
-    return frozenset(node.value for node in nodes if isinstance(node.value, (int, float)))
+    return frozenset(node.value for node in nodes if type(node.value) is int)
 
 
 @functools.cache

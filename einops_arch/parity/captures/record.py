@@ -184,9 +184,9 @@ class RecordedTorch(_Recorded):
         run = dataclasses.replace(self._run(double=double, lift=lift))
         return run, list(self.record.trace), list(self.record.input_tensors)
 
-    def varies(self, inputs: Any, outputs: Sequence[Array], *, double: bool) -> list[bool]:
+    def varies(self, inputs: Any, outputs: Sequence[Array], *, double: bool, lift: bool = False) -> list[bool]:
         """What was seen when it was captured; of an older capture, whether an output is no constant."""
-        del inputs, double
+        del inputs, double, lift
         known = list(self.record.runs["float64"].varies)
         return known if len(known) == len(outputs) else [np.unique(array).size > 1 for array in outputs]
 
