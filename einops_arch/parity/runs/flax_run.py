@@ -13,6 +13,7 @@ from einops_arch.layouts.arrays import same_bits, to_numpy
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.verdicts import Array, unit_roundoff
 from einops_arch.parity.runs.axes import Layout
+from einops_arch.parity.runs.compiling import quick_options
 from einops_arch.parity.runs.constants import written
 from einops_arch.parity.runs.flax_program import (
     Program,
@@ -32,9 +33,6 @@ from einops_arch.parity.runs.tables import Tables, exactly
 from einops_arch.parity.runs.values import rebuild
 
 __all__ = ["FlaxSide", "precise"]
-
-# A third of the time that level 0 alone takes.
-_QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 class FlaxSide:
@@ -322,7 +320,7 @@ class FlaxSide:
         if not self.jit:
             return function
         # What is computed does not depend on how hard the compiler tries; how it is rounded does.
-        return jax.jit(function, compiler_options=_QUICKLY if double else None)
+        return jax.jit(function, compiler_options=quick_options() if double else None)
 
     def widened(self) -> Any:
         """A copy of the whole model in float64."""
