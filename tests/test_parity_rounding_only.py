@@ -8,7 +8,7 @@ import pytest
 import torch
 from flax import nnx
 
-from einops_arch.flax import layers as ours
+from einops_arch.flax import layers as flax_layers
 from einops_arch.parity import Verdict, compare, compare_training
 from einops_arch.parity.probes import random_numbers
 from einops_arch.port import transfer
@@ -23,7 +23,7 @@ def fresh(second=None):
     """Two norms, one after the other, as they are made: what the second is given is centred already."""
     models = (
         NN.Sequential(NN.BatchNorm2d(3), NN.BatchNorm2d(3)),
-        ours.Sequential(ours.BatchNorm(3, rngs=RNGS), second or ours.BatchNorm(3, rngs=RNGS)),
+        flax_layers.Sequential(flax_layers.BatchNorm(3, rngs=RNGS), second or flax_layers.BatchNorm(3, rngs=RNGS)),
     )
     transfer(*models)
     return models
@@ -49,14 +49,14 @@ def test_and_after_steps_of_an_optimiser():
     compare_training(*fresh(), IMAGE, optimizers.SGD(lr=0.0), axes="b c h w", steps=2).assert_same_function()
 
 
-class MeanIsOff(ours.BatchNorm):
+class MeanIsOff(flax_layers.BatchNorm):
     def __call__(self, x):
         result = super().__call__(x)
         self.mean[...] += 1e-10
         return result
 
 
-class SlopeIsOff(ours.BatchNorm):
+class SlopeIsOff(flax_layers.BatchNorm):
     """The right values; and of its scale's gradient, which is small, a hundred-thousandth is wrong."""
 
     def __call__(self, x):
@@ -69,7 +69,7 @@ class SlopeIsOff(ours.BatchNorm):
     [
         (MeanIsOff, "statistics", "1.running_mean"),
         (SlopeIsOff, "gradients", "0.weight"),
-        (lambda *_, **keywords: ours.BatchNorm(3, momentum=0.1001, **keywords), "statistics", "1.running_var"),
+        (lambda *_, **keywords: flax_layers.BatchNorm(3, momentum=0.1001, **keywords), "statistics", "1.running_var"),
     ],
 )
 def test_a_fault_in_it_is_seen(layer, section, path):
@@ -81,12 +81,12 @@ def test_a_fault_in_it_is_seen(layer, section, path):
 
 def test_the_norm_of_a_constant_is_zero_but_for_rounding():
     constant = np.full_like(IMAGE, 0.3)
-    models = NN.BatchNorm2d(3), ours.BatchNorm(3, rngs=RNGS)
+    models = NN.BatchNorm2d(3), flax_layers.BatchNorm(3, rngs=RNGS)
     transfer(*models)
     settings = {"axes": "b c h w", "mode": "train"}
     assert compare(*models, constant, **settings).passed
 
-    class Off(ours.BatchNorm):
+    class Off(flax_layers.BatchNorm):
         def __call__(self, x):
             return super().__call__(x) + 1e-10
 
@@ -110,7 +110,7 @@ class FlaxMap(nnx.Module):
 def magnifying():
     return (
         NN.Sequential(NN.Sigmoid(), *(TorchMap() for _ in range(40))),
-        ours.Sequential(ours.Sigmoid(), *(FlaxMap() for _ in range(40))),
+        flax_layers.Sequential(flax_layers.Sigmoid(), *(FlaxMap() for _ in range(40))),
     )
 
 
@@ -163,7 +163,7 @@ class Backwards(nnx.Linear):
         return x[..., ::-1] @ self.kernel[...][::-1] + self.bias[...]
 
 
-class FewNumbers(ours.BatchNorm):
+class FewNumbers(flax_layers.BatchNorm):
     """A norm whose gradient, or setting, is off by a little."""
 
     fault = staticmethod(lambda result, x: result)
@@ -177,8 +177,8 @@ def over_few(linear=nnx.Linear, **changes):
     layers, others = [], []
     for _ in range(2):
         layers += [NN.Linear(6, 6), NN.BatchNorm1d(6), NN.Tanh()]
-        others += [linear(6, 6, rngs=RNGS), FewNumbers(6, rngs=RNGS), ours.Tanh()]
-    models = NN.Sequential(*layers, NN.Linear(6, 3)), ours.Sequential(*others, nnx.Linear(6, 3, rngs=RNGS))
+        others += [linear(6, 6, rngs=RNGS), FewNumbers(6, rngs=RNGS), flax_layers.Tanh()]
+    models = NN.Sequential(*layers, NN.Linear(6, 3)), flax_layers.Sequential(*others, nnx.Linear(6, 3, rngs=RNGS))
     transfer(*models)
     for name, value in changes.items():
         setattr(models[1][4], name, value)

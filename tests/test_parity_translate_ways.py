@@ -55,11 +55,11 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor | None = None, bias: Tensor | None = None, cross_bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        given, bias = self.attention(x, bias=bias)
-        x = self.norm(x + given)
+        mixed, bias = self.attention(x, bias=bias)
+        x = self.norm(x + mixed)
         if self.cross is not None:
-            given, cross_bias = self.cross(x, context, cross_bias)
-            x = x + given
+            mixed, cross_bias = self.cross(x, context, cross_bias)
+            x = x + mixed
         return x, bias, cross_bias
 
 

@@ -14,8 +14,9 @@ from einops_arch.translation.inputs import Arguments, resized
 __all__ = ["ENOUGH", "enough_for_statistics", "fewest_batch_values"]
 
 ENOUGH = 8
-"""Numbers per channel with which a batch norm magnifies rounding no more than other layers do."""
+"""Numbers per channel from which on a batch norm is compared at the batch that it was recorded with."""
 _LARGEST = 32
+"""The largest batch that is tried: a comparison keeps what every module gives."""
 
 
 def enough_for_statistics(model: Any, arguments: Arguments) -> tuple[str, Arguments]:
@@ -24,6 +25,10 @@ def enough_for_statistics(model: Any, arguments: Arguments) -> tuple[str, Argume
     Args:
         model: of PyTorch, with any weights; it is not changed.
         arguments: at a size that was recorded.
+
+    Returns:
+        Such as `" with b=8"`, and the inputs; nothing and the same inputs where they are enough, or where the batch is
+        fixed or would have to be larger than 32.
     """
     batch = arguments.letters.get("b")
     fewest = fewest_batch_values(model, arguments) if batch else ENOUGH
