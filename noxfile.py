@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement  # nox needs it too
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"  # comes with nox, and needs nothing of the system's Python
@@ -70,24 +71,28 @@ def interpreters() -> dict[str, str]:
 def tests_of_versions(session: nox.Session, kind: str, pythons: dict[str, str]) -> None:
     """Run the core and jax tests with the versions of `backends/<kind>-cpu`; write down what they were, and the counts.
 
-    torch and a part of parity run where a requirement for a CPU build is given: the index has builds of gigabytes.
+    torch and a part of parity run where a requirement for a CPU build is given: the index has builds of gigabytes. A
+    marker says for which Pythons there is one: `--torch 'torch==2.13.0; python_version < "3.12"'`.
     """
     parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --", add_help=False, allow_abbrev=False)
     parser.add_argument("--torch", metavar="REQUIREMENT")
+    parser.add_argument("--python", action="append", choices=list(pythons), help="this one only; may be repeated")
     options, pytest_arguments = parser.parse_known_args(session.posargs)
-    parts = {kind: []}
-    if options.torch:
-        parts |= {"torch": [], "parity": [f"tests/test_parity_{name}.py" for name in TENTH_OF_PARITY]}
+    torch = Requirement(options.torch) if options.torch else None
     failed = False
-    for version, interpreter in pythons.items():
+    for version in options.python or pythons:
         folder = Path(session.create_tmp()).resolve() / f"python{version}"
-        session.run(interpreter, "-m", "venv", "--clear", str(folder), external=True)
+        session.run(pythons[version], "-m", "venv", "--clear", str(folder), external=True)
         python = str(folder / "bin" / "python")
-        pins = str(BACKENDS / f"{kind}-cpu" / "requirements.txt")
-        more = [options.torch, ".[all]"] if options.torch else [".[flax,cli]"]
-        wanted = ["-r", pins, *group("test"), "-e", *reversed(more)]
-        session.run(python, "-m", "pip", "install", "--quiet", *wanted, external=True)
-        for part, files in parts.items():
+        # A part of the tests, its files, and what is installed for it: the first part runs with no torch beside it.
+        parts: list[tuple[str, list[str], list[str]]] = [(kind, [], ["-e", ".[flax,cli]"])]
+        if torch and (torch.marker is None or torch.marker.evaluate({"python_version": version})):
+            tenth = [f"tests/test_parity_{name}.py" for name in TENTH_OF_PARITY]
+            parts += [("torch", [], [str(torch), "-e", ".[all]"]), ("parity", tenth, [])]
+        for part, files, more in parts:
+            if more:
+                wanted = ["-r", str(BACKENDS / f"{kind}-cpu" / "requirements.txt"), *group("test"), *more]
+                session.run(python, "-m", "pip", "install", "--quiet", *wanted, external=True)
             counts = str(folder / f"{part}.xml")
             command = [python, "-m", "pytest", "--backend", part, "-n", "2", f"--junitxml={counts}", *files]
             session.run(*command, *pytest_arguments, external=True, success_codes=[0, 1])
@@ -167,13 +172,13 @@ def tests_real(session: nox.Session) -> None:
 
 @nox.session(name="tests-newest")
 def tests_newest(session: nox.Session) -> None:
-    """The newest jax, flax, einops and numpy under each Python from 3.11 (long; -- --torch REQUIREMENT, pytest's)."""
+    """The newest jax, flax, einops and numpy under each Python from 3.11 (long; -- --python, --torch, pytest's)."""
     tests_of_versions(session, "newest", interpreters())
 
 
 @nox.session(name="tests-oldest")
 def tests_oldest(session: nox.Session) -> None:
-    """The lowest versions that pyproject.toml allows (long; -- --torch REQUIREMENT, pytest arguments)."""
+    """The lowest versions that pyproject.toml allows (long; -- --torch REQUIREMENT, pytest's)."""
     tests_of_versions(session, "oldest", dict(list(interpreters().items())[:1]))
 
 
