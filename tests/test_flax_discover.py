@@ -67,7 +67,7 @@ class Attention(nnx.Module):
         b, n, c = x.shape
         h = self.qkv(self.norm(x)).reshape(b, n, 3, 4, 3)
         h = jnp.moveaxis(h, 2, 0).transpose(0, 1, 3, 2, 4)
-        q, k, v = h
+        q, k, v = h[0], h[1], h[2]  # what `q, k, v = h` becomes depends on the version of jax
         a = jax.nn.softmax(q @ k.swapaxes(-1, -2), -1)
         y = merged(a @ v)
         return jnp.concatenate([y, x + jnp.ones(c)], axis=1)
@@ -118,6 +118,21 @@ def test_what_broadcasts_on_its_own_is_no_chain():
     assert report.chains == ()
     (chain,) = discover_model(lambda x: x[:, None] + 0, jnp.ones((2, 3))).chains
     assert chain.discovery.pattern == "b c -> b 1 c"
+
+
+PACKS = {
+    "stack": (lambda x: jnp.stack([x, x * 2], 1), "pack", "b * c"),
+    "concatenate": (lambda x: jnp.concatenate([x, x * 2], 1), "pack", "b *"),
+    "unstack": (lambda x: sum(jnp.unstack(x, axis=1)), "unpack", "b *"),
+    "split": (lambda x: sum(jnp.split(x, 2, 1)), "unpack", "b *"),
+}
+
+
+@pytest.mark.parametrize(("function", "kind", "pattern"), PACKS.values(), ids=PACKS)
+def test_what_puts_together_or_takes_apart_is_a_pack_or_an_unpack(function, kind, pattern, request):
+    (chain,) = discover_model(function, jnp.ones((2, 4))).chains
+    assert chain.operations == request.node.callspec.id
+    assert (chain.kind, chain.discovery.operation, chain.discovery.pattern) == (kind, kind, pattern)
 
 
 def test_a_loop_is_run_as_a_whole():

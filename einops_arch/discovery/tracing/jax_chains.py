@@ -22,6 +22,8 @@ __all__ = ["record"]
 
 _MOVES = frozenset({"reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "copy_p", "expand_dims"})
 _PARTS = frozenset({"rev", "slice"})
+_PACKS = {"concatenate": "pack", "stack": "pack", "split": "unpack", "unstack": "unpack"}
+"""Of `q, k, v = h` jax makes an `unstack` since 0.11; before, it was a slice for each part."""
 _IMPLIED = frozenset({"reshape", "broadcast_in_dim"})
 """What arithmetic does on its own: only the function of jax that was called tells whether the code asks for it."""
 _LAYOUTS = {"conv_general_dilated": "last", "dot_general": "last"}
@@ -102,7 +104,7 @@ class _Walker:
         outputs = list(result) if primitive.multiple_results else [result]
         self.kept += [*operands, *outputs]
         name = primitive.name
-        step = (outer or _step(equation)) if name in _MOVES | _PARTS | {"concatenate", "split"} else None
+        step = (outer or _step(equation)) if name in _MOVES | _PARTS | _PACKS.keys() else None
         if step is None or not hasattr(operands[0], "shape"):
             self._consume(operands)
             self._tag(name, operands, outputs)
@@ -155,7 +157,7 @@ class _Walker:
         for name, call, inputs, outputs, axis in self.single:
             if not call.asked:
                 continue
-            kind = {"concatenate": "pack", "split": "unpack"}.get(name, "move")
+            kind = _PACKS.get(name, "move")
             raw = self._raw(kind, [call], inputs, outputs, _replay([call]))
             raw.axis, raw.pure = axis, False
             yield raw

@@ -267,7 +267,7 @@ class Graph:
                 users = self.users.get(value, [])
                 if value.varies and (value in self.results or any(self._within(user) != inside for user in users)):
                     values.append(value)
-            if not inside and node.name in ("slice", "split", "squeeze"):
+            if not inside and node.name in ("slice", "split", "squeeze", "unstack"):
                 values += [value for value in node.outputs if value.varies]
         return values
 

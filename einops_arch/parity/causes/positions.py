@@ -25,6 +25,7 @@ _MOVES = (
     "gather",
     "transpose",
     "split",
+    "unstack",
     "rev",
 )
 _MOST_ROTATIONS = 12
@@ -267,7 +268,7 @@ def _rotated(graph: Graph) -> Iterator[tuple[Value, Value]]:
         if source is None or source in done or not source.varies or len(source.shape) < 2 or source.shape[-1] % 2:
             continue
         users = graph.users.get(source, [])
-        if len(users) < 2 and not any(user.name in ("split", "reshape") for user in users):
+        if len(users) < 2 and not any(user.name in ("split", "unstack", "reshape") for user in users):
             continue
         target = _end_of_rotation(graph, source)
         if target is not None:
