@@ -18,9 +18,10 @@ from einops_arch.checkpoints.formats.msgpack_file import MsgpackReader
 from einops_arch.checkpoints.formats.npz_file import NpzReader
 from einops_arch.checkpoints.formats.orbax_folder import OrbaxReader, write_orbax
 from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, write_safetensors
-from einops_arch.checkpoints.formats.sharded import FILES, HubReader, ShardedReader, write_hub
+from einops_arch.checkpoints.formats.sharded import FILES, HubReader, open_index, write_hub
 from einops_arch.checkpoints.formats.torch_file import LEGACY, TorchReader
 from einops_arch.checkpoints.formats.torch_writer import write_torch
+from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import MemoryReader, Reader, reading
 from einops_arch.checkpoints.reader_views import Selected, checked_patterns
 from einops_arch.errors import CheckpointError
@@ -121,6 +122,9 @@ def open_checkpoint(
         raise CheckpointError(f"{path}: cannot be read: {reason}") from error
     reader = _open(path, key, drop)
     reader.paths = [path, *reader.paths]
+    if reader.metadata.keys().isdisjoint({"framework", "format"}) and _has_kernels(reader):
+        # What safetensors' own writer for Flax has written: it says nothing, and PyTorch has no kernels.
+        reader.metadata, reader.by_leaves = {**reader.metadata, "framework": "flax"}, True
     if only is None and not drop:
         return reader
     try:
@@ -128,6 +132,11 @@ def open_checkpoint(
     except BaseException:
         reader.close()
         raise
+
+
+def _has_kernels(reader: Reader) -> bool:
+    names = reader.names()
+    return framework_of_names(names) == "flax" and any(name.rpartition(".")[2] == "kernel" for name in names)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -274,7 +283,7 @@ def _open_file(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
     if kind in {"index", "safetensors"} and key is not None:
         raise _without_entries(path, key)
     if kind == "index":
-        return ShardedReader(path)
+        return open_index(path)
     if kind == "safetensors":
         return SafetensorsReader(path)
     if kind in _TREES:

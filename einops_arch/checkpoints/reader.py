@@ -49,6 +49,7 @@ class Reader(ABC):
         taken: the entry of the file under which they lie, such as `state_dict`; empty if they are the file itself.
         left_out: what the file holds beside these tensors, by name, each with the reason why it is not among them.
         paths: the files and folders that are read.
+        by_leaves: whose names they are is told by the leaves, where nothing in the file says it.
     """
 
     tensors: dict[str, TensorInfo]
@@ -57,6 +58,7 @@ class Reader(ABC):
     taken: str = ""
     left_out: Mapping[str, str] = MappingProxyType({})
     paths: Sequence[Path] = ()
+    by_leaves: bool = False
 
     @abstractmethod
     def bits(self, name: str) -> Bits:
@@ -123,6 +125,7 @@ class Wrapper(Reader):
         self.inner = inner
         self.tensors, self.aliases, self.metadata = inner.tensors, inner.aliases, inner.metadata
         self.taken, self.left_out, self.paths = inner.taken, inner.left_out, inner.paths
+        self.by_leaves = inner.by_leaves
 
     def bits(self, name: str) -> Bits:
         return self.inner.bits(name)

@@ -48,13 +48,19 @@ class Relabeled(Wrapper):
         olds: dict[str, list[str]] = {}
         for name, now in new.items():
             olds.setdefault(now, []).append(name)
-        clashes = [f"{now}: the new name of {' and of '.join(group)}" for now, group in olds.items() if len(group) > 1]
+        # Two names of one tensor may become one.
+        clashes = [
+            f"{now}: the new name of {' and of '.join(group)}"
+            for now, group in olds.items()
+            if len({inner.aliases.get(name, name) for name in group}) > 1
+        ]
         if clashes:
             count = counted(len(clashes), "name")
             raise PortError(f"rename: {count} would be taken twice", *clashes)
         self._old = {new[name]: name for name in inner.tensors if name in new}
         self.tensors = {now: inner.tensors[name] for now, name in self._old.items()}
-        self.aliases = {new[name]: new[target] for name, target in inner.aliases.items() if name in new}
+        targets = {name: target for name, target in inner.aliases.items() if name in new and new[name] != new[target]}
+        self.aliases = {new[name]: new[target] for name, target in targets.items()}
 
     def bits(self, name: str) -> Bits:
         return self.inner.bits(self._old[name])

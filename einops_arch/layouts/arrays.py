@@ -23,7 +23,7 @@ def to_numpy(value: Any) -> np.ndarray[Any, Any]:
     """The array with the same bits: from a torch tensor on any device, a jax array, or anything that numpy takes.
 
     Raises:
-        PortError: a parameter of a lazy module, which has no shape yet.
+        PortError: a parameter of a lazy module, which has no shape yet, or a tensor that is no plain array.
         MissingFrameworkError: a bfloat16 or float8 tensor, and ml_dtypes is not installed.
     """
     torch = sys.modules.get("torch")
@@ -42,18 +42,38 @@ def to_numpy(value: Any) -> np.ndarray[Any, Any]:
 
 
 def no_values(value: Any) -> str:
-    """Why a parameter of a lazy module of PyTorch cannot be carried; nothing for any other value.
+    """Why a tensor of PyTorch cannot be carried, such as that of a lazy module or a sparse one; empty for all others.
 
     >>> no_values(np.ones(2))
     ''
     """
     kind = type(value).__name__
-    if kind not in ("UninitializedParameter", "UninitializedBuffer"):
+    if kind in ("UninitializedParameter", "UninitializedBuffer"):
+        return (
+            f"expected a tensor with values, received {kind} of a lazy module; likely fix: call the PyTorch model "
+            "once, so that it knows its widths"
+        )
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
         return ""
-    return (
-        f"expected a tensor with values, received {kind} of a lazy module; likely fix: call the PyTorch model once, so "
-        "that it knows its widths"
-    )
+    what, fix = _unlike_an_array(torch, value)
+    return f"expected a plain tensor, received {what}; likely fix: {fix}" if what else ""
+
+
+def _unlike_an_array(torch: Any, tensor: Any) -> tuple[str, str]:
+    """What a tensor is whose numbers do not lie one after the other, and how it becomes one that has them so."""
+    if hasattr(tensor, "full_tensor"):
+        return f"a {type(tensor).__name__} on a mesh", ".full_tensor(), or einops_arch.checkpoints.load"
+    if tensor.is_nested:
+        return "a nested tensor", "its parts by .unbind()"
+    if tensor.is_quantized:
+        return "a quantized tensor", ".dequantize()"
+    if tensor.is_meta:
+        return "a tensor on the meta device, which has no values", "load its weights first"
+    if tensor.layout != torch.strided:
+        layout = str(tensor.layout).removeprefix("torch.")
+        return f"a tensor of layout {layout}", ".to_dense()"
+    return "", ""
 
 
 def to_tensor(array: np.ndarray[Any, Any], device: Any = None) -> Any:

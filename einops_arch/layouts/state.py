@@ -20,6 +20,7 @@ __all__ = [
     "Expected",
     "Held",
     "common_cause",
+    "computed_causes",
     "hold_state",
     "is_counter",
     "problems_error",
@@ -36,6 +37,10 @@ _COMPARED = 10_000
 """Pairs of names that are compared to say which one was meant: a file may have any number of them."""
 _PARTS = 6
 """Parts of a name that a wrapper may have put before it."""
+_HEADS = 4
+"""Different ones that may stand before all names, as `features.` and `classifier.`."""
+_PAIRS = 64
+"""Words that are tried in the place of one."""
 
 
 def state_arrays(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]], list[str]]:
@@ -111,7 +116,7 @@ class Held:
         """
         if self.missing or self.unexpected or self.problems or more:
             names = [*self._missing_lines(), *self._unexpected_lines()]
-            cause = common_cause(self.unexpected, self.missing, self._known)
+            cause = common_cause(self.unexpected, self.missing, self._known, self._alike)
             raise problems_error(what, [*(cause if cause is not None else names), *more, *self.problems])
 
     def complete(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
@@ -126,6 +131,9 @@ class Held:
             names = ", ".join(self.counters)
             count = counted(len(self.counters), "counter")
             LOG.warning("%s of batches, 0 for want of one in the state: %s", count, names)
+
+    def _alike(self, name: str, other: str) -> bool:
+        return self.shapes.get(name) == self.expected[other][0]
 
     @property
     def _known(self) -> int:
@@ -210,58 +218,106 @@ def problems_error(what: str, problems: Sequence[str]) -> PortError:
     return PortError(f"{what}: {counted(len(problems), 'problem')}, nothing was changed", *problems)
 
 
-def common_cause(unexpected: Sequence[str], missing: Sequence[str], known: int) -> list[str] | None:
+def common_cause(
+    unexpected: Sequence[str], missing: Sequence[str], known: int, alike: Callable[[str, str], bool] | None = None
+) -> list[str] | None:
     r"""One line in the place of many, where all names differ in one way; None where they do not.
 
     Args:
         unexpected: names of the state that are not in the model.
         missing: names of the model that the state has not.
         known: how many names of the state are in the model.
+        alike: whether a name of the state and one of the model have the same shape; any two have, if left out.
 
     >>> print(*common_cause(["module.fc.weight", "module.fc.bias"], ["fc.weight", "fc.bias"], 0))
     all 2 names begin with 'module.'; likely fix: rename=[('^module\\.', '')] (--rename '^module\.=')
+    >>> print(*common_cause(["fc.gamma", "bn.gamma"], ["fc.weight", "bn.weight"], 2))
+    2 names have 'gamma' for 'weight'; likely fix: rename=[('\\bgamma\\b', 'weight')] (--rename '\bgamma\b=weight')
     """
-    computed = [name for name in unexpected if _COMPUTED.search(name)]
-    adapters = [name for name in unexpected if _ADAPTER.search(name)]
-    if adapters and len(adapters) == len(unexpected):
-        return [
-            (
-                f"{counted(len(adapters), 'name')} of a LoRA adapter, such as {adapters[0]}; likely fix: "
-                "merge it into the weights that it belongs to first, by port_checkpoint(..., merge_lora=) "
-                "(einops-arch port --merge-lora)"
-            )
-        ]
-    if len(computed) > 1 and len(computed) == len(unexpected):
-        return [
-            (
-                f"{len(computed)} names such as {computed[0]} are parts of weights that PyTorch computes; likely fix: "
-                "write plain weights first, by port_checkpoint(..., fold=True) (einops-arch port --fold)"
-            )
-        ]
-    if known or len(unexpected) < 2 or not missing:
+    if unexpected and (lines := computed_causes(unexpected)) and len(lines[1]) == len(unexpected):
+        return lines[0]
+    if len(unexpected) < 2 or not missing:
         return None
+    prefixed = None if known else _prefixed(unexpected, missing)
+    return prefixed or _replaced(unexpected, missing, alike or (lambda *_: True))
+
+
+def computed_causes(names: Sequence[str]) -> tuple[list[str], list[str]] | None:
+    """What a file is that has products of an adapter or parts of computed weights, and the names of these.
+
+    >>> lines, names = computed_causes(["fc.weight", "fc.lora_A.weight"])
+    >>> lines[0].partition(",")[0], names
+    ('1 name of a LoRA adapter', ['fc.lora_A.weight'])
+    """
+    if adapters := [name for name in names if _ADAPTER.search(name)]:
+        line = (
+            f"{counted(len(adapters), 'name')} of a LoRA adapter, such as {adapters[0]}; likely fix: merge it into the "
+            "weights that it belongs to first, by port_checkpoint(..., merge_lora=) (einops-arch port --merge-lora)"
+        )
+        return [line], adapters
+    computed = [name for name in names if _COMPUTED.search(name)]
+    if len(computed) > 1:
+        line = (
+            f"{len(computed)} names such as {computed[0]} are parts of weights that PyTorch computes; likely fix: "
+            "write plain weights first, by port_checkpoint(..., fold=True) (einops-arch port --fold)"
+        )
+        return [line], computed
+    return None
+
+
+def _prefixed(unexpected: Sequence[str], missing: Sequence[str]) -> list[str] | None:
+    """All names of one side have a prefix that those of the other have not."""
     for names, others, removes in ((unexpected, missing, True), (missing, unexpected, False)):
-        prefix = ""
+        prefixes = [""]
         for _ in range(_PARTS):
             if not all("." in name for name in names):
                 break
-            heads = {name.partition(".")[0] for name in names}
-            if len(heads) > 1:
+            heads = list(dict.fromkeys(name.partition(".")[0] for name in names))
+            if len(heads) > 1 and (not removes or len(prefixes) > 1 or len(heads) > _HEADS):
                 break
-            prefix += f"{heads.pop()}."
+            whole = f"{heads[0]}." if len(heads) == 1 else ""
+            prefixes.append(whole)
             names = [name.partition(".")[2] for name in names]  # noqa: PLW2901 - one part less each time
-            if len(set(names) & set(others)) < len(names) / 2:
+            same = set(names) & set(others)
+            if not whole and (len(same) < len(others) or len(set(names)) < len(names)):
+                break
+            if len(same) < len(names) / 2:
                 continue
-            rule = (f"^{re.escape(prefix)}", "") if removes else ("^", prefix)
-            whose = "names" if removes else "names of the model"
-            lines = [
-                (
-                    f"all {len(names)} {whose} begin with {prefix!r}; likely fix: rename=[{rule}] "
-                    f"(--rename '{rule[0]}={rule[1]}')"
-                )
-            ]
-            lines += [f"{name}: in neither, without {prefix!r}" for name in sorted(set(names) ^ set(others))]
-            return lines
+            return _line_of_prefix(names, others, "".join(prefixes), heads, removes=removes)
+    return None
+
+
+def _line_of_prefix(
+    names: Sequence[str], others: Sequence[str], prefix: str, heads: Sequence[str], *, removes: bool
+) -> list[str]:
+    pattern = re.escape(prefix) if prefix else f"({'|'.join(map(re.escape, heads))})\\."
+    rule = (f"^{pattern}", "") if removes else ("^", prefix)
+    whose = "names" if removes else "names of the model"
+    shown = repr(prefix) if prefix else " or ".join(repr(f"{head}.") for head in heads)
+    fix = f"likely fix: rename=[{rule}] (--rename '{rule[0]}={rule[1]}')"
+    rest = sorted(set(names) ^ set(others))
+    return [
+        f"all {len(names)} {whose} begin with {shown}; {fix}",
+        *(f"{name}: in neither, without {shown}" for name in rest),
+    ]
+
+
+def _replaced(unexpected: Sequence[str], missing: Sequence[str], alike: Callable[[str, str], bool]) -> list[str] | None:
+    """One part of a name is another word in the model, everywhere."""
+    first, wanted = unexpected[0].split("."), set(missing)
+    pairs: dict[tuple[str, str], None] = {}
+    for parts in (other.split(".") for other in missing):
+        differ = {pair for pair in zip(first, parts, strict=False) if pair[0] != pair[1]}
+        if len(parts) == len(first) and len(differ) == 1 and not any(part.isdecimal() for part in next(iter(differ))):
+            pairs.update(dict.fromkeys(differ))
+    for old, new in list(pairs)[:_PAIRS]:
+        renamed = {name: ".".join(new if part == old else part for part in name.split(".")) for name in unexpected}
+        targets = set(renamed.values())
+        if targets <= wanted and len(targets) == len(renamed) and all(alike(*pair) for pair in renamed.items()):
+            rule = (rf"\b{re.escape(old)}\b", new)
+            fix = f"likely fix: rename=[{rule}] (--rename '{rule[0]}={rule[1]}')"
+            lines = [f"{len(renamed)} names have {old!r} for {new!r}; {fix}"]
+            return [*lines, *(f"{name}: missing" for name in missing if name not in targets)]
     return None
 
 

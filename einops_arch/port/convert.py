@@ -21,8 +21,10 @@ from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
 from einops_arch.port.folding import Computed, Folded
 from einops_arch.port.leaves import ByLeaf
+from einops_arch.port.like import held_against
 from einops_arch.port.lora import Merged
 from einops_arch.port.packed import PackedReader
+from einops_arch.port.suggested import told_what_fits
 from einops_arch.port.ties import once_tied, untied_lines
 from einops_arch.port.unwrap import Unwrapped, unwrapped
 
@@ -91,6 +93,7 @@ class Port:
         dtype: str | None = None,
         allow_overflow: bool = False,
         untie: bool = False,
+        like: str | Path | None = None,
     ) -> Port:
         """Open a source and hold it against the model; nothing is written.
 
@@ -104,10 +107,11 @@ class Port:
             dtype: round floating-point tensors to this dtype.
             allow_overflow: let finite numbers become infinite on the way.
             untie: write tied tensors under each of their names, for readers that know no aliases.
+            like: a checkpoint, or its index alone, whose names and shapes the result must have.
 
         Raises:
             CheckpointError: the source is not whole, or nothing says which network it belongs to.
-            PortError: the source does not fit the network.
+            PortError: the source does not fit the network, or the result is not like `like`.
         """
         reader = path if isinstance(path, Reader) else open_checkpoint(path)
         try:
@@ -132,18 +136,18 @@ class Port:
                 source = PackedReader(source, text, expected)
             result, ported = source, None
             if model is not None:
-                from einops_arch.port.stream import Ported
-
                 source = unwrapped(source, expected, tied)
                 notes += [source.remark] if isinstance(source, Unwrapped) else []
                 source = once_tied(source, expected)
                 both = [[target, name] for name, target in source.aliases.items()]
                 notes += untied_lines(both, tied, expected)
-                result = ported = Ported(source, model, before.framework, to)
+                result = ported = _ported(source, model, before.framework, to, config)
             elif before.framework != to:
                 result = source = ByLeaf(source)
+            if like is not None:
+                notes += held_against(result, like)
             if model is None and any(isinstance(row, ByLeaf) for row in _chain(source)):
-                notes += _notes_of_leaves(reader, next(row for row in _chain(source) if isinstance(row, ByLeaf)))
+                notes += _notes_of_leaves(reader, next(row for row in _chain(source) if isinstance(row, ByLeaf)), like)
             cast = Cast(result, dtype, allow_overflow=allow_overflow) if dtype is not None else None
             result = cast or result
             if untie:
@@ -351,6 +355,7 @@ def port_checkpoint(
     dtype: str | None = None,
     allow_overflow: bool = False,
     untie: bool = False,
+    like: str | Path | None = None,
     kind: str | None = None,
     max_shard_size: int | None = None,
     force: bool = False,
@@ -375,6 +380,7 @@ def port_checkpoint(
         dtype: round floating-point tensors to this dtype.
         allow_overflow: let finite numbers become infinite on the way.
         untie: write tied tensors under each of their names.
+        like: a checkpoint, or its index alone, whose names and shapes the result must have.
         kind: the format, if the name does not say it.
         max_shard_size: bytes in one file, for a hub folder.
         force: replace what is there.
@@ -398,6 +404,7 @@ def port_checkpoint(
         dtype=dtype,
         allow_overflow=allow_overflow,
         untie=untie,
+        like=like,
     ) as port:
         port.run(destination, force=force, kind=kind, max_shard_size=max_shard_size, progress=progress)
         if check:
@@ -425,14 +432,26 @@ def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
         return Checkpoint(arrays, to, port.after.architecture, config)
 
 
-def _notes_of_leaves(reader: Reader, leaves: ByLeaf) -> list[str]:
+def _ported(source: Reader, model: Any, framework: str, to: str, config: Config | None) -> Any:
+    from einops_arch.port.stream import Ported
+
+    try:
+        return Ported(source, model, framework, to)
+    except PortError as error:
+        shapes = {name: source.info(name).shape for name in source.names()}
+        raise told_what_fits(error, shapes, framework, config) from error
+
+
+def _notes_of_leaves(reader: Reader, leaves: ByLeaf, like: str | Path | None) -> list[str]:
     """Why a file was taken for Flax's, and what was taken for what."""
-    told = framework_of_names(reader.names()) == "flax"
-    why = "taken for Flax's by its leaves" if told else "taken for Flax's, as its format says"
-    notes = [
-        f"{why}; if it is PyTorch's, write it as .safetensors with the metadata framework=torch first",
-        "names and layouts are those of Flax's leaves by their names and numbers of axes, held against no network",
-    ]
+    told = framework_of_names(leaves.inner.names()) == "flax"
+    fix = "if it is PyTorch's, write it as .safetensors with the metadata framework=torch first"
+    notes = []
+    if reader.by_leaves:
+        why = "taken for Flax's by its leaves" if told else "taken for Flax's, as its format says"
+        notes.append(f"{why}; {fix}")
+    against = f"held against {like}" if like else "held against no network"
+    notes.append(f"names and layouts are those of Flax's leaves by their names and numbers of axes, {against}")
     if count := leaves.of_attention:
         notes.append(f"{count} arrays were read as those of an attention, by the names of their layers")
     return notes

@@ -14,11 +14,12 @@ from einops_arch._log import LOG, Lines
 from einops_arch._text import counted
 from einops_arch.checkpoints.reader_views import checked_patterns, renamed
 from einops_arch.errors import PortError
-from einops_arch.layouts.arrays import to_numpy
+from einops_arch.layouts.arrays import no_values, to_numpy
 from einops_arch.layouts.state import problems_error, state_arrays
 from einops_arch.port.convert import expected_shapes
 from einops_arch.port.packed import packing_groups
 from einops_arch.port.settings import setting_differences
+from einops_arch.port.suggested import told_what_fits
 from einops_arch.port.ties import needless_names, same_arrays, untied_lines
 from einops_arch.port.unwrap import without_wrapper
 
@@ -114,6 +115,19 @@ def transfer(
     """
     state = source if isinstance(source, Mapping) else model_state(source)
     state = _adapted(state, target, rename, ignore, paths or {}, packing)
+    try:
+        _load(target, state)
+    except PortError as error:
+        config = getattr(target, "config", None)
+        shapes = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+        own = config if isinstance(config, architectures.Config) and "flax" in sys.modules else None
+        raise told_what_fits(error, shapes, "torch", own) from error
+    differences = [] if isinstance(source, Mapping) else setting_differences(source, target)
+    if differences:
+        LOG.warning("the models compute different things:%s", Lines(differences))
+
+
+def _load(target: Any, state: Mapping[str, Any]) -> None:
     if framework_of(target) == "torch":
         from einops_arch.torch.state import load_torch_state
 
@@ -122,9 +136,6 @@ def transfer(
         from einops_arch.flax.state import load_state_dict
 
         load_state_dict(target, state)
-    differences = [] if isinstance(source, Mapping) else setting_differences(source, target)
-    if differences:
-        LOG.warning("the models compute different things:%s", Lines(differences))
 
 
 def _adapted(
@@ -148,10 +159,18 @@ def _adapted(
     for name, now in changed.items():
         if name not in dropped:
             olds.setdefault(now, []).append(name)
-    clashes = [f"{now}: the new name of {' and of '.join(names)}" for now, names in olds.items() if len(names) > 1]
+    left = {name: state[name] for name, now in changed.items() if name not in dropped}
+    if odd := [f"{name}: {reason}" for name, value in left.items() if (reason := no_values(value))]:
+        raise problems_error("transfer", odd)
+    # Two names of one tensor may become one.
+    clashes = [
+        f"{now}: the new name of {' and of '.join(names)}"
+        for now, names in olds.items()
+        if len(names) > 1 and same_arrays({name: state[name] for name in names}) != [names]
+    ]
     if clashes:
         raise problems_error("transfer", clashes)
-    moved: dict[str, Any] = {now: state[name] for now, (name,) in olds.items()}
+    moved: dict[str, Any] = {now: state[names[0]] for now, names in olds.items()}
     expected, tied = _expected(target)
     for text in packing:
         moved = _packed(moved, text, expected)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,41 +42,64 @@ _WINDOW = 1 << 16
 
 
 class MsgpackReader(Reader):
-    """A file that is open.
+    """A file that is open, or all the shards of one tree.
 
     Args:
-        path: the file.
+        path: the file, or the index that names the shards.
         key: the entry that holds the weights, where it is not found by itself.
+        shards: the file that each array is in, by the path of the array with slashes, as transformers 4 wrote it.
 
     Raises:
-        CheckpointError: it is not a whole file of Flax's.
+        CheckpointError: it is not a whole file of Flax's, or the index and the shards do not agree.
     """
 
-    def __init__(self, path: Path, key: str | None = None) -> None:
+    by_leaves = True
+
+    def __init__(self, path: Path, key: str | None = None, shards: Mapping[str, Path] | None = None) -> None:
         self.path = path
-        self.file, size = open_file(path)
+        self._files: list[int] = []
+        files = [path] if shards is None else sorted(set(shards.values()))
         try:
+            trees = [self._tree(file) for file in files]
             with reading(path):
-                parser = _Parser(self.file, size)
-                tree = parser.value(0, ())
-                if parser.at != size:
-                    raise CheckpointError(f"not a whole msgpack file: {size - parser.at} bytes too many")
-                if not isinstance(tree, dict):
-                    raise CheckpointError(f"expected a tree of arrays, received {brief(tree)}")
-                arrays = {path: leaf for path, leaf in parser.arrays.items() if isinstance(leaf, list)}
+                self._held_against(shards, dict(zip(files, trees, strict=True)))
+                leaves = {where: (leaf, tree) for tree in trees for where, leaf in tree.arrays.items()}
+                arrays = {where: tree for where, (leaf, tree) in leaves.items() if isinstance(leaf, list)}
                 names, beside = weights_of(arrays, key)
                 if not names:
                     raise CheckpointError("expected a tree of arrays, received no array")
-                self._pieces = {name: arrays[path] for path, name in names.items()}
-                self.tensors = {name: _info(name, parser, path) for path, name in names.items()}
+                self._pieces = {name: leaves[where][0] for where, name in names.items()}
+                self.tensors = {name: _info(name, arrays[where], where) for where, name in names.items()}
         except BaseException:
             self.close()
             raise
+        self.paths = [] if shards is None else [path, *files]
         self.aliases = {}
-        self.left_out = {".".join(path): reason for path, reason in beside.items()}
-        others = {path: leaf for path, leaf in parser.arrays.items() if not isinstance(leaf, list)}
-        self.left_out |= {".".join(path): f"{leaf}, and no array" for path, leaf in others.items()}
+        self.left_out = {".".join(where): reason for where, reason in beside.items()}
+        others = {where: leaf for where, (leaf, _) in leaves.items() if where not in arrays}
+        self.left_out |= {".".join(where): f"{leaf}, and no array" for where, leaf in others.items()}
         self.metadata = {"framework": framework_of_names(self.tensors) or "flax"}
+
+    def _tree(self, path: Path) -> _Parser:
+        file, size = open_file(path)
+        self._files.append(file)
+        with reading(path):
+            parser = _Parser(file, size)
+            tree = parser.value(0, ())
+            if parser.at != size:
+                raise CheckpointError(f"not a whole msgpack file: {size - parser.at} bytes too many")
+            if not isinstance(tree, dict):
+                raise CheckpointError(f"expected a tree of arrays, received {brief(tree)}")
+        return parser
+
+    @staticmethod
+    def _held_against(shards: Mapping[str, Path] | None, trees: Mapping[Path, _Parser]) -> None:
+        """Each array of the index in its shard, and no other."""
+        held = {("/".join(where), file) for file, tree in trees.items() for where in tree.arrays}
+        named = held if shards is None else set(shards.items())
+        for name, file in sorted(held ^ named):
+            place = f"in {file.name}" if (name, file) in named else "in the index"
+            raise CheckpointError(f"the index and the shards do not agree: {brief(name)} is not {place}")
 
     def bits(self, name: str) -> Bits:
         info = self.tensors[name]
@@ -84,7 +108,7 @@ class MsgpackReader(Reader):
             done = 0
             for span in self._pieces[name]:
                 count = span.size // flat.itemsize
-                read_at(self.file, span.start, flat[done : done + count])
+                read_at(span.file, span.start, flat[done : done + count])
                 done += count
         return flat.reshape(info.shape)
 
@@ -93,15 +117,16 @@ class MsgpackReader(Reader):
         if len(self._pieces[name]) != 1 or box == whole(info.shape) or 0 in sizes_of(box):
             return self.bits(name)[slices(box)]
         with reading(f"{self.path}: {brief(name)}"):
-            return read_box(self.file, self._pieces[name][0].start, info.shape, box, carrier(info.dtype))
+            span = self._pieces[name][0]
+            return read_box(span.file, span.start, info.shape, box, carrier(info.dtype))
 
     def span(self, name: str) -> Span | None:
         return self._pieces[name][0] if len(self._pieces[name]) == 1 else None
 
     def close(self) -> None:
-        if self.file >= 0:
-            os.close(self.file)
-            self.file = -1
+        for file in self._files:
+            os.close(file)
+        self._files = []
 
 
 def _info(name: str, parser: _Parser, path: tuple[str, ...]) -> TensorInfo:

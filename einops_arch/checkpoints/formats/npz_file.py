@@ -42,6 +42,8 @@ class NpzReader(Reader):
         CheckpointError: it is not a whole file of numpy's, or holds pickled objects.
     """
 
+    by_leaves = True
+
     def __init__(self, path: Path, key: str | None = None) -> None:
         self.path = path
         self.file, size = open_file(path)

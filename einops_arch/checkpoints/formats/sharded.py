@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from einops_arch._text import brief
 from einops_arch.checkpoints.disk.bounded_json import exists, parse_json, read_json, write_json
@@ -17,32 +18,60 @@ from einops_arch.checkpoints.tensors import Bits
 from einops_arch.errors import CheckpointError
 from einops_arch.layouts.boxes import Box
 
-__all__ = ["CONFIG", "FILES", "INDEX", "HubReader", "ShardedReader", "write_hub"]
+__all__ = ["CONFIG", "FILES", "INDEX", "HubReader", "ShardedReader", "names_of_index", "open_index", "write_hub"]
 
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+FLAX_INDEX = "flax_model.msgpack.index.json"
 FILES = (
-    *(INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin", "flax_model.msgpack"),
+    *(INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin"),
+    *(FLAX_INDEX, "flax_model.msgpack"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
 """Where the tensors of a hub folder are, the best first; those of an adapter of PEFT only where there are no others."""
 
 
+def names_of_index(index: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """The file of each tensor that an index names, and all that the index says.
+
+    Raises:
+        CheckpointError: it is no index.
+    """
+    content = read_json(index)
+    where = content.get("weight_map")
+    if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):
+        raise CheckpointError(f"{index}: expected file names by tensor name under weight_map")
+    return where, content
+
+
+def open_index(index: Path) -> Reader:
+    """Open the shards that an index names: of tensors by their names, or of one tree of Flax.
+
+    Raises:
+        CheckpointError: the index and the shards do not agree, or a shard is not in the index's folder.
+    """
+    where, content = names_of_index(index)
+    if where and all(file.endswith(".msgpack") for file in where.values()):
+        return MsgpackReader(index, shards={name: _inside(index.parent, file) for name, file in where.items()})
+    return ShardedReader(index, where, content)
+
+
 class ShardedReader(Reader):
     """The shards that an index names, all open.
+
+    Args:
+        index: the file.
+        where: the shard of each tensor.
+        content: all that the index says.
 
     Raises:
         CheckpointError: the index and the shards do not agree, or a shard is not in the index's folder.
     """
 
-    def __init__(self, index: Path) -> None:
+    def __init__(self, index: Path, where: Mapping[str, str], content: Mapping[str, Any]) -> None:
         self.paths = [index]
         self._shards: dict[str, Reader] = {}
         try:
-            content = read_json(index)
-            where = content.get("weight_map")
-            if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):
-                raise CheckpointError(f"{index}: expected file names by tensor name under weight_map")
             for file in sorted(set(where.values())):
                 self._shards[file] = _open(index.parent, file)
                 self.paths.append(index.parent / file)
@@ -101,11 +130,11 @@ class HubReader(Reader):
         weights = next((folder / name for name in FILES if exists(folder / name)), None)
         if weights is None:
             raise CheckpointError(f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}")
-        self._inner = ShardedReader(weights) if weights.suffix == ".json" else _open(folder, weights.name)
+        self._inner = open_index(weights) if weights.suffix == ".json" else _open(folder, weights.name)
         self.paths = self._inner.paths or [weights]
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases
         self.metadata, self.left_out = dict(self._inner.metadata), self._inner.left_out
-        self.taken = self._inner.taken
+        self.taken, self.by_leaves = self._inner.taken, self._inner.by_leaves
         try:
             config = read_json(folder / CONFIG) if exists(folder / CONFIG) else {}
         except CheckpointError:
@@ -207,14 +236,19 @@ def _split(source: Reader, most: int | None) -> list[list[str]]:
     return shards
 
 
-def _open(folder: Path, file: str) -> Reader:
+def _inside(folder: Path, file: str) -> Path:
     if Path(file).name != file or file in {"", ".", ".."} or "\\" in file or "\0" in file:
         raise CheckpointError(f"{folder}: the index names {brief(file)}, which is not in its folder")
+    return folder / file
+
+
+def _open(folder: Path, file: str) -> Reader:
+    path = _inside(folder, file)
     kinds: dict[str, Callable[[Path], Reader]] = {
         ".safetensors": SafetensorsReader,
         ".bin": TorchReader,
         ".msgpack": MsgpackReader,
     }
-    if Path(file).suffix not in kinds:
+    if path.suffix not in kinds:
         raise CheckpointError(f"{folder}: expected shards that end with {', '.join(kinds)}, received {brief(file)}")
-    return kinds[Path(file).suffix](folder / file)
+    return kinds[path.suffix](path)

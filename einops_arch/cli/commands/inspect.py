@@ -15,6 +15,7 @@ from einops_arch.checkpoints.tensors import FLOATS
 from einops_arch.cli.models import installed
 from einops_arch.cli.output import byte_count, bytes_bar, console, print_json
 from einops_arch.port.models.fit import find_fits
+from einops_arch.port.suggested import suggestions
 
 __all__ = ["inspect_file"]
 
@@ -84,7 +85,9 @@ def _fitting(reader: Reader) -> dict[str, Any]:
         return {"fits": [], "wrapper": None}
     shapes = {name: reader.info(name).shape for name in reader.names()}
     fits = find_fits(shapes, known.framework)
-    return {"fits": [str(fit) for fit in fits], "wrapper": (fits[0].wrapper or None) if fits else None}
+    if not fits:
+        return {"fits": [], "wrapper": None, "hints": suggestions(shapes, known.framework)}
+    return {"fits": [str(fit) for fit in fits], "wrapper": fits[0].wrapper or None}
 
 
 def _not_finite(reader: Reader, name: str) -> tuple[int, int]:
@@ -120,5 +123,6 @@ def _print(contents: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None
     lines += [f"taken: the entry {contents['taken']}"] if contents["taken"] else []
     lines += [f"wrapper: {contents['wrapper']}"] if contents["wrapper"] else []
     lines.append(f"fits: {', '.join(contents['fits']) or 'no architecture that is known here'}")
+    lines += contents.get("hints", [])
     for line in lines:
         page.print(printable(line, ""), markup=False, soft_wrap=True)

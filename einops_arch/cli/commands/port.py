@@ -27,6 +27,7 @@ from einops_arch.port.leaves import ByLeaf
 from einops_arch.port.models.fit import find_fits, nearest
 from einops_arch.port.models.folder import RECOGNIZED, open_pretrained
 from einops_arch.port.packed import PackedReader
+from einops_arch.port.suggested import suggestions
 from einops_arch.port.transfer import framework_of
 
 __all__ = ["PortOptions", "port_file"]
@@ -48,6 +49,7 @@ class PortOptions:
         dtype: what to round floating-point tensors to.
         allow_overflow: let finite numbers become infinite.
         untie: write tied tensors under each of their names.
+        like: a checkpoint, or its index, whose names and shapes the result must have.
         key: the entry of the source that holds the weights.
         only: what the names must begin with.
         drop: regular expressions of names that are left out.
@@ -70,6 +72,7 @@ class PortOptions:
     dtype: str | None = None
     allow_overflow: bool = False
     untie: bool = False
+    like: Path | None = None
     key: str | None = None
     only: str | None = None
     drop: Sequence[str] = ()
@@ -133,6 +136,7 @@ def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: Por
             dtype=options.dtype,
             allow_overflow=options.allow_overflow,
             untie=options.untie,
+            like=options.like,
         )
         return dataclasses.replace(port, notes=(*notes, *port.notes))
     except PortError as error:
@@ -201,8 +205,8 @@ def _fitting(
     if fits:
         several = "; ".join(f"--arch {fit}" for fit in fits)
         raise CheckpointError(f"{source}: the file does not say its config, and several fit: {several}")
-    near = nearest(shapes, framework, only=only)
-    alike = "; the nearest are:" if near else ""
+    near = suggestions(shapes, framework, only) or nearest(shapes, framework, only=only)
+    alike = "; of what it has:" if near else ""
     known = (
         f"--preset with one of {', '.join(architectures.get(only).config.PRESETS)}, or --config FILE"
         if only

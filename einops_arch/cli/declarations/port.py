@@ -42,6 +42,9 @@ def port(
     merge_lora: Annotated[
         Path | None, typer.Option("--merge-lora", metavar="FILE", help="Add an adapter's products to the weights.")
     ] = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="FILE", help="Hold names and shapes against this file or index.")
+    ] = None,
     dtype: Annotated[
         str | None,
         typer.Option("--dtype", metavar="DTYPE", help="Round floating-point tensors, to bfloat16 for example."),
@@ -91,6 +94,7 @@ def port(
         packing=tuple(packing or ()),
         fold=fold,
         merge_lora=merge_lora,
+        like=like,
         dtype=dtype,
         allow_overflow=allow_overflow,
         untie=untie,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from einops_arch import architectures
 from einops_arch.architectures import Config
@@ -46,7 +48,7 @@ class Fit:
     architecture: str
     preset: str
     config: Config
-    fields: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     wrapper: str = ""
 
     def __str__(self) -> str:
@@ -130,7 +132,7 @@ def _adjusted(shapes: Shapes, name: str, preset: str, framework: str, left: Iter
         if len(_missing(shapes, expected, tied)) > len(expected) // 8:
             return
         best = None
-        tries = _tries(config, [shapes[key] for key in sorted(differ)])
+        tries = [*_images(config, shapes, expected, differ), *_tries(config, [shapes[key] for key in sorted(differ)])]
         for (field, value), _ in zip(tries, left, strict=False):
             try:
                 other = dataclasses.replace(config, **{field: value})  # type: ignore[type-var]
@@ -147,6 +149,21 @@ def _adjusted(shapes: Shapes, name: str, preset: str, framework: str, left: Iter
         if fits(shapes, expected, tied):
             yield Fit(name, preset, config, fields)
             return
+
+
+def _images(config: Config, shapes: Shapes, expected: Shapes, differ: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Square images of as many patches as a position embedding has tokens more or less."""
+    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
+    if not isinstance(size, tuple) or not isinstance(patch, int):
+        return
+    for key in differ:
+        tokens = [(new, old) for new, old in zip(shapes[key], expected.get(key, ()), strict=False) if new != old]
+        if len(tokens) == 1:
+            ((new, old),) = tokens
+            patches = new - old + math.prod(side // patch for side in size)
+            side = math.isqrt(max(patches, 0))
+            if side and side * side == patches:
+                yield "image_size", (side * patch, side * patch)
 
 
 def _tries(config: Config, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, int]]:
