@@ -19,6 +19,7 @@ from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
 from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
+from einops_arch.port.expected import expected_shapes
 from einops_arch.port.folding import Computed, Folded
 from einops_arch.port.leaves import ByLeaf
 from einops_arch.port.like import held_against
@@ -28,7 +29,7 @@ from einops_arch.port.suggested import told_what_fits
 from einops_arch.port.ties import once_tied, untied_lines
 from einops_arch.port.unwrap import Unwrapped, unwrapped
 
-__all__ = ["PlannedTensor", "Port", "convert", "expected_shapes", "open_source", "port_checkpoint"]
+__all__ = ["PlannedTensor", "Port", "convert", "open_source", "port_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -459,22 +460,6 @@ def _notes_of_leaves(reader: Reader, leaves: ByLeaf, like: str | Path | None) ->
 
 def _left_out(source: Reader, ported: Any) -> dict[str, str]:
     return {**source.left_out, **(ported.ignored if ported is not None else {})}
-
-
-def expected_shapes(model: Any, framework: str) -> tuple[dict[str, tuple[int, ...]], list[list[str]]]:
-    """The names and shapes of a Flax model in either framework, and the groups of names that are one tensor."""
-    from einops_arch.flax.state import port_steps, tied_names
-
-    steps = port_steps(model)
-    if framework == "torch":
-        named = {name: tuple(shape) for step, _ in steps for name, (shape, _) in step.expected.items()}
-        return named, tied_names(steps)
-    groups: dict[int, list[str]] = {}
-    for step, variables in steps:
-        for leaf, variable in zip(step.leaves, variables, strict=True):
-            groups.setdefault(id(variable), []).append(leaf.path)
-    shapes = {leaf.path: leaf.shape for step, _ in steps for leaf in step.leaves}
-    return shapes, [names for names in groups.values() if len(names) > 1]
 
 
 def _chain(reader: Reader) -> Iterator[Reader]:

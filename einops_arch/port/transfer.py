@@ -16,7 +16,7 @@ from einops_arch.checkpoints.reader_views import checked_patterns, renamed
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import no_values, to_numpy
 from einops_arch.layouts.state import problems_error, state_arrays
-from einops_arch.port.convert import expected_shapes
+from einops_arch.port.expected import expected_shapes
 from einops_arch.port.packed import packing_groups
 from einops_arch.port.settings import setting_differences
 from einops_arch.port.suggested import told_what_fits

@@ -183,7 +183,7 @@ def _expected(name: str, preset: str, framework: str) -> tuple[dict[str, tuple[i
 
 def _of_config(config: Config, framework: str) -> tuple[dict[str, tuple[int, ...]], list[list[str]]]:
     from einops_arch.flax._build import abstract_model
-    from einops_arch.port.convert import expected_shapes
+    from einops_arch.port.expected import expected_shapes
 
     return expected_shapes(abstract_model(config), framework)
 

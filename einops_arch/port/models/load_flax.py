@@ -18,7 +18,7 @@ from einops_arch.flax.state import aligned_copy, narrowing, port_steps
 from einops_arch.layouts.axes import flax_axes, specs_of
 from einops_arch.layouts.boxes import Box
 from einops_arch.layouts.state import problems_error
-from einops_arch.port.convert import expected_shapes
+from einops_arch.port.expected import expected_shapes
 from einops_arch.port.stream import Ported
 from einops_arch.port.ties import once_tied
 from einops_arch.port.unwrap import Unwrapped, unwrapped
