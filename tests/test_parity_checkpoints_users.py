@@ -16,12 +16,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from typer.testing import CliRunner
 
 from einops_arch import flax as twins
-from einops_arch.architectures import ConvNetConfig, ViTConfig
+from einops_arch.architectures import ConvNetConfig, ShuffleNetV2Config, ViTConfig
 from einops_arch.checkpoints import open_checkpoint
 from einops_arch.cli.app import app
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port import port_checkpoint, transfer
-from einops_arch.torch import ConvNet, ViT
+from einops_arch.torch import ConvNet, ShuffleNetV2, ViT
 
 RUNNER = CliRunner()
 
@@ -167,6 +167,40 @@ def test_weights_of_which_there_is_an_average_only(key, convnet, tmp_path):
     received = safetensors.torch.load_file(tmp_path / "x.safetensors")
     assert all(torch.equal(value, convnet[name]) for name, value in received.items())
     assert set(received) == set(convnet)
+
+
+def test_inspect_needs_no_counters_of_batches(tmp_path):
+    state = ShuffleNetV2(ShuffleNetV2Config.tiny()).state_dict()
+    torch.save({name: value for name, value in state.items() if "num_batches" not in name}, tmp_path / "x.pt")
+    assert "fits: shufflenet_v2 --preset tiny" in run("inspect", tmp_path / "x.pt")[0]
+
+
+def test_a_vision_transformer_as_its_authors_wrote_it_in_numpy(tmp_path):
+    """The names of the original weights, whose attention has axes for the heads."""
+    rng = np.random.default_rng(0)
+    block = "Transformer/encoderblock_0"
+    attention = f"{block}/MultiHeadDotProductAttention_1"
+    arrays = {
+        f"{attention}/query/kernel": rng.standard_normal((6, 2, 3)),
+        f"{attention}/query/bias": rng.standard_normal((2, 3)),
+        f"{attention}/out/kernel": rng.standard_normal((2, 3, 6)),
+        f"{block}/MlpBlock_3/Dense_0/kernel": rng.standard_normal((6, 10)),
+        f"{block}/LayerNorm_0/scale": rng.standard_normal(6),
+        "Transformer/posembed_input/pos_embedding": rng.standard_normal((1, 5, 6)),
+        "embedding/kernel": rng.standard_normal((4, 4, 3, 6)),
+        "cls": rng.standard_normal((1, 1, 6)),
+    }
+    np.savez(tmp_path / "ViT.npz", **arrays)
+    output, code = run("port", tmp_path / "ViT.npz", tmp_path / "x.safetensors", "--to", "torch", "--check")
+    assert code == 0, output
+    received = {name: value.numpy() for name, value in safetensors.torch.load_file(tmp_path / "x.safetensors").items()}
+    heads = attention.replace("/", ".")
+    assert (received[f"{heads}.query.weight"] == arrays[f"{attention}/query/kernel"].reshape(6, 6).T).all()
+    assert (received[f"{heads}.query.bias"] == arrays[f"{attention}/query/bias"].ravel()).all()
+    assert (received[f"{heads}.out.weight"] == arrays[f"{attention}/out/kernel"].reshape(6, 6).T).all()
+    assert (received["embedding.weight"] == arrays["embedding/kernel"].transpose(3, 2, 0, 1)).all()
+    assert (received["cls"] == arrays["cls"]).all()
+    assert len(received) == len(arrays)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "learner.net."])

@@ -10,7 +10,7 @@ from einops_arch._text import brief
 from einops_arch.architectures import get, names
 from einops_arch.architectures.resnet import ResNetConfig
 from einops_arch.architectures.vit import ViTConfig
-from einops_arch.errors import CheckpointError, suggestion
+from einops_arch.errors import CheckpointError
 from einops_arch.port.models.fields import ANY, Fields
 from einops_arch.port.models.recognized import Recognized
 from einops_arch.port.models.renames import AS_THEY_ARE
@@ -104,7 +104,11 @@ def recognize_timm(name: str, values: Mapping[str, Any]) -> Recognized:
         *(preset for each in _TIMM_NAMES if each in names() for preset in get(each).config.PRESETS),
     ]
     known = [preset for preset in known if not preset.startswith("tiny")]
-    raise CheckpointError(f"config.json: architecture={brief(name)} of timm is none of ours: {suggestion(name, known)}")
+    # A library wrote the name, so that it is no slip of another one.
+    raise CheckpointError(
+        f"config.json: architecture={brief(name)} of timm is none of ours: expected one of {', '.join(known)}; "
+        "likely fix: einops-arch translate, which writes the Flax twin of other models"
+    )
 
 
 _TIMM_NAMES = ("resnet",)

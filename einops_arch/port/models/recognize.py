@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from einops_arch._text import brief
-from einops_arch.errors import CheckpointError, suggestion
+from einops_arch.errors import CheckpointError
 from einops_arch.port.models.of_timm import recognize_timm
 from einops_arch.port.models.of_transformers import TRANSFORMERS
 from einops_arch.port.models.recognized import Recognized
@@ -41,7 +41,8 @@ def recognize(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognized
     if isinstance(kind, str):
         if kind not in TRANSFORMERS:
             raise CheckpointError(
-                f"config.json: model_type={brief(kind)} is none of ours: {suggestion(kind, TRANSFORMERS)}"
+                f"config.json: model_type={brief(kind)} is none of ours: expected one of {', '.join(TRANSFORMERS)}; "
+                "likely fix: einops-arch translate, which writes the Flax twin of other models"
             )
         return TRANSFORMERS[kind](fields, tensors)
     if isinstance(name, str):
