@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 _CONSOLE = DocTestEvaluator(NORMALIZE_WHITESPACE | ELLIPSIS | NUMBER)
 _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,}) *(?P<info>\{? *\.?py[^\n]*)$", re.MULTILINE)
 
+_QUICK = frozenset({"port", "list", "show", "inspect"})
+"""Commands that need no network, no training and no other package."""
 _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def run_page(path: Path, *, commands: bool = False) -> int:
-    """Run the `python` and `pycon` blocks of a page, indented ones too, and count them; and `einops-arch port`.
+    """Run the `python` and `pycon` blocks of a page, indented ones too, and count them; and quick commands.
 
     Args:
         path: the page.
@@ -67,16 +69,27 @@ def run_page(path: Path, *, commands: bool = False) -> int:
 
 
 def _shell(example: Any) -> None:
-    """Run the ports of a block; what they replace is what a block before wrote."""
+    """Run what of a block is quick; what a port replaces is what a block before wrote."""
     from einops_arch.cli import main
 
     for line in example.parsed.splitlines():
         command = shlex.split(line.removeprefix("$ "), comments=True)
-        if command[:2] != ["einops-arch", "port"]:
+        if command[:1] != ["einops-arch"] or command[1] not in _QUICK:
             continue
-        target = Path(command[3])
-        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-        assert main(command[1:]) == 0, line
+        if command[1] == "port":
+            target = Path(command[3])
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main(command[1:]) == 0, line
+
+
+def command_lines(path: Path) -> list[str]:
+    """Every line of a page's shells that begins with `einops-arch`."""
+    blocks = re.findall(
+        r"^([ \t]*)```(?:bash|console)\n(.*?)^\1```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    lines = [line.strip().removeprefix("$ ") for _, block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("einops-arch ")]
 
 
 def _session(example: Any) -> None:

@@ -6,13 +6,14 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
 
 import pytest
 import typer
-from code_blocks import run_page
+from code_blocks import command_lines, run_page
 from safetensors.torch import save_file
 
 import einops_arch
@@ -82,6 +83,21 @@ def test_every_line_of_the_readme_runs_and_prints_what_it_shows(folder):
     sessions = re.findall(r'^@nox.session\(name="([\w-]+)|^def (\w+)', (ROOT / "noxfile.py").read_text(), re.MULTILINE)
     for line in re.findall(r"nox -s ([\w -]+)", text):
         assert set(line.split()) <= {name for pair in sessions for name in pair}
+
+
+LINES = [(path, line) for path in (README, *(ROOT / "docs").rglob("*.md")) for line in command_lines(path)]
+
+
+def test_every_command_of_a_page_has_its_options():
+    """Those too that need weights of the hub, or a package of the reader's."""
+    assert len(LINES) > 25
+    group = typer.main.get_command(app)
+    for path, line in LINES:
+        program, name, *arguments = shlex.split(line.partition(" > ")[0], comments=True)
+        assert (program, name in group.commands) == ("einops-arch", True), f"{path.name}: {line}"
+        command = group.commands[name]
+        with command.make_context(name, arguments, parent=group.make_context("einops-arch", [name])) as context:
+            assert context.params, f"{path.name}: {line}"
 
 
 def _page(folder, text):
