@@ -17,6 +17,7 @@ from einops_arch.port.models.transformers_names import (
     TRANSFORMERS_RESNET,
 )
 from einops_arch.port.optimizer import specs as optimizers
+from einops_arch.port.optimizer.files import load_optimizer
 from einops_arch.port.optimizer.transfer import transfer_optimizer
 from einops_arch.port.transfer import to_flax, to_torch, transfer
 
@@ -27,6 +28,7 @@ __all__ = [
     "TRANSFORMERS_RESNET",
     "Packing",
     "Row",
+    "load_optimizer",
     "optimizers",
     "port_checkpoint",
     "register_axes",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +142,7 @@ class TorchReader(TorchViews):
                 zipped = read_bytes(self.file, 0, min(2, self._size)) == b"PK"
                 foreign: list[Call] = []
                 loaded = self._zip(foreign) if zipped else self._legacy(foreign)
-                state, self.left_out, self.taken = find_state(loaded, key, foreign, drop)
+                state, self.left_out, self.taken = self._found(loaded, key, foreign, drop)
                 self.views, self.aliases = tensors_of(state, self._size)
                 self.tensors = {name: view.info for name, view in self.views.items()}
                 for view in self.views.values():
@@ -153,6 +154,12 @@ class TorchReader(TorchViews):
             if not isinstance(error, CheckpointError) or whole:
                 raise
             raise CheckpointError(f"{path}: not a whole PyTorch file: {text}") from error
+
+    def _found(
+        self, loaded: object, key: str | None, foreign: Sequence[Call], drop: Sequence[str]
+    ) -> tuple[Mapping[str, Any], dict[str, str], str]:
+        """The tensors that are read, by name; what lies beside them, and their entry."""
+        return find_state(loaded, key, foreign, drop)
 
     def _zip(self, foreign: list[Call]) -> object:
         self._archive: Archive | None = Archive(self.file, 0, self._size)

@@ -11,7 +11,7 @@ from einops_arch.checkpoints.formats.pickles import Call, Global
 from einops_arch.checkpoints.formats.torch_pickle import is_tensor
 from einops_arch.errors import CheckpointError
 
-__all__ = ["KEYS", "find_state"]
+__all__ = ["KEYS", "check_untouched", "find_state"]
 
 KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
 """Where training scripts put the state dict."""
@@ -55,7 +55,7 @@ def find_state(
                 place = ".".join([*path[:depth], other if type(other) is str else _name(other)])
                 left_out[place] = f"{search.kind(value)} beside {taken}, which was taken"
         state = state[name]
-    _check_untouched(state, foreign)
+    check_untouched(state, foreign)
     dropped = {name: pattern for name in state if type(name) is str and (pattern := search.dropped(name))}
     left_out |= {name: f"its name matches --drop {pattern}" for name, pattern in dropped.items()}
     return {name: value for name, value in state.items() if name not in dropped}, left_out, taken
@@ -171,7 +171,7 @@ class _Search:
                     yield from self._walk(entry, (*path, name), seen)
 
 
-def _check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:
+def check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:
     """Refuse a state that a foreign call gets: when the pickle is run, nobody knows what is left of it."""
     own = {id(state): "the state dict", **{id(value): name for name, value in state.items()}}
     seen: set[int] = set()

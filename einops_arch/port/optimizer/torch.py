@@ -13,7 +13,7 @@ from einops_arch.layouts.arrays import to_numpy, to_tensor
 from einops_arch.port.optimizer.settings import OFFSETS, Settings
 from einops_arch.port.optimizer.state import TORCH_BUFFERS, OptimizerState
 
-__all__ = ["expected_by_torch", "read_torch", "torch_settings", "write_torch"]
+__all__ = ["expected_by_torch", "kinds_of", "only_torch", "read_torch", "torch_settings", "write_torch"]
 
 
 def read_torch(model: Any, optimizer: Any, schedule: Any = None) -> OptimizerState:
@@ -171,11 +171,11 @@ def _described(model: Any, optimizer: Any) -> OptimizerState:
     owners: dict[int, list[str]] = {}
     for name, parameter in _named(model).items():
         owners.setdefault(id(parameter), []).append(name)
-    kept = [_kinds_of(family, group) for group in optimizer.param_groups]
+    kept = [kinds_of(family, group) for group in optimizer.param_groups]
     for n, group in enumerate(optimizer.param_groups):
         if kept[n] != kept[0]:
             state.problems.append(f"group {n}: expected {sorted(kept[0])} as in group 0, received {sorted(kept[n])}")
-        state.problems += [f"group {n}: {problem}" for problem in _only_torch(group)]
+        state.problems += [f"group {n}: {problem}" for problem in only_torch(group)]
         for m, parameter in enumerate(group["params"]):
             if id(parameter) in owners:
                 state.names += owners[id(parameter)]
@@ -187,7 +187,8 @@ def _described(model: Any, optimizer: Any) -> OptimizerState:
     return state
 
 
-def _kinds_of(family: str, group: Mapping[str, Any]) -> set[str]:
+def kinds_of(family: str, group: Mapping[str, Any]) -> set[str]:
+    """The kinds of moments that a group of these settings keeps."""
     if family == "Adam":
         return {"mean", "square"}
     kinds = {"momentum"} if group["momentum"] else set()
@@ -196,7 +197,7 @@ def _kinds_of(family: str, group: Mapping[str, Any]) -> set[str]:
     return kinds
 
 
-def _only_torch(group: Mapping[str, Any]) -> list[str]:
+def only_torch(group: Mapping[str, Any]) -> list[str]:
     """Settings with which torch.optim computes what optax does not."""
     return [
         f"{name}={group[name]!r} has no counterpart in optax"

@@ -12,7 +12,7 @@ from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.port.optimizer.settings import Settings, setting_problems
 from einops_arch.port.optimizer.state import OptimizerState
 
-__all__ = ["transfer_optimizer"]
+__all__ = ["carry_problems", "settings_of", "transfer_optimizer"]
 
 
 def transfer_optimizer(
@@ -81,12 +81,12 @@ def transfer_optimizer(
         expected = expected_by_torch(target_model, target_optimizer, target_schedule)
     else:
         expected = expected_by_flax(target_model, target_optimizer)
-    problems = _problems(state, expected, into_torch=into_torch)
+    problems = carry_problems(state, expected, into_torch=into_torch)
     if not problems:
         problems = _tied(state, source_model, target_model)
     if not problems and not allow_settings:
-        source = _settings(source_model, source_optimizer, source_schedule, state, state)
-        target = _settings(target_model, target_optimizer, target_schedule, expected, state)
+        source = settings_of(source_model, source_optimizer, source_schedule, state, state)
+        target = settings_of(target_model, target_optimizer, target_schedule, expected, state)
         problems = setting_problems(source, target, state)
     if problems:
         count = f"{len(problems)} problem" + "s" * (len(problems) != 1)
@@ -100,7 +100,7 @@ def transfer_optimizer(
     return write_flax(target_model, target_optimizer, state)
 
 
-def _settings(
+def settings_of(
     model: Any, optimizer: Any, schedule: Any, own: OptimizerState, state: OptimizerState
 ) -> dict[str, Settings]:
     """How an optimizer will change each parameter once it has the state, by PyTorch's names."""
@@ -115,7 +115,8 @@ def _settings(
     return flax_settings(model, optimizer, dataclasses.replace(own, steps=state.steps, schedule=at))
 
 
-def _problems(state: OptimizerState, expected: OptimizerState, *, into_torch: bool) -> list[str]:
+def carry_problems(state: OptimizerState, expected: OptimizerState, *, into_torch: bool) -> list[str]:
+    """What of a state another optimizer cannot take, a line each."""
     problems = [f"source, {problem}" for problem in state.problems] + [
         f"target, {problem}" for problem in expected.problems
     ]
