@@ -321,3 +321,27 @@ def test_two_names_of_one_tensor_may_become_one(tmp_path):
     torch.save({"a": weight, "b": other}, tmp_path / "y.pt")
     with pytest.raises(PortError, match=r"0\.weight: the new name of a and of b"):
         port_checkpoint(tmp_path / "y.pt", tmp_path / "y.safetensors", "torch", rename=rename)
+
+
+class Tied(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed_tokens, self.lm_head = torch.nn.Embedding(7, 4), torch.nn.Linear(4, 7, bias=False)
+        self.lm_head.weight = self.embed_tokens.weight
+
+
+class TiedTwin(nnx.Module):
+    def __init__(self, rngs):
+        self.embed_tokens = nnx.Embed(7, 4, rngs=rngs)
+        self.lm_head = twins.TiedLinear(self.embed_tokens, use_bias=False, rngs=rngs)
+
+
+def test_one_name_of_a_tied_layer_is_enough_and_two_must_agree(caplog):
+    weight = torch.randn(7, 4)
+    for target in (Tied(), TiedTwin(nnx.Rngs(0))):
+        transfer({"embed_tokens.weight": weight}, target)
+        transfer(target, source := Tied())
+        assert torch.equal(source.lm_head.weight, weight)
+        with pytest.raises(PortError, match=r"lm_head\.weight: expected the same values as embed_tokens\.weight"):
+            transfer({"embed_tokens.weight": weight, "lm_head.weight": weight + 1}, target)
+    assert caplog.text == ""
