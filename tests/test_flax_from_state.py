@@ -117,9 +117,10 @@ def test_it_takes_the_memory_of_the_weights_and_no_more(tmp_path):
     of_a_state, *of_a_folder = map(float, done.stdout.split())
     # Pages that the process had before are used again; far below the weights' size nothing would be measured.
     assert 0.6 < of_a_state < 1.2
-    # On a busy machine a load was once seen to take 1.23; the largest weight there twice would take 1.5.
+    # By when pages come back, a load was seen to take 0.88 or 1.24, under each version of Python and jax; the largest
+    # weight there twice would take 1.5.
     assert max(of_a_folder) > 0.6
-    assert min(of_a_folder) < 1.2
+    assert min(of_a_folder) < 1.35
 
 
 def test_the_weights_are_copies():
