@@ -74,6 +74,7 @@ def test_the_shards_of_a_flax_model_are_one_tree(sharded, tmp_path):
     for path in (folder, folder / "flax_model.msgpack.index.json"):
         output, code = run("port", path, tmp_path / "x.safetensors", "--to", "torch", "--check", "--force")
         assert code == 0, output
+        assert "Flax to PyTorch" in output
         assert run("port", tmp_path / "x.msgpack", tmp_path / "whole.safetensors", "--to", "torch", "--force")[1] == 0
         received, expected = (safetensors.torch.load_file(tmp_path / f"{n}.safetensors") for n in ("x", "whole"))
         assert set(received) == {

@@ -138,7 +138,9 @@ def _open(source: Path, to: str, rename: Sequence[tuple[str, str]], options: Por
             untie=options.untie,
             like=options.like,
         )
-        return dataclasses.replace(port, notes=(*notes, *port.notes))
+        # What the file is, whatever names it was given on the way.
+        before = dataclasses.replace(port.before, framework="flax") if isinstance(reader, ByLeaf) else port.before
+        return dataclasses.replace(port, before=before, notes=(*notes, *port.notes))
     except PortError as error:
         reader.close()
         raise PortError(*error.within(source)) from error
