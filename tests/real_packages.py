@@ -171,7 +171,8 @@ def check(name: str, real: Real, folder: Path) -> str:
     assert shared == state.keys(), sorted(state.keys() - shared)
     assert all(read[key].tobytes() == state[key].tobytes() for key in shared)
 
-    stem = name.replace("-", "_").replace(" ", "_").lower()
+    # No name of a module of the package itself.
+    stem = f"twin_of_{name}".replace("-", "_").replace(" ", "_").lower()
     first = real.first or real.inputs
     twin = translate(model, tuple(first.values()), axes=tuple(real.axes.values()), name="Twin", prove=False)
     twin.save(folder / f"{stem}.py")
