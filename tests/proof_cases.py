@@ -8,6 +8,11 @@ import proof_integers  # noqa: F401 it enters its pairs in both tables
 import proof_rounds  # noqa: F401 it enters its pairs in both tables
 import proof_wrong_slopes  # noqa: F401 it enters its pairs in the table of wrong ones
 from proof_honest import HONEST
+from proof_memory import HONEST as REMEMBERED_HONEST
+from proof_memory import WRONG as REMEMBERED_WRONG
 from proof_wrong import WRONG
 
 __all__ = ["HONEST", "WRONG"]
+
+WRONG += REMEMBERED_WRONG
+HONEST += REMEMBERED_HONEST
