@@ -159,3 +159,41 @@ def test_a_batch_that_is_fixed_or_large_enough_stays() -> None:
     for shape, axes in (((2, 4, 3, 3), "b c h w"), ((8, 4, 1, 1), "b c h w"), ((2, 4, 1, 1), "2 c h w")):
         arguments = arguments_of(torch.randn(shape), axes)
         assert enough_for_statistics(norm, arguments) == ("", arguments)
+
+
+class Stage(nn.Sequential):
+    """As RegNet's: children under names that are no attributes' names."""
+
+    def __init__(self, number: int, channels: int, depth: int) -> None:
+        super().__init__()
+        for n in range(depth):
+            layer = nn.Conv2d(3 if n == 0 else channels, channels, 3, padding=1)
+            self.add_module(f"block{number}-{n}", nn.Sequential(layer, nn.ReLU()))
+
+
+class WithAuxiliaryHead(nn.Module):
+    """As GoogLeNet: a head with images of its own that only training calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage(1, 5, 2)
+        self.auxiliary = nn.Sequential(nn.Conv2d(5, 7, 1), nn.ReLU())
+        self.add_module("head-a", nn.Linear(5, 7))
+        self.add_module("lambda", nn.Linear(7, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage(x)
+        y = getattr(self, "head-a")(x.mean((2, 3)))
+        if self.training:
+            y = y + self.auxiliary(x).mean((2, 3))
+        return getattr(self, "lambda")(y)
+
+
+def test_names_that_are_no_attributes_and_images_in_training_alone() -> None:
+    twin = translate(WithAuxiliaryHead, torch.randn(2, 3, 6, 8), axes="b 3 h w")
+    assert twin.passed, twin.report
+    assert 'Sequential(\n            {\n                "block1-0":' in twin.source
+    assert 'getattr(self, "head-a")(' in twin.source
+    assert "auxiliary.0" in {
+        row.path for report in twin.report.reports.values() for rows in report.sections.values() for row in rows
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,12 @@ from einops_arch.translation.droppath import counterpart
 from einops_arch.translation.layers import Layer, is_sequence
 from einops_arch.translation.refusals import Refusal
 
-__all__ = ["Children"]
+__all__ = ["Children", "is_attribute"]
+
+
+def is_attribute(name: str) -> bool:
+    """Whether a name can stand after a dot: `add_module` takes any, such as `block1-0`."""
+    return name.isidentifier() and not keyword.iskeyword(name)
 
 
 class Children:
@@ -72,7 +78,7 @@ class Children:
         code = self.expression(owner_path, holder)
         layer = self.layer(self.modules[holder]) if holder != owner_path else None
         attribute = layer.parameters.get(leaf, (leaf, ()))[0] if layer is not None else leaf
-        return None if code is None or not attribute.isidentifier() else f"{code}.{attribute}"
+        return None if code is None or not is_attribute(attribute) else f"{code}.{attribute}"
 
     def make_attributes(self, draft: Draft) -> None:
         draft.attributes = list(self.attributes_of(draft.module, draft.path, draft))
@@ -180,13 +186,15 @@ class Children:
             kind = type(at).__name__
             if kind in ("ModuleList", "ParameterList"):
                 code += f"[{name}]"
-            elif is_sequence(at) and name.isdigit():
+            elif is_sequence(at) and not is_attribute(name):
                 kept = [key for key, child in at.named_children() if not self.vanishes(child)]
                 code += f"[{kept.index(name) if name in kept else name}]"
             elif kind == "ModuleDict":
                 code += f'["{name}"]'
-            else:
+            elif is_attribute(name):
                 code += f".{name}"
+            else:
+                code = f'getattr({code}, "{name}")'
             at = getattr(at, name) if not isinstance(at, (list, tuple)) else at[int(name)]
         return code
 

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from einops_arch.translation.children import is_attribute
 from einops_arch.translation.flax_class import FlaxClass
 from einops_arch.translation.layout import default_names
 from einops_arch.translation.series import NUMBERED, setters
@@ -91,7 +92,7 @@ def _class_text(item: FlaxClass) -> str:
             else f"{name} = {code}"
             if name.startswith("self.")
             else f"self.{name} = {code}"
-            if name.isidentifier()
+            if is_attribute(name)
             else f"setattr(self, {name!r}, {code})"
             for name, code in item.attributes
         ]

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Collection, Sequence
 
+from einops_arch.translation.children import is_attribute
 from einops_arch.translation.collected import INDEXED, collected, count_of, source_of_loop, variable_of
 from einops_arch.translation.draft import Draft
 from einops_arch.translation.drafts import Drafts
@@ -37,7 +38,7 @@ def plain_sequential(draft: Draft, drafts: Drafts) -> str | None:
     if not is_sequence(module) or draft.refused or not draft.bodies:
         return None
     names = [name for name, child in module.named_children() if not drafts.vanishes(child)]
-    expected = [f"self[{n}]" if name.isdigit() else f"self.{name}" for n, name in enumerate(names)]
+    expected = [f"self.{name}" if is_attribute(name) else f"self[{n}]" for n, name in enumerate(names)]
     for body in draft.bodies.values():
         if len(body.lines) != 1 or not body.lines[0].startswith("return "):
             return None

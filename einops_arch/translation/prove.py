@@ -61,7 +61,7 @@ def prove(
     model: Any,
     make: Callable[[Any], Any],
     runs: Mapping[str, Arguments],
-    layouts: Mapping[str, str],
+    layouts: Mapping[str, Mapping[str, str]],
     say: Callable[[str], None],
     *,
     train: bool = True,
@@ -74,7 +74,7 @@ def prove(
         runs: inputs by a name for their sizes. The first two, which were recorded, are run in train mode too, with a
             larger batch where batch norms would see few numbers. The first is run with gradients and in the model's
             own dtype as well: how it rounds does not depend on the size.
-        layouts: of outputs, by module path.
+        layouts: of outputs, by mode and module path.
         say: told what is being done.
         train: whether it was recorded in training mode.
     """
@@ -100,7 +100,7 @@ def prove(
             say(f"comparing {title}")
             try:
                 reports[title] = _compared(
-                    random_model, twin, compared, layouts, mode=mode, gradients=number == 0, own_dtype=number == 0
+                    random_model, twin, compared, layouts[mode], mode=mode, gradients=number == 0, own_dtype=number == 0
                 )
             except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
                 problems.append(f"{title}: {type(error).__name__}: {error}")
@@ -108,7 +108,7 @@ def prove(
     say("comparing with the model's own weights")
     first = next(iter(runs.values()))
     try:
-        reports[_OWN] = _compared(_without_randomness(copy_of(model)), _quiet(twin), first, layouts)
+        reports[_OWN] = _compared(_without_randomness(copy_of(model)), _quiet(twin), first, layouts["eval"])
     except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
         problems.append(f"{_OWN}: {type(error).__name__}: {error}")
     return Proof(reports, problems)

@@ -202,7 +202,7 @@ class _Translator:
                 runs["a size that was not recorded"] = resized(self.arguments, self.free.third, seed=len(also) + 2)
             for number, extra in enumerate(also):
                 runs[f"also {number + 1}"] = resized(self.arguments, {**sizes, **extra}, seed=number + 2)
-            result.report = run_proof(self.model, make, runs, _layouts(drafts), self.say)
+            result.report = run_proof(self.model, make, runs, _layouts(drafts, recordings), self.say)
         return result
 
 
@@ -221,8 +221,20 @@ def _letters(names: Sequence[str]) -> list[str]:
     return letters
 
 
-def _layouts(drafts: Any) -> dict[str, str]:
-    """How the outputs of each module lie, for parity."""
+def _layouts(drafts: Any, recordings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """How the outputs of each module lie, for parity: by mode, since some are called in one of the modes alone."""
+    from einops_arch.translation.trees import all_scopes
+
+    called = {mode: {scope.path for scope in all_scopes(root)} for mode, root in recordings.items() if root is not None}
+    anywhere = set().union(*called.values())
+    layouts = _all_layouts(drafts)
+    return {
+        mode: {path: layout for path, layout in layouts.items() if path not in anywhere - paths}
+        for mode, paths in called.items()
+    }
+
+
+def _all_layouts(drafts: Any) -> dict[str, str]:
     layouts = {path: _layout(order) for path, order in drafts.layouts.items()}
     for draft in drafts.drafts.values():
         body = draft.bodies.get("eval") or draft.bodies.get("train")
