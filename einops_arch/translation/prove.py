@@ -100,7 +100,7 @@ def prove(
             say(f"comparing {title}")
             try:
                 reports[title] = _compared(
-                    random_model, twin, compared, layouts[mode], mode=mode, gradients=number == 0, own_dtype=number == 0
+                    random_model, twin, compared, layouts.get(mode, {}), mode=mode, gradients=number == 0, own_dtype=number == 0
                 )
             except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
                 problems.append(f"{title}: {type(error).__name__}: {error}")
@@ -108,7 +108,7 @@ def prove(
     say("comparing with the model's own weights")
     first = next(iter(runs.values()))
     try:
-        reports[_OWN] = _compared(_without_randomness(copy_of(model)), _quiet(twin), first, layouts["eval"])
+        reports[_OWN] = _compared(_without_randomness(copy_of(model)), _quiet(twin), first, layouts.get("eval", {}))
     except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
         problems.append(f"{_OWN}: {type(error).__name__}: {error}")
     return Proof(reports, problems)

@@ -55,7 +55,7 @@ class Case:
     index: int = 0
     stubs: Sequence[StubOutputs] = ()
     say: Callable[[str], None] = lambda text: None
-    patience: float = 30.0
+    patience: float = 60.0
 
     def __post_init__(self) -> None:
         self.places = flatten(self.nest, _is_array)
