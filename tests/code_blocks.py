@@ -10,6 +10,7 @@ import shutil
 import sys
 import types
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from sybil.parsers.abstract.doctest import DocTestStringParser
 from sybil.parsers.markdown import CodeBlockParser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from sybil import Region
 
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
 _CONSOLE = DocTestEvaluator(NORMALIZE_WHITESPACE | ELLIPSIS | NUMBER)
 _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,}) *(?P<info>\{? *\.?py[^\n]*)$", re.MULTILINE)
 
-_QUICK = frozenset({"port", "list", "show", "inspect"})
-"""Commands that need no network, no training and no other package."""
+_EXIT = re.compile(r"# exit code (\d)")
 _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
-def run_page(path: Path, *, commands: bool = False) -> int:
-    """Run the `python` and `pycon` blocks of a page, indented ones too, and count them; and quick commands.
+def run_page(path: Path, *, elsewhere: Collection[str] = ()) -> int:
+    """Run a page: its files are written, then its blocks run in order; those of Python, indented ones too, are counted.
+
+    Of `bash` and `console` blocks every line of `einops-arch` is run, and what `console` shows is held against what is
+    printed.
 
     Args:
         path: the page.
-        commands: also write the files that it shows, run every `einops-arch` of its `console` blocks, and hold what is
-            printed against what the page shows.
+        elsewhere: commands, such as `demo`, that are run in another place.
 
     Raises:
         ValueError: a block of Python that would not be run.
@@ -47,8 +49,8 @@ def run_page(path: Path, *, commands: bool = False) -> int:
         SybilFailure: a `pycon` block does not print what it shows.
     """
     parsers = [CodeBlockParser("python", PythonEvaluator()), _console]
-    parsers += [CodeBlockParser("bash", _shell), CodeBlockParser("console", _session if commands else _shell)]
-    for name, text in files_of(path).items() if commands else ():
+    parsers += [CodeBlockParser(language, partial(_shell, elsewhere=elsewhere)) for language in ("bash", "console")]
+    for name, text in files_of(path).items():
         Path(name).write_text(text, encoding="utf-8")
     document = Document.parse(str(path), *parsers)
     fences = [found["info"].strip() for found in _FENCE.finditer(document.text)]
@@ -68,19 +70,47 @@ def run_page(path: Path, *, commands: bool = False) -> int:
     return len(fences)
 
 
-def _shell(example: Any) -> None:
-    """Run what of a block is quick; what a port replaces is what a block before wrote."""
+def _shell(example: Any, elsewhere: Collection[str]) -> None:
+    """Run each line, and compare what it prints where the page shows that.
+
+    A comment says which exit code is meant if it is another than 0, and `> FILE` keeps the output out of the terminal.
+    """
+    for line, expected in _lines(example.parsed):
+        command, _, target = line.partition(" > ")
+        words = shlex.split(command, comments=True)
+        if words[:1] != ["einops-arch"] or words[1] in elsewhere:
+            continue
+        name, arguments = words[1], words[2:]
+        if name == "port":  # What it replaces is what a block before wrote.
+            output = Path(arguments[1])
+            shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
+        code, printed = _run([name, *arguments], target)
+        assert code == (int(stated[1]) if (stated := _EXIT.search(line)) else 0), f"{line}\n{printed}"
+        if expected.strip():
+            assert OutputChecker().check_output(expected, printed, NORMALIZE_WHITESPACE | ELLIPSIS), printed
+
+
+def _lines(block: str) -> Iterator[tuple[str, str]]:
+    """The commands of a block, and what is shown to be printed by each."""
+    if not block.startswith("$ "):
+        yield from ((line, "") for line in block.splitlines())
+        return
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, expected = part.partition("\n")
+        yield line, expected
+
+
+def _run(arguments: list[str], target: str) -> tuple[int, str]:
+    """The exit code, and what a terminal shows."""
     from einops_arch.cli import main
 
-    for line in example.parsed.splitlines():
-        command = shlex.split(line.removeprefix("$ "), comments=True)
-        if command[:1] != ["einops-arch"] or command[1] not in _QUICK:
-            continue
-        if command[1] == "port":
-            target = Path(command[3])
-            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert main(command[1:]) == 0, line
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        code = main(arguments)
+    if target:
+        Path(target).write_text(output.getvalue(), encoding="utf-8")
+        return code, errors.getvalue()
+    return code, output.getvalue() + errors.getvalue()
 
 
 def command_lines(path: Path) -> list[str]:
@@ -90,20 +120,6 @@ def command_lines(path: Path) -> list[str]:
     )
     lines = [line.strip().removeprefix("$ ") for _, block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("einops-arch ")]
-
-
-def _session(example: Any) -> None:
-    """Run the commands of a block, each with exit code 0, and compare what they print."""
-    from einops_arch.cli import main
-
-    for part in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
-        line, _, expected = part.partition("\n")
-        program, *arguments = shlex.split(line)
-        assert program == "einops-arch", line
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            assert main(arguments) == 0, line
-        checker = OutputChecker()
-        assert checker.check_output(expected, printed.getvalue(), NORMALIZE_WHITESPACE | ELLIPSIS), printed.getvalue()
 
 
 def _console(document: Document) -> Iterator[Region]:

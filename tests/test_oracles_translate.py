@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import timm.layers
 import torch
 import transformers
+from code_blocks import run_page
 from torch import nn
 
 from einops_arch.parity import randomize
@@ -67,3 +70,13 @@ def test_norms_of_timm_are_layers() -> None:
     assert twin.source.count("GroupNorm(6, ") == 2
     assert "self.rows = LayerNorm(6, epsilon=1e-06" in twin.source
     assert len(twin.classes) == 1
+
+
+def test_the_commands_of_the_guide_write_what_they_prove(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in ("nets", "unet"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    run_page(Path(__file__).resolve().parent.parent / "docs" / "guides" / "translate-a-model.md")
+    assert "class ResNet(" in Path("resnet18.py").read_text(encoding="utf-8")
+    assert "class BertModel(" in Path("bert.py").read_text(encoding="utf-8")

@@ -100,7 +100,13 @@ def prove(
             say(f"comparing {title}")
             try:
                 reports[title] = _compared(
-                    random_model, twin, compared, layouts.get(mode, {}), mode=mode, gradients=number == 0, own_dtype=number == 0
+                    random_model,
+                    twin,
+                    compared,
+                    layouts.get(mode, {}),
+                    mode=mode,
+                    gradients=number == 0,
+                    own_dtype=number == 0,
                 )
             except Exception as error:  # noqa: BLE001 whatever it is, there is no proof
                 problems.append(f"{title}: {type(error).__name__}: {error}")
