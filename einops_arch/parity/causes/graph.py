@@ -219,10 +219,6 @@ class Graph:
             self._identities[node] = frozenset(map(id, every))
         return self._identities[node]
 
-    def exchanged(self, first: Value, second: Value) -> list[Any]:
-        """The outputs where two values that do not depend on each other change places."""
-        return self.run({first: lambda read: self.read(second), second: lambda read: self.read(first)})
-
     def apply(self, source: Value, target: Value, array: Any, read: Read) -> Any:
         """What the target is where the source is another array, and all beside the way between is as it is."""
         arrays = {source: array}

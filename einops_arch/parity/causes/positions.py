@@ -45,10 +45,13 @@ def _counts(graph: Graph) -> Iterator[Hypothesis]:
         for node in graph.named("iota"):
             change = functools.partial(_stepped, graph, node, step)
             yield f"positions that begin {step} later{node.at}", functools.partial(graph.run, {node.output: change})
-        for node in graph.named("slice", "dynamic_slice"):
-            if node.name == "slice" and (change := _slid(node, step)) is not None:
-                words = f"a slice that begins {step} later than {node.params['start_indices']}{node.at}"
-                yield words, functools.partial(graph.run, {node.output: change})
+        for node in graph.named("slice"):
+            axes = _cut(node)
+            for axis in axes:
+                if (change := _slid(node, axis, step)) is not None:
+                    along = f" along axis {axis}" if len(axes) > 1 else ""
+                    words = f"a slice that begins {step} later than {node.params['start_indices']}{along}{node.at}"
+                    yield words, functools.partial(graph.run, {node.output: change})
         for node in graph.named("gather"):
             indices = node.inputs[1]
             change = functools.partial(_looked_up, graph, node, indices, step)
@@ -66,16 +69,18 @@ def _looked_up(graph: Graph, node: Node, indices: Value, step: int, read: Read) 
     return graph.perform(node, look)[0]
 
 
-def _slid(node: Node, step: int) -> Any:
-    starts, limits = node.params["start_indices"], node.params["limit_indices"]
-    shape = node.inputs[0].shape
-    moved = [n for n, (low, high) in enumerate(zip(starts, limits, strict=True)) if high - low < shape[n]]
-    if len(moved) != 1 or not (starts[moved[0]] + step >= 0 and limits[moved[0]] + step <= shape[moved[0]]):
+def _cut(node: Node) -> list[int]:
+    """The axes along which a slice leaves something out."""
+    bounds = zip(node.params["start_indices"], node.params["limit_indices"], node.inputs[0].shape, strict=True)
+    return [axis for axis, (low, high, length) in enumerate(bounds) if high - low < length]
+
+
+def _slid(node: Node, axis: int, step: int) -> Any:
+    starts, limits = list(node.params["start_indices"]), list(node.params["limit_indices"])
+    starts[axis], limits[axis] = starts[axis] + step, limits[axis] + step
+    if starts[axis] < 0 or limits[axis] > node.inputs[0].shape[axis]:
         return None
-    new = {
-        "start_indices": tuple(low + step * (n in moved) for n, low in enumerate(starts)),
-        "limit_indices": tuple(high + step * (n in moved) for n, high in enumerate(limits)),
-    }
+    new = {"start_indices": tuple(starts), "limit_indices": tuple(limits)}
     return lambda read: node.operation.primitive.bind(read(node.inputs[0]), **(node.params | new))
 
 

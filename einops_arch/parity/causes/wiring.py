@@ -9,6 +9,7 @@ from typing import Any
 
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.graph import ANSWER, ELEMENTWISE, Graph, Node, Read, Value, instead
+from einops_arch.parity.causes.seen import run_seen
 
 __all__ = ["exchange_hypotheses", "order_hypotheses", "term_hypotheses", "wiring_hypotheses"]
 
@@ -20,8 +21,8 @@ def order_hypotheses(case: Case) -> Iterator[Hypothesis]:
     """Parts of a concatenation in another order, axes that are split in another order."""
     graph = case.graph
     for node in graph.named("concatenate"):
-        yield from _orders(node, graph)
-    yield from _loops(graph)
+        yield from _orders(node, case)
+    yield from _loops(case)
     yield from _together(graph)
     yield from _repeated(graph)
 
@@ -32,7 +33,9 @@ def exchange_hypotheses(case: Case) -> Iterator[Hypothesis]:
     for first, second in itertools.islice(itertools.combinations(graph.handed_on(), 2), _MOST):
         if first.shape == second.shape and None not in (first.node, second.node) and not graph.depends(second, first):
             words = f"{_name(graph, first)} and {_name(graph, second)} in each other's place"
-            yield words, functools.partial(graph.exchanged, first, second)
+            pair = {first: second, second: first}
+            changes = {value: functools.partial(_before, graph, other) for value, other in pair.items()}
+            yield words, functools.partial(run_seen, case, changes, [(value, ()) for value in pair])
 
 
 def term_hypotheses(case: Case) -> Iterator[Hypothesis]:
@@ -61,7 +64,12 @@ def _signed(first: Value, second: Value, sign: int, read: Read) -> Any:
     return read(first) + sign * read(second)
 
 
-def _orders(node: Node, graph: Graph) -> Iterator[Hypothesis]:
+def _before(graph: Graph, value: Value, read: Read) -> Any:
+    del read
+    return graph.read(value)
+
+
+def _orders(node: Node, case: Case) -> Iterator[Hypothesis]:
     from jax import lax
 
     axis, parts = node.params["dimension"], node.inputs
@@ -73,21 +81,36 @@ def _orders(node: Node, graph: Graph) -> Iterator[Hypothesis]:
             return lax.concatenate([read(parts[n]) for n in order], axis)
 
         words = f"the parts of a concatenation along axis {axis} in the order {order}, counted from 0{node.at}"
-        yield words, functools.partial(graph.run, {node.output: ordered})
+        moved = [(node.output, piece) for n, piece in enumerate(_pieces(parts, order, axis)) if order[n] != n]
+        yield words, functools.partial(run_seen, case, {node.output: ordered}, moved)
 
 
-def _loops(graph: Graph) -> Iterator[Hypothesis]:
+def _pieces(parts: Sequence[Value], order: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
+    """Where the parts lie, in this order."""
+    start = 0
+    for n in order:
+        length = parts[n].shape[axis]
+        yield (slice(None),) * axis + (slice(start, start + length),)
+        start += length
+
+
+def _loops(case: Case) -> Iterator[Hypothesis]:
     """Arrays read from the other end."""
+    graph = case.graph
     for node in graph.named("rev"):
-        value = node.inputs[0]
-        yield (
-            f"an array that is not reversed{node.at}",
-            functools.partial(graph.run, {node.output: functools.partial(instead, value)}),
-        )
+        change = functools.partial(instead, node.inputs[0])
+        ends = [(node.output, end) for axis in node.params["dimensions"] for end in _ends(axis)]
+        yield f"an array that is not reversed{node.at}", functools.partial(run_seen, case, {node.output: change}, ends)
     for node in graph.named("scan"):
         for value in node.outputs[node.params["num_carry"] :]:
             change = functools.partial(_reversed, graph, value)
-            yield f"what a loop gives, reversed{node.at}", functools.partial(graph.run, {value: change})
+            ends = [(value, end) for end in _ends(0)]
+            yield f"what a loop gives, reversed{node.at}", functools.partial(run_seen, case, {value: change}, ends)
+
+
+def _ends(axis: int) -> list[tuple[slice, ...]]:
+    """The first entry along an axis, and the last."""
+    return [(slice(None),) * axis + (end,) for end in (slice(0, 1), slice(-1, None))]
 
 
 def _reversed(graph: Graph, value: Value, read: Read) -> Any:
