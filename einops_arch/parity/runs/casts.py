@@ -9,7 +9,7 @@ from typing import Any
 
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.runs.choices import Choices
-from einops_arch.parity.runs.constants import written
+from einops_arch.parity.runs.constants import keeps_rounding, noted, written
 from einops_arch.parity.runs.integers import TorchIntegers
 from einops_arch.parity.runs.jaxprs import BODIES, operations
 
@@ -107,13 +107,19 @@ def torch_watch(
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
+    from torch.utils._pytree import tree_leaves, tree_map
 
     narrow = (torch.float32, torch.float16, torch.bfloat16)
     integers = None if own in (None, torch.float64) else TorchIntegers(own)
 
     def is_wide(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.dtype is torch.float64
+
+    def constant(value: Any) -> Any:
+        """A number in the code as it was written down; so is one of float32, which no input or weight is here."""
+        if type(value) is float:
+            return noted(value)
+        return as_written_down(value) if isinstance(value, torch.Tensor) and value.dtype in narrow else value
 
     class Watch(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -124,6 +130,8 @@ def torch_watch(
                 choices.watch(module_path(), str(func), args, kwargs)
             if lift and asked in narrow:
                 kwargs = kwargs | {"dtype": torch.float64}
+            if lift and not func._schema.is_mutable:  # noqa: SLF001 it alone tells what is in place
+                args, kwargs = tree_map(constant, args), tree_map(constant, kwargs)
             result = func(*args, **kwargs)
             if lift and str(func).startswith("aten.lift_fresh"):
                 result = as_written_down(result)
@@ -154,14 +162,15 @@ def _wide_by_default(watch: Any) -> Iterator[None]:
 
 
 def as_written_down(tensor: Any) -> Any:
-    """A single number in float64 as somebody wrote it down, others as they are."""
+    """A single number in float64 as somebody wrote it down; others, and those of models of float64, as they are."""
     import torch
 
     if not tensor.is_floating_point() or tensor.dtype is torch.float64:
         return tensor
-    if tensor.ndim:
+    if tensor.numel() != 1 or keeps_rounding():
         return tensor
-    return torch.tensor(written(to_numpy(tensor.detach())[()]), dtype=torch.float64, device=tensor.device)
+    number = written(to_numpy(tensor.detach()).reshape(())[()])
+    return torch.full(tensor.shape, number, dtype=torch.float64, device=tensor.device)
 
 
 def _is_wide(atom: Any) -> bool:

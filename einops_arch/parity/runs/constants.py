@@ -2,26 +2,48 @@
 
 `RMSNorm(eps=None)` takes float32's eps in a float32 model, and would take float64's in the run that judges: another
 function. So there `finfo` answers for the model's own dtype; and a literal that jax has rounded to float32, where a
-model casts, is taken for the decimal that was written down.
+model casts, is taken for the decimal that was written down. So is a number of float64 that float32 has rounded before,
+such as `np.float32(np.sqrt(2))`, and two numbers of both models of which either is the other's rounding are one number:
+in float32 they are the same. For models of float64 they are not, and stay as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["own_constants", "written"]
+__all__ = ["keeps_rounding", "noted", "own_constants", "shared", "written", "written_wide"]
 
 _PATCHING = threading.RLock()
 _DIGITS = 7
 """A number with fewer significant digits is one that a person wrote down."""
 _LARGEST = 4096
+
+
+@dataclass
+class _Judged:
+    """What is known of the models that are compared.
+
+    Args:
+        is_wide: both are of float64.
+        of_torch: by what float32 makes of them, the numbers in the operations of PyTorch's lifted run.
+    """
+
+    is_wide: bool = False
+    of_torch: dict[float, set[float]] = field(default_factory=dict)
+
+
+_OUTSIDE = _Judged()
+"""Where nothing is compared."""
+_JUDGED = contextvars.ContextVar("judged", default=_OUTSIDE)
 
 
 @contextlib.contextmanager
@@ -38,7 +60,11 @@ def own_constants(torch_dtype: np.dtype[Any], flax_dtype: np.dtype[Any]) -> Iter
             stack.enter_context(_torch_finfo(str(torch_dtype)))
         if flax_dtype != np.float64:
             stack.enter_context(_flax_finfo(flax_dtype))
-        yield
+        before = _JUDGED.set(_Judged(torch_dtype == flax_dtype == np.float64))
+        try:
+            yield
+        finally:
+            _JUDGED.reset(before)
 
 
 @contextlib.contextmanager
@@ -104,6 +130,47 @@ def written(value: Any) -> float:
         if kind(candidate) == value:
             return candidate
     return exact
+
+
+def keeps_rounding() -> bool:
+    """Whether a number that float32 has rounded is another one for the users of both models, which are of float64."""
+    return _JUDGED.get().is_wide
+
+
+def written_wide(value: float) -> float:
+    """The same of a number of float64, if it is one that float32 has rounded; any other as it is.
+
+    >>> written_wide(float(np.float32(0.1))), written_wide(0.3)
+    (0.1, 0.3)
+    """
+    return value if keeps_rounding() or not _is_rounded(value) else written(np.float32(value))
+
+
+def noted(value: float) -> float:
+    """The same of a number in an operation of PyTorch's, which is kept in mind for Flax's."""
+    judged, number = _JUDGED.get(), written_wide(value)
+    if judged is not _OUTSIDE and math.isfinite(number) and abs(number) <= _GREATEST:
+        judged.of_torch.setdefault(float(np.float32(number)), set()).add(number)
+    return number
+
+
+def shared(value: float) -> float:
+    """The same of a number of Flax's; where it is one of PyTorch's but for float32's rounding of either, that one."""
+    number = written_wide(value)
+    if keeps_rounding() or not math.isfinite(number) or abs(number) > _GREATEST:
+        return number
+    same = _JUDGED.get().of_torch.get(float(np.float32(number)), set())
+    if number in same or not same:
+        return number
+    other = min(same)
+    return other if len(same) == 1 and (_is_rounded(number) or _is_rounded(other)) else number
+
+
+_GREATEST = float(np.finfo(np.float32).max)
+
+
+def _is_rounded(value: float) -> bool:
+    return math.isfinite(value) and abs(value) <= _GREATEST and float(np.float32(value)) == value
 
 
 def _candidates(exact: float) -> Iterator[float]:

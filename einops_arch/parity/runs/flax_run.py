@@ -14,7 +14,7 @@ from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.verdicts import Array, unit_roundoff
 from einops_arch.parity.runs.axes import Layout
 from einops_arch.parity.runs.compiling import quick_options
-from einops_arch.parity.runs.constants import written
+from einops_arch.parity.runs.constants import keeps_rounding, written
 from einops_arch.parity.runs.flax_program import (
     Program,
     array_leaves,
@@ -347,9 +347,9 @@ class FlaxSide:
         def widen(leaf: Any) -> Any:
             if not double or not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 return leaf
-            if lift and not leaf.ndim and jnp.issubdtype(leaf.dtype, jnp.floating):
+            if lift and leaf.size == 1 and jnp.issubdtype(leaf.dtype, jnp.floating) and not keeps_rounding():
                 # As somebody wrote it down, as literals in the code are.
-                return jnp.asarray(written(to_numpy(leaf)[()]), jnp.float64)
+                return jnp.full(leaf.shape, written(to_numpy(leaf).reshape(())[()]), jnp.float64)
             return leaf.astype(jnp.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else jnp.float64)
 
         graph, state = nnx.split(self.modules[path] if path else self.model)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from einops_arch.parity.runs.constants import written
+from einops_arch.parity.runs.constants import keeps_rounding, shared, written
 
 __all__ = [
     "BODIES",
@@ -85,13 +85,13 @@ def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa
 def _run(body: Any, consts: Sequence[Any], arguments: Sequence[Any], rule: Rule) -> list[Any]:
     lifts = rule is LIFT or getattr(rule, "lifts", False)
     if lifts:
-        consts = [written_out(value) for value in consts]
+        consts = [written_out(value, is_held=True) for value in consts]
     values: dict[Any, Any] = dict(zip((*body.constvars, *body.invars), (*consts, *arguments), strict=True))
     for operation in body.eqns:
         inputs = [one_input.val if hasattr(one_input, "val") else values[one_input] for one_input in operation.invars]
         if lifts:
             inputs = [
-                written_out(value) if hasattr(var, "val") else value
+                written_out(value, is_held=_widens(operation)) if hasattr(var, "val") else value
                 for value, var in zip(inputs, operation.invars, strict=True)
             ]
         results = rule(operation, inputs)
@@ -202,13 +202,28 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
     return jax.lax.while_loop(test, step, [jax.numpy.asarray(value) for value in values[of_test + of_body :]])
 
 
-def written_out(value: Any) -> Any:
-    """A literal that was rounded when it was traced, as it was written down."""
+def written_out(value: Any, *, is_held: bool = False) -> Any:
+    """A literal that was rounded when it was traced, or before, as it was written down.
+
+    Args:
+        value: any array.
+        is_held: it was made before it was traced, so that models of float64 have it as it is.
+    """
     import jax
 
-    if not _is_float(value) or value.dtype == np.float64 or np.ndim(value) or isinstance(value, jax.core.Tracer):
+    if not _is_float(value) or np.size(value) != 1 or isinstance(value, jax.core.Tracer):
         return value
-    return np.float64(written(np.asarray(value)[()]))
+    if is_held and keeps_rounding():
+        return value
+    number = np.asarray(value).reshape(())[()]
+    # By its dtype a number of float64 was not rounded, but it may be made of one that was.
+    return np.full(np.shape(value), shared(float(number) if number.dtype == np.float64 else written(number)))[()]
+
+
+def _widens(operation: Any) -> bool:
+    """It casts to float64: what it casts was narrow before it was traced."""
+    kind = operation.params.get("new_dtype")
+    return operation.primitive.name == "convert_element_type" and kind is not None and np.dtype(kind) == np.float64
 
 
 def _bind(operation: Any, values: Sequence[Any], parameters: Any) -> Sequence[Any]:

@@ -448,7 +448,7 @@ def _widened(model: Any, *, as_written: bool = False) -> Any:
     if as_written:
         for module in model.modules():
             numbers = {name: value for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
-            vars(module).update({name: widen(value) for name, value in numbers.items() if not value.ndim})
+            vars(module).update({name: widen(value) for name, value in numbers.items() if value.numel() == 1})
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
 
 
