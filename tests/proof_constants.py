@@ -1,4 +1,4 @@
-"""Pairs with constants that one side has rounded to float32: the same function for float32's users, not for float64's."""
+"""Constants that one side has rounded to float32: the same function for users of float32, not for those of float64."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def in_float64(torch_function, flax_function):
 for name, functions in ROUNDED.items():
     HONEST.add("constants of the dtype", name, lambda functions=functions: after_linear(*functions))
     if "both" not in name:
-        WRONG.add(
-            "constants of the dtype", f"{name}, in float64", lambda functions=functions: in_float64(*functions)
-        )
+        WRONG.add("constants of the dtype", f"{name}, in float64", lambda functions=functions: in_float64(*functions))
 
 
 @WRONG.of("constants of the dtype")

@@ -13,6 +13,7 @@ import numpy as np
 from einops_arch.errors import ParityError
 from einops_arch.parity.causes.averaged import with_averaged_gradients
 from einops_arch.parity.causes.diagnosis import diagnose
+from einops_arch.parity.causes.slopes import with_gradient_causes
 from einops_arch.parity.options import Options, known_tensors, stated_outputs
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.alignment import refined, reordered
@@ -107,9 +108,10 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
 
     if options.causes:
         options.say("looking for the cause")
-    return diagnose(
+    report = diagnose(
         torch_side, flax_side, inputs, two, report, known, options.steps, options.say, causes=options.causes
     )
+    return with_gradient_causes(slopes, torch_side, inputs, report) if options.causes else report
 
 
 def _with_tables(
