@@ -215,7 +215,7 @@ def test_files_without_checksums(tmp_path):
 def test_an_entry_that_is_no_tensor_is_named(tmp_path):
     torch.save({"a": torch.ones(2), "step": 3, "b": torch.ones(1)}, tmp_path / "x.pt")
     with pytest.raises(
-        CheckpointError, match=r"'step' is 3 and no tensor; it holds 'a', 'step', 'b'; likely fix: --drop '\^step\$'$"
+        CheckpointError, match=r"'step' is 3, and no tensor; it holds 'a', 'step', 'b'; likely fix: --drop '\^step\$'$"
     ):
         open_checkpoint(tmp_path / "x.pt")
     torch.save({"step": 3, "my": {"rate": 1.0}}, tmp_path / "x.pt")
@@ -245,7 +245,7 @@ def test_a_choice_among_state_dicts_is_told_and_can_be_made(tmp_path):
         assert set(reader.left_out) == {"step"}
     torch.save({"student": first, "teacher": second}, tmp_path / "x.pt")
     with pytest.raises(
-        CheckpointError, match=r"several: 'student' \(1 tensors\), 'teacher' \(2 tensors\); likely fix: --key student"
+        CheckpointError, match=r"several: 'student' \(1 tensor\), 'teacher' \(2 tensors\); likely fix: --key student"
     ):
         open_checkpoint(tmp_path / "x.pt")
     with open_checkpoint(tmp_path / "x.pt", key="teacher") as reader:

@@ -167,14 +167,14 @@ def test_the_weights_are_found_wherever_they_lie(tmp_path):
             assert reader.read("w").tolist() == expected, name
     torch.save({"g_ema": second, "d": {"deep": first}, "optimizer": {"state": moments}}, tmp_path / "x.pt")
     with pytest.raises(
-        CheckpointError, match=r"several: 'g_ema' \(2 tensors\), 'd\.deep' \(1 tensors\); .* --key g_ema"
+        CheckpointError, match=r"several: 'g_ema' \(2 tensors\), 'd\.deep' \(1 tensor\); .* --key g_ema"
     ):
         open_checkpoint(tmp_path / "x.pt")
     for key in ("d", "d.deep"):
         with open_checkpoint(tmp_path / "x.pt", key=key) as reader:
             assert reader.read("w").tolist() == [0, 1, 2]
             assert set(reader.left_out) == {"g_ema", "optimizer"}
-    with pytest.raises(CheckpointError, match=r"state dicts are 'g_ema' \(2 tensors\), 'd\.deep' \(1 tensors\)"):
+    with pytest.raises(CheckpointError, match=r"state dicts are 'g_ema' \(2 tensors\), 'd\.deep' \(1 tensor\)"):
         open_checkpoint(tmp_path / "x.pt", key="generator")
 
 

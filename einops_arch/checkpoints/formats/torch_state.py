@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from einops_arch._text import brief, printable
+from einops_arch._text import brief, counted, printable
 from einops_arch.checkpoints.formats.pickles import Call, Global
 from einops_arch.checkpoints.formats.torch_pickle import is_tensor
 from einops_arch.errors import CheckpointError
@@ -32,6 +32,7 @@ def find_state(
     """The state dict in what was loaded, what lies beside it with the reason why it was not taken, and its entry.
 
     It is the thing itself, or lies under one of `KEYS`, or is the only state dict in the file that is no optimizer's.
+    What lies in lists and tuples is looked at where there is none outside of them.
 
     Args:
         loaded: what a pickle holds.
@@ -50,11 +51,12 @@ def find_state(
     left_out: dict[str, str] = {}
     state, taken = loaded, ".".join(path)
     for depth, name in enumerate(path):
-        for other, value in state.items():
+        entries = _entries_of(state, lists=True)
+        for other, value in entries.items():
             if other != name:
                 place = ".".join([*path[:depth], other if type(other) is str else _name(other)])
                 left_out[place] = f"{search.kind(value)} beside {taken}, which was taken"
-        state = state[name]
+        state = entries[name]
     check_untouched(state, foreign)
     dropped = {name: pattern for name in state if type(name) is str and (pattern := search.dropped(name))}
     left_out |= {name: f"its name matches --drop {pattern}" for name, pattern in dropped.items()}
@@ -68,6 +70,7 @@ class _Search:
         self._drop = [re.compile(pattern) for pattern in drop]
         self._states: dict[int, bool] = {}
         self._paths: dict[int, list[str] | None] = {}
+        self._lists = False
 
     def dropped(self, name: str) -> str | None:
         """The expression that leaves this name out."""
@@ -82,16 +85,25 @@ class _Search:
             self._states[id(value)] = bool(kept) and all(plain)
         return self._states[id(value)]
 
-    def path(self, value: Any, depth: int = 0) -> list[str] | None:
+    def path(self, value: Any) -> list[str] | None:
         """The keys that lead to the state dict."""
+        for self._lists in (False, True):
+            self._paths.clear()
+            path = self._path(value, 0)
+            if path is not None or self._all(value):
+                return path
+        return None
+
+    def _path(self, value: Any, depth: int) -> list[str] | None:
         if self.is_state(value):
             return []
-        if type(value) is not dict or depth > _DEPTH:
+        entries = _entries_of(value, lists=self._lists)
+        if not entries or depth > _DEPTH:
             return None
         if id(value) not in self._paths:
             # Not to go in circles.
             self._paths[id(value)] = None
-            self._paths[id(value)] = self._inside(value, depth)
+            self._paths[id(value)] = self._inside(entries, depth)
         return self._paths[id(value)]
 
     def follow(self, value: Any, key: str) -> list[str]:
@@ -99,7 +111,7 @@ class _Search:
         path: list[str] = []
         whole = value
         while key:
-            names = value if type(value) is dict else {}
+            names = _entries_of(value, lists=True)
             name = key if key in names else key.partition(".")[0]
             if name not in names:
                 states = self._shown(whole)
@@ -110,6 +122,8 @@ class _Search:
             inner = self.path(value)
             if inner is not None:
                 return [*path, *inner]
+            if self._all(value):
+                raise CheckpointError(f"{'.'.join(path):.80}: {self.problem(value, ())}")
             raise CheckpointError(f"expected a state dict under {'.'.join(path):.80}, received {_describe(value)}")
         return path
 
@@ -124,6 +138,10 @@ class _Search:
             return (
                 f"expected one state dict, received several: {self._shown(loaded)}; likely fix: --key {states[0]:.80}"
             )
+        path, nearly = self._nearly(loaded)
+        objects = _entries_of(loaded, lists=False)
+        if path and not any(type(objects.get(key)) in {Call, Global} for key in KEYS):
+            return f"expected a state dict under {'.'.join(path):.80}, received {_describe(nearly)}"
         asks = loaded if type(loaded) in {Call, Global} else next(iter(foreign), None)
         whole = type(loaded) is not dict or not any(map(is_tensor, loaded.values()))
         if whole and asks is not None and not is_tensor(asks):
@@ -134,40 +152,51 @@ class _Search:
             return f"{text}{holds}{_STATE_DICT if is_class else ''}"
         return f"expected a state dict, or one under {', '.join(KEYS)}, received {_describe(loaded)}"
 
-    def _inside(self, value: dict[Any, Any], depth: int) -> list[str] | None:
+    def _inside(self, value: Mapping[Any, Any], depth: int) -> list[str] | None:
         for key in KEYS:
-            path = self.path(value[key], depth + 1) if key in value else None
+            path = self._path(value[key], depth + 1) if key in value else None
             if path is not None:
                 return [key, *path]
         paths = []
         for name, entry in value.items():
             if type(name) is str and not _TRAINING.search(name):
-                path = self.path(entry, depth + 1)
+                path = self._path(entry, depth + 1)
                 if path is not None:
                     paths.append([name, *path])
         return paths[0] if len(paths) == 1 else None
 
     def _all(self, value: Any) -> list[str]:
         """The entries that could be meant."""
-        return [".".join(path) for path, _ in self._walk(value, (), set())]
+        return [".".join(path) for path, entry in self._walk(value, (), set()) if self.is_state(entry)]
+
+    def _nearly(self, value: Any) -> tuple[tuple[str, ...], dict[Any, Any]]:
+        """What would be a state dict if it had only tensors, most of which it has."""
+        best: tuple[tuple[str, ...], dict[Any, Any]] = ((), {})
+        for path, entry in self._walk(value, (), set()):
+            tensors = sum(map(is_tensor, entry.values()))
+            if 2 * tensors > len(entry) and len(entry) > len(best[1]):
+                best = path, entry
+        return best
 
     def _shown(self, value: Any) -> str:
         """The same, with the number of tensors of each."""
-        rows = [f"{brief('.'.join(path))} ({len(state)} tensors)" for path, state in self._walk(value, (), set())]
+        states = [(path, entry) for path, entry in self._walk(value, (), set()) if self.is_state(entry)]
+        rows = [f"{brief('.'.join(path))} ({counted(len(state), 'tensor')})" for path, state in states]
         return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
 
     def _walk(
         self, value: Any, path: tuple[str, ...], seen: set[int]
     ) -> Iterable[tuple[tuple[str, ...], dict[str, Any]]]:
+        """The dictionaries in it; what is in a state dict is not looked at."""
         # One dictionary may be the entry of many names.
-        if type(value) is not dict or id(value) in seen:
+        if id(value) in seen:
             return
         seen.add(id(value))
-        for name, entry in value.items():
+        for name, entry in _entries_of(value, lists=self._lists).items():
             if type(name) is str and not _TRAINING.search(name):
-                if self.is_state(entry):
+                if type(entry) is dict and entry:
                     yield (*path, name), entry
-                elif len(path) < 2:
+                if not self.is_state(entry) and len(path) < 2:
                     yield from self._walk(entry, (*path, name), seen)
 
 
@@ -193,6 +222,23 @@ def check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:
                 inside.append(value.args)
 
 
+def _entries_of(value: Any, *, lists: bool) -> Mapping[Any, Any]:
+    """The entries of a dictionary, and with `lists` those of lists, tuples and numbered ones by their numbers.
+
+    >>> _entries_of(["a", "b"], lists=True), _entries_of({0: "a"}, lists=True), _entries_of(["a"], lists=False)
+    ({'0': 'a', '1': 'b'}, {'0': 'a'}, {})
+    """
+    if type(value) is dict:
+        if "param_groups" in value:
+            # An optimizer, which has numbers in the place of names.
+            return {}
+        if not lists or not any(type(name) is int for name in value):
+            return value
+        named = {str(name): entry for name, entry in value.items() if type(name) is int}
+        return {**named, **{name: entry for name, entry in value.items() if type(name) is not int}}
+    return {str(n): entry for n, entry in enumerate(value)} if lists and type(value) in {list, tuple} else {}
+
+
 def _brief(value: Any) -> str:
     if is_tensor(value):
         return "a tensor"
@@ -207,7 +253,7 @@ def _describe(value: Any) -> str:
     wrong = [name for name, entry in value.items() if type(name) is not str or not is_tensor(entry)]
     if not wrong:
         return "an empty dict"
-    reason = f"is {_brief(value[wrong[0]])} and no tensor" if type(wrong[0]) is str else "is no name"
+    reason = f"is {_brief(value[wrong[0]])}, and no tensor" if type(wrong[0]) is str else "is no name"
     tensors = sum(map(is_tensor, value.values()))
     fix = f"; likely fix: --drop '^{re.escape(wrong[0]):.80}$'" if tensors and type(wrong[0]) is str else ""
     return f"a dict whose entry {_name(wrong[0])} {reason}; it holds {_names(value)}{fix}"
