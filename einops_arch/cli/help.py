@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from rich.text import Text
+from typer import BadParameter
 from typer.core import TyperCommand
 
 from einops_arch.cli.declarations.examples import EXAMPLES
@@ -26,7 +27,15 @@ _NARROW = 80
 
 
 class ExplainedCommand(TyperCommand):
-    """A command whose help has examples."""
+    """A command whose help has examples, and that takes each option once; of two values, one would be lost unseen."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, received = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in dict.fromkeys(received):
+            flag = getattr(parameter, "is_flag", False) or parameter.param_type_name == "argument"
+            if not flag and not parameter.multiple and received.count(parameter) > 1:
+                raise BadParameter("it takes one value, received several", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         del formatter  # of click, which knows no styles
