@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from einops_arch.checkpoints.checkpoint import Checkpoint
@@ -63,6 +63,10 @@ _OTHERS = {
     b"\x28\xb5\x2f\xfd": "something packed by zstd",
     b"GGUF": "GGUF, as llama.cpp has it",
     b"\x93NUMPY": "one array of numpy",
+    b"version https://git-lfs": "a pointer of Git LFS in the place of the file; likely fix: git lfs pull",
+    b"<!DOCTYPE": "a web page in the place of the file",
+    b"<!doctype": "a web page in the place of the file",
+    b"<html": "a web page in the place of the file",
 }
 """What other files begin with."""
 
@@ -287,11 +291,11 @@ def _open_file(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
     if kind == "safetensors":
         return SafetensorsReader(path)
     if kind in _TREES:
-        return _TREES[kind](path, key)
+        return NpzReader(path, key, drop) if kind == "npz" else MsgpackReader(path, key)
     return TorchReader(path, key, drop)
 
 
-_TREES: dict[str, Callable[[Path, str | None], Reader]] = {"msgpack": MsgpackReader, "npz": NpzReader}
+_TREES = frozenset({"msgpack", "npz"})
 
 
 def _without_entries(path: Path, key: str) -> CheckpointError:
@@ -318,12 +322,12 @@ def format_of_file(path: Path) -> str:
         return "torch"
     if start[8:9] == b"{" and 2 <= header <= size - 8:
         return "safetensors"
-    kind = {**FORMATS, **READ_ONLY}.get(path.suffix.lower(), "")
-    if kind in {"safetensors", "torch", "msgpack", "npz"}:
-        return kind
-    if start[:1] == b"\x80" and start[1:2] in {b"\2", b"\3", b"\4", b"\5"}:
-        return "torch"
     others = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), None)
+    kind = {**FORMATS, **READ_ONLY}.get(path.suffix.lower(), "")
+    if others is None and kind in {"safetensors", "torch", "msgpack", "npz"}:
+        return kind
+    if others is None and start[:1] == b"\x80" and start[1:2] in {b"\2", b"\3", b"\4", b"\5"}:
+        return "torch"
     if others is None and _is_msgpack(start):
         return "msgpack"
     raise CheckpointError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ class NpzReader(Reader):
     Args:
         path: the file.
         key: the entry that holds the weights, where it is not found by itself.
+        drop: regular expressions; entries with such a name are left out, and may be anything.
 
     Raises:
         CheckpointError: it is not a whole file of numpy's, or holds pickled objects.
@@ -44,7 +47,7 @@ class NpzReader(Reader):
 
     by_leaves = True
 
-    def __init__(self, path: Path, key: str | None = None) -> None:
+    def __init__(self, path: Path, key: str | None = None, drop: Sequence[str] = ()) -> None:
         self.path = path
         self.file, size = open_file(path)
         try:
@@ -63,7 +66,7 @@ class NpzReader(Reader):
                 if not names or len(members) != len(entries):
                     raise CheckpointError("expected arrays by name, received none" if not names else "names clash")
                 self._entries = {name: members[path] for path, name in names.items()}
-                headers = {name: self._header(name) for name in names.values()}
+                headers = {name: _dropped(name, drop) or self._header(name) for name in names.values()}
                 self._headers = {name: header for name, header in headers.items() if not isinstance(header, str)}
                 others = {name: header for name, header in headers.items() if isinstance(header, str)}
                 if not self._headers:
@@ -129,6 +132,11 @@ class NpzReader(Reader):
         # The bound of a directory is not that of the arrays.
         self._window.room = entry.compress_size + NPZ_HEADER + (1 << 20)
         return self._archive.open(entry)
+
+
+def _dropped(name: str, drop: Sequence[str]) -> str | None:
+    """Why an entry is not looked at."""
+    return next((f"its name matches --drop {pattern}" for pattern in drop if re.search(pattern, name)), None)
 
 
 def _opened(window: Window) -> zipfile.ZipFile:
