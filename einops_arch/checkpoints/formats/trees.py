@@ -164,8 +164,9 @@ def _counts(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> dict[s
     counts: dict[str, int | None] = {}
     for path in paths:
         if len(path) > size and path[:size] == prefix:
-            name = path[size]
-            counts[name] = (counts.get(name) or 0) + 1 if len(path) > size + 1 else counts.get(name)
+            name, rest = path[size], path[size + 1 :]
+            # A variable of nnx is an array itself.
+            counts[name] = (counts.get(name) or 0) + 1 if rest not in {(), ("value",)} else counts.get(name)
     return counts
 
 
