@@ -71,6 +71,11 @@ class Computed(Wrapper):
             rounded = new.astype("float32").astype(numpy_dtype(dtype)) if dtype != "float64" else new
             kept = rounded.astype("float64")
         lost = int(np.count_nonzero(np.isfinite(old) & ~np.isfinite(kept)))
+        if unreal := int(np.count_nonzero(np.isfinite(old) & ~np.isfinite(new))):
+            raise DtypeError(
+                f"{name}: {self.remarks[name]}: {counted(unreal, 'finite number')} would be infinite or no number in "
+                f"whatever dtype; what it is computed from holds NaN or inf, or a norm of 0"
+            )
         if lost:
             raise DtypeError(
                 f"{name}: {self.remarks[name]}: {counted(lost, 'finite number')} would be infinite or no number in "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,8 @@ from einops_arch.port.lora_config import config_path, scales
 __all__ = ["Merged", "is_adapter"]
 
 _PAIR = re.compile(
-    r"(?P<name>.+)\.(?:(?P<embedding>lora_embedding_)|lora[_.])(?P<side>A|B|down|up)(?:\.default)?(?:\.weight)?"
+    r"(?P<name>.+)\.(?:(?P<embedding>lora_embedding_)|lora[_.])(?P<side>A|B|down|up)"
+    r"(?:\.(?!weight$)(?P<adapter>\w+))?(?:\.weight)?"
 )
 _AROUND = ("base_model.model.", "base_model.", "transformer.", "model.", "unet.", "text_encoder.")
 """What stands before the names of the network in an adapter of PEFT or diffusers, or before those of the file."""
@@ -117,6 +118,7 @@ class Merged(Computed):
         whole: dict[str, str] = {}
         strengths: list[str] = []
         problems = []
+        _check_single(adapter, self._adapter.names())
         for name in self._adapter.names():
             match = _PAIR.fullmatch(name)
             if match:
@@ -214,6 +216,14 @@ class Merged(Computed):
         module = name.rpartition(".")[0]
         beside = (other for other in self._names if other != name and other.rpartition(".")[0] == module)
         return next((other for other in sorted(beside) if _SCALED.search(other.rpartition(".")[2])), None)
+
+
+def _check_single(adapter: Path, names: Iterable[str]) -> None:
+    """Refuse several adapters in one file: nothing says which of them is meant."""
+    several = sorted({match["adapter"] or "default" for name in names if (match := _PAIR.fullmatch(name))})
+    if len(several) > 1:
+        fix = "likely fix: a file of one, as PEFT's save_pretrained writes it"
+        raise PortError(f"{adapter}: expected one adapter, received {', '.join(several)}; {fix}")
 
 
 def _raise(adapter: Path, problems: list[str]) -> None:

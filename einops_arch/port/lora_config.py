@@ -81,7 +81,7 @@ def scales(adapter: Path, tensors: Reader) -> ScaleOf:
 
 
 def _configured(path: Path) -> ScaleOf:
-    fields = Fields(read_json(path), "a merge of LoRA", f" in {path.name}")
+    fields = Fields(read_json(path), "a merge of LoRA", file=str(path))
     alpha = _finite(fields.number("lora_alpha", default=8), f"{path}: lora_alpha")
     root = fields.flag("use_rslora", default=False)
     transposed = fields.flag("fan_in_fan_out", default=False)
@@ -98,7 +98,8 @@ def _configured(path: Path) -> ScaleOf:
         own[key] = _finite(value, f"{path}: alpha_pattern: {brief(key)}")
 
     def scale(layer: str, rank: int) -> tuple[float, bool]:
-        mine = next((value for key, value in own.items() if f".{layer}".endswith(f".{key}")), alpha)
+        # PEFT takes a key for a regular expression, in which a dot is any character.
+        mine = next((value for key, value in own.items() if re.search(rf"(^|\.){key}$", layer)), alpha)
         return mine / (rank**0.5 if root else rank), transposed
 
     return scale

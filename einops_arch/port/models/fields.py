@@ -15,6 +15,7 @@ ANY: tuple[Any, ...] = ()
 """In a table of harmless values: the network computes the same whatever the value is."""
 
 _MISSING = object()
+_CONFIG = "config.json"
 
 
 class Fields:
@@ -24,6 +25,7 @@ class Fields:
         values: the config.
         who: whose config the values do not fit, in messages.
         where: where the fields stand, in messages.
+        file: the name of the config, in messages.
 
     >>> fields = Fields({"n_embd": 8, "dilation": 2}, "GPT2Config")
     >>> fields.whole("n_embd", "hidden_size", default=768)
@@ -33,9 +35,9 @@ class Fields:
     einops_arch.errors.CheckpointError: config.json: expected dilation to be 1, which our network computes, received 2
     """
 
-    def __init__(self, values: Mapping[str, Any], who: str, where: str = "") -> None:
+    def __init__(self, values: Mapping[str, Any], who: str, where: str = "", file: str = _CONFIG) -> None:
         self._left = dict(values)
-        self._who, self._where = who, where
+        self._who, self._where, self._file = who, where, file
 
     def take(self, *names: str, default: Any = None) -> Any:
         """The value of a field, which has one or several names.
@@ -47,7 +49,7 @@ class Fields:
         values = list(received.values())
         if any(type(value) is not type(values[0]) or value != values[0] for value in values[1:]):
             raise CheckpointError(
-                f"config.json: expected one value of {' and '.join(received)}, which are one field{self._where}, "
+                f"{self._file}: expected one value of {' and '.join(received)}, which are one field{self._where}, "
                 f"received {' and '.join(map(brief, values))}"
             )
         return values[0] if values else default
@@ -102,7 +104,7 @@ class Fields:
         """The value of a field that is the side of a square."""
         height, width = self.pair(name, (default, default))
         if height != width:
-            raise CheckpointError(f"config.json: expected {name} to be square, received {height} by {width}")
+            raise CheckpointError(f"{self._file}: expected {name} to be square, received {height} by {width}")
         return height
 
     def finish(self, harmless: Mapping[str, tuple[Any, ...]]) -> None:
@@ -118,15 +120,15 @@ class Fields:
             accepted = harmless.get(name, (_MISSING,))
             if accepted == ANY or _is_among(value, accepted):
                 continue
-            if name not in harmless or self._where:
+            if name not in harmless or self._where or self._file != _CONFIG:
                 raise CheckpointError(
-                    f"config.json: {self._who} has no field for {name:.80}={brief(value)}{self._where}"
+                    f"{self._file}: {self._who} has no field for {name:.80}={brief(value)}{self._where}"
                 )
             shown = " or ".join(brief(choice) for choice in accepted)
             raise self._unlike(name, f"{shown}, which our network computes", value)
 
     def _unlike(self, name: str, expected: str, value: Any) -> CheckpointError:
-        return CheckpointError(f"config.json: expected {name} to be {expected}, received {brief(value)}")
+        return CheckpointError(f"{self._file}: expected {name} to be {expected}, received {brief(value)}")
 
 
 def _is_among(value: Any, accepted: Iterable[Any]) -> bool:
