@@ -124,11 +124,12 @@ def packing_groups(
     taken = Counter(name for group in groups for name in group.names)
     made: list[tuple[Packed, dict[str, Shape]]] = []
     new: set[str] = set()
+    misfits: dict[str, list[str]] = {}
     for group in groups:
         try:
             forms = group.shapes(shapes, expected)
         except ShapeError as error:
-            problems.append(str(error))
+            misfits.setdefault(str(error), []).append(group.names[0])
             continue
         kinds = sorted({dtypes[name] for name in group.names})
         if len(kinds) > 1:
@@ -137,6 +138,10 @@ def packing_groups(
         problems += [f"{name}: made by {packing}, and there already" for name in clashes]
         new.update(forms)
         made.append((group, forms))
+    problems += [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
+        for reason, names in misfits.items()
+    ]
     problems += [f"{name}: taken twice by {packing}" for name, count in sorted(taken.items()) if count > 1]
     if problems:
         raise problems_error("packing", problems)

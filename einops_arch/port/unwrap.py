@@ -134,7 +134,8 @@ def taken_off(new: Mapping[str, str]) -> str:
     gone = dict.fromkeys(part for name, short in new.items() for part in _gone(name, short))
     writers = dict.fromkeys(_WRAPPERS[part] for part in gone if part in _WRAPPERS)
     why = f", as {' and '.join(writers)} writes {'them' if len(new) != 1 else 'it'}" if writers else ""
-    return f"{' and '.join(f'{part}.' for part in gone)} was taken off {counted(len(new), 'name')}{why}"
+    was = "was" if len(gone) == 1 else "were"
+    return f"{' and '.join(f'{part}.' for part in gone)} {was} taken off {counted(len(new), 'name')}{why}"
 
 
 def _gone(name: str, short: str) -> list[str]:
