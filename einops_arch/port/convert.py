@@ -66,6 +66,7 @@ class Port:
         result: what will be written.
         renamed: new names by old ones.
         notes: what was found out on the way, a line each: a wrapper's prefix that was taken off, how names were told.
+        computed: after `check`, the tensors whose values are not in the source as they are, but computed or rounded.
         not_finite: after `run`, for each tensor that has any, how many of its numbers are NaN and how many infinite.
     """
 
@@ -78,6 +79,7 @@ class Port:
     model: Any = None
     notes: tuple[str, ...] = ()
     not_finite: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    computed: frozenset[str] = frozenset()
     _cast: Cast | None = None
     _ported: Any = None
     _made: tuple[PackedReader | Computed, ...] = ()
@@ -146,7 +148,7 @@ class Port:
             elif before.framework != to:
                 result = source = ByLeaf(source)
             if like is not None:
-                notes += held_against(result, like)
+                notes += held_against(result, like) or _notes_of_like(like, source, model)
             if model is None and any(isinstance(row, ByLeaf) for row in _chain(source)):
                 notes += _notes_of_leaves(reader, next(row for row in _chain(source) if isinstance(row, ByLeaf)), like)
             cast = Cast(result, dtype, allow_overflow=allow_overflow) if dtype is not None else None
@@ -162,7 +164,9 @@ class Port:
         names = renamed.renamed if renamed else {}
         place = reader.paths[0] if reader.paths else Path("memory")
         made = tuple(row for row in _chain(source) if isinstance(row, PackedReader | Computed))
-        return Port(place, before, after, source, watched, names, model, tuple(notes), {}, cast, ported, made)
+        return Port(
+            place, before, after, source, watched, names, model, tuple(notes), _cast=cast, _ported=ported, _made=made
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -284,6 +288,8 @@ class Port:
             PortError: a tensor is not what it should be.
         """
         digests, wrong = {}, []
+        computed: set[str] = set()
+        made = {name for row in self._made if isinstance(row, Computed) for name in row.remarks}
         with open_checkpoint(destination) as written:
             back: Reader = written
             expected: Reader = self.source
@@ -293,10 +299,13 @@ class Port:
                 from einops_arch.port.stream import Ported
 
                 back = Ported(written, self.model, self.after.framework, self.before.framework)
-                computed = {name for name, origin in self._ported.origins.items() if not origin.moved}
-                lossy = {source for name in computed for source in self._ported.origins[name].names}
+                origins = self._ported.origins
+                computed = {
+                    name for name, origin in origins.items() if not origin.moved and name in self.result.tensors
+                }
+                lossy = {source for origin in origins.values() if not origin.moved for source in origin.names}
                 names = [name for name in names if name not in lossy and name not in self._ported.ignored]
-                pairs = [(self.result, written, name) for name in computed if name in self.result.tensors]
+                pairs = [(self.result, written, name) for name in computed]
             if self._cast is not None:
                 expected = Cast(self.source, self._cast.dtype, allow_overflow=self._cast.allow_overflow)
             pairs += [(expected, back, name) for name in names]
@@ -304,8 +313,12 @@ class Port:
                 digests[name] = before.digest(name)
                 if not other.has(name) or other.digest(name) != digests[name]:
                     wrong.append(name)
+                rounded = before is expected and before.info(name) != self.source.info(name)
+                if rounded or (before is expected and not made.isdisjoint(self.source.traced(name)[0])):
+                    computed.add(name)
                 if progress is not None:
                     progress(before.info(name).nbytes)
+        self.computed = frozenset(computed)
         if wrong:
             raise PortError(f"{destination}: {len(wrong)} tensors differ from {self.path}", *wrong)
         return digests
@@ -456,6 +469,12 @@ def _notes_of_leaves(reader: Reader, leaves: ByLeaf, like: str | Path | None) ->
     if count := leaves.of_attention:
         notes.append(f"{count} arrays were read as those of an attention, by the names of their layers")
     return notes
+
+
+def _notes_of_like(like: str | Path, source: Reader, model: Any) -> list[str]:
+    """That a file was held against another, where nothing else says it."""
+    told = model is not None or any(isinstance(row, ByLeaf) for row in _chain(source))
+    return [] if told else [f"names and shapes were held against {like}"]
 
 
 def _left_out(source: Reader, ported: Any) -> dict[str, str]:

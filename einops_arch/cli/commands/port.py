@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from einops_arch import architectures
-from einops_arch._text import printable
+from einops_arch._text import counted, printable
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.checkpoints.files import check_destination, format_of
@@ -304,16 +304,33 @@ def _report(source: Path, destination: Path, port: Port, digests: dict[str, str]
     names = {"torch": "PyTorch", "flax": "Flax"}
     described = _described(source, destination, port)
     way = f"{names[port.before.framework]} to {names[port.after.framework]}"
+    count = counted(described["tensors_read"], "tensor")
     why = described.get(RECOGNIZED)
     lines = [
         *([f"{source}: recognised as {port.before.architecture} by {why}"] if why else []),
         *port.notes,
         f"{destination}: {port.after.architecture or (type(port.model).__name__ if port.model else 'unknown')}, {way}",
-        f"{described['tensors_read']} tensors read, {described['tensors_written']} written, {byte_count(port.nbytes)}",
+        f"{count} read, {described['tensors_written']} written, {byte_count(port.nbytes)}",
         *(summed_up(remarks) or ["every value was moved, bit for bit; nothing was left out or added"]),
     ]
     if digests is not None:
-        lines.append(f"read again: {len(digests)} tensors are those of the source, by SHA-256")
+        lines.append(_checked(len(digests), len(port.computed)))
     page = console()
     for line in lines:
         page.print(printable(line, ""), markup=False, soft_wrap=True)
+
+
+def _checked(count: int, computed: int) -> str:
+    """What was compared with what; a value that was computed is not the source's.
+
+    >>> _checked(8, 0), _checked(8, 8)
+    ('read again: 8 tensors are those of the source, by SHA-256', 'read again: 8 tensors are as computed, by SHA-256')
+    >>> _checked(8, 1)
+    'read again: 7 tensors are those of the source and 1 as computed, by SHA-256'
+    """
+    moved = count - computed
+    those = f"{counted(moved, 'tensor')} {'are those' if moved != 1 else 'is that'} of the source"
+    are = f"{counted(computed, 'tensor')} {'are' if computed != 1 else 'is'}" if not moved else f"{computed}"
+    made = f"{are} as computed"
+    facts = " and ".join([*([those] if moved or not computed else []), *([made] if computed else [])])
+    return f"read again: {facts}, by SHA-256"
