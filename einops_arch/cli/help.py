@@ -34,7 +34,7 @@ class ExplainedCommand(TyperCommand):
         for parameter in dict.fromkeys(received):
             flag = getattr(parameter, "is_flag", False) or parameter.param_type_name == "argument"
             if not flag and not parameter.multiple and received.count(parameter) > 1:
-                raise BadParameter("it takes one value, received several", ctx=ctx, param=parameter)
+                raise BadParameter(f"{parameter.opts[0]} takes one value, received several", ctx=ctx)
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
