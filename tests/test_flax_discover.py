@@ -130,8 +130,11 @@ PACKS = {
 
 @pytest.mark.parametrize(("function", "kind", "pattern"), PACKS.values(), ids=PACKS)
 def test_what_puts_together_or_takes_apart_is_a_pack_or_an_unpack(function, kind, pattern, request):
-    (chain,) = discover_model(function, jnp.ones((2, 4))).chains
-    assert chain.operations == request.node.callspec.id
+    name = request.node.callspec.id
+    (chain,) = [chain for chain in discover_model(function, jnp.ones((2, 4))).chains if chain.kind != "move"]
+    # Before it had an operation for it, jax stacked and unstacked by moves beside one of the other two.
+    moved = name in ("stack", "unstack") and not hasattr(jax.lax, name)
+    assert chain.operations == ({"stack": "concatenate", "unstack": "split"}[name] if moved else name)
     assert (chain.kind, chain.discovery.operation, chain.discovery.pattern) == (kind, kind, pattern)
 
 
