@@ -1,0 +1,86 @@
+"""Translate: a network that magnifies rounding at random weights is proved near its own, under the same limits."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import pytest
+import torch
+from flax import nnx
+from torch import Tensor, nn
+
+from einops_arch.parity import randomize
+from einops_arch.translation import translate
+from einops_arch.translation.inputs import arguments_of
+from einops_arch.translation.prove import prove
+from einops_arch.translation.weights import moved_pair
+
+
+class Waves(nn.Module):
+    """Each layer turns what comes in by several times pi, unless its weights are small."""
+
+    def __init__(self, depth: int = 12) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.sin(4 * layer(x))
+        return x
+
+
+@pytest.fixture(scope="module")
+def waves():
+    torch.manual_seed(0)
+    model, x = Waves(), torch.randn(4, 8)
+    return model, translate(model, x, axes="b c", prove=False).module, {"b=4": arguments_of(x, "b c")}
+
+
+def test_rounding_that_random_weights_magnify_is_compared_near_the_models_own(waves):
+    model, module, runs = waves
+    proof = prove(model, lambda rngs: module.Waves(rngs=rngs), runs, {}, lambda text: None)
+    titles = list(proof.reports)
+    assert proof.passed, proof
+    assert any("own weights moved by a tenth (at random ones" in title for title in titles), titles
+
+
+def test_a_fault_of_the_size_of_that_rounding_is_seen_there(waves):
+    model, module, runs = waves
+
+    class Wrong(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.layers = module.Waves(rngs=rngs).layers
+
+        def __call__(self, x):
+            for number, layer in enumerate(self.layers):
+                x = jnp.sin(4 * layer(x)) * (1 + 5e-11 * (number == 9))
+            return x
+
+    said: list[str] = []
+    proof = prove(model, Wrong, runs, {}, said.append)
+    assert any("near its own weights" in text for text in said)
+    assert proof.verdict == "semantic difference"
+    assert not any("moved by a tenth" in title for title in proof.reports)
+
+
+def test_weights_in_between_keep_ties_and_leave_no_bias_at_zero():
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5, bias=False)
+            self.second.weight = self.first.weight
+            nn.init.zeros_(self.first.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))
+
+    model = Tied()
+    module = translate(model, torch.randn(2, 5), axes="b c", prove=False).module
+    pair = moved_pair(model, lambda rngs: module.Tied(rngs=rngs))
+    random = Tied()
+    randomize(random)
+    weight = 0.9 * model.first.weight.double() + 0.1 * random.first.weight.double()
+    assert pair.model.second.weight is pair.model.first.weight
+    torch.testing.assert_close(pair.model.first.weight, weight.float(), rtol=0, atol=0)
+    assert (pair.model.first.bias.abs() > 0.005).all()
