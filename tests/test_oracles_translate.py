@@ -78,5 +78,5 @@ def test_the_commands_of_the_guide_write_what_they_prove(tmp_path, monkeypatch) 
     for name in ("nets", "unet"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     run_page(Path(__file__).resolve().parent.parent / "docs" / "guides" / "translate-a-model.md")
-    assert "class ResNet(" in Path("resnet18.py").read_text(encoding="utf-8")
+    assert "class MaxVit(" in Path("maxvit.py").read_text(encoding="utf-8")
     assert "class BertModel(" in Path("bert.py").read_text(encoding="utf-8")
