@@ -5,11 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import jax
 import pytest
 from proof_cases import HONEST, WRONG
 from proof_faults import FAULTS
 from proof_pairs import outcome
 from proof_suite import CALLED_DIFFERENT, EXPLAINED, FILE, LEAST, fault_table, pair_table, tenth
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_jax():
+    """As the whole suite is run: with float64 on, a Flax model of another dtype than PyTorch's would be made."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def named(case):
