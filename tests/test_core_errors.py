@@ -27,6 +27,7 @@ INSIDE = {
     ("translation/merge.py", "ValueError"): "a mistake of this package, of no user",
     ("parity/causes/reductions.py", "ValueError"): "a hypothesis that cannot be tried, caught by the search",
     ("parity/causes/case.py", "ValueError"): "a hypothesis that fits by chance, caught by the search",
+    ("parity/causes/seen.py", "ValueError"): "a cause that fits unseen, caught by the search",
     ("parity/causes/graph.py", "ValueError"): "a substitute of another shape, caught by the search",
     ("parity/report/pair.py", "TypeError"): "a mistake of this package, of no user",
 }

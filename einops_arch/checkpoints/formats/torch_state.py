@@ -172,7 +172,11 @@ class _Search:
     def _nearly(self, value: Any) -> tuple[tuple[str, ...], dict[Any, Any]]:
         """What would be a state dict if it had only tensors, most of which it has."""
         best: tuple[tuple[str, ...], dict[Any, Any]] = ((), {})
+        counted_before: set[int] = set()
         for path, entry in self._walk(value, (), set()):
+            if id(entry) in counted_before:
+                continue
+            counted_before.add(id(entry))
             tensors = sum(map(is_tensor, entry.values()))
             if 2 * tensors > len(entry) and len(entry) > len(best[1]):
                 best = path, entry
