@@ -414,17 +414,18 @@ def activations_that_are_modules_on_one_side():
     )
 
 
+class TorchTied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(11, 8), nn.Linear(8, 11, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens):
+        return self.head(torch.tanh(self.embed(tokens)))
+
+
 @HONEST.of("structure")
 def tied_weights_that_attend():
-    class TorchTied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed, self.head = nn.Embedding(11, 8), nn.Linear(8, 11, bias=False)
-            self.head.weight = self.embed.weight
-
-        def forward(self, tokens):
-            return self.head(torch.tanh(self.embed(tokens)))
-
     def carry(torch_model, flax_model):
         flax_model.embed.embedding[...] = torch_model.net.embed.weight.detach().numpy()
 

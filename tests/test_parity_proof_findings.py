@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from flax import nnx
 from proof_honest import FlaxCast, TorchCast
 from proof_pairs import ROWS, SEQUENCE, TOKENS, nets
+from proof_structures import TorchTied
 from torch import nn
 
 from einops_arch.errors import ParityError
@@ -118,16 +119,6 @@ def test_the_gradient_of_a_row_for_padding_is_named():
         lambda m, t: jnp.tanh(m.embed(t)),
     )
     assert cause.startswith(f"embed.weight: would be explained by padding_idx={tokens}")
-
-
-class TorchTied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.head = nn.Embedding(11, 8), nn.Linear(8, 11, bias=False)
-        self.head.weight = self.embed.weight
-
-    def forward(self, tokens):
-        return self.head(torch.tanh(self.embed(tokens)))
 
 
 class FlaxUntied(nnx.Module):

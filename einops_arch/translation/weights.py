@@ -2,8 +2,8 @@
 
 At random weights every part of a network counts, and a deep one may magnify rounding a hundred thousandfold, above any
 limit. Near the weights that its authors start from it magnifies little. So where nothing but differences of rounding's
-size is over a limit, the same comparison is made there, under the same limits: what is another function by as little
-as that is seen there as well.
+size is over a limit, the same comparison is made there, under the same limits. A difference as small as that rounding
+is over them there, if it is one at those weights too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Pair", "moved_pair", "quiet", "random_pair", "within_magnified_round
 
 _SHARE = 0.1
 _MAGNIFIED = 1e-9
-"""Of a result's size: networks were seen to make less of rounding in float64, and a wrong twin differs by more."""
+"""Of a result's size: networks were seen to make less of rounding in float64; what differs by more is a difference."""
 
 
 @dataclass(frozen=True)
