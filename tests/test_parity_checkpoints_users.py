@@ -10,7 +10,6 @@ import pytest
 import safetensors.flax
 import safetensors.torch
 import torch
-import torch.distributed.checkpoint as dcp
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from typer.testing import CliRunner
@@ -211,19 +210,6 @@ def test_inspect_sees_through_a_wrapper(prefix, convnet, tmp_path):
     assert code == 0
     assert "fits: convnet --preset tiny" in output
     assert "taken off 8 names" in output
-
-
-def test_a_part_of_a_distributed_folder_is_named_and_taken(convnet, tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warnings.warn", lambda *_, **__: None)
-        dcp.save({"model": dict(convnet), "optim": {"step": torch.tensor(3)}}, checkpoint_id=str(tmp_path / "d"))
-    for command in (["port", tmp_path / "d", tmp_path / "x.safetensors", "--to", "flax"], ["inspect", tmp_path / "d"]):
-        output, _ = run(*command)
-        assert "those of convnet --preset tiny; likely fix: --only model." in output
-    output, code = run("port", tmp_path / "d", tmp_path / "x.safetensors", "--to", "flax", "--only", "model.")
-    assert code == 0, output
-    received = safetensors.torch.load_file(tmp_path / "x.safetensors")
-    assert torch.equal(received["conv1.kernel"], convnet["conv1.weight"].permute(2, 3, 1, 0))
 
 
 def test_another_published_size_is_named_in_one_line(convnet, tmp_path):

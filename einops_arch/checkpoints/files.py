@@ -100,8 +100,8 @@ def open_checkpoint(
         path: a file, the index of shards, or a folder of Orbax, of `torch.distributed.checkpoint` or of the Hugging
             Face hub; `hf://someone/name` fetches one. Files whose ending says nothing are known by their first bytes.
             Of the folder of a `CheckpointManager` the last step is taken.
-        key: the entry that holds the weights, such as `"model_ema"`, in a `.pt`, `.msgpack` or `.npz` file or an Orbax
-            folder; found by itself if left out.
+        key: the entry that holds the weights, such as `"model_ema"`, in a `.pt`, `.msgpack` or `.npz` file or a folder
+            of Orbax or `torch.distributed.checkpoint`; found by itself if left out.
         only: leave out what has a name that does not begin with this.
         drop: regular expressions; what has a name in which one of them matches is left out.
 
@@ -124,7 +124,7 @@ def open_checkpoint(
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no name of a file"
         raise CheckpointError(f"{path}: cannot be read: {reason}") from error
-    reader = _open(path, key, drop)
+    reader = _open(path, key, only, drop)
     reader.paths = [path, *reader.paths]
     if reader.metadata.keys().isdisjoint({"framework", "format"}) and _has_kernels(reader):
         # What safetensors' own writer for Flax has written: it says nothing, and PyTorch has no kernels.
@@ -239,18 +239,18 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = 
     write_tensors(path, MemoryReader(checkpoint.tensors, checkpoint.metadata()), force=force)
 
 
-def _open(path: Path, key: str | None, drop: Sequence[str]) -> Reader:
+def _open(path: Path, key: str | None, only: str | None, drop: Sequence[str]) -> Reader:
     if path.is_dir():
-        return _open_folder(path, key)
+        return _open_folder(path, key, only)
     return _open_file(path, key, drop)
 
 
-def _open_folder(path: Path, key: str | None) -> Reader:
+def _open_folder(path: Path, key: str | None, only: str | None) -> Reader:
     try:
         inside = set(os.listdir(path))  # noqa: PTH208 - one look for all the marks
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    reader = _of_folder(path, inside, key)
+    reader = _of_folder(path, inside, key, only)
     taken = {
         OrbaxReader: {orbax_folder.MARK, orbax_folder.TREE},
         DcpReader: {dcp_folder.MARK},
@@ -265,7 +265,7 @@ def _open_folder(path: Path, key: str | None) -> Reader:
     return reader
 
 
-def _of_folder(path: Path, inside: set[str], key: str | None) -> OrbaxReader | DcpReader | HubReader:
+def _of_folder(path: Path, inside: set[str], key: str | None, only: str | None) -> OrbaxReader | DcpReader | HubReader:
     # A folder of the hub may have whatever else beside its weights.
     if inside.isdisjoint(FILES):
         with reading(path):
@@ -275,10 +275,10 @@ def _of_folder(path: Path, inside: set[str], key: str | None) -> OrbaxReader | D
             return OrbaxReader(item, key, beside)
     if not inside.isdisjoint((orbax_folder.MARK, orbax_folder.TREE)):
         return OrbaxReader(path, key)
+    if dcp_folder.MARK in inside:
+        return DcpReader(path, key, only)
     if key is not None:
         raise _without_entries(path, key)
-    if dcp_folder.MARK in inside:
-        return DcpReader(path)
     return HubReader(path)
 
 
@@ -300,7 +300,8 @@ _TREES = frozenset({"msgpack", "npz"})
 
 def _without_entries(path: Path, key: str) -> CheckpointError:
     return CheckpointError(
-        f"{path}: only .pt, .msgpack and .npz files and Orbax folders have entries to choose from, received --key {key}"
+        f"{path}: only .pt, .msgpack and .npz files, Orbax and distributed folders have entries to choose from, "
+        f"received --key {key}"
     )
 
 

@@ -24,6 +24,7 @@ from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes, s
 from einops_arch.checkpoints.disk.read_box import read_box
 from einops_arch.checkpoints.disk.sink import Progress, Sink
 from einops_arch.checkpoints.formats import pickles
+from einops_arch.checkpoints.formats.dcp_tree import weights_in
 from einops_arch.checkpoints.formats.pickles import Call, Global
 from einops_arch.checkpoints.formats.torch_pickle import View, load_tensors, tensors_of
 from einops_arch.checkpoints.formats.torch_writer import write_tensor
@@ -69,15 +70,23 @@ class _Piece:
 class DcpReader(Reader):
     """A folder that is open.
 
+    Args:
+        path: the folder.
+        key: the entry that is the state dict, where it is not known by itself.
+        only: what the names must begin with, which may be those of the whole folder.
+
     Raises:
-        CheckpointError: it is not a whole checkpoint, or its pickle would import something else.
+        CheckpointError: it is not a whole checkpoint, has no such entry, or its pickle would import something else.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str | None = None, only: str | None = None) -> None:
         self.path = path
         self._files: dict[str, tuple[int, int]] = {}
         with reading(path / MARK):
-            self.tensors, self._pieces, self.left_out = _parse(_loaded(path / MARK))
+            tensors, parts, objects, keys = _parse(_loaded(path / MARK))
+            new, self.left_out, self.taken = weights_in(tensors, objects, keys, key, only)
+            self.tensors = {new[name]: info for name, info in tensors.items() if name in new}
+            self._pieces = {new[name]: pieces for name, pieces in parts.items() if name in new}
             self.metadata, self.aliases = read_metadata(path, self.tensors, "torch")
             _check_sizes(path, self.tensors, self._pieces)
             for name, pieces in self._pieces.items():
@@ -218,8 +227,8 @@ def _loaded(path: Path) -> Any:
         os.close(file)
 
 
-def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]], dict[str, str]]:
-    """The tensors, their pieces, and what else the folder holds, with the reason why it is no tensor."""
+def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]], dict[str, str], Any]:
+    """The tensors, their pieces, what is no tensor with the reason, and the keys that each name was joined from."""
     content = _state(loaded, "Metadata")
     places = _dict(content.get("storage_data"))
     tensors: dict[str, TensorInfo] = {}
@@ -260,7 +269,7 @@ def _parse(loaded: Any) -> tuple[dict[str, TensorInfo], dict[str, list[_Piece]],
         if not (_is_number(start) and _is_number(size)):
             raise CheckpointError(f"{name:.80}: expected a place in a file")
         pieces[name].append(_Piece(offsets, chunks[name][offsets], file, start, size))
-    return tensors, pieces, left_out
+    return tensors, pieces, left_out, content.get("planner_data")
 
 
 def _check_sizes(path: Path, tensors: Mapping[str, TensorInfo], pieces: Mapping[str, list[_Piece]]) -> None:

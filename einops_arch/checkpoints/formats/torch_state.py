@@ -11,12 +11,12 @@ from einops_arch.checkpoints.formats.pickles import Call, Global
 from einops_arch.checkpoints.formats.torch_pickle import is_tensor
 from einops_arch.errors import CheckpointError
 
-__all__ = ["KEYS", "check_untouched", "find_state"]
+__all__ = ["KEYS", "TRAINING", "check_untouched", "find_state"]
 
 KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
 """Where training scripts put the state dict."""
 
-_TRAINING = re.compile(r"optim|scheduler|scaler|rng|loops|callbacks", re.IGNORECASE)
+TRAINING = re.compile(r"optim|scheduler|(?<!up)(?<!down)scaler|rng|loops|callbacks", re.IGNORECASE)
 """What belongs to the training and not to the network, though it may hold tensors."""
 _DEPTH = 4
 _SHOWN = 12
@@ -159,7 +159,7 @@ class _Search:
                 return [key, *path]
         paths = []
         for name, entry in value.items():
-            if type(name) is str and not _TRAINING.search(name):
+            if type(name) is str and not TRAINING.search(name):
                 path = self._path(entry, depth + 1)
                 if path is not None:
                     paths.append([name, *path])
@@ -197,7 +197,7 @@ class _Search:
             return
         seen.add(id(value))
         for name, entry in _entries_of(value, lists=self._lists).items():
-            if type(name) is str and not _TRAINING.search(name):
+            if type(name) is str and not TRAINING.search(name):
                 if type(entry) is dict and entry:
                     yield (*path, name), entry
                 if not self.is_state(entry) and len(path) < 2:
