@@ -120,3 +120,29 @@ def test_keys_that_are_none(keys, text, tmp_path):
 def test_a_part_of_a_network_is_no_part_of_a_training():
     assert not any(map(TRAINING.search, ("upscaler", "Downscaler", "generator", "backbone")))
     assert all(map(TRAINING.search, ("GradScaler", "scaler", "loss_scaler", "rng_state", "lr_schedulers")))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "options", "text"),
+    [
+        ("model.", ["--preset", "tiny"], "are those of ConvNet; likely fix: --only model."),
+        ("model.net.", ["--preset", "tiny"], "are those of ConvNet; likely fix: --only model."),
+        ("model.", ["--preset", "mnist"], "likely fix: --only model. --arch convnet --preset tiny"),
+        ("model.", [], "are those of convnet --preset tiny; likely fix: --only model."),
+    ],
+)
+def test_the_part_that_fits_the_named_network_is_told(prefix, options, text, convnet, tmp_path):
+    whole = {f"{prefix}{name}": value for name, value in convnet.items()} | {"loss.scale": torch.ones(3)}
+    torch.save({"state_dict": whole}, tmp_path / "x.ckpt")
+    start = ["port", tmp_path / "x.ckpt", tmp_path / "x.safetensors", "--to", "flax"]
+    result = RUNNER.invoke(app, [*map(str, start), "--arch", "convnet", *options])
+    assert result.exit_code == 2
+    lines = result.output.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("  the names that begin with 'model.' are those of ")
+    assert text in lines[1]
+    output, code = run(*start, *text.partition("fix: ")[2].split())
+    assert code == 0, output
+    received = safetensors.torch.load_file(tmp_path / "x.safetensors")
+    assert torch.equal(received["conv1.kernel"], convnet["conv1.weight"].permute(2, 3, 1, 0))
+    assert "loss.scale: left out" in output

@@ -25,7 +25,7 @@ from einops_arch.port.leaves import ByLeaf
 from einops_arch.port.like import held_against
 from einops_arch.port.lora import Merged
 from einops_arch.port.packed import PackedReader
-from einops_arch.port.suggested import told_what_fits
+from einops_arch.port.suggested import told_what_fits, told_what_part_fits
 from einops_arch.port.ties import once_tied, untied_lines
 from einops_arch.port.unwrap import Unwrapped, unwrapped
 
@@ -453,7 +453,8 @@ def _ported(source: Reader, model: Any, framework: str, to: str, config: Config 
         return Ported(source, model, framework, to)
     except PortError as error:
         shapes = {name: source.info(name).shape for name in source.names()}
-        raise told_what_fits(error, shapes, framework, config) from error
+        told = told_what_part_fits(error, shapes, framework, config, model)
+        raise told_what_fits(told, shapes, framework, config) from error
 
 
 def _notes_of_leaves(reader: Reader, leaves: ByLeaf, like: str | Path | None) -> list[str]:

@@ -10,7 +10,7 @@ from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.reader_views import Relabeled
 from einops_arch.layouts.state import is_counter
 
-__all__ = ["Unwrapped", "candidates", "common_prefix", "fits", "taken_off", "unwrapped", "without_wrapper"]
+__all__ = ["Shapes", "Unwrapped", "candidates", "common_prefix", "fits", "taken_off", "unwrapped", "without_wrapper"]
 
 _WRAPPERS = {
     "module": "DataParallel or an average of weights",
