@@ -74,9 +74,18 @@ def _try(
         drawn = None
     if drawn is None or any(row.verdict is Verdict.MISSING for row in (*drawn.outputs, *drawn.rows)):
         unseen.append(f"{name.removesuffix(' drawn anew')}: {why}, and the models do not run with another")
+    elif _differs_inside_alone(drawn):
+        unseen.append(f"{name}: {why}; with another, modules inside give other values, and the outputs are the same")
     elif rounding or drawn.verdict not in (Verdict.ROUNDING, Verdict.HIDDEN_CAST):
         # How a model rounds is judged by the inputs that it was given.
         rows.append(probe_row(name, drawn, len(rows)))
+
+
+def _differs_inside_alone(report: Report) -> bool:
+    """Only values inside are others, as those behind the end of a sequence may be that nothing reads."""
+    others = [row for name, rows in report.sections.items() if name != "modules" for row in rows]
+    outputs = all(row.verdict.passed for row in report.outputs) and bool(report.outputs)
+    return not all(row.verdict.passed for row in report.rows) and outputs and all(row.verdict.passed for row in others)
 
 
 def _with_all_digits(inputs: Inputs) -> tuple[str, Inputs] | None:
@@ -126,6 +135,10 @@ def _redrawn(place: str, array: Array) -> Array | None:
     if kind == "boolean" or (value == 1 and (kind == "floating-point" or (kind == "integer" and array.ndim > 1))):
         kept = _unequal(array.shape)
         return kept if kind == "boolean" and value else ~kept if kind == "boolean" else kept.astype(array.dtype)
+    if kind == "integer" and (value == 0 or value > 1):
+        # Lengths, in falling order, or indices: others of which the first is as it was, and none is out of range.
+        others = np.where(np.arange(array.shape[0]) > 0, 1 if value == 0 else value - 1, value)
+        return np.broadcast_to(others.reshape(-1, *(1,) * (array.ndim - 1)), array.shape).astype(array.dtype)
     if kind == "floating-point" and np.isfinite(value):
         numbers = random_numbers(f"input {place}", array.shape)
         return np.asarray(numbers if value == 0 else value * (1 + numbers / 2)).astype(array.dtype)
