@@ -19,18 +19,24 @@ from einops_arch.flax import layers
 # Inputs of one integer: kinds of tokens that are all the first, lengths that are all the longest.
 
 
-def with_kinds(flax_function):
+def with_kinds(flax_function, rows=None):
+    tokens = TOKENS[:rows]
     return nets(
         {"token": nn.Embedding(11, 8), "kind": nn.Embedding(2, 8)},
         {"token": nnx.Embed(11, 8, rngs=rngs()), "kind": nnx.Embed(2, 8, rngs=rngs())},
         lambda m, t, k: m.token(t) + m.kind(k),
         flax_function,
-        (TOKENS, np.zeros_like(TOKENS)),
+        (tokens, np.zeros_like(tokens)),
     )
 
 
-WRONG.add("inputs", "kinds of zero that are not read", lambda: with_kinds(lambda m, t, k: m.token(t) + m.kind(0 * k)))
-HONEST.add("constant inputs", "kinds of zero", lambda: with_kinds(lambda m, t, k: m.token(t) + m.kind(k)))
+for _rows, _name in ((None, "kinds of zero"), (1, "kinds of zero in a batch of one")):
+    WRONG.add(
+        "inputs",
+        f"{_name} that are not read",
+        lambda rows=_rows: with_kinds(lambda m, t, k: m.token(t) + m.kind(0 * k), rows),
+    )
+    HONEST.add("constant inputs", _name, lambda rows=_rows: with_kinds(lambda m, t, k: m.token(t) + m.kind(k), rows))
 
 
 def packed(flax_function, lengths=(5, 3, 2), *, bidirectional=False):

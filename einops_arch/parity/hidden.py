@@ -137,8 +137,10 @@ def _redrawn(place: str, array: Array) -> Array | None:
         return kept if kind == "boolean" and value else ~kept if kind == "boolean" else kept.astype(array.dtype)
     if kind == "integer" and (value == 0 or value > 1):
         # Lengths, in falling order, or indices: others of which the first is as it was, and none is out of range.
-        others = np.where(np.arange(array.shape[0]) > 0, 1 if value == 0 else value - 1, value)
-        return np.broadcast_to(others.reshape(-1, *(1,) * (array.ndim - 1)), array.shape).astype(array.dtype)
+        axis = next(axis for axis, size in enumerate(array.shape) if size > 1)
+        index = np.arange(array.shape[axis]).reshape(-1, *(1,) * (array.ndim - 1 - axis))
+        others = np.where(index > 0, 1 if value == 0 else value - 1, value)
+        return np.broadcast_to(others, array.shape).astype(array.dtype)
     if kind == "floating-point" and np.isfinite(value):
         numbers = random_numbers(f"input {place}", array.shape)
         return np.asarray(numbers if value == 0 else value * (1 + numbers / 2)).astype(array.dtype)
