@@ -14,14 +14,13 @@ from einops_arch.checkpoints.checkpoint import Checkpoint, Description, describe
 from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
 from einops_arch.checkpoints.finite import Watched
-from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
 from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
 from einops_arch.port.expected import expected_shapes
 from einops_arch.port.folding import Computed, Folded
-from einops_arch.port.leaves import ByLeaf
+from einops_arch.port.leaves import ByLeaf, notes_of_leaves
 from einops_arch.port.like import held_against
 from einops_arch.port.lora import Merged
 from einops_arch.port.packed import PackedReader
@@ -150,7 +149,7 @@ class Port:
             if like is not None:
                 notes += held_against(result, like) or _notes_of_like(like, source, model)
             if model is None and any(isinstance(row, ByLeaf) for row in _chain(source)):
-                notes += _notes_of_leaves(reader, next(row for row in _chain(source) if isinstance(row, ByLeaf)), like)
+                notes += notes_of_leaves(reader, next(row for row in _chain(source) if isinstance(row, ByLeaf)), like)
             cast = Cast(result, dtype, allow_overflow=allow_overflow) if dtype is not None else None
             result = cast or result
             if untie:
@@ -455,21 +454,6 @@ def _ported(source: Reader, model: Any, framework: str, to: str, config: Config 
         shapes = {name: source.info(name).shape for name in source.names()}
         told = told_what_part_fits(error, shapes, framework, config, model)
         raise told_what_fits(told, shapes, framework, config) from error
-
-
-def _notes_of_leaves(reader: Reader, leaves: ByLeaf, like: str | Path | None) -> list[str]:
-    """Why a file was taken for Flax's, and what was taken for what."""
-    told = framework_of_names(leaves.inner.names()) == "flax"
-    fix = "if it is PyTorch's, write it as .safetensors with the metadata framework=torch first"
-    notes = []
-    if reader.by_leaves:
-        why = "taken for Flax's by its leaves" if told else "taken for Flax's, as its format says"
-        notes.append(f"{why}; {fix}")
-    against = f"held against {like}" if like else "held against no network"
-    notes.append(f"names and layouts are those of Flax's leaves by their names and numbers of axes, {against}")
-    if count := leaves.of_attention:
-        notes.append(f"{count} arrays were read as those of an attention, by the names of their layers")
-    return notes
 
 
 def _notes_of_like(like: str | Path, source: Reader, model: Any) -> list[str]:

@@ -1,15 +1,17 @@
 """Flax's names and layouts to PyTorch's without a model, by the name of each leaf and its number of axes.
 
 This is how transformers carried its Flax files over. A kernel of three axes may be that of a convolution or of an
-attention, which the name of its layer tells; kernels of transposed convolutions look like others. So a model, where
-there is one, is the better judge.
+attention, which the name of its layer tells; kernels of transposed convolutions and of stacked layers look like others,
+but for their names and for the biases and scales beside them. So a model, where there is one, is the better judge.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from einops_arch._text import counted
+from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import Reader, Span, Traced, Wrapper
 from einops_arch.checkpoints.tensors import Bits, TensorInfo
 from einops_arch.errors import PortError
@@ -17,7 +19,7 @@ from einops_arch.layouts.boxes import Box
 from einops_arch.layouts.patterns import IDENTITY, LayoutPattern
 from einops_arch.layouts.slices import part_through
 
-__all__ = ["ByLeaf", "torch_leaf"]
+__all__ = ["ByLeaf", "notes_of_leaves", "torch_leaf"]
 
 _KERNEL = {2: "i o -> o i", 3: "k i o -> o i k", 4: "kh kw i o -> o i kh kw", 5: "kd kh kw i o -> o i kd kh kw"}
 _ATTENTION = {
@@ -33,6 +35,11 @@ _LEAVES = {
 }
 """Those of Flax and of Haiku."""
 _KERNELS = frozenset({"kernel", "w"})
+_ONE_AXIS = frozenset({"scale", "mean", "var"})
+"""Leaves of norms, which have more axes where layers are stacked."""
+_TRANSPOSED = re.compile(r"(?i)transpose|deconv")
+"""Such layers turn their kernels round, unless their biases tell that they do not."""
+_SHOWN = 8
 _IN = re.compile(r"(^|[._])(query|key|value|q|k|v)$")
 _OUT = re.compile(r"(^|[._])out$")
 
@@ -48,11 +55,22 @@ class ByLeaf(Wrapper):
         sources: the old name by the new one.
 
     Raises:
-        PortError: two names become one.
+        PortError: two names become one, or a leaf cannot be what its name and its number of axes say.
     """
 
     def __init__(self, inner: Reader) -> None:
         super().__init__(inner)
+        shapes = {name: inner.info(name).shape for name in inner.names()}
+        problems = [f"{name}: {reason}" for name in shapes if (reason := _doubt(name, shapes))]
+        if problems:
+            more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+            raise PortError(
+                f"{counted(len(problems), 'array')} of Flax cannot be read by name and number of axes; likely fix: "
+                "--model pkg.module:make(), whose layers say how arrays lie, or --packing for stacked layers, such as "
+                "'layers.** -> layers.{}.**: l ... -> ...'",
+                *problems[:_SHOWN],
+                *more,
+            )
         self.patterns: dict[str, LayoutPattern] = {}
         self.sources: dict[str, str] = {}
         new = {}
@@ -92,8 +110,40 @@ class ByLeaf(Wrapper):
         """How many arrays were taken for those of an attention, by the names of their layers."""
         return sum(str(pattern) in _ATTENTION.values() for pattern in self.patterns.values())
 
+    @property
+    def of_convolution(self) -> int:
+        """How many kernels were taken for those of convolutions, by their numbers of axes."""
+        return sum(str(pattern) in _KERNEL.values() and len(pattern.left) > 2 for pattern in self.patterns.values())
+
     def _moved(self, name: str, info: TensorInfo) -> TensorInfo:
         return TensorInfo(self.patterns[name].shape(info.shape), info.dtype)
+
+
+def _doubt(name: str, shapes: Mapping[str, Sequence[int]]) -> str:
+    """Why a leaf cannot be read by its name and its number of axes; empty if it can.
+
+    >>> _doubt("fc.kernel", {"fc.kernel": (3, 5), "fc.bias": (5,)})
+    ''
+    >>> _doubt("layers.fc.kernel", {"layers.fc.kernel": (2, 3, 5), "layers.fc.bias": (2, 5)})
+    'a kernel of shape (2, 3, 5) beside a bias of shape (2, 5): of stacked layers, or of no known kind'
+    """
+    owner, _, leaf = name.rpartition(".")
+    shape = tuple(shapes[name])
+    if leaf in _ONE_AXIS and len(shape) > 1:
+        return f"a {leaf} of shape {shape}: of stacked layers, or of no known kind"
+    if leaf not in _KERNELS or len(shape) < 2 or torch_leaf(name, shape)[1] in _ATTENTION.values():
+        return ""
+    if len(shape) not in _KERNEL:
+        return f"a kernel of {len(shape)} axes: of no known kind"
+    path = f"{owner}." if owner else ""
+    bias = shapes.get(f"{path}{'bias' if leaf == 'kernel' else 'b'}")
+    # Kernels of two axes lie either way round: transformers has them so in GPT-2.
+    if bias is not None and (len(bias) != 1 or bias[0] not in shape[-2:]):
+        return f"a kernel of shape {shape} beside a bias of shape {tuple(bias)}: of stacked layers, or of no known kind"
+    turned = len(shape) > 2 and _TRANSPOSED.search(owner.rpartition(".")[2])
+    if turned and (bias is None or bias[0] == shape[-1]):
+        return f"a kernel of shape {shape} of a transposed convolution, by the name of its layer, which may be flipped"
+    return ""
 
 
 def torch_leaf(name: str, shape: Sequence[int]) -> tuple[str, str]:
@@ -117,3 +167,21 @@ def torch_leaf(name: str, shape: Sequence[int]) -> tuple[str, str]:
     elif kind == "kernel" and len(shape) in _KERNEL:
         pattern = _KERNEL[len(shape)]
     return f"{owner}.{_LEAVES[leaf]}" if owner else _LEAVES[leaf], pattern
+
+
+def notes_of_leaves(reader: Reader, leaves: ByLeaf, like: object) -> list[str]:
+    """Why a file was taken for Flax's, and what was taken for what."""
+    told = framework_of_names(leaves.inner.names()) == "flax"
+    fix = "if it is PyTorch's, write it as .safetensors with the metadata framework=torch first"
+    notes = []
+    if reader.by_leaves:
+        why = "taken for Flax's by its leaves" if told else "taken for Flax's, as its format says"
+        notes.append(f"{why}; {fix}")
+    against = f"held against {like}" if like else "held against no network"
+    notes.append(f"names and layouts are those of Flax's leaves by their names and numbers of axes, {against}")
+    if count := leaves.of_convolution:
+        kind = "one of a transposed convolution looks the same, and needs --model"
+        notes.append(f"{counted(count, 'kernel')} of 3 to 5 axes read as of convolutions; {kind}")
+    if count := leaves.of_attention:
+        notes.append(f"{count} arrays were read as those of an attention, by the names of their layers")
+    return notes

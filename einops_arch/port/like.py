@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 from einops_arch._text import counted
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.formats.sharded import names_of_index
+from einops_arch.checkpoints.formats.trees import framework_of_names
 from einops_arch.checkpoints.reader import Reader
 from einops_arch.checkpoints.tensors import numpy_dtype
+from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.layouts.state import common_cause, hold_state, is_counter, problems_error
 
@@ -50,9 +52,11 @@ def held_against(reader: Reader, like: str | Path) -> list[str]:
     what = f"held against {path}"
     if path.name.endswith(_INDEX):
         where, _ = names_of_index(path)
+        _check_framework(reader, where, path)
         if not all((path.parent / file).is_file() for file in where.values()):
             return _names_against(reader, where, what, path)
     with open_checkpoint(like) as other:
+        _check_framework(reader, other.names(), path)
         expected = {name: (info.shape, dtype_kind(info.dtype)) for name, info in _arrays(other).items()}
         groups: dict[str, list[str]] = {}
         for name, target in other.aliases.items():
@@ -62,6 +66,17 @@ def held_against(reader: Reader, like: str | Path) -> list[str]:
     tied = [name for name, source in held.sources.items() if name != source]
     lines = [f"{name}: tied to {held.sources[name]} in {path}, and not written" for name in tied]
     return [*lines, *_of_counters(held.counters, path)]
+
+
+def _check_framework(reader: Reader, names: Iterable[str], path: Path) -> None:
+    """Names of the other framework would all be problems, and none of them the reason."""
+    expected, received = framework_of_names(reader.names()), framework_of_names(names)
+    if expected and received and expected != received:
+        words = {"torch": "PyTorch", "flax": "Flax"}
+        raise PortError(
+            f"--like {path}: expected names of {words[expected]}, as the destination has, received those of "
+            f"{words[received]}; likely fix: a checkpoint of the framework that --to names"
+        )
 
 
 def _names_against(reader: Reader, names: Mapping[str, Any], what: str, path: Path) -> list[str]:
