@@ -13,7 +13,7 @@ from einops_arch.parity.runs.constants import keeps_rounding, noted, written
 from einops_arch.parity.runs.integers import TorchIntegers
 from einops_arch.parity.runs.jaxprs import BODIES, operations
 
-__all__ = ["SCOPE", "Cast", "as_written_down", "flax_casts", "line_of", "same_casts", "torch_watch"]
+__all__ = ["SCOPE", "Cast", "as_written_down", "flax_casts", "line_of", "same_casts", "torch_watch", "wide_by_default"]
 
 _HELPERS = ("/einops/", "/einops_arch/parity/")
 """What runs between a model's line and an operation."""
@@ -144,32 +144,41 @@ def torch_watch(
                     casts.append(Cast(module_path(), name, str(kind).removeprefix("torch.")))
             return result
 
-    return _wide_by_default(Watch()) if lift else Watch()
+    return _watched(Watch()) if lift else Watch()
 
 
 @contextlib.contextmanager
-def _wide_by_default(watch: Any) -> Iterator[None]:
+def _watched(watch: Any) -> Iterator[None]:
+    with wide_by_default(), watch:
+        yield
+
+
+@contextlib.contextmanager
+def wide_by_default() -> Iterator[None]:
     """A context in which PyTorch makes float64 of integers and of numbers in the code, as jax does with x64."""
     import torch
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with watch:
-            yield
+        yield
     finally:
         torch.set_default_dtype(before)
 
 
 def as_written_down(tensor: Any) -> Any:
-    """A single number in float64 as somebody wrote it down; others, and those of models of float64, as they are."""
+    """A number in float64 as somebody wrote it down, and an array that it fills; all else is returned as it is.
+
+    A weight may be one number by training, and so may be that of the other side beside more of them in one array.
+    """
     import torch
 
-    if not tensor.is_floating_point() or tensor.dtype is torch.float64:
+    if not tensor.is_floating_point() or tensor.dtype is torch.float64 or keeps_rounding():
         return tensor
-    if tensor.numel() != 1 or keeps_rounding():
+    first = tensor.detach().reshape(-1)[:1]
+    if tensor.numel() != 1 and (isinstance(tensor, torch.nn.Parameter) or not first.numel() or (tensor != first).any()):
         return tensor
-    number = written(to_numpy(tensor.detach()).reshape(())[()])
+    number = written(to_numpy(first)[0])
     return torch.full(tensor.shape, number, dtype=torch.float64, device=tensor.device)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,6 @@ from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.verdicts import Array, unit_roundoff
 from einops_arch.parity.runs.axes import Layout
 from einops_arch.parity.runs.compiling import quick_options
-from einops_arch.parity.runs.constants import keeps_rounding, written
 from einops_arch.parity.runs.flax_program import (
     Program,
     array_leaves,
@@ -26,6 +26,7 @@ from einops_arch.parity.runs.flax_program import (
     slot,
 )
 from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.runs.jaxprs import written_out
 from einops_arch.parity.runs.paths import rename
 from einops_arch.parity.runs.randomness import stop_flax, sure_draws
 from einops_arch.parity.runs.run import Run, Wanted
@@ -344,16 +345,17 @@ class FlaxSide:
         import jax.numpy as jnp
         from flax import nnx
 
-        def widen(leaf: Any) -> Any:
+        def widen(leaf: Any, *, is_weight: bool = False) -> Any:
             if not double or not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 return leaf
-            if lift and leaf.size == 1 and jnp.issubdtype(leaf.dtype, jnp.floating) and not keeps_rounding():
+            if lift and (leaf.size == 1 or not is_weight) and not jnp.issubdtype(leaf.dtype, jnp.complexfloating):
                 # As somebody wrote it down, as literals in the code are.
-                return jnp.full(leaf.shape, written(to_numpy(leaf).reshape(())[()]), jnp.float64)
+                return jnp.asarray(written_out(leaf, is_held=True), jnp.float64)
             return leaf.astype(jnp.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else jnp.float64)
 
-        graph, state = nnx.split(self.modules[path] if path else self.model)
-        model = merged(graph, jax.tree.map(widen, state))
+        graph, weights, state = nnx.split(self.modules[path] if path else self.model, nnx.Param, ...)
+        weights = jax.tree.map(functools.partial(widen, is_weight=True), weights)
+        model = merged(graph, weights, jax.tree.map(widen, state))
         if double and self.torch_state:
             self._with_exact_sums(model, path)
         for _, inner in nnx.iter_modules(model):

@@ -203,7 +203,7 @@ def _while(parameters: Any, values: Sequence[Any], rule: Rule) -> Sequence[Any]:
 
 
 def written_out(value: Any, *, is_held: bool = False) -> Any:
-    """A literal that was rounded when it was traced, or before, as it was written down.
+    """A number that was rounded when it was traced, or before, as it was written down, and an array that it fills.
 
     Args:
         value: any array.
@@ -211,11 +211,13 @@ def written_out(value: Any, *, is_held: bool = False) -> Any:
     """
     import jax
 
-    if not _is_float(value) or np.size(value) != 1 or isinstance(value, jax.core.Tracer):
+    if not _is_float(value) or not np.size(value) or isinstance(value, jax.core.Tracer):
         return value
     if is_held and keeps_rounding():
         return value
-    number = np.asarray(value).reshape(())[()]
+    number = np.asarray(value).flat[0]
+    if np.any(np.asarray(value) != number):
+        return value
     # By its dtype a number of float64 was not rounded, but it may be made of one that was.
     return np.full(np.shape(value), shared(float(number) if number.dtype == np.float64 else written(number)))[()]
 
