@@ -44,29 +44,37 @@ def changes(
 
 
 def other_inputs(arguments: Arguments) -> Iterator[Arguments]:
-    """Further draws: of the numbers, then of the integers, then of the masks, and of all together."""
+    """Further draws: of the numbers, of the integers, of the masks, of all together, and of integers in another order.
+
+    An index that is none of those that are there may be out of the range of a table.
+    """
     leaves = [array for part in arguments for _, array in flatten(part, _is_array)]
     present: list[tuple[str, ...]] = [
         kinds for kinds in _KINDS if any(dtype_kind(array.dtype) in kinds for array in leaves)
     ]
     if len(present) > 1:
         present.append(tuple(kind for kinds in _KINDS for kind in kinds))
-    for kinds in present:
+    draws: list[tuple[tuple[str, ...], Callable[..., Array]]] = [(kinds, _redrawn) for kinds in present]
+    if ("integer",) in present:
+        draws.append((("integer",), _permuted))
+    for kinds, drawn in draws:
         generator = np.random.default_rng(0)
 
-        def change(place: str, array: Array, kinds: Any = kinds, generator: Any = generator) -> Array:
+        def change(
+            place: str, array: Array, kinds: Any = kinds, generator: Any = generator, drawn: Any = drawn
+        ) -> Array:
             del place
-            return _redrawn(array, generator) if dtype_kind(array.dtype) in kinds else array
+            return drawn(array, generator) if dtype_kind(array.dtype) in kinds else array
 
         args, keywords = arguments
         yield rebuild(args, change, _is_array), rebuild(keywords, change, _is_array)
 
 
 def _redrawn(array: Array, generator: np.random.Generator) -> Array:
-    """Numbers of the same kind and range in another order; integers stay among those that are there."""
+    """Numbers of the same kind and range in another order; integers stay between zero and the largest one."""
     if not array.size:
         return array
-    drawn = generator.permutation(array.reshape(-1)).reshape(array.shape)
+    drawn = _permuted(array, generator)
     kind = dtype_kind(array.dtype)
     if kind == "boolean":
         return drawn if not np.array_equal(drawn, array) else ~array
@@ -76,6 +84,10 @@ def _redrawn(array: Array, generator: np.random.Generator) -> Array:
     if not np.any(drawn):
         drawn = np.ones(array.shape)
     return (wide(drawn) * generator.uniform(_SHRINK, 1.0, array.shape)).astype(array.dtype)
+
+
+def _permuted(array: Array, generator: np.random.Generator) -> Array:
+    return generator.permutation(array.reshape(-1)).reshape(array.shape)
 
 
 def _differ(first: Array, second: Array) -> bool:
