@@ -8,6 +8,7 @@ import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
 import proof_honest_training  # noqa: F401 it enters its pairs in the table of honest ones
 import proof_integers  # noqa: F401 it enters its pairs in both tables
 import proof_rounds  # noqa: F401 it enters its pairs in both tables
+import proof_unread  # noqa: F401 it enters its pairs in both tables
 import proof_wrong_slopes  # noqa: F401 it enters its pairs in the table of wrong ones
 from proof_honest import HONEST
 from proof_memory import HONEST as REMEMBERED_HONEST

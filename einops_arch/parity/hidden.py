@@ -15,6 +15,7 @@ from einops_arch.parity.probe_runs import probe_row, transferred
 from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.text import Row
+from einops_arch.parity.report.unread import UNREAD
 from einops_arch.parity.report.verdicts import Array, Verdict
 from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.values import flatten
@@ -51,6 +52,11 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
         options.say("inputs that fit a narrower type, with more digits")
         name = f"input {where} with all digits"
         _try(rows, unseen, name, (torch_side, flax_side, others, plainly), "a narrower type holds it", rounding=True)
+    if any(words.endswith(UNREAD) for words in report.seen.not_seen) and (opened := _opened(inputs)) is not None:
+        where, others = opened
+        options.say("values that nothing reads, with masks and lengths that leave nothing out")
+        name = f"input {where} that leaves nothing out"
+        _try(rows, unseen, name, (torch_side, flax_side, others, plainly), "nothing reads what it leaves out")
     if zeros := _zero_weights(torch_side.model):
         options.say("weights that were zero, drawn anew")
         try:
@@ -145,6 +151,20 @@ def _redrawn(place: str, array: Array) -> Array | None:
         numbers = random_numbers(f"input {place}", array.shape)
         return np.asarray(numbers if value == 0 else value * (1 + numbers / 2)).astype(array.dtype)
     return None
+
+
+def _opened(inputs: Inputs) -> tuple[str, Inputs] | None:
+    """Masks that say the same everywhere as at the beginning of the first row, and lengths that are all the longest."""
+    chosen: dict[str, Array] = {}
+    for place, array in _leaves(inputs.torch):
+        kind = dtype_kind(array.dtype)
+        if not array.size or np.all(array == array.flat[0]):
+            continue
+        if kind == "boolean" or np.isin(array, (0, 1)).all():
+            chosen[place] = np.full_like(array, array.flat[0])
+        elif kind == "integer" and array.ndim == 1:
+            chosen[place] = np.full_like(array, array.max())
+    return _exchanged(inputs, chosen)
 
 
 def _in_another_order(inputs: Inputs) -> tuple[str, Inputs] | None:

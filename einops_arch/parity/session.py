@@ -26,6 +26,7 @@ from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.rows import gradient_rows, output_rows, statistic_rows
 from einops_arch.parity.report.seen import Seen
 from einops_arch.parity.report.text import RAISED, Row
+from einops_arch.parity.report.unread import without_unread
 from einops_arch.parity.report.verdicts import Array, Verdict, unit_roundoff
 from einops_arch.parity.runs.axes import Layout, TraceCall, guessed, resolve
 from einops_arch.parity.runs.axis_names import axis_names
@@ -273,6 +274,10 @@ def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, optio
     names = [output.name for output in options.config.outputs()] if options.config else []
     outputs = output_rows(two, names, options.steps)
     if all(row.verdict.passed for row in outputs):
+        two, words = without_unread(torch_side, inputs, two, rows)
+        if words:
+            rows, unseen = module_rows(two)
+        unseen += words
         # The outputs agree, so an array of another form inside is the affair of that module.
         other = [row for row in rows if row.verdict is Verdict.SHAPE]
         rows = tuple(row for row in rows if row not in other)

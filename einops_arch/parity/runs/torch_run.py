@@ -15,9 +15,10 @@ from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
-from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch
+from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch, wide_by_default
 from einops_arch.parity.runs.choices import Choices
 from einops_arch.parity.runs.evidence import changes
+from einops_arch.parity.runs.exchanged import Exchange
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.noise import Noise
@@ -193,7 +194,8 @@ class TorchSide:
             )
             with recorder.watch(), self._watch(lift=True):
                 model(*args, **kwargs)
-            return recorder.tables(own_array)
+            with wide_by_default():
+                return recorder.tables(own_array)
 
     def varies(self, inputs: Arguments, outputs: Sequence[Array], *, double: bool, lift: bool = False) -> list[bool]:
         """Whether each output changes when the inputs do.
@@ -217,6 +219,45 @@ class TorchSide:
                     return None
 
         return changes(outputs, run, inputs)
+
+    def ignores(
+        self,
+        path: str,
+        masks: Mapping[tuple[int, int], Array],
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        *,
+        lift: bool = False,
+    ) -> bool:
+        """Whether the run in float64 gives the same with other numbers at some places of what a module gives.
+
+        Args:
+            path: of the module.
+            masks: the places, by the number of the call and of the output.
+            arguments: numpy arrays by position.
+            keywords: numpy arrays by name.
+            lift: keep float64 where the model casts to less.
+        """
+        import torch
+
+        def run(exchange: Exchange | None) -> list[Array]:
+            with undisturbed(self.model), torch.no_grad(), self._watch(lift=lift):
+                model = self._copy(double=True, lift=lift)
+                if exchange is not None:
+                    model.get_submodule(path).register_forward_hook(exchange)
+                (args, kwargs), _ = self._tensors(model, arguments, keywords)
+                return [own_array(tensor) for _, tensor in outputs_in(model(*args, **kwargs), model)]
+
+        try:
+            before = run(None)
+            for seed in range(_EXCHANGES):
+                exchange = Exchange(masks, seed)
+                after = run(exchange)
+                if not exchange.is_done or not all(map(_same_numbers, before, after)):
+                    return False
+        except Exception:  # noqa: BLE001 the model is any code at all; what cannot be run tells nothing
+            return False
+        return True
 
     def sensitivity(
         self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], *, lift: bool = False
@@ -452,6 +493,8 @@ def _widened(model: Any, *, as_written: bool = False) -> Any:
     return model._apply(widen)  # noqa: SLF001 what `double` itself calls
 
 
+_EXCHANGES = 3
+"""So many times other numbers are put at places that nothing seems to read."""
 _DRAWN = 1000
 """Calls of functions for dropout of which it is kept what they were given."""
 _SINGLE = (bool, int, float, complex, str, type(None))
@@ -481,6 +524,11 @@ def _same_outputs(before: Sequence[tuple[str, Array]], after: Sequence[tuple[str
         array.shape == other.shape and same_bits(array, other)
         for (_, array), (_, other) in zip(before, after, strict=True)
     )
+
+
+def _same_numbers(array: Array, other: Array) -> bool:
+    """Zeros of either sign are the same, which are left of what a mask is multiplied with."""
+    return np.array_equal(array, other, equal_nan=not is_exact(array))
 
 
 def _plain_tensors(model: Any) -> dict[str, Array]:
