@@ -13,7 +13,7 @@ from einops_arch._text import brief
 from einops_arch.checkpoints.limits import TREE_DEPTH
 from einops_arch.errors import CheckpointError
 
-__all__ = ["Names", "framework_of_names", "joined", "weights_of"]
+__all__ = ["Names", "framework_of_names", "is_optimizer", "joined", "weights_of"]
 
 Names: TypeAlias = dict[tuple[str, ...], str]
 """A text by the keys that lead to an array."""
@@ -22,7 +22,10 @@ _COLLECTIONS = ("params", "batch_stats")
 """The collections of Linen that are weights."""
 _WEIGHTS = ("params", "model", "state", "variables", "graph_state", "ema_params", "default")
 """Where training scripts put the weights, the likeliest first."""
-_OPTIMIZER = re.compile(r"(?i)(opt|optim|optimizers?)(_?states?|_.*states?|_?\d*)|optimizer_.*")
+_OPTIMIZER = re.compile(
+    r"(?i)(opt|optim|optimizers?)(_?states?|_.*states?|_?\d*|_(g|d|gen|disc|generator|discriminator|actor|critic))|"
+    r"optimizer_.*"
+)
 """The state of an optimizer, which no network has."""
 _TRAINING = re.compile(
     r"(?i)((dropout|sample|train|noise)_)?(rngs?|prng|rng_keys?|prng_key)|(rng_.*)|(lr_)?schedulers?(_state)?|schedule|"
@@ -90,6 +93,15 @@ def joined(parts: Sequence[str]) -> str:
     return ".".join(pieces) or ".".join(parts)
 
 
+def is_optimizer(name: str) -> bool:
+    """Whether an entry of this name is the state of an optimizer.
+
+    >>> is_optimizer("opt_state"), is_optimizer("optimizer"), is_optimizer("optical")
+    (True, True, False)
+    """
+    return _OPTIMIZER.fullmatch(name) is not None
+
+
 def framework_of_names(names: Iterable[str]) -> str | None:
     """Whose names they are, by their leaves; None where nothing says it.
 
@@ -124,7 +136,7 @@ def _descended(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> tup
         return _descended(paths, inner) if _counts(paths, inner).get(_COLLECTIONS[0]) else prefix
     known = [name for name in _WEIGHTS if name in candidates]
     # Under names that nobody knows lie weights, and only an optimizer says that not all of it is.
-    certain = known or any(_OPTIMIZER.fullmatch(name) for name in training)
+    certain = known or any(map(is_optimizer, training))
     if not candidates or not training or not certain:
         return prefix
     if not known and len(candidates) > 1:

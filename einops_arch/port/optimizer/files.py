@@ -1,4 +1,4 @@
-"""From the file of a training in PyTorch to the optimizer of a Flax model, without PyTorch."""
+"""From the file of a training to an optimizer: PyTorch's to one of Flax without PyTorch, optax's to one of either."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from einops_arch._text import counted
+from einops_arch.architectures import Config
 from einops_arch.checkpoints.files import open_checkpoint
 from einops_arch.checkpoints.formats.torch_optimizer import OptimizerReader
 from einops_arch.errors import PortError
 from einops_arch.port.expected import expected_shapes
+from einops_arch.port.optimizer.optax_files import holds_optax, stored_optax
 from einops_arch.port.optimizer.settings import OFFSETS, Settings, setting_problems
 from einops_arch.port.optimizer.state import TORCH_BUFFERS, OptimizerState
 from einops_arch.port.optimizer.torch import kinds_of, only_torch
-from einops_arch.port.optimizer.transfer import carry_problems, settings_of
+from einops_arch.port.optimizer.transfer import carry_problems, settings_of, transfer_optimizer
 from einops_arch.port.transfer import framework_of, tied_names
 from einops_arch.port.unwrap import without_wrapper
 
@@ -31,21 +33,31 @@ def load_optimizer(
     key: str | None = None,
     names: Sequence[str] | None = None,
     position: int | None = None,
+    source_model: Any = None,
+    schedule: Any = None,
     allow_settings: bool = False,
 ) -> Any:
-    """Put what an optimizer of `torch.optim` had kept into the optimizer of a Flax model, from a training's `.pt` file.
+    """Put what an optimizer had kept into another optimizer, from the file of a training.
 
-    PyTorch is not needed, and nothing in the file is run. A state dict of an optimizer has numbers in the place of
-    names: the parameters in the order of its groups. Of one group they are those of the weights in the file; several
-    need `names`, unless the optimizer was made of `named_parameters()`.
+    Of `torch.optim` it comes from a `.pt` file, into the optimizer of a Flax model; PyTorch is not needed, and nothing
+    in the file is run. A state dict of an optimizer has numbers in the place of names: the parameters in the order of
+    its groups. Of one group they are those of the weights in the file; several need `names`, unless the optimizer was
+    made of `named_parameters()`.
+
+    Of optax it comes from an Orbax folder or a Flax `.msgpack`, into the optimizer of a model of either framework. The
+    file has the moments and counts, and no settings but those of `optax.inject_hyperparams`, which are compared.
 
     Args:
-        path: a `.pt` file with the weights and the optimizer's `state_dict()`.
-        model: an `nnx.Module`, whose weights `load` takes from the same file.
-        optimizer: its `nnx.Optimizer`, changed in place, or a bare state of optax.
+        path: a `.pt` file with the weights and the optimizer's `state_dict()`, or a folder or file with a state of
+            optax, such as a `TrainState` or `nnx.state` of an `nnx.Optimizer`.
+        model: the model whose optimizer it is, with the weights of the same file, as `load` takes them.
+        optimizer: an `nnx.Optimizer` or one of `torch.optim`, changed in place, or a bare state of optax.
         key: the entry of the optimizer; found by itself if there is one.
-        names: PyTorch's names of the parameters in the order in which the optimizer was given them.
-        position: where the schedule of the learning rate stands, if there is one.
+        names: PyTorch's names of the parameters in the order in which the optimizer of a `.pt` file was given them.
+        position: where the schedule of a `.pt` file's learning rate stands, if there is one.
+        source_model: the Flax model of a state of optax, which may be abstract, where `model` is one of PyTorch; it is
+            made by itself for the networks of this package.
+        schedule: PyTorch's scheduler of the learning rate, where the optimizer is one of `torch.optim`.
         allow_settings: go on where learning rates, betas and other settings differ, as `transfer_optimizer` does.
 
     Returns:
@@ -56,14 +68,52 @@ def load_optimizer(
         PortError: the two keep different things, or parameters, shapes, dtypes or settings differ; nothing has been
             changed.
     """
+    if holds_optax(Path(path)):
+        if names is not None or position is not None:
+            raise PortError("load_optimizer: names= and position= are for .pt files, received a file of optax")
+        source = _source_model(model) if source_model is None else source_model
+        stored = stored_optax(Path(path), key)
+        options = {"target_schedule": schedule, "allow_settings": allow_settings}
+        return transfer_optimizer(source, stored, model, optimizer, **options)
     if framework_of(model) != "flax":
-        raise PortError("load_optimizer: expected a Flax model; a PyTorch one has optimizer.load_state_dict")
+        raise PortError(
+            "load_optimizer: expected a Flax model for the optimizer of a .pt file; a PyTorch one has "
+            "optimizer.load_state_dict"
+        )
+    return _load_torch(Path(path), model, optimizer, key, names, position, allow_settings=allow_settings)
+
+
+def _source_model(model: Any) -> Any:
+    """The Flax model whose layers say how the moments in a file lie."""
+    if framework_of(model) == "flax":
+        return model
+    config = getattr(model, "config", None)
+    if not isinstance(config, Config):
+        raise PortError(
+            f"load_optimizer: expected source_model=, the Flax model of the state of optax, for the "
+            f"{type(model).__name__} of PyTorch"
+        )
+    from einops_arch.flax._build import abstract_model
+
+    return abstract_model(config)
+
+
+def _load_torch(
+    path: Path,
+    model: Any,
+    optimizer: Any,
+    key: str | None,
+    names: Sequence[str] | None,
+    position: int | None,
+    *,
+    allow_settings: bool,
+) -> Any:
     from einops_arch.port.optimizer.optax import expected_by_flax, trained_steps, write_flax
 
     expected = expected_by_flax(model, optimizer)
     trained = {name for step, paths in trained_steps(model) if paths for name in step.expected}
     shapes = _weights(path, model)
-    with OptimizerReader(Path(path), key) as reader:
+    with OptimizerReader(path, key) as reader:
         ordered = _ordered(reader.groups, names, [name for name in shapes if name in trained])
         state = _state(reader, ordered, shapes, position)
         settings = _settings(reader.groups, ordered, state)

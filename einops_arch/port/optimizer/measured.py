@@ -40,7 +40,7 @@ def flax_settings(model: Any, optimizer: Any, state: OptimizerState) -> dict[str
     import jax
 
     if not hasattr(optimizer, "tx"):
-        values = _injected(optimizer)
+        values = _injected(getattr(optimizer, "opt_state", optimizer))
         names = state.names if values else []
         rate = values.pop("lr", None)
         return {name: Settings(state.family, rates=() if rate is None else (rate,), values=values) for name in names}
