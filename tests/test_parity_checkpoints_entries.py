@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 
+import flax.serialization
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -146,3 +148,85 @@ def test_the_part_that_fits_the_named_network_is_told(prefix, options, text, con
     received = safetensors.torch.load_file(tmp_path / "x.safetensors")
     assert torch.equal(received["conv1.kernel"], convnet["conv1.weight"].permute(2, 3, 1, 0))
     assert "loss.scale: left out" in output
+
+
+def parted():
+    """As Megatron nests it."""
+    words = {"word_embeddings": {"weight": torch.ones(7, 3)}, "position_embeddings": {"weight": torch.ones(5, 3)}}
+    encoder = {"layers.0.norm.weight": torch.ones(3), "final.weight": torch.ones(3)}
+    return {"language_model": {"embedding": words, "encoder": encoder, "scale": torch.ones(1)}}
+
+
+def test_a_state_dict_in_parts_is_joined(tmp_path):
+    torch.save({"model": parted(), "iteration": 3, "optimizer": {"optimizer": moments({})}}, tmp_path / "x.pt")
+    names = [
+        "embedding.word_embeddings.weight",
+        "embedding.position_embeddings.weight",
+        "encoder.layers.0.norm.weight",
+        "encoder.final.weight",
+        "scale",
+    ]
+    for key in (None, "model", "model.language_model"):
+        with open_checkpoint(tmp_path / "x.pt", key=key) as reader:
+            assert reader.names() == names
+            assert reader.taken == "model.language_model"
+            assert set(reader.left_out) == {"iteration", "optimizer"}
+            assert reader.read(names[1]).shape == (5, 3)
+    whole = parted()
+    whole["language_model"]["encoder"]["attention._extra_state"] = None
+    torch.save({"model": whole}, tmp_path / "y.pt")
+    with pytest.raises(CheckpointError, match=r"_extra_state' is None, and no tensor.*--drop '\^attention"):
+        open_checkpoint(tmp_path / "y.pt")
+    with open_checkpoint(tmp_path / "y.pt", drop=["_extra_state"]) as reader:
+        assert reader.names() == names
+
+
+def test_parts_that_are_there_many_times_are_no_state_dict(tmp_path):
+    node = {"a": torch.ones(1), "b": {"c": torch.ones(1)}}
+    for _ in range(12):
+        node = {"x": node, "y": node, "z": torch.ones(1)}
+    torch.save({"model": node}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="expected"):
+        open_checkpoint(tmp_path / "x.pt")
+
+
+def test_of_two_the_larger_is_not_passed_over(tmp_path):
+    """What would be the state dict but for one entry, beside a small one."""
+    large = {**{f"layers.{n}.weight": torch.ones(2) for n in range(5)}, "version": 3}
+    torch.save({"net_weights": large, "prior": {"mean": torch.ones(2)}, "epoch": 3}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"under net_weights, .*--drop '\^version\$'"):
+        open_checkpoint(tmp_path / "x.pt")
+    with open_checkpoint(tmp_path / "x.pt", key="net_weights", drop=["version"]) as reader:
+        assert len(reader.names()) == 5
+    torch.save(moments({"w": torch.ones(3)}), tmp_path / "optimizer.bin")
+    with pytest.raises(CheckpointError, match="expected weights, received the state of an optimizer"):
+        open_checkpoint(tmp_path / "optimizer.bin")
+
+
+TREE = {"layer": {"query": {"kernel": np.ones((6, 8))}, "norm": {"scale": np.ones(6)}}}
+ADAM = {"0": {"count": np.ones((), "int32"), "mu": TREE, "nu": TREE}}
+KEPT = {"step": np.ones((), "int32"), "param_states": {"layer": {"query": {"kernel": {"v_row": np.ones(8)}}}}}
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"optimizer": {"target": TREE, "state": KEPT}, "version": 1},
+        {"optimizer": {"target": TREE, "state": KEPT}, "step": np.ones((), "int32")},
+        {"target": TREE, "state": KEPT, "version": 1},
+        {"state": {"params": TREE, "opt_state": ADAM, "step": np.ones((), "int32")}},
+        {"train": {"state": {"model": TREE, "opt_state": ADAM}}},
+        {"params": {"params": TREE}, "opt_state": ADAM},
+    ],
+)
+def test_the_weights_in_trees_of_trainings(tree, tmp_path):
+    (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes(tree))
+    with open_checkpoint(tmp_path / "x.msgpack") as reader:
+        assert reader.names() == ["layer.query.kernel", "layer.norm.scale"]
+        assert reader.left_out
+
+
+def test_a_wrapper_around_weights_alone_stays(tmp_path):
+    (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes({"bert": TREE}))
+    with open_checkpoint(tmp_path / "x.msgpack") as reader:
+        assert reader.names() == ["bert.layer.query.kernel", "bert.layer.norm.scale"]

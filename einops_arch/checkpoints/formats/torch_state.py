@@ -19,6 +19,8 @@ KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "
 TRAINING = re.compile(r"optim|scheduler|(?<!up)(?<!down)scaler|rng|loops|callbacks", re.IGNORECASE)
 """What belongs to the training and not to the network, though it may hold tensors."""
 _DEPTH = 4
+_PARTS = 16
+"""Dictionaries inside each other that are one state dict."""
 _SHOWN = 12
 _STATE_DICT = (
     "; likely fix, if it is a model and you trust the file: "
@@ -32,7 +34,8 @@ def find_state(
     """The state dict in what was loaded, what lies beside it with the reason why it was not taken, and its entry.
 
     It is the thing itself, or lies under one of `KEYS`, or is the only state dict in the file that is no optimizer's.
-    What lies in lists and tuples is looked at where there is none outside of them.
+    What lies in lists and tuples is looked at where there is none outside of them. Under one of `KEYS` it may be parted
+    into dictionaries inside each other, as Megatron has it; their names are joined.
 
     Args:
         loaded: what a pickle holds.
@@ -57,6 +60,10 @@ def find_state(
                 place = ".".join([*path[:depth], other if type(other) is str else _name(other)])
                 left_out[place] = f"{search.kind(value)} beside {taken}, which was taken"
         state = entries[name]
+    if not search.is_state(state):
+        state = dict(_joined(state, ""))
+    elif key is None and path and path[-1] not in KEYS:
+        search.check_largest(loaded, state)
     check_untouched(state, foreign)
     dropped = {name: pattern for name in state if type(name) is str and (pattern := search.dropped(name))}
     left_out |= {name: f"its name matches --drop {pattern}" for name, pattern in dropped.items()}
@@ -119,13 +126,48 @@ class _Search:
                 raise CheckpointError(f"expected an entry {brief(key)}, received {_names(names) or brief(value)}{more}")
             path, value, key = [*path, name], names[name], key[len(name) + 1 :]
         if not self.is_state(value):
-            inner = self.path(value)
+            inner = self._parted(value)
+            inner = self.path(value) if inner is None else inner
             if inner is not None:
                 return [*path, *inner]
             if self._all(value):
                 raise CheckpointError(f"{'.'.join(path):.80}: {self.problem(value, ())}")
             raise CheckpointError(f"expected a state dict under {'.'.join(path):.80}, received {_describe(value)}")
         return path
+
+    def _parted(self, value: Any) -> list[str] | None:
+        """The keys that lead to dictionaries inside each other that are one state dict; None where they are not."""
+        path: list[str] = []
+        while type(value) is dict and len(value) == 1 and len(path) < _DEPTH:
+            ((name, inner),) = value.items()
+            if type(name) is not str or type(inner) is not dict:
+                break
+            path, value = [*path, name], inner
+        if type(value) is not dict or self.is_state(value) or not self._only_tensors(value, set(), 0):
+            return None
+        # Of state dicts beside each other one is meant, as of a generator and a discriminator.
+        several = all(self.is_state(entry) for entry in value.values())
+        return None if several else path
+
+    def _only_tensors(self, value: Any, seen: set[int], depth: int) -> bool:
+        if is_tensor(value):
+            return True
+        # A dictionary that is there twice could be there any number of times.
+        if type(value) is not dict or not value or id(value) in seen or depth > _PARTS:
+            return False
+        seen.add(id(value))
+        for name, entry in value.items():
+            if type(name) is not str or (type(entry) is dict and (name in KEYS or TRAINING.search(name))):
+                return False
+            if not self.dropped(name) and not self._only_tensors(entry, seen, depth + 1):
+                return False
+        return True
+
+    def check_largest(self, loaded: Any, state: Mapping[str, Any]) -> None:
+        """Refuse the only state dict of a file where something larger would be one but for an entry."""
+        path, nearly = self._nearly(loaded)
+        if sum(map(is_tensor, nearly.values())) > len(state) and not self.is_state(nearly):
+            raise CheckpointError(f"expected a state dict under {'.'.join(path):.80}, received {_describe(nearly)}")
 
     def kind(self, value: Any) -> str:
         if self.is_state(value):
@@ -143,6 +185,8 @@ class _Search:
         if path and not any(type(objects.get(key)) in {Call, Global} for key in KEYS):
             return f"expected a state dict under {'.'.join(path):.80}, received {_describe(nearly)}"
         asks = loaded if type(loaded) in {Call, Global} else next(iter(foreign), None)
+        if type(loaded) is dict and "param_groups" in loaded:
+            return "expected weights, received the state of an optimizer; likely fix: the file of the weights"
         whole = type(loaded) is not dict or not any(map(is_tensor, loaded.values()))
         if whole and asks is not None and not is_tensor(asks):
             text = f"refused, it is not plain weights: the pickle asks for {printable(asks.path, ''):.200}"
@@ -154,7 +198,10 @@ class _Search:
 
     def _inside(self, value: Mapping[Any, Any], depth: int) -> list[str] | None:
         for key in KEYS:
-            path = self._path(value[key], depth + 1) if key in value else None
+            if key not in value:
+                continue
+            path = self._parted(value[key])
+            path = self._path(value[key], depth + 1) if path is None else path
             if path is not None:
                 return [key, *path]
         paths = []
@@ -202,6 +249,15 @@ class _Search:
                     yield (*path, name), entry
                 if not self.is_state(entry) and len(path) < 2:
                     yield from self._walk(entry, (*path, name), seen)
+
+
+def _joined(value: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    """The tensors in dictionaries inside each other, by their joined names."""
+    for name, entry in value.items():
+        if type(entry) is dict:
+            yield from _joined(entry, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", entry
 
 
 def check_untouched(state: Mapping[str, Any], foreign: Sequence[Call]) -> None:

@@ -20,7 +20,7 @@ Names: TypeAlias = dict[tuple[str, ...], str]
 
 _COLLECTIONS = ("params", "batch_stats")
 """The collections of Linen that are weights."""
-_WEIGHTS = ("params", "model", "state", "variables", "graph_state", "ema_params", "default")
+_WEIGHTS = ("params", "target", "model", "state", "variables", "graph_state", "ema_params", "default")
 """Where training scripts put the weights, the likeliest first."""
 _OPTIMIZER = re.compile(
     r"(?i)(opt|optim|optimizers?)(_?states?|_.*states?|_?\d*|_(g|d|gen|disc|generator|discriminator|actor|critic))|"
@@ -130,11 +130,22 @@ def _descended(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> tup
     """Into the entry that is the weights, as long as there is something of a training beside it."""
     counts = _counts(paths, prefix)
     training = {name for name, count in counts.items() if _is_of_training(name, count)}
+    inside = _inside(paths, prefix)
+    training |= {name for name, entries in inside.items() if "param_states" in entries}
+    for name in training:
+        # Optimizers of the older Flax and of T5X have the weights as their target.
+        if "target" in inside[name]:
+            return _descended(paths, (*prefix, name))
     candidates = [name for name, count in counts.items() if count is not None and name not in training]
     if _COLLECTIONS[0] in candidates:
         inner = (*prefix, _COLLECTIONS[0])
         return _descended(paths, inner) if _counts(paths, inner).get(_COLLECTIONS[0]) else prefix
     known = [name for name in _WEIGHTS if name in candidates]
+    if len(candidates) == len(counts) == 1:
+        # A wrapper around all of it, which is left alone where it has weights and nothing else.
+        inner = (*prefix, candidates[0])
+        deeper = _descended(paths, inner)
+        return deeper if len(deeper) > len(inner) or _COLLECTIONS[0] in inside[candidates[0]] else prefix
     # Under names that nobody knows lie weights, and only an optimizer says that not all of it is.
     certain = known or any(map(is_optimizer, training))
     if not candidates or not training or not certain:
@@ -180,6 +191,16 @@ def _counts(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> dict[s
             # A variable of nnx is an array itself.
             counts[name] = (counts.get(name) or 0) + 1 if rest not in {(), ("value",)} else counts.get(name)
     return counts
+
+
+def _inside(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> dict[str, set[str]]:
+    """The names in each entry of an entry."""
+    size = len(prefix)
+    inside: dict[str, set[str]] = {}
+    for path in paths:
+        if len(path) > size and path[:size] == prefix:
+            inside.setdefault(path[size], set()).update(path[size + 1 : size + 2])
+    return inside
 
 
 def _listed(counts: Mapping[str, int | None]) -> str:
