@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from flax import nnx
+from proof_conditioned import flax_norm, functional, layer_norm, torch_norm
 
 from einops_arch import architectures
 from einops_arch.parity import compare, example_inputs, randomize
@@ -41,3 +42,21 @@ def test_the_ratio_lies_between_honest_norms_and_a_variance_in_one_pass():
 def test_every_number_has_its_measurement():
     for limit in limits.LIMITS:
         assert any(sign.isdigit() for sign in limit.measured), limit.name
+
+
+def test_what_is_conditioned_lies_between_norms_far_from_zero_and_another_eps():
+    honest = [functional(layer_norm, flax_norm, shift).report(causes=True) for shift in (1e4, 1e5)]
+    for report, row in ((report, report.outputs[0]) for report in honest):
+        assert report.passed
+        assert limits.FLOAT64 < row.difference < limits.CONDITIONED / 2
+        assert "noise of 8.9e-16 after each operation" in report.notes[-1]
+    other = functional(torch_norm, lambda x: flax_norm(x, 1.001e-5), 1e5).report(causes=True)
+    assert other.outputs[0].difference > limits.CONDITIONED * 10
+    assert not other.passed
+    assert "1.001e-5" in " ".join(other.causes)
+
+
+def test_no_limit_is_wider_where_nothing_is_magnified():
+    report = functional(torch_norm, lambda x: flax_norm(x, 1e-5 * (1 + 1e-6)), 0.0).report()
+    assert limits.FLOAT64 < report.outputs[0].difference < limits.CONDITIONED
+    assert not report.passed

@@ -15,6 +15,7 @@ import numpy as np
 from einops_arch._text import counted
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
+from einops_arch.parity.report.alignment import splits
 from einops_arch.parity.report.module_rows import module_rows
 from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
@@ -96,14 +97,23 @@ def teacher_report(
     return Report(rows=rows, outputs=(), mode=mode, notes=tuple(notes), seen=seen)
 
 
-def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None]) -> Any:
-    """Put PyTorch's arrays into the form of Flax's arguments, or say why they do not fit."""
+def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None], *, split: bool = False) -> Any:
+    """Put PyTorch's arrays into the form of Flax's arguments, or say why they do not fit.
+
+    Args:
+        nest: PyTorch's arguments, by position and by name.
+        form: Flax's, whatever numbers are in them.
+        layouts: of PyTorch's arrays.
+        split: an axis of the one may be several of the other, in this order, such as heads and their features.
+    """
     values, slots = in_order(nest, _is_array), in_order(form, _is_array)
     if len(values) != len(slots):
         return f"{counted(len(values), 'array')} in PyTorch, {len(slots)} in Flax"
     moved: list[Array] = []
     for value, slot, layout in zip(values, slots, [*layouts, *[None] * len(values)], strict=False):
         array = value if layout is None or len(layout) != value.ndim else value.transpose(layout)
+        if split and array.size == slot.size and splits(*sorted((array.shape, slot.shape), key=len)):
+            array = array.reshape(slot.shape)
         if array.shape != slot.shape:
             return f"shapes {array.shape} and {slot.shape}"
         floats = dtype_kind(slot.dtype) == "floating-point"

@@ -44,6 +44,8 @@ class Case:
         stubs: of the modules inside that were replaced by what PyTorch's give.
         say: told what is being tried.
         patience: seconds of CPU time after which no further cause is tried.
+        rounding: measures what noise of a few roundoffs does to PyTorch's module on the same inputs, for each array of
+            the target.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Case:
     stubs: Sequence[StubOutputs] = ()
     say: Callable[[str], None] = lambda text: None
     patience: float = 60.0
+    rounding: Callable[[], Sequence[float]] = lambda: ()
 
     def __post_init__(self) -> None:
         self.places = flatten(self.nest, _is_array)
@@ -78,6 +81,20 @@ class Case:
     def before(self) -> float:
         """The difference of these outputs from PyTorch's."""
         return self.difference(self.outputs)
+
+    @functools.cached_property
+    def is_right(self) -> bool:
+        """Whether these are PyTorch's outputs, up to the rounding that the module makes by itself."""
+        if self.before <= limits.FLOAT64:
+            return True
+        if self.before > limits.CONDITIONED:
+            return False
+        grown = self.rounding()
+        pairs = [Pair(target, to_numpy(output)) for target, output in zip(self.target, self.outputs, strict=True)]
+        return len(grown) == len(pairs) and all(
+            (measure([pair]).difference or 0.0) <= max(limits.FLOAT64, change)
+            for pair, change in zip(pairs, grown, strict=True)
+        )
 
     @property
     def inputs(self) -> list[Array]:

@@ -107,8 +107,12 @@ def _recorded(
         flax_run = flax_side.run(*wide_flax, 1, double=True, lift=two.lifted, inputs_of=frozenset([path]))
         return dict(flax_run.inputs)
 
+    def rounding(path: str, nest: Any, fixed: Sequence[str]) -> Sequence[float]:
+        measure = getattr(torch_side, "rounding", None)
+        return () if measure is None or nest is None else list(measure(path, nest, fixed, lift=two.lifted))
+
     forms = flax_side.forms(*wide_flax, inputs_of=wanted)
-    return Recorded(two.torch_modules, flax_side, run, layouts, input_layouts, forms, values, two.lifted)
+    return Recorded(two.torch_modules, flax_side, run, layouts, input_layouts, forms, values, two.lifted, rounding)
 
 
 def _sentences(faults: Sequence[LocatedFault]) -> list[str]:

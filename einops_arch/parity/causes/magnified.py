@@ -3,6 +3,10 @@
 Every call of every module over the limit is run on PyTorch's inputs, with the modules over the limit inside of it
 replaced by what PyTorch's gave; so the code between modules is run too. What cannot be run is not excused. And however
 right all are by themselves, a difference far above what rounding was seen to do to PyTorch's own run is no rounding.
+
+A module may magnify rounding by itself, as a norm of numbers far from zero does: then it need not give the same on the
+same inputs, but has to come as near as PyTorch's does with noise on its inputs and operations, and no further off than
+a limit that no other function keeps.
 """
 
 from __future__ import annotations
@@ -56,17 +60,23 @@ def magnified(
     if not wrong or any(not row.verdict.passed for row in others) or not hasattr(torch_side, "sensitivity"):
         return None
     say("how much PyTorch's own run magnifies rounding")
-    grown = torch_side.sensitivity(*Inputs.widened(inputs.torch), lift=lifted)
-    bounds = {path: limits.MAGNIFIED * change for path, change in grown.items()}
-    if any((row.difference or 0.0) > bounds.get(row.path if row in report.rows else "", 0.0) for row in over):
+    grown: dict[str, float] = {}
+    for operations in (False, True):
+        measured = torch_side.sensitivity(*Inputs.widened(inputs.torch), lift=lifted, operations=operations)
+        grown = {path: max(change, grown.get(path, 0.0)) for path, change in measured.items()}
+        bounds = {path: limits.MAGNIFIED * change for path, change in grown.items()}
+        if all((row.difference or 0.0) <= bounds.get(row.path if row in report.rows else "", 0.0) for row in over):
+            break
+    else:
         return None
     if not _Evidence(record(), wrong, say).is_full():
         return None
     most = max(over, key=lambda row: row.difference or 0.0)
+    where = "operation" if operations else "layer"
     note = (
         f"{len(wrong)} modules are over the limit in float64, by up to {most.difference or 0:.1e}, and none is wrong: "
         f"with PyTorch's inputs each gives the same in every call, and so does the code between them; noise of "
-        f"{limits.NOISE:.1e} after each layer changes PyTorch's own run by up to {max(grown.values()):.1e}, so it is "
+        f"{limits.NOISE:.1e} after each {where} changes PyTorch's own run by up to {max(grown.values()):.1e}, so it is "
         "rounding that the network magnifies"
     )
     return dataclasses.replace(
@@ -122,7 +132,7 @@ class _Evidence:
         if case is None:
             return False
         try:
-            if case.before > limits.FLOAT64:
+            if not case.is_right:
                 return False
         except Exception:  # noqa: BLE001 the module is any code at all; what cannot be run is not excused
             return False
@@ -145,7 +155,18 @@ class _Evidence:
                 kept.append(stub)
         target += [array for stub in kept for array in stub.wanted]
         torch_module = self.recorded.torch_modules[path]
-        return Case(path, torch_module, module, nest, target, self.recorded.lifted, index, kept)
+        arguments = self.recorded.run.inputs.get((path, index))
+        return Case(
+            path,
+            torch_module,
+            module,
+            nest,
+            target,
+            self.recorded.lifted,
+            index,
+            kept,
+            rounding=lambda: self.recorded.rounding(path, arguments, [stub.path for stub in kept]),
+        )
 
     def _children(self, path: str) -> list[str]:
         start = f"{path}." if path else ""

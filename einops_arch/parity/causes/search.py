@@ -17,8 +17,7 @@ import numpy as np
 from einops_arch.parity.causes.case import Case
 from einops_arch.parity.causes.explain import explain
 from einops_arch.parity.causes.stub_outputs import StubOutputs, replaced
-from einops_arch.parity.report import limits
-from einops_arch.parity.report.verdicts import Array
+from einops_arch.parity.report.verdicts import Array, wide
 from einops_arch.parity.runs.axes import Layout, plain
 from einops_arch.parity.runs.run import Run
 from einops_arch.parity.runs.values import in_order
@@ -44,6 +43,8 @@ class Recorded:
         forms: the arguments of Flax's modules, whatever numbers are in them.
         values: Flax's own inputs, for a module whose arguments do not correspond.
         lifted: casts are lifted.
+        rounding: what noise of a few roundoffs does to PyTorch's module at a path, given its arguments and the paths of
+            the modules inside that give what they give without.
     """
 
     torch_modules: Mapping[str, Any]
@@ -54,6 +55,7 @@ class Recorded:
     forms: Mapping[tuple[str, int], Any]
     values: Callable[[str], Mapping[tuple[str, int], Any]]
     lifted: bool
+    rounding: Callable[[str, Any, Sequence[str]], Sequence[float]] = lambda path, nest, fixed: ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +108,10 @@ class FaultSearch:
         self._cases: dict[str, Case] = {}
         self._end = time.process_time() + _PATIENCE
         self._count = 0
+        # Of PyTorch's outputs of a module, those that Flax's has too, where it has fewer.
+        self._fitting: dict[str, list[int]] = {}
+        # The calls whose arguments have axes on one side that are one axis on the other.
+        self._split: set[tuple[str, int]] = set()
 
     def inside(self, path: str) -> list[LocatedFault]:
         """Locate faults in the modules inside of one, at any depth."""
@@ -132,7 +138,7 @@ class FaultSearch:
         self._cases.pop(path, None)
         if case is None:
             return []
-        if case.before <= limits.FLOAT64:
+        if case.is_right:
             self.seen_right.add(path)
             return []
         self._count += 1
@@ -159,7 +165,12 @@ class FaultSearch:
                 case = self._made(path, index, self._inputs((path, index)), ())
                 if case is not None:
                     self._outputs[path] = case.form, case.output_places
-                    is_right = case.before <= limits.FLOAT64
+                    is_right = case.is_right
+                    if not is_right and (path, index) in self._split:
+                        # The order of what an axis was split into was guessed: it can prove a module right alone.
+                        is_right = None
+                        del self._outputs[path]
+                        break
                     if not is_right:
                         self._cases[path] = case
                         break
@@ -185,7 +196,11 @@ class FaultSearch:
         nest, form = self.what.run.inputs.get(key), self.what.forms.get(key)
         if nest is None or form is None:
             return None
-        moved = in_flax_form(nest, form, self.what.input_layouts.get(key, []))
+        layouts = self.what.input_layouts.get(key, [])
+        moved = in_flax_form(nest, form, layouts)
+        if isinstance(moved, str):
+            moved = in_flax_form(nest, form, layouts, split=True)
+            self._split.add(key)
         return None if isinstance(moved, str) else moved
 
     def _with_its_own_inputs(self, path: str) -> Case | None:
@@ -234,10 +249,11 @@ class FaultSearch:
         call = next((call for call in self.what.run.calls if (call.path, call.index) == (path, index)), None)
         if call is None:
             return None
-        return [
+        arrays = [
             array.transpose(self.what.layouts.get((path, index, n), plain(array.ndim)))
             for n, array in enumerate(call.arrays)
         ]
+        return [arrays[n] for n in self._fitting.get(path, range(len(arrays)))]
 
     def _made(self, path: str, index: int, nest: Any, stubs: Sequence[StubOutputs]) -> Case | None:
         """A case whose module runs; None where it does not."""
@@ -261,13 +277,35 @@ class FaultSearch:
             index,
             stubs,
             self.say,
+            rounding=lambda: self.what.rounding(
+                path, self.what.run.inputs.get((path, index)), [stub.path for stub in stubs]
+            ),
         )
         try:
             with precise(double=True):
+                self._fit(case)
                 case.before  # noqa: B018 it is computed here, and may not be possible
         except Exception:  # noqa: BLE001 the module is any code at all, and may not bear to be called by itself
             return None
         return case
+
+    def _fit(self, case: Case) -> None:
+        """Leave out what only PyTorch's gives, such as the weights of attention, as the comparison does."""
+        count = len(case.output_places) if case.outputs else 0
+        size = len(case.target) - sum(len(stub.wanted) for stub in case.stubs)
+        own, wanted = case.target[:size], case.target[size:]
+        if not 0 < count < len(own):
+            return
+        free, fitting = list(range(len(own))), []
+        for output in case.outputs[:count]:
+            fits = [n for n in free if own[n].shape == np.shape(output)]
+            if not fits:
+                return
+            gaps = {n: float(np.mean(np.abs(wide(own[n]) - wide(np.asarray(output))))) for n in fits}
+            fitting.append(min(fits, key=lambda n: gaps[n]))
+            free.remove(fitting[-1])
+        self._fitting[case.path] = fitting
+        case.target = [*(own[n] for n in fitting), *wanted]
 
 
 def _is_array(value: Any) -> bool:

@@ -15,7 +15,7 @@ from einops_arch.parity.runs.axes import Layout, channels_last, plain
 from einops_arch.parity.runs.run import Call, Run
 from einops_arch.parity.runs.values import matched
 
-__all__ = ["merged", "pairs_of_call", "refined", "reordered"]
+__all__ = ["merged", "pairs_of_call", "refined", "reordered", "splits"]
 
 _LOOK = 512
 """So many numbers tell whether a guess fits."""
@@ -129,11 +129,11 @@ def merged(torch: Array, flax: Array, layout: Layout) -> Array | None:
         return None
     for moved in (torch.transpose(layout), torch):
         whole, parts = sorted((moved.shape, flax.shape), key=len)
-        if _splits(whole, parts) and _gap(candidate := moved.reshape(flax.shape), flax) <= limits.FLOAT64:
+        if splits(whole, parts) and _gap(candidate := moved.reshape(flax.shape), flax) <= limits.FLOAT64:
             return candidate
         for order in itertools.permutations(range(flax.ndim)) if flax.ndim <= _RANK else ():
             shape = tuple(flax.shape[axis] for axis in order)
-            if not _splits(*sorted((moved.shape, shape), key=len)):
+            if not splits(*sorted((moved.shape, shape), key=len)):
                 continue
             candidate = moved.reshape(shape).transpose(np.argsort(order))
             if _gap(candidate, flax) <= limits.FLOAT64:
@@ -145,7 +145,7 @@ def merged(torch: Array, flax: Array, layout: Layout) -> Array | None:
     return None
 
 
-def _splits(whole: Sequence[int], parts: Sequence[int]) -> bool:
+def splits(whole: Sequence[int], parts: Sequence[int]) -> bool:
     """Each axis of the first is one or several neighbours of the second."""
     rest = list(parts)
     for size in whole:

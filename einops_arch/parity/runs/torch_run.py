@@ -22,6 +22,7 @@ from einops_arch.parity.runs.exchanged import Exchange
 from einops_arch.parity.runs.folded import fold, foldable
 from einops_arch.parity.runs.inputs import Arguments, Inputs
 from einops_arch.parity.runs.noise import Noise
+from einops_arch.parity.runs.operation_noise import Fixed, operation_noise
 from einops_arch.parity.runs.randomness import moments, rate_of, stop_torch, without_dropout
 from einops_arch.parity.runs.run import Call, Run, Wanted
 from einops_arch.parity.runs.tables import Table, TableRecorder
@@ -210,8 +211,7 @@ class TorchSide:
 
         def run(inputs: Arguments) -> list[Array] | None:
             watch = self._watch(lift=True) if lift else contextlib.nullcontext()
-            with undisturbed(self.model), torch.no_grad(), watch:
-                model = self._copy(double=double, lift=lift)
+            with undisturbed(self.model), torch.no_grad(), self._copied(watch, double=double, lift=lift) as model:
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(inputs) if double else inputs))
                 try:
                     return [own_array(tensor) for _, tensor in outputs_in(model(*args, **kwargs), model)]
@@ -241,8 +241,8 @@ class TorchSide:
         import torch
 
         def run(exchange: Exchange | None) -> list[Array]:
-            with undisturbed(self.model), torch.no_grad(), self._watch(lift=lift):
-                model = self._copy(double=True, lift=lift)
+            watch = self._watch(lift=lift)
+            with undisturbed(self.model), torch.no_grad(), self._copied(watch, double=True, lift=lift) as model:
                 if exchange is not None:
                     model.get_submodule(path).register_forward_hook(exchange)
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
@@ -260,7 +260,12 @@ class TorchSide:
         return True
 
     def sensitivity(
-        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], *, lift: bool = False
+        self,
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        *,
+        lift: bool = False,
+        operations: bool = False,
     ) -> dict[str, float]:
         """How much the run in float64 changes when what each layer that rounds gives is off by a few roundoffs.
 
@@ -268,6 +273,7 @@ class TorchSide:
             arguments: numpy arrays by position.
             keywords: numpy arrays by name.
             lift: keep float64 where the model casts to less.
+            operations: what each operation gives is off, and not what each layer does.
 
         Returns:
             By path, the largest rms change of what a module gave, relative to its rms; by name, that of each buffer,
@@ -283,11 +289,13 @@ class TorchSide:
                 (args, kwargs), _ = self._tensors(model, arguments, keywords)
                 if disturbed:
                     args, kwargs = noise.of(args), {name: noise.of(value) for name, value in kwargs.items()}
+                if disturbed and not operations:
                     noise.disturb(model)
-                else:
+                elif not operations:
                     noise.look(model)
                 seen = Recorder(model, frozenset())
-                with self._watch(lift=lift):
+                inside = operation_noise() if disturbed and operations else contextlib.nullcontext()
+                with self._watch(lift=lift), inside:
                     model(*args, **kwargs)
                 return seen.run.calls, {name: own_array(buffer) for name, buffer in model.named_buffers()}
 
@@ -301,6 +309,41 @@ class TorchSide:
             if not is_exact(before):
                 grown[name] = _growth(before, other_buffers[name], averaged(exact_buffers, name))
         return grown
+
+    def rounding(self, path: str, nest: Arguments, fixed: Sequence[str] = (), *, lift: bool = False) -> list[float]:
+        """How much what a module gives in float64 changes with noise on its inputs and on each of its operations.
+
+        Args:
+            path: of the module.
+            nest: its arguments, by position and by name.
+            fixed: the paths of modules inside that give what they give without noise.
+            lift: keep float64 where the model casts to less.
+
+        Returns:
+            The rms change of each output, and of what goes into each of the modules inside, relative to its rms; none
+            where the module does not run.
+        """
+        import torch
+
+        noise, kept = Noise(self.dtype, _copy_of), Fixed(fixed)
+
+        def run(*, disturbed: bool) -> list[Array]:
+            watch = self._watch(lift=lift)
+            with undisturbed(self.model), torch.no_grad(), self._copied(watch, double=True, lift=lift) as model:
+                module = model.get_submodule(path)
+                (kept.replay if disturbed else kept.record)(model)
+                (args, kwargs), _ = self._tensors(model, *nest)
+                if disturbed:
+                    args, kwargs = noise.of(args), {name: noise.of(value) for name, value in kwargs.items()}
+                with operation_noise() if disturbed else contextlib.nullcontext():
+                    outputs = outputs_in(module(*args, **kwargs), module, inner=True)
+                return [own_array(tensor) for _, tensor in outputs] + kept.received
+
+        try:
+            pairs = zip(run(disturbed=False), run(disturbed=True), strict=True)
+            return [0.0 if is_exact(before) else _growth(before, after) for before, after in pairs]
+        except Exception:  # noqa: BLE001 the module is any code at all; what cannot be run is no excuse
+            return []
 
     def forced(
         self, nests: Mapping[tuple[str, int], Any], *, double: bool, lift: bool = False
@@ -319,8 +362,7 @@ class TorchSide:
 
         results: dict[tuple[str, int], Any] = {}
         watch = self._watch(lift=lift) if double else contextlib.nullcontext()
-        with undisturbed(self.model), torch.no_grad(), watch:
-            model = self._copy(double=double, lift=lift)
+        with undisturbed(self.model), torch.no_grad(), self._copied(watch, double=double, lift=lift) as model:
             modules = dict(model.named_modules(remove_duplicate=False))
             for key, nest in nests.items():
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(nest) if double else nest))
@@ -343,11 +385,12 @@ class TorchSide:
         import torch
 
         noise = Noise(self.dtype, _copy_of)
-        with undisturbed(self.model), torch.no_grad(), self._watch(lift=lift):
+        with undisturbed(self.model), torch.no_grad():
             model = self._copy(double=True, lift=lift)
             noise.look(model)
-            (args, kwargs), _ = self._tensors(model, arguments, keywords)
-            model(*args, **kwargs)
+            with self._watch(lift=lift):
+                (args, kwargs), _ = self._tensors(model, arguments, keywords)
+                model(*args, **kwargs)
         return noise
 
     def gradients(
@@ -358,6 +401,7 @@ class TorchSide:
         *,
         lift: bool = False,
         noise: Noise | None = None,
+        operations: int | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The gradients, in float64, of a random projection of the outputs.
 
@@ -367,6 +411,7 @@ class TorchSide:
             seed: of the projection.
             lift: keep float64 where the model casts to less.
             noise: put on what each layer gives that rounds; None for none.
+            operations: the seed of noise on what each operation gives, backward ones included; None for none.
 
         Returns:
             Those of the parameters by name, and those of the floating-point inputs by place.
@@ -375,8 +420,10 @@ class TorchSide:
 
         # cuDNN has no backward pass of recurrent layers in evaluation mode.
         backward = torch.backends.cudnn.flags(enabled=False)
-        with undisturbed(self.model), torch.enable_grad(), backward, self._watch(lift=lift):
-            model = self._copy(double=True, lift=lift).requires_grad_()
+        disturbed = contextlib.nullcontext() if operations is None else operation_noise(operations)
+        copied = self._copied(self._watch(lift=lift), double=True, lift=lift)
+        with undisturbed(self.model), torch.enable_grad(), backward, copied as model, disturbed:
+            model.requires_grad_()
             if noise is not None:
                 noise.disturb(model)
             (args, kwargs), tensors = self._tensors(model, arguments, keywords)
@@ -430,6 +477,13 @@ class TorchSide:
         """What is watched in float64: casts, and integers that are made of integers."""
         own = _dtype_of(self.model)
         return torch_watch(path, [] if casts is None else casts, lift=lift, own=own, choices=choices)
+
+    @contextlib.contextmanager
+    def _copied(self, watch: Any, *, double: bool, lift: bool) -> Iterator[Any]:
+        """A copy, made before anything is watched: what makes float64 of float32 makes no copies of float32."""
+        model = self._copy(double=double, lift=lift)
+        with watch:
+            yield model
 
     def _copy(self, *, double: bool, lift: bool = False) -> Any:
         model = _copy_of(self.model).train(self.training)
