@@ -5,6 +5,7 @@ from __future__ import annotations
 import proof_attacks  # noqa: F401 it enters its pairs in both tables
 import proof_conditioned  # noqa: F401 it enters its pairs in both tables
 import proof_constants  # noqa: F401 it enters its pairs in both tables
+import proof_conventions  # noqa: F401 it enters its pairs in both tables
 import proof_honest_tables  # noqa: F401 it enters its pairs in both tables
 import proof_honest_training  # noqa: F401 it enters its pairs in the table of honest ones
 import proof_integers  # noqa: F401 it enters its pairs in both tables

@@ -52,6 +52,11 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
         options.say("inputs that fit a narrower type, with more digits")
         name = f"input {where} with all digits"
         _try(rows, unseen, name, (torch_side, flax_side, others, plainly), "a narrower type holds it", rounding=True)
+    if (more := _two_rows(inputs)) is not None:
+        options.say("a second row beside a batch of one")
+        alone = dataclasses.replace(plainly, own_dtype=False)
+        name = f"input {more[0]} with a second row"
+        _try(rows, unseen, name, (torch_side, flax_side, more[1], alone), "its first axis has one entry", shapes=False)
     if any(words.endswith(UNREAD) for words in report.seen.not_seen) and (opened := _opened(inputs)) is not None:
         where, others = opened
         options.say("values that nothing reads, with masks and lengths that leave nothing out")
@@ -72,13 +77,25 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
 
 
 def _try(
-    rows: list[Row], unseen: list[str], name: str, arguments: tuple[Any, ...], why: str, *, rounding: bool = False
+    rows: list[Row],
+    unseen: list[str],
+    name: str,
+    arguments: tuple[Any, ...],
+    why: str,
+    *,
+    rounding: bool = False,
+    shapes: bool = True,
 ) -> None:
     try:
         drawn = compared(*arguments)
     except EinopsArchError:
         drawn = None
-    if drawn is None or any(row.verdict is Verdict.MISSING for row in (*drawn.outputs, *drawn.rows)):
+    if (
+        drawn is None
+        or any(row.verdict is Verdict.MISSING for row in (*drawn.outputs, *drawn.rows))
+        # A model for one row alone may run with more, and give what it does not promise.
+        or not (shapes or all(row.verdict is not Verdict.SHAPE for row in (*drawn.outputs, *drawn.rows)))
+    ):
         unseen.append(f"{name.removesuffix(' drawn anew')}: {why}, and the models do not run with another")
     elif _differs_inside_alone(drawn):
         unseen.append(f"{name}: {why}; with another, modules inside give other values, and the outputs are the same")
@@ -165,6 +182,23 @@ def _opened(inputs: Inputs) -> tuple[str, Inputs] | None:
         elif kind == "integer" and array.ndim == 1:
             chosen[place] = np.full_like(array, array.max())
     return _exchanged(inputs, chosen)
+
+
+def _two_rows(inputs: Inputs) -> tuple[str, Inputs] | None:
+    """A second row in every input, where all have one: of one row a mean over the batch is that row."""
+    arrays = {place: array for place, array in _leaves(inputs.torch) if array.ndim > 1 and array.size > 1}
+    if any(array.shape[0] > 1 for array in arrays.values()):
+        return None
+    return _exchanged(inputs, {place: np.concatenate([array, _other_row(array)]) for place, array in arrays.items()})
+
+
+def _other_row(array: Array) -> Array:
+    """Numbers in the other order, some smaller; integers that are there, and masks as they are."""
+    kind = dtype_kind(array.dtype)
+    if kind == "boolean" or np.isin(array, (0, 1)).all():
+        return array
+    turned = np.flip(array)
+    return turned if kind == "integer" else (turned * 0.75).astype(array.dtype)
 
 
 def _in_another_order(inputs: Inputs) -> tuple[str, Inputs] | None:

@@ -46,10 +46,10 @@ class Inputs:
         Args:
             chosen: the arrays, in PyTorch's layout.
         """
-        flax = dict(_leaves(self.flax))
-        for place, drawn in chosen.items():
-            layout = self.layouts.get(place, plain(drawn.ndim))
-            if place not in flax or flax[place].shape != tuple(drawn.shape[axis] for axis in layout):
+        torch, flax = dict(_leaves(self.torch)), dict(_leaves(self.flax))
+        for place in chosen:
+            layout = self.layouts.get(place, plain(torch[place].ndim))
+            if place not in flax or flax[place].shape != tuple(torch[place].shape[axis] for axis in layout):
                 return None
 
         def changed(place: str, array: Any) -> Any:
