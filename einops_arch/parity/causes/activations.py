@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from einops_arch.parity.causes.case import Case, Hypothesis
+from einops_arch.parity.causes.factors import LEAST_NUMBERS, fit_site
 from einops_arch.parity.causes.graph import ELEMENTWISE, Graph, Read, Value
 
-__all__ = ["activation_hypotheses", "missing_activations", "sums_beside_activations"]
+__all__ = ["activation_hypotheses", "missing_activations", "scaled_activations", "sums_beside_activations"]
 
 _BENT = frozenset(
     (
@@ -57,6 +58,51 @@ def activation_hypotheses(case: Case) -> Iterator[Hypothesis]:
                 at = _at(group[-1][1])
                 words = f"the activation {name}, the Flax module has {current}{at}"
                 yield words, functools.partial(graph.run, changes)
+
+
+def scaled_activations(case: Case) -> Iterator[Hypothesis]:
+    """Each part that bends, of so many times what goes in, and divided by that: another beta, or bound of a tanh."""
+    graph, functions = case.graph, _functions()
+    if case.numbers < LEAST_NUMBERS:
+        return
+    for source, target in list(_regions(graph))[:_MOST_REGIONS]:
+        for hypothesis in fit_site(case, _Scaled(graph, source, target, _name(graph, functions, source, target)), ()):
+            yield hypothesis
+            return
+
+
+class _Scaled:
+    """A part that bends, of a multiple of what goes in, divided by the same number."""
+
+    current, adds = 1.0, False
+
+    def __init__(self, graph: Graph, source: Value, target: Value, name: str) -> None:
+        self.graph, self.source, self.target, self.name = graph, source, target, name
+        # A tanh between bounds divides by the bound and multiplies with it.
+        divisors = self._numbers("div")
+        self.bound = next((factor for factor in self._numbers("mul") if factor in divisors), None)
+
+    def _numbers(self, kind: str) -> list[float]:
+        first = 0 if self.source.node is None else self.source.node.index + 1
+        last = 0 if self.target.node is None else self.target.node.index + 1
+        nodes = [node for node in self.graph.nodes[first:last] if node.name == kind]
+        numbers = [self.graph.scalar(value) for node in nodes for value in node.inputs]
+        return [written for written in numbers if written is not None]
+
+    def number(self, fit: float) -> float:
+        return fit if self.bound is None else float(f"{self.bound / fit:.7g}")
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {
+            self.target: lambda read: self.graph.apply(self.source, self.target, read(self.source) * new, read) / new
+        }
+
+    def words(self, name: str) -> str:
+        at = _at(self.target)
+        if self.bound is not None:
+            return f"the bound {name}, the Flax module has {self.bound:g}{at}"
+        kind = "the activation" if self.name == "another" else f"the activation {self.name}"
+        return f"{kind} of {name} times what goes in, divided by {name}{at}"
 
 
 def sums_beside_activations(case: Case) -> Iterator[Hypothesis]:
@@ -137,7 +183,7 @@ def _regions(graph: Graph) -> Iterator[tuple[Value, Value]]:
         inside, bends = _grown(graph, source)
         done |= inside - {source}
         for target in _exits(graph, inside, bends):
-            # What only multiplies the array before, or after, may not be a part of the activation.
+            # Numbers that the array before or after is multiplied with, or that are added, may be no part of it.
             ends = [target, *_before_factors(graph, target, inside)]
             for start in [source, *_after_factors(graph, source, inside)]:
                 for end in ends:
@@ -200,7 +246,7 @@ def _after_factors(graph: Graph, source: Value, inside: set[Value]) -> list[Valu
 def _before_factors(graph: Graph, target: Value, inside: set[Value]) -> list[Value]:
     values = []
     value = target
-    while value.node is not None and value.node.name in ("mul", "div", "neg"):
+    while value.node is not None and value.node.name in ("mul", "div", "neg", "add", "sub"):
         numbers = [operand for operand in value.node.inputs if _is_number(graph, operand)]
         others = [operand for operand in value.node.inputs if operand not in numbers]
         if len(others) != 1 or (value.node.name != "neg" and not numbers) or others[0] not in inside:

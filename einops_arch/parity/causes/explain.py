@@ -11,7 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from einops_arch.parity.causes.activations import activation_hypotheses, missing_activations, sums_beside_activations
+from einops_arch.parity.causes.activations import (
+    activation_hypotheses,
+    missing_activations,
+    scaled_activations,
+    sums_beside_activations,
+)
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.channels import channel_hypotheses
 from einops_arch.parity.causes.factors import factor_hypotheses
@@ -55,6 +60,7 @@ def explain(case: Case) -> str:
             lambda: term_hypotheses(case),
             lambda: given_hypotheses(case),
             lambda: sums_beside_activations(case),
+            lambda: scaled_activations(case),
             lambda: uncalled_hypotheses(case),
             lambda: weight_hypotheses(case),
             lambda: missing_activations(case),

@@ -15,17 +15,17 @@ from einops_arch.parity.causes.case import Case, Hypothesis, number
 from einops_arch.parity.causes.graph import Graph, Node, Read, Value
 from einops_arch.parity.report import limits
 
-__all__ = ["factor_hypotheses", "fitted", "named_number"]
+__all__ = ["LEAST_NUMBERS", "factor_hypotheses", "fit_site", "fitted", "named_number"]
 
 # A number that is fitted to fewer numbers says little.
-_LEAST_NUMBERS = 12
+LEAST_NUMBERS = 12
 _MOST_SITES = 60
 _STEPS = 14
 
 
 def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
     """Every number that is written in the program, then factors of what is multiplied, looked up or pooled."""
-    if case.numbers < _LEAST_NUMBERS:
+    if case.numbers < LEAST_NUMBERS:
         return
     graph = case.graph
     sizes = sorted({size for node in graph.nodes for value in node.outputs for size in value.shape if size > 1})
@@ -44,15 +44,16 @@ def factor_hypotheses(case: Case) -> Iterator[Hypothesis]:
         if value.is_float and len(value.shape) and not node.inputs[0].is_float:
             counted.setdefault((node.at, value.shape), []).append(_Factor(graph, value, _STRIDES))
     together += [_Together(sites) for sites in counted.values()]
-    for number_site in [*numbers, *together[:_MOST_SITES]]:
-        for hypothesis in _fit(case, number_site, sizes):
+    powers = [_Power(graph, node) for node in graph.named("integer_pow", "square") if node.output.is_float]
+    for number_site in [*numbers, *powers, *together[:_MOST_SITES]]:
+        for hypothesis in fit_site(case, number_site, sizes):
             fits += 1
             yield hypothesis
     yield from _rescaled(graph)
     # A factor that stands in the code says more than one that could be put anywhere before or after it.
     if not fits:
         for site in itertools.islice(_sites(graph), _MOST_SITES):
-            for hypothesis in _fit(case, site, sizes):
+            for hypothesis in fit_site(case, site, sizes):
                 yield hypothesis
                 return
 
@@ -130,6 +131,25 @@ class _Number:
     def words(self, name: str) -> str:
         verb = {"mul": "times", "div": "divided by", "add": "plus", "sub": "minus"}.get(self.node.name, self.node.name)
         return f"{verb} {name}, the Flax module has {named_number(self.written, ())}{self.node.at}"
+
+
+class _Power:
+    """A whole exponent that may be another one."""
+
+    adds = False
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self.graph, self.node = graph, node
+        self.current = float(node.operation.params.get("y", 2))
+
+    def number(self, fit: float) -> float:
+        return fit
+
+    def changes(self, new: float) -> dict[Value, Any]:
+        return {self.node.output: lambda read: read(self.node.inputs[0]) ** new}
+
+    def words(self, name: str) -> str:
+        return f"to the power of {name}, the Flax module has {self.current:g}{self.node.at}"
 
 
 class _Together:
@@ -221,7 +241,7 @@ def _written(graph: Graph) -> Iterator[tuple[Node, Value, float]]:
                 yield node, value, current
 
 
-def _fit(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
+def fit_site(case: Case, site: Any, sizes: Sequence[int]) -> Iterator[Hypothesis]:
     """What fits, as one hypothesis; a site that no number helps gives none."""
 
     def run(fit: float) -> list[Any]:

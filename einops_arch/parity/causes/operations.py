@@ -28,7 +28,18 @@ def operation_hypotheses(case: Case) -> Iterator[Hypothesis]:
     every = [operation for operation, scopes in operations(case.program) if inner_path(scopes) not in case.right_inside]
     if len(every) > _MANY:
         return
-    for make in (_epsilons, _gelus, _paddings, _flips, _variances, _selections, _comparisons, _resizes, _axes):
+    for make in (
+        _epsilons,
+        _gelus,
+        _paddings,
+        _flips,
+        _variances,
+        _selections,
+        _comparisons,
+        _cumulated,
+        _resizes,
+        _axes,
+    ):
         for words, rule in make(case, every):
             yield words, functools.partial(case.by_rule, rule)
 
@@ -306,6 +317,33 @@ def _comparisons(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]
                     f"'{sign}', where the Flax module compares with '{signs[operation.primitive.name]}'{_at(operation)}"
                 )
                 yield words, _instead(operation, compared)
+
+
+def _cumulated(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
+    """Sums and products that begin at the other end, or leave out the entry that they stand at."""
+    del case
+    import jax.numpy as jnp
+
+    for operation in every:
+        name = operation.primitive.name
+        if name not in ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"):
+            continue
+        axis, now = operation.params["axis"], operation.params["reverse"]
+
+        def turned(values: Sequence[Any], operation: Any = operation, now: bool = now) -> Any:
+            return operation.primitive.bind(*values, **{**operation.params, "reverse": not now})
+
+        ends = ("first", "last") if now else ("last", "first")
+        words = f"{name} from the {ends[0]} entry of axis {axis} on, the Flax module begins at the {ends[1]}"
+        yield f"{words}{_at(operation)}", _instead(operation, turned)
+        if name != "cumsum":
+            continue
+
+        def without(values: Sequence[Any], operation: Any = operation) -> Any:
+            return jnp.subtract(operation.primitive.bind(*values, **operation.params), values[0])
+
+        words = f"{name} along axis {axis} without the entry that it stands at, the Flax module has it with it"
+        yield f"{words}{_at(operation)}", _instead(operation, without)
 
 
 def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
