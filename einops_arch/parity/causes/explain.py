@@ -26,6 +26,7 @@ from einops_arch.parity.causes.operations import operation_hypotheses
 from einops_arch.parity.causes.pooling import pooling_hypotheses
 from einops_arch.parity.causes.positions import position_hypotheses
 from einops_arch.parity.causes.reductions import reduction_hypotheses
+from einops_arch.parity.causes.resizes import resize_hypotheses
 from einops_arch.parity.causes.settings import setting_hypotheses, twin_settings
 from einops_arch.parity.causes.uncalled import uncalled_hypotheses
 from einops_arch.parity.causes.weights import loaded_weights, weight_hypotheses
@@ -55,6 +56,7 @@ def explain(case: Case) -> str:
             lambda: activation_hypotheses(case),
             lambda: reduction_hypotheses(case),
             lambda: pooling_hypotheses(case),
+            lambda: resize_hypotheses(case),
             lambda: position_hypotheses(case),
             lambda: exchange_hypotheses(case),
             lambda: term_hypotheses(case),

@@ -17,7 +17,7 @@ from einops_arch.parity.causes.settings import EPSILONS
 from einops_arch.parity.runs.casts import line_of
 from einops_arch.parity.runs.jaxprs import Rule, operations
 
-__all__ = ["composed", "operation_hypotheses", "reordered"]
+__all__ = ["RESIZES", "composed", "operation_hypotheses", "reordered", "resize_matrix"]
 
 _LARGEST_EPS = 2e-2
 _MANY = 4000
@@ -356,12 +356,12 @@ def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
             continue
         present, wanted = (var.aval.shape for var in (operation.invars[0], operation.outvars[0]))
         axes = [axis for axis, pair in enumerate(zip(present, wanted, strict=True)) if pair[0] != pair[1]]
-        for words, mode, corners, antialias in _RESIZES:
+        for words, mode, corners, antialias in RESIZES:
 
             def resized(values: Sequence[Any], sizes: Any = (present, wanted, axes), how: Any = None) -> Any:
                 result = values[0]
                 for axis in sizes[2]:
-                    matrix = _resize_matrix(sizes[0][axis], sizes[1][axis], *how)
+                    matrix = resize_matrix(sizes[0][axis], sizes[1][axis], *how)
                     result = jnp.moveaxis(jnp.tensordot(matrix, result, axes=(1, axis)), 0, axis)
                 return result
 
@@ -369,7 +369,7 @@ def _resizes(case: Case, every: Sequence[Any]) -> Iterator[tuple[str, Rule]]:
             yield f"{words}, the Flax module calls jax.image.resize{_at(operation)}", _instead(operation, how)
 
 
-_RESIZES = (
+RESIZES = (
     ("bilinear without antialiasing", "bilinear", False, False),
     ("bilinear with align_corners=True", "bilinear", True, False),
     ("nearest, rounded down", "nearest", None, False),
@@ -382,7 +382,16 @@ _RESIZES = (
 )
 
 
-def _resize_matrix(size: int, wanted: int, mode: str, corners: bool | None, antialias: bool) -> Any:
+def resize_matrix(size: int, wanted: int, mode: str, corners: bool | None, antialias: bool) -> Any:
+    """What PyTorch makes of an axis, as a matrix.
+
+    Args:
+        size: of the axis.
+        wanted: its new size.
+        mode: of `torch.nn.functional.interpolate`.
+        corners: its `align_corners`.
+        antialias: its own.
+    """
     import torch
 
     eye = torch.eye(size, dtype=torch.float64).reshape(1, size, size, 1)
