@@ -187,6 +187,57 @@ WRONG.add(
         lambda m, x: m.fc(x)[:, -1], lambda m, x: m.fc(x)[0, -1:] + 0 * x[:, 0, :6], ONE_SEQUENCE, axes="b t c"
     ),
 )
+# Nor in one whose rows are all one, nor does what is done along an axis of one entry.
+EQUAL = np.repeat(ONE, 3, 0)
+STEP = SEQUENCE[:, :1]
+WRONG.add(
+    "batches of one",
+    "a mean over equal rows",
+    lambda: pair(linear, lambda m, x: m.fc(x).mean(0, keepdims=True).repeat(x.shape[0], 0), EQUAL),
+)
+HONEST.add("batches of one", "equal rows", lambda: pair(linear, linear, EQUAL))
+for _name, _torch, _flax in (
+    ("a sum along one step", lambda m, x: m.fc(x), lambda m, x: jnp.cumsum(m.fc(x), 1)),
+    (
+        "attention of one step that looks ahead",
+        lambda m, x: F.scaled_dot_product_attention(x, x, m.fc(x), is_causal=True),
+        lambda m, x: nnx.softmax(x @ x.swapaxes(1, 2) / math.sqrt(8)) @ m.fc(x),
+    ),
+):
+    WRONG.add("batches of one", _name, lambda a=_torch, b=_flax: pair(a, b, STEP, width=8, axes="b t c"))
+HONEST.add(
+    "batches of one",
+    "causal attention of one step",
+    lambda: pair(
+        lambda m, x: F.scaled_dot_product_attention(x, x, m.fc(x), is_causal=True),
+        lambda m, x: (
+            nnx.softmax(
+                jnp.where(jnp.tril(jnp.ones((x.shape[1],) * 2, bool)), x @ x.swapaxes(1, 2) / math.sqrt(8), -jnp.inf)
+            )
+            @ m.fc(x)
+        ),
+        STEP,
+        width=8,
+        axes="b t c",
+    ),
+)
+HONEST.add(
+    "batches of one",
+    "a model for one step alone",
+    lambda: pair(lambda m, x: m.fc(x.reshape(3, 8)), lambda m, x: m.fc(x.reshape(3, 8)), STEP, axes="b t c"),
+)
+for _one, _cases in ((True, WRONG), (False, HONEST)):
+    _cases.add(
+        "batches of one",
+        "one token",
+        lambda one=_one: nets(
+            {"token": nn.Embedding(11, 8)},
+            {"token": nnx.Embed(11, 8, rngs=rngs())},
+            lambda m, t: m.token(t).sum(1),
+            (lambda m, t: m.token(t)[:, 0]) if one else (lambda m, t: m.token(t).sum(1)),
+            TOKENS[:, :1],
+        ),
+    )
 HONEST.add("batches of one", "a layer", lambda: pair(linear, linear, ONE))
 HONEST.add(
     "batches of one",

@@ -52,11 +52,15 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
         options.say("inputs that fit a narrower type, with more digits")
         name = f"input {where} with all digits"
         _try(rows, unseen, name, (torch_side, flax_side, others, plainly), "a narrower type holds it", rounding=True)
-    if (more := _two_rows(inputs)) is not None:
-        options.say("a second row beside a batch of one")
-        alone = dataclasses.replace(plainly, own_dtype=False)
-        name = f"input {more[0]} with a second row"
-        _try(rows, unseen, name, (torch_side, flax_side, more[1], alone), "its first axis has one entry", shapes=False)
+    for more, what, why in (
+        (_two_rows(inputs), "a second row", "its rows are all one"),
+        (_longer(inputs), "a second entry", "one of its axes has one entry"),
+    ):
+        if more is not None:
+            options.say(f"inputs with {what}")
+            alone = dataclasses.replace(plainly, own_dtype=False)
+            name = f"input {more[0]} with {what}"
+            _try(rows, unseen, name, (torch_side, flax_side, more[1], alone), why, shapes=False)
     if any(words.endswith(UNREAD) for words in report.seen.not_seen) and (opened := _opened(inputs)) is not None:
         where, others = opened
         options.say("values that nothing reads, with masks and lengths that leave nothing out")
@@ -185,11 +189,38 @@ def _opened(inputs: Inputs) -> tuple[str, Inputs] | None:
 
 
 def _two_rows(inputs: Inputs) -> tuple[str, Inputs] | None:
-    """A second row in every input, where all have one: of one row a mean over the batch is that row."""
+    """Two rows that differ in every input, where all rows are one: a mean over the batch is that row."""
     arrays = {place: array for place, array in _leaves(inputs.torch) if array.ndim > 1 and array.size > 1}
-    if any(array.shape[0] > 1 for array in arrays.values()):
+    if not all(np.array_equal(array, np.broadcast_to(array[:1], array.shape)) for array in arrays.values()):
         return None
-    return _exchanged(inputs, {place: np.concatenate([array, _other_row(array)]) for place, array in arrays.items()})
+    return _exchanged(
+        inputs,
+        {
+            place: np.concatenate([array[: max(1, len(array) - 1)], _other_row(array[:1])])
+            for place, array in arrays.items()
+        },
+    )
+
+
+def _longer(inputs: Inputs) -> tuple[str, Inputs] | None:
+    """A second entry along axes of length one whose names say that they are no channels, and along that of tokens."""
+    chosen: dict[str, Array] = {}
+    for place, array in _leaves(inputs.torch):
+        names = inputs.names.get(place, "").split()
+        kind = dtype_kind(array.dtype)
+        if kind == "floating-point" and len(names) == array.ndim:
+            axes = [n for n, name in enumerate(names) if n and name != "c" and array.shape[n] == 1]
+        else:
+            axes = [1] if kind == "integer" and array.ndim == _TOKENS and array.shape[1] == 1 else []
+        if axes and array.size > 1:
+            chosen[place] = array
+            for axis in axes:
+                chosen[place] = np.concatenate([chosen[place], _other_row(chosen[place])], axis)
+    return _exchanged(inputs, chosen)
+
+
+_TOKENS = 2
+"""Tokens have an axis for the batch and one for places."""
 
 
 def _other_row(array: Array) -> Array:
