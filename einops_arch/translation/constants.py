@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
-__all__ = ["constant_code", "variable_code"]
+__all__ = ["WINDOWS", "constant_code", "variable_code", "window_code"]
 
 _SMALL = 64
 _SHORT = 16
@@ -106,17 +107,38 @@ def constant_code(tensor: Any, name: str, dtype: str | None) -> tuple[str, Any]:
 
 
 def _known_form(array: Any, kind: str) -> str | None:
-    """Positions in a row, or a triangle of ones."""
+    """Positions in a row, a window, or a triangle of ones."""
     if array.size > 2 and array.size == array.shape[-1] and array.dtype != bool:
         row = array.reshape(-1)
         units = f"[{', '.join(['None'] * (array.ndim - 1))}]" if array.ndim > 1 else ""
         if np.array_equal(row, np.arange(row.size, dtype=row.dtype)):
             return f"jnp.arange({row.size}, dtype={kind}){units}"
+    if array.ndim == 1 and array.dtype == np.float32 and array.size > _SHORT // 2:
+        return _window(array, kind)
     if array.ndim >= 2 and array.shape[-1] == array.shape[-2]:
         triangle = np.broadcast_to(np.tril(np.ones(array.shape[-2:], array.dtype)), array.shape)
         if np.array_equal(array, triangle):
             return f"jnp.tril(jnp.ones({array.shape}, {kind}))"
     return None
+
+
+WINDOWS = ("bartlett", "blackman", "hamming", "hann")
+
+
+def _window(array: Any, kind: str) -> str | None:
+    """A window of short Fourier transforms."""
+    import torch
+
+    for name, periodic in itertools.product(WINDOWS, (True, False)):
+        if np.array_equal(getattr(torch, f"{name}_window")(array.size, periodic=periodic).numpy(), array):
+            return window_code(name, str(array.size), kind, periodic=periodic)
+    return None
+
+
+def window_code(name: str, length: str, dtype: str, *, periodic: bool) -> str:
+    """The call that makes a window."""
+    settings = ("" if periodic else ", periodic=False") + ("" if dtype == "jnp.float32" else f", dtype={dtype}")
+    return f'functional.window("{name}", {length}{settings})'
 
 
 def _dtype_name(array: Any) -> str:

@@ -223,6 +223,8 @@ class _Owner:
             # What many modules hold alike stands in the file once, and their code is the same.
             code = code.replace(f'["{name}"]', f'["{self.drafts.keep(name, array)}"]')
             writer.imports.add("import numpy as np")
+        if code.startswith("functional."):
+            writer.imports.add("from einops_arch.flax import functional")
         return from_value(writer.bind(code), value)
 
     def _dtype(self, writer: Writer, value: Value) -> str | None:

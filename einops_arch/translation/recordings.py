@@ -78,6 +78,7 @@ class Recorder:
         from einops_arch.discovery.tracing.torch_program import record_program
         from einops_arch.discovery.tracing.torch_promotion import promoting
         from einops_arch.parity.runs.casts import torch_watch
+        from einops_arch.parity.runs.wide import widened_tensor
         from einops_arch.translation.trees import all_scopes
 
         def fresh() -> Any:
@@ -86,11 +87,11 @@ class Recorder:
         args, kwargs = arguments.args, arguments.kwargs
         if double:
 
-            def widened(item: Any) -> Any:
-                return item.double() if isinstance(item, torch.Tensor) and item.is_floating_point() else item
+            def wide(item: Any) -> Any:
+                return widened_tensor(item) if isinstance(item, torch.Tensor) else item
 
-            args = tuple(widened(item) for item in args)
-            kwargs = {name: widened(item) for name, item in kwargs.items()}
+            args = tuple(wide(item) for item in args)
+            kwargs = {name: wide(item) for name, item in kwargs.items()}
 
         try:
             recording = record_program(fresh(), args, kwargs, self.is_leaf)
@@ -133,9 +134,11 @@ class Recorder:
 
     def _base(self, *, double: bool) -> Any:
         """The weights that all recordings share; no run is of the model itself, should one overwrite them."""
+        from einops_arch.parity.runs.wide import widened
+
         if double not in self._bases:
             base = copy_of(self.model)
-            self._bases[double] = base.double() if double else base
+            self._bases[double] = widened(base) if double else base
         return self._bases[double]
 
     def differences(self, sizes: Mapping[str, int]) -> tuple[list[Any], frozenset[Any]]:

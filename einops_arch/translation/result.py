@@ -21,7 +21,7 @@ class Translation:
 
     Args:
         source: the text of the file.
-        model: the twin, with the original's weights; None where it is partial.
+        model: the twin, with the original's weights and in its mode; None where it is partial.
         module: the imported file.
         report: the proof.
         refusals: what could not be written.

@@ -194,6 +194,7 @@ class _Translator:
         from einops_arch.flax._build import filled
 
         result.model = filled(make, self.model.state_dict())
+        (result.model.train if self.model.training else result.model.eval)()
         if prove and not refusals:
             from einops_arch.translation.prove import prove as run_proof
 

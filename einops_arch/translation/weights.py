@@ -86,11 +86,34 @@ def _pair(model: Any, make: Callable[[Any], Any], share: float) -> Pair:
     copy, problem = without_randomness(copy_of(model)), ""
     try:
         randomize(copy)
+        _keep_tables(model, copy)
         if share < 1.0:
             copy.load_state_dict(_between(model.state_dict(), copy.state_dict(), share))
     except Exception as error:  # noqa: BLE001 any state that has no random form leaves the model's own
         problem = f"the weights could not be randomized: {error}"
     return Pair(copy, quiet(filled(make, copy.state_dict())), problem)
+
+
+def _keep_tables(model: Any, copy: Any) -> None:
+    """Fill a copy's tables, which no training changes, with their own numbers, each a little larger or smaller.
+
+    A filter bank stays positive and a mask keeps its zeros, without which some models only magnify rounding.
+
+    Args:
+        model: the original.
+        copy: whose other weights are random.
+    """
+    import torch
+
+    from einops_arch.parity.probes import random_numbers
+
+    state = copy.state_dict()
+    for name, value in model.named_buffers():
+        is_table = value.is_floating_point() and "running_" not in name and (value != value.flatten()[:1]).any()
+        if is_table and name in state:
+            factors = 1 + torch.from_numpy(random_numbers(name, value.shape)).to(value.device) / 8
+            state[name] = (value.double() * factors).to(value.dtype)
+    copy.load_state_dict(state)
 
 
 def _between(own: Mapping[str, Any], random: Mapping[str, Any], share: float) -> dict[str, Any]:

@@ -62,7 +62,7 @@ from einops_arch.flax.functional.pool import (
 )
 from einops_arch.flax.functional.positions import sinusoidal_positions
 from einops_arch.flax.functional.resize import interpolate
-from einops_arch.flax.functional.spectrum import stft
+from einops_arch.flax.functional.spectrum import stft, window
 from einops_arch.flax.functional.vector import cdist, gumbel_softmax, norm, normalize, one_hot, std
 
 __all__ = [
@@ -125,6 +125,7 @@ __all__ = [
     "max_unpool",
     "interpolate",
     "stft",
+    "window",
     "absolute",
     "at_least",
     "atan2",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from einops_arch._settings import check_choice
 from einops_arch.errors import ShapeError
 
-__all__ = ["stft"]
+__all__ = ["stft", "window"]
 
 _PADS = {"reflect": "reflect", "replicate": "edge", "constant": "constant", "circular": "wrap"}
 
@@ -64,3 +66,36 @@ def stft(
     parts = x[..., starts[:, None] + jnp.arange(n_fft)] * window
     spectrum = jnp.fft.rfft(parts) if onesided else jnp.fft.fft(parts)
     return jnp.swapaxes(spectrum, -1, -2) * (n_fft**-0.5 if normalized else 1)
+
+
+_COSINES = {"blackman": (0.42, 0.5, 0.08), "hamming": (0.54, 0.46, 0.0)}
+_WINDOWS = ("bartlett", "blackman", "hamming", "hann")
+
+
+def window(name: str, length: int, *, periodic: bool = True, dtype: Any = jnp.float32) -> jax.Array:
+    """`-> t`: the weights of a part of a signal, such as `torch.hann_window` gives them.
+
+    Args:
+        name: `"bartlett"`, `"blackman"`, `"hamming"` or `"hann"`.
+        length: how many there are.
+        periodic: whether the window goes on in front of its first entry, as Fourier transforms want it; else it is
+            symmetric.
+        dtype: of the result.
+
+    Raises:
+        ValueError: another name.
+
+    >>> window("hamming", 2).round(2).tolist()
+    [0.08, 1.0]
+    """
+    check_choice("window", "name", name, _WINDOWS)
+    if length == 1:
+        return jnp.ones(1, dtype)
+    place = jnp.arange(length, dtype=dtype) / (length if periodic else length - 1)
+    if name == "bartlett":
+        return 1 - jnp.abs(2 * place - 1)
+    if name == "hann":
+        # The difference of 1 and a cosine is far off where it is small.
+        return jnp.sin(jnp.pi * place) ** 2
+    mean, first, second = _COSINES[name]
+    return mean - first * jnp.cos(2 * jnp.pi * place) + second * jnp.cos(4 * jnp.pi * place)

@@ -11,7 +11,7 @@ import numpy as np
 from einops_arch.layouts.arrays import to_numpy
 from einops_arch.parity.causes.case import Case, Hypothesis
 from einops_arch.parity.causes.channels import matching, pattern_of
-from einops_arch.parity.report.verdicts import Array, rms
+from einops_arch.parity.report.verdicts import Array, rms, wide
 
 __all__ = ["loaded_weights", "weight_hypotheses"]
 
@@ -26,9 +26,7 @@ def loaded_weights(case: Case) -> Iterator[Hypothesis]:
     # Flax counts no batches, so there is nothing to be the same.
     names = [name for name in case.torch_module.state_dict() if not name.endswith("num_batches_tracked")]
     state = {name: to_numpy(case.torch_module.state_dict()[name]) for name in names}
-    state = {
-        name: array.astype(np.float64) if array.dtype.kind not in "biu" else array for name, array in state.items()
-    }
+    state = {name: array if array.dtype.kind in "biu" else wide(array) for name, array in state.items()}
     own = state_dict(case.flax_module)
     differ = [name for name, array in state.items() if name in own and not _same(array, own[name])]
     differ = [name for name in differ if not _same_sum(name, state, own)]
@@ -108,9 +106,7 @@ def _turned(values: Mapping[Any, Array]) -> Iterator[tuple[str, dict[Any, Array]
 
 def _biases(case: Case, values: Mapping[Any, Array]) -> Iterator[tuple[str, dict[Any, Array]]]:
     """PyTorch adds two biases where Flax may have one."""
-    parameters = {
-        name: to_numpy(parameter).astype(np.float64) for name, parameter in case.torch_module.named_parameters()
-    }
+    parameters = {name: wide(to_numpy(parameter)) for name, parameter in case.torch_module.named_parameters()}
     for path, value in values.items():
         for name, other in parameters.items():
             if value.ndim == 1 and other.shape == value.shape:
@@ -121,7 +117,7 @@ def _biases(case: Case, values: Mapping[Any, Array]) -> Iterator[tuple[str, dict
 
 def _relation(name: str, state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
     """What Flax has in the place of PyTorch's array."""
-    expected, actual = state[name], own[name].astype(np.float64)
+    expected, actual = state[name], wide(own[name])
     if expected.shape != actual.shape:
         return f"{name} has shape {actual.shape} in Flax, {expected.shape} in PyTorch"
     if not np.any(actual):
@@ -157,7 +153,7 @@ def _gate_order(order: Sequence[int]) -> str | None:
 
 def _same(left: Array, right: Array) -> bool:
     """Equal up to the rounding of a sum."""
-    return left.shape == right.shape and rms(right.astype(np.float64) - left) <= 1e-12 * rms(left)
+    return left.shape == right.shape and rms(wide(right) - left) <= 1e-12 * rms(left)
 
 
 def _same_sum(name: str, state: Mapping[str, Array], own: Mapping[str, Array]) -> bool:

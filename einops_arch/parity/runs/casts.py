@@ -44,7 +44,7 @@ _COMPUTES = frozenset(
 
 @dataclass(frozen=True)
 class Cast:
-    """An operation that takes float64 and gives less.
+    """An operation that takes float64 or complex128 and gives less.
 
     Args:
         path: the module in which it happens.
@@ -109,17 +109,18 @@ def torch_watch(
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves, tree_map
 
-    narrow = (torch.float32, torch.float16, torch.bfloat16)
+    wide = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
+    narrow = wide | dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
     integers = None if own in (None, torch.float64) else TorchIntegers(own)
 
     def is_wide(value: Any) -> bool:
-        return isinstance(value, torch.Tensor) and value.dtype is torch.float64
+        return isinstance(value, torch.Tensor) and value.dtype in (torch.float64, torch.complex128)
 
     def constant(value: Any) -> Any:
         """A number in the code as it was written down; so is one of float32, which no input or weight is here."""
         if type(value) is float:
             return noted(value)
-        return as_written_down(value) if isinstance(value, torch.Tensor) and value.dtype in narrow else value
+        return as_written_down(value) if isinstance(value, torch.Tensor) and value.dtype in wide else value
 
     class Watch(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -129,7 +130,7 @@ def torch_watch(
             if choices is not None:
                 choices.watch(module_path(), str(func), args, kwargs)
             if lift and asked in narrow:
-                kwargs = kwargs | {"dtype": torch.float64}
+                kwargs = kwargs | {"dtype": narrow[asked]}
             if lift and not func._schema.is_mutable:  # noqa: SLF001 it alone tells what is in place
                 args, kwargs = tree_map(constant, args), tree_map(constant, kwargs)
             result = func(*args, **kwargs)
@@ -183,7 +184,7 @@ def as_written_down(tensor: Any) -> Any:
 
 
 def _is_wide(atom: Any) -> bool:
-    return str(getattr(atom.aval, "dtype", "")) == "float64"
+    return str(getattr(atom.aval, "dtype", "")) in ("float64", "complex128")
 
 
 def _narrow_float(kind: Any) -> str | None:
@@ -191,9 +192,9 @@ def _narrow_float(kind: Any) -> str | None:
     import jax.numpy as jnp
 
     dtype = getattr(kind, "dtype", None)
-    if dtype is None or not jax.dtypes.issubdtype(dtype, jnp.floating) or dtype.itemsize >= 8:
+    if dtype is None or not jax.dtypes.issubdtype(dtype, jnp.inexact):
         return None
-    return str(dtype)
+    return str(dtype) if dtype.itemsize < (16 if jax.dtypes.issubdtype(dtype, jnp.complexfloating) else 8) else None
 
 
 def line_of(operation: Any) -> str:

@@ -226,4 +226,6 @@ def _is_whole(kind: Any) -> bool:
 
 
 def _narrow_type(value: Any) -> Any:
-    return np.dtype(np.float32) if isinstance(value, np.dtype) and value == np.float64 else value
+    if not isinstance(value, np.dtype):
+        return value
+    return np.dtype({"float64": "float32", "complex128": "complex64"}.get(value.name, value))

@@ -76,7 +76,8 @@ def LIFT(operation: Any, values: Sequence[Any]) -> Sequence[Any] | None:  # noqa
     name = operation.primitive.name
     if name == "reduce_precision":
         return [values[0]]
-    if bodies(operation) or not any(_is_float(value) for value in (*values, *(var.aval for var in operation.outvars))):
+    kinds = (*values, *(var.aval for var in operation.outvars))
+    if bodies(operation) or not any(_is_float(kind) or _is_complex(kind) for kind in kinds):
         return None
     parameters = {key: _wide_type(value) for key, value in operation.params.items()}
     return [_widened(result) for result in _bind(operation, [_widened(value) for value in values], parameters)]
@@ -153,7 +154,10 @@ def is_wide(body: Any) -> bool:
     program = getattr(body, "jaxpr", body)
     inside = [program.invars, *(part for item, _ in operations(body) for part in (item.invars, item.outvars))]
     kinds = [atom.aval for atoms in inside for atom in atoms]
-    return not any(_is_float(kind) and kind.dtype != np.float64 for kind in kinds)
+    return not any(
+        (_is_float(kind) and kind.dtype != np.float64) or (_is_complex(kind) and kind.dtype != np.complex128)
+        for kind in kinds
+    )
 
 
 def _bind_whole(operation: Any, values: Sequence[Any]) -> Sequence[Any]:
@@ -246,8 +250,17 @@ def _is_float(value: Any) -> bool:
     return hasattr(value, "dtype") and bool(jax.dtypes.issubdtype(value.dtype, np.floating))
 
 
+def _is_complex(value: Any) -> bool:
+    import jax
+
+    return hasattr(value, "dtype") and bool(jax.dtypes.issubdtype(value.dtype, np.complexfloating))
+
+
 def _widened(value: Any) -> Any:
-    return value.astype(np.float64) if _is_float(value) and value.dtype != np.float64 else value
+    if not _is_float(value) and not _is_complex(value):
+        return value
+    wide = _wide_type(np.dtype(value.dtype))
+    return value if value.dtype == wide else value.astype(wide)
 
 
 def _wide_type(value: Any) -> Any:
@@ -255,4 +268,4 @@ def _wide_type(value: Any) -> Any:
 
     if isinstance(value, np.dtype) and jax.dtypes.issubdtype(value, np.floating):
         return np.dtype(np.float64)
-    return value
+    return np.dtype(np.complex128) if isinstance(value, np.dtype) and value.kind == "c" else value

@@ -15,7 +15,7 @@ from einops_arch.parity.probes import random_numbers
 from einops_arch.parity.report.rows import averaged
 from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundoff, wide
 from einops_arch.parity.runs.axes import TraceCall
-from einops_arch.parity.runs.casts import Cast, as_written_down, torch_watch, wide_by_default
+from einops_arch.parity.runs.casts import Cast, torch_watch, wide_by_default
 from einops_arch.parity.runs.choices import Choices
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.exchanged import Exchange
@@ -28,6 +28,7 @@ from einops_arch.parity.runs.run import Call, Run, Wanted
 from einops_arch.parity.runs.tables import Table, TableRecorder
 from einops_arch.parity.runs.torch_hooks import Recorder, outputs_in, own_array
 from einops_arch.parity.runs.values import rebuild, words_of
+from einops_arch.parity.runs.wide import widened
 
 __all__ = ["TorchSide", "undisturbed"]
 
@@ -491,7 +492,7 @@ class TorchSide:
         if self.training:
             for module in model.modules():
                 stop_torch(module)
-        return _widened(model, as_written=lift) if double else model
+        return widened(model, as_written=lift) if double else model
 
     @staticmethod
     def _tensors(
@@ -522,29 +523,6 @@ def _copy_of(model: Any) -> Any:
         if isinstance(value, torch.Tensor) and not value.is_leaf
     }
     return copy.deepcopy(model, memo)
-
-
-def _widened(model: Any, *, as_written: bool = False) -> Any:
-    """In float64; PyTorch's own `double` leaves complex numbers as they are.
-
-    Args:
-        model: a copy.
-        as_written: single numbers are the decimals of which they are what is left, as literals in the code are.
-    """
-    import torch
-
-    def widen(tensor: Any) -> Any:
-        if tensor.is_complex():
-            return tensor.to(torch.complex128)
-        if not tensor.is_floating_point():
-            return tensor
-        return as_written_down(tensor).double() if as_written else tensor.double()
-
-    if as_written:
-        for module in model.modules():
-            numbers = {name: value for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
-            vars(module).update({name: widen(value) for name, value in numbers.items() if value.numel() == 1})
-    return model._apply(widen)  # noqa: SLF001 what `double` itself calls
 
 
 _EXCHANGES = 3

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
+from einops_arch.translation.constants import WINDOWS, window_code
 from einops_arch.translation.layout import Array, from_value
-from einops_arch.translation.ops.table import operation
+from einops_arch.translation.ops.table import functional, operation
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer
 
@@ -65,17 +66,18 @@ def linspace(writer: Writer, node: Node, start: Any, end: Any, steps: Any, **kwa
     return from_value(writer.bind(text), node.outputs, names=["n"])
 
 
-_WINDOWS = {"hann": "hanning", "hamming": "hamming", "blackman": "blackman", "bartlett": "bartlett"}
-
-
-@operation(*(f"{name}_window" for name in _WINDOWS))
+@operation(*(f"{name}_window" for name in WINDOWS))
 def window(writer: Writer, node: Node, window_length: Any, periodic: bool = True, *more: Any, **kwargs: Any) -> Array:
-    """The windows of short Fourier transforms; a periodic one is the first part of one that is longer by one."""
+    """The windows of short Fourier transforms."""
     if more:
         raise UnknownOperationError("a window with coefficients of its own")
-    name, length = _WINDOWS[node.name.removesuffix("_window")], writer.number(window_length)
-    code = f"jnp.{name}({length} + 1)[:-1]" if periodic else f"jnp.{name}({length})"
-    return from_value(writer.bind(f"{code}.astype({writer.dtype_of(node.outputs)})"), node.outputs, names=["n"])
+    code = window_code(
+        node.name.removesuffix("_window"),
+        writer.number(window_length),
+        writer.dtype_of(node.outputs),
+        periodic=periodic,
+    )
+    return from_value(writer.bind(functional(writer, code.removeprefix("functional."))), node.outputs, names=["n"])
 
 
 @operation("fft_fftfreq", "fft_rfftfreq")

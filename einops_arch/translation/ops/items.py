@@ -8,7 +8,7 @@ from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array, from_value
 from einops_arch.translation.ops.table import operation
 from einops_arch.translation.refusals import UnknownOperationError
-from einops_arch.translation.writer import Writer
+from einops_arch.translation.writer import Writer, is_floating
 
 __all__: list[str] = []
 
@@ -107,6 +107,9 @@ def setitem(writer: Writer, node: Node, input: Any, index: Any, value: Any) -> A
     while len(codes) > 1 and codes[-1] == ":":
         codes.pop()
     written = writer.number(value)
+    if isinstance(value, Value) and value.follows and not input.follows and is_floating(input):
+        # PyTorch casts what is written; jax wants to be told.
+        written = f"{written}.astype({writer.dtype(input.dtype)})"
     return from_value(writer.bind(f"{array.code}.at[{', '.join(codes)}].set({written})"), node.outputs)
 
 

@@ -21,13 +21,18 @@ def reshaped(writer: Writer, array: Array, output: Value, numbers: Sequence[Any]
     for number, size in zip(numbers, output.sizes, strict=True):
         free = isinstance(number, FreeSize) and size[0] != size[1]
         codes.append(writer.number(number) if free else "")
+    return _with_sizes(writer, array, output, codes)
+
+
+def _with_sizes(writer: Writer, array: Array, output: Value, codes: list[str]) -> Array:
+    """Axes regrouped where that is all, else numbers read in their order; one size may be without code."""
     lazy = reshape(array, output, codes)
     if lazy is not None and _can_be_written(lazy):
         return lazy
     whole = writer.ordered(array)
     shape = []
     inferred = False
-    for number, size, code in zip(numbers, output.sizes, codes, strict=True):
+    for size, code in zip(output.sizes, codes, strict=True):
         if code:
             shape.append(code)
         elif size[0] == size[1]:
@@ -36,7 +41,7 @@ def reshaped(writer: Writer, array: Array, output: Value, numbers: Sequence[Any]
             shape.append("-1")
             inferred = True
         else:
-            raise UnknownOperationError(f"a size of the view is not known ({number})")
+            raise UnknownOperationError("two sizes of the view are not known")
     return from_value(writer.bind(f"{whole.code}.reshape({', '.join(shape)})"), output)
 
 
@@ -68,16 +73,12 @@ def view_as(writer: Writer, node: Node, input: Any, other: Any) -> Array:
 
 
 def _like_output(writer: Writer, node: Node, value: Any, other: Any = None) -> Array:
-    numbers = list(node.outputs.shape)
     array = writer.array(value)
-    codes = ["" for _ in numbers]
+    codes = ["" for _ in node.outputs.shape]
     if other is not None:
         beside = writer.array(other)
         codes = [writer.size_of(beside, n) if a != b else "" for n, (a, b) in enumerate(node.outputs.sizes)]
-    lazy = reshape(array, node.outputs, codes)
-    if lazy is None or not _can_be_written(lazy):
-        raise UnknownOperationError("a size of the view is not known")
-    return lazy
+    return _with_sizes(writer, array, node.outputs, codes)
 
 
 @operation("flatten", "ravel")
