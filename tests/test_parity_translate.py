@@ -194,7 +194,7 @@ class _AlwaysDrops(torch.nn.Module):
 
 class _Noise(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x + torch.randn_like(x)
+        return x + torch.bernoulli(x.sigmoid())
 
 
 class _Selected(torch.nn.Module):

@@ -291,6 +291,8 @@ def _report(torch_side: Any, flax_side: Any, inputs: Inputs, two: RunPair, optio
     unseen += (*unread, *two.torch.untaken)
     if not options.own_dtype and {torch_side.dtype, flax_side.dtype} != {np.dtype(np.float64)}:
         unseen += ("how each rounds in its own dtype",)
+    if drawing := torch_side.draws():
+        unseen += (f"how random numbers are drawn: both sides got the same ones (PyTorch by {', '.join(drawing)})",)
     return Report(
         rows=rows,
         outputs=outputs,

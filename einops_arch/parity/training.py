@@ -22,6 +22,7 @@ from einops_arch.parity.runs.axes import Layout, plain, resolve
 from einops_arch.parity.runs.constants import own_constants
 from einops_arch.parity.runs.inputs import Inputs, prepare
 from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
+from einops_arch.parity.runs.randomness import sure_draws
 from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.runs.values import matched, rebuild
 from einops_arch.parity.sides import check_settings, two_models
@@ -258,7 +259,8 @@ def _train_flax(
         stepper = nnx.Optimizer(model, transformation, wrt=nnx.Param)
 
         def loss(model: Any, args: Any, kwargs: Any, moved: Any) -> Any:
-            outputs = flax_outputs(model(*args, **kwargs))
+            with sure_draws():
+                outputs = flax_outputs(model(*args, **kwargs))
             order = matched([place for place, _ in places], [place for place, _ in outputs])
             outputs = outputs if order is None else [outputs[n] for n in order]
             shapes = [output.shape for _, output in outputs]

@@ -247,7 +247,9 @@ class _Owner:
     def asks(self, comparison: Comparison) -> bool:
         return not _is_of_one(comparison) or _sizes_of(comparison.left) not in self.drafts.fine_at_one
 
-    def layer(self, attribute: str, code: str) -> str:
+    def layer(self, attribute: str, code: str, *, shared: bool = False) -> str:
+        if shared and attribute in self._used and self.draft.layers.get(attribute) == code:
+            return attribute
         name, number = attribute, 1
         taken = {child for child, _ in self.draft.module.named_children()}
         while name in taken or name in self._used:

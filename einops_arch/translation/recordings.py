@@ -73,6 +73,10 @@ class Recorder:
         return notes_of_calls(model, self.arguments, self.is_leaf, training=mode == "train")
 
     def record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
+        with _unchecked_distributions():
+            return self._record(arguments, mode, double=double)
+
+    def _record(self, arguments: Arguments, mode: str, *, double: bool) -> Any:
         import torch
 
         from einops_arch.discovery.tracing.torch_program import record_program
@@ -174,6 +178,19 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return None
+
+
+@contextlib.contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """A context in which distributions of PyTorch do not look at values to check them."""
+    from torch.distributions import Distribution
+
+    before = Distribution._validate_args  # noqa: SLF001 there is a way to set it, and none to read it
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 @contextlib.contextmanager

@@ -95,9 +95,10 @@ def _pair(model: Any, make: Callable[[Any], Any], share: float) -> Pair:
 
 
 def _keep_tables(model: Any, copy: Any) -> None:
-    """Fill a copy's tables, which no training changes, with their own numbers, each a little larger or smaller.
+    """Fill a copy's tables, which no training changes, with their own numbers, each a little smaller.
 
-    A filter bank stays positive and a mask keeps its zeros, without which some models only magnify rounding.
+    A filter bank stays positive, a mask keeps its zeros, and a share stays below 1: without, some models give NaN or
+    only magnify rounding.
 
     Args:
         model: the original.
@@ -111,7 +112,7 @@ def _keep_tables(model: Any, copy: Any) -> None:
     for name, value in model.named_buffers():
         is_table = value.is_floating_point() and "running_" not in name and (value != value.flatten()[:1]).any()
         if is_table and name in state:
-            factors = 1 + torch.from_numpy(random_numbers(name, value.shape)).to(value.device) / 8
+            factors = 1 - torch.from_numpy(random_numbers(name, value.shape)).to(value.device).abs() / 28
             state[name] = (value.double() * factors).to(value.dtype)
     copy.load_state_dict(state)
 

@@ -54,8 +54,14 @@ class Owner(Protocol):
     def call(self, writer: Writer, node: Node) -> None:
         """A call of another module."""
 
-    def layer(self, attribute: str, code: str) -> str:
-        """A layer without state that a function of the original stands for; gives its name."""
+    def layer(self, attribute: str, code: str, *, shared: bool = False) -> str:
+        """A layer without state that a function of the original stands for; gives its name.
+
+        Args:
+            attribute: its name, if that is free.
+            code: that makes it.
+            shared: several functions of one module take the same one.
+        """
 
     def run_dtype(self) -> str | None:
         """The dtype of a parameter, which is that of the run."""

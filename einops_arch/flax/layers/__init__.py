@@ -53,6 +53,7 @@ from einops_arch.flax.layers.encoder_decoder import Transformer, TransformerDeco
 from einops_arch.flax.layers.encoder_decoder_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from einops_arch.flax.layers.folds import Flatten, Fold, Unflatten, Unfold
 from einops_arch.flax.layers.fractional import FractionalMaxPool
+from einops_arch.flax.layers.noise import Noise
 from einops_arch.flax.layers.norm import GroupNorm, LayerNorm, LayerNorm2d, LocalResponseNorm, RMSNorm
 from einops_arch.flax.layers.norm_act import BatchNormAct, GroupNormAct
 from einops_arch.flax.layers.padding import CircularPad, ConstantPad, ReflectionPad, ReplicationPad, ZeroPad
@@ -203,6 +204,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RReLU",
+    "Noise",
     "Softmax2d",
     "FractionalMaxPool",
 ]

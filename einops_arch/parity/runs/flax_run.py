@@ -405,7 +405,8 @@ def _lift_dtypes(module: Any) -> None:
 def _called(module: Any, args: Any, kwargs: Any, *, lift: bool, steady: bool) -> Any:
     """What a module gives, with its casts lifted if they are to be, or its integers those of users."""
     if not (lift or steady):
-        return module(*args, **kwargs)
+        with sure_draws():
+            return module(*args, **kwargs)
     from flax import nnx
 
     graph, state = nnx.split(module)
@@ -413,7 +414,8 @@ def _called(module: Any, args: Any, kwargs: Any, *, lift: bool, steady: bool) ->
 
     def call(state: Any, leaves: Any) -> Any:
         args, kwargs = rebuild((args_, kwargs_), lambda place, _: leaves[place], is_array)
-        return merged(graph, state)(*args, **kwargs)
+        with sure_draws():
+            return merged(graph, state)(*args, **kwargs)
 
     args_, kwargs_ = args, kwargs
     return lifted_function(call, state, leaves, lift=lift)[0](state, leaves)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.parity.runs.draws import TORCH_DRAWS, draw_torch, flax_draws, torch_draws
+
 __all__ = [
     "dropped_axes",
     "dropped_together",
@@ -136,9 +138,10 @@ def stop_flax(module: Any) -> None:
 
 @contextlib.contextmanager
 def sure_draws() -> Iterator[None]:
-    """A context in which jax draws no bits for what is certain, as keeping an entry is at next to no rate.
+    """A context in which jax draws no bits for what is certain, and elsewhere what PyTorch's model draws.
 
-    The generator of bits is most of what is compiled of a small model in training mode.
+    Certain is that an entry is kept at next to no rate. The generator of bits is most of what is compiled of a small
+    model in training mode.
     """
     import jax
     import jax.numpy as jnp
@@ -153,16 +156,19 @@ def sure_draws() -> Iterator[None]:
 
     jax.random.bernoulli = bernoulli
     try:
-        yield
+        with flax_draws():
+            yield
     finally:
         jax.random.bernoulli = drawn
 
 
 @contextlib.contextmanager
 def without_dropout(
-    dtype: Any, dropped: Callable[[float, bool, Any, tuple[bool, bool]], None] = lambda rate, active, value, kind: None
+    dtype: Any,
+    dropped: Callable[[float, bool, Any, tuple[bool, bool]], None] = lambda rate, active, value, kind: None,
+    drawn: Callable[[str], None] = lambda name: None,
 ) -> Iterator[None]:
-    """A context in which PyTorch's functions for dropout give what they are given.
+    """A context in which PyTorch's functions for dropout give what they are given, and others draw what Flax's do.
 
     Where an eps is left to the dtype, it is that of the model's own dtype, in float64 too.
 
@@ -170,6 +176,7 @@ def without_dropout(
         dtype: the model's own.
         dropped: told the rate of each call, whether it would have dropped anything, of what, None if that is not known,
             and whether several values together, and such that the variance is kept.
+        drawn: told the name of each function that draws.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -187,6 +194,9 @@ def without_dropout(
                 value = args[0] if args else kwargs["input"]
                 dropped(float(values.get("p", 0.5)), active, value, _kind_of_function(name.rstrip("_")))
                 return value
+            if name in TORCH_DRAWS:
+                drawn(name)
+                return draw_torch(func, name, args, kwargs)
             if name == "scaled_dot_product_attention":
                 rate = float(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
                 dropped(rate, rate > 0, None, (False, False))
@@ -198,7 +208,7 @@ def without_dropout(
                 args, kwargs = args[:3], kwargs | {"eps": torch.finfo(own).eps}
             return func(*args, **kwargs)
 
-    with Stop():
+    with torch_draws(), Stop():
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from einops_arch.parity.report.verdicts import Array, is_exact, rms, unit_roundo
 from einops_arch.parity.runs.axes import TraceCall
 from einops_arch.parity.runs.casts import Cast, torch_watch, wide_by_default
 from einops_arch.parity.runs.choices import Choices
+from einops_arch.parity.runs.draws import restart
 from einops_arch.parity.runs.evidence import changes
 from einops_arch.parity.runs.exchanged import Exchange
 from einops_arch.parity.runs.folded import fold, foldable
@@ -367,6 +369,7 @@ class TorchSide:
             modules = dict(model.named_modules(remove_duplicate=False))
             for key, nest in nests.items():
                 (args, kwargs), _ = self._tensors(model, *(Inputs.widened(nest) if double else nest))
+                restart()
                 try:
                     output = modules[key[0]](*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 whatever it is, it is a finding about the module
@@ -492,7 +495,12 @@ class TorchSide:
         if self.training:
             for module in model.modules():
                 stop_torch(module)
+        model.register_forward_pre_hook(restart)
         return widened(model, as_written=lift) if double else model
+
+    def draws(self) -> list[str]:
+        """The functions by which it was seen to draw random numbers."""
+        return sorted(_DRAWING.get(self.model, ()))
 
     @staticmethod
     def _tensors(
@@ -607,6 +615,10 @@ def _dtype_of(model: Any) -> Any:
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
+_DRAWING: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+"""The functions by which models were seen to draw random numbers."""
+
+
 @contextlib.contextmanager
 def undisturbed(
     model: Any, dropped: Callable[[float, bool, Any, tuple[bool, bool]], None] = lambda rate, active, value, kind: None
@@ -622,7 +634,7 @@ def undisturbed(
     with torch.random.fork_rng(devices=devices):
         matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         try:
-            with without_dropout(_dtype_of(model), dropped):
+            with without_dropout(_dtype_of(model), dropped, _DRAWING.setdefault(model, set()).add):
                 yield
         finally:
             matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
@@ -18,7 +19,7 @@ def _sizes(shape: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
 
 
-@operation("zeros", "ones", "empty", "new_zeros", "new_ones", "new_empty")
+@operation("zeros", "ones", "empty", "new", "new_zeros", "new_ones", "new_empty")
 def filled(writer: Writer, node: Node, *shape: Any, **kwargs: Any) -> Array:
     """All zeros or ones."""
     if node.name.startswith("new"):
@@ -116,11 +117,83 @@ def _literal(writer: Writer, data: Any) -> str:
     return writer.number(data)
 
 
-@operation(
-    "rand", "randn", "randint", "rand_like", "randn_like", "randperm", "bernoulli", "uniform", "normal", "multinomial"
-)
+@operation("randn_like", "rand_like")
+def drawn_like(writer: Writer, node: Node, input: Any, **kwargs: Any) -> Array:
+    """Random numbers in the shape of another tensor; a layer of the twin holds the random stream."""
+    array = writer.whole(input)
+    same = node.outputs.dtype == input.dtype
+    dtype = f"{array.code}.dtype" if same else writer.dtype_of(node.outputs)
+    code = f"self.{_noise(writer)}.{_distribution(node)}({array.code}.shape, {dtype})"
+    return writer.make(writer.bind(code), node.outputs, array.order, array.names)
+
+
+@operation("randn", "rand")
+def drawn(writer: Writer, node: Node, *shape: Any, **kwargs: Any) -> Array:
+    """Random numbers."""
+    sizes = writer.number(_sizes(shape) if shape else tuple(kwargs["size"]))
+    code = f"self.{_noise(writer)}.{_distribution(node)}({sizes}, {writer.dtype_of(node.outputs)})"
+    return from_value(writer.bind(code), node.outputs)
+
+
+@operation("normal", "uniform")
+def drawn_with(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
+    """Random numbers between two bounds, or of a mean and a deviation; often written into a tensor."""
+    if node.writes is not None:
+        args = args[1:]
+    names = ("mean", "std") if node.name == "normal" else ("from", "to")
+    first, second = (*args[:2], *(kwargs[name] for name in names if name in kwargs), *(0.0, 1.0)[len(args) :])[:2]
+    if not isinstance(first, Value) and not isinstance(second, Value):
+        scale = second - first if node.name == "uniform" else second
+        code = f"self.{_noise(writer)}.{node.name}({_sizes_of(writer, node)}, {writer.dtype_of(node.outputs)})"
+        code = code if scale == 1 else f"{writer.number(scale)} * {code}"
+        return from_value(writer.bind(f"{writer.number(first)} + {code}" if first else code), node.outputs)
+    code = f"self.{_noise(writer)}.normal({_sizes_of(writer, node)}, {writer.dtype_of(node.outputs)})"
+    mean, deviation = (
+        writer.ordered(part).code if isinstance(part, Value) else writer.number(part) for part in (first, second)
+    )
+    # PyTorch has no gradient through it; the other way, mean + deviation * randn, has.
+    return from_value(writer.bind(f"jax.lax.stop_gradient({mean} + {deviation} * {code})"), node.outputs)
+
+
+def _sizes_of(writer: Writer, node: Node) -> str:
+    """The sizes of what a draw gives, by a tensor that has them or as they were asked for."""
+    like = next((item for item in node.args if isinstance(item, Value) and item.shape == node.outputs.shape), None)
+    if like is not None:
+        code = writer.ordered(like).code
+        # What is only made to be filled is not made.
+        fresh = re.fullmatch(r"jnp\.zeros\((\([^()]*\)), [^()]+\)", code)
+        return fresh[1] if fresh else f"{code}.shape"
+    size = next((item for item in node.args if isinstance(item, (tuple, list))), node.kwargs.get("size"))
+    if size is None:
+        raise UnknownOperationError("it draws random numbers of a shape that is not known")
+    return writer.number(tuple(size))
+
+
+@operation("randint")
+def drawn_integers(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
+    """Random integers."""
+    numbers = [item for item in args if not isinstance(item, (tuple, list))]
+    numbers += [kwargs[name] for name in ("low", "high") if name in kwargs]
+    size = next((item for item in args if isinstance(item, (tuple, list))), kwargs.get("size"))
+    low, high = (0, numbers[0]) if len(numbers) == 1 else numbers
+    bounds = f"{writer.number(low)}, {writer.number(high)}"
+    return from_value(
+        writer.bind(f"self.{_noise(writer)}.integers({writer.number(tuple(size))}, {bounds})"), node.outputs
+    )
+
+
+def _noise(writer: Writer) -> str:
+    writer.imports.add("from einops_arch.flax.layers import Noise")
+    return writer.owner.layer("noise", "Noise(rngs=rngs)", shared=True)
+
+
+def _distribution(node: Node) -> str:
+    return "normal" if node.name.startswith("randn") else "uniform"
+
+
+@operation("randint_like", "randperm", "bernoulli", "multinomial", "poisson", "exponential")
 def random(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
-    """Random draws are refused by the table; dropout and stochastic depth have rows of their own."""
+    """Other draws are refused by the table; dropout and stochastic depth have rows of their own."""
     raise UnknownOperationError(
-        "it draws random numbers", "dropout, stochastic depth, or the noise as an argument of forward"
+        "it draws random numbers", "dropout, stochastic depth, torch.randn, or the numbers as an argument of forward"
     )
