@@ -174,7 +174,7 @@ def drawn_integers(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Arr
     """Random integers."""
     numbers = [item for item in args if not isinstance(item, (tuple, list))]
     numbers += [kwargs[name] for name in ("low", "high") if name in kwargs]
-    size = next((item for item in args if isinstance(item, (tuple, list))), kwargs.get("size"))
+    size = next((item for item in args if isinstance(item, (tuple, list))), kwargs.get("size", ()))
     low, high = (0, numbers[0]) if len(numbers) == 1 else numbers
     bounds = f"{writer.number(low)}, {writer.number(high)}"
     return from_value(
