@@ -204,3 +204,29 @@ def test_an_argument_may_have_the_name_of_a_builtin_and_keeps_it() -> None:
     source = translate(make, torch.randn(2, 3), axes="b 3", prove=False).source
     assert "dim: int, type: str" in source
     assert "# ruff: noqa: A002" in source
+
+
+class Categories(nn.Module):
+    """Columns with tables of their own, which follow one another in one table."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.offsets = np.cumsum([0, *sizes[:-1]])
+        self.table = nn.Embedding(sum(sizes), 4)
+        self.tables = nn.ModuleList(nn.Embedding(size, 4) for size in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = x + x.new_tensor(self.offsets)
+        return self.table(shifted).tanh() + torch.stack([table(x[:, n]) for n, table in enumerate(self.tables)], 1)
+
+
+def test_each_column_of_integers_keeps_its_range() -> None:
+    torch.manual_seed(0)
+    model = Categories((5, 9, 2))
+    x = torch.stack([torch.randint(0, size, (6,)) for size in (5, 9, 2)], dim=1)
+    twin = translate(model, x, axes="b n")
+    assert twin.passed, str(twin.report)
+    assert "jnp.asarray([0, 5, 14], int)" in twin.source
+    other = torch.tensor([[4, 8, 1], [0, 0, 0]])
+    difference = np.asarray(twin.model(jnp.asarray(other.numpy()))) - model(other).detach().numpy()
+    assert np.abs(difference).max() < 1e-5

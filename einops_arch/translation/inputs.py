@@ -194,13 +194,18 @@ def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Ar
 
 
 def _integers(like: Any, shape: tuple[int, ...], random: np.random.Generator) -> Any:
-    """Integers of the same range, two different ones at the least; a mask of 0 and 1 keeps a 1 in each row."""
+    """Integers of the same range, or of the same in each column; a mask of 0 and 1 keeps a 1 in each row."""
     low, high = (int(like.min()), int(like.max())) if like.numel() else (0, 0)
     if low >= 0 and high <= 1:
         drawn = random.integers(0, 2, shape)
         if drawn.ndim and drawn.shape[-1] > 1:
             drawn[..., 0], drawn[..., -1] = 1, 0
         return drawn
+    if len(shape) > 1 and shape[-1] == like.shape[-1] and high > low:
+        # Each column may be a category of its own, with a table of its own.
+        columns = like.reshape(-1, shape[-1])
+        lows, highs = columns.amin(0).numpy(), columns.amax(0).numpy()
+        return random.integers(lows, highs + 1, shape)
     low = low - 1 if low == high and low > 0 else low
     high = high + 1 if low == high else high
     drawn = random.integers(low, high + 1, shape)

@@ -200,7 +200,9 @@ def _asked_of(code: str, values: Sequence[Any]) -> Iterator[tuple[str, str, list
     """Questions about a setting, the opposite of each, and the answers."""
     if all(isinstance(value, bool) for value in values):
         yield code, f"not {code}", list(values)
-    elif None in values and all(value is None or isinstance(value, (bool, int, float, str)) for value in values):
+    elif any(value is None for value in values) and all(
+        value is None or isinstance(value, (bool, int, float, str)) for value in values
+    ):
         yield f"{code} is not None", f"{code} is None", [value is not None for value in values]
     elif all(isinstance(value, int) and value >= 0 for value in values):
         least = min(values)

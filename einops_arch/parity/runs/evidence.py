@@ -46,7 +46,7 @@ def changes(
 def other_inputs(arguments: Arguments) -> Iterator[Arguments]:
     """Further draws: of the numbers, of the integers, of the masks, of all together, and of integers in another order.
 
-    An index that is none of those that are there may be out of the range of a table.
+    That is over the array, and then in each column. An index that is none of those that are there may be out of the range of a table.
     """
     leaves = [array for part in arguments for _, array in flatten(part, _is_array)]
     present: list[tuple[str, ...]] = [
@@ -56,7 +56,7 @@ def other_inputs(arguments: Arguments) -> Iterator[Arguments]:
         present.append(tuple(kind for kinds in _KINDS for kind in kinds))
     draws: list[tuple[tuple[str, ...], Callable[..., Array]]] = [(kinds, _redrawn) for kinds in present]
     if ("integer",) in present:
-        draws.append((("integer",), _permuted))
+        draws += [(("integer",), _permuted), (("integer",), _permuted_rows)]
     for kinds, drawn in draws:
         generator = np.random.default_rng(0)
 
@@ -88,6 +88,11 @@ def _redrawn(array: Array, generator: np.random.Generator) -> Array:
 
 def _permuted(array: Array, generator: np.random.Generator) -> Array:
     return generator.permutation(array.reshape(-1)).reshape(array.shape)
+
+
+def _permuted_rows(array: Array, generator: np.random.Generator) -> Array:
+    """Each column in another order: a column may be a category of its own, with a table of its own."""
+    return generator.permuted(array, axis=0) if array.ndim else array
 
 
 def _differ(first: Array, second: Array) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.constants import WINDOWS, window_code
 from einops_arch.translation.layout import Array, from_value
@@ -111,7 +113,15 @@ def tensor(writer: Writer, node: Node, data: Any, **kwargs: Any) -> Array:
     return from_value(writer.bind(text), node.outputs)
 
 
+_SMALL = 64
+"""Numbers of an array that may stand in the code."""
+
+
 def _literal(writer: Writer, data: Any) -> str:
+    if isinstance(data, np.ndarray):
+        if data.size > _SMALL:
+            raise UnknownOperationError(f"an array of {data.size} numbers of numpy is used", "a buffer")
+        return _literal(writer, data.tolist())
     if isinstance(data, (tuple, list)):
         return f"[{', '.join(_literal(writer, item) for item in data)}]"
     return writer.number(data)
