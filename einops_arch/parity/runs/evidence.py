@@ -46,7 +46,8 @@ def changes(
 def other_inputs(arguments: Arguments) -> Iterator[Arguments]:
     """Further draws: of the numbers, of the integers, of the masks, of all together, and of integers in another order.
 
-    That is over the array, and then in each column. An index that is none of those that are there may be out of the range of a table.
+    That is over the array, and then in each column: an index that is none of those that are there may be out of the
+    range of a table.
     """
     leaves = [array for part in arguments for _, array in flatten(part, _is_array)]
     present: list[tuple[str, ...]] = [
