@@ -169,6 +169,10 @@ class _Recorded:
 class RecordedTorch(_Recorded):
     """PyTorch's side, from a capture."""
 
+    def draws(self) -> list[str]:
+        """The functions by which it was seen to draw random numbers; a capture does not tell."""
+        return []
+
     def run(
         self,
         arguments: Any,

@@ -130,7 +130,8 @@ def _numbers(kind: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     form = kind, tuple(sorted(shape))
     drawn[form] += 1
     seed = int.from_bytes(hashlib.sha256(f"{form} {drawn[form]}".encode()).digest()[:8], "little")
-    places = np.sort(np.indices(shape, np.uint64).reshape(len(shape), -1), axis=0)
+    count = int(np.prod(shape, dtype=int))
+    places = np.sort(np.indices(shape, np.uint64).reshape(len(shape), count), axis=0)
     parts = np.stack([_scattered(places, np.uint64((seed + n) % 2**64)) for n in range(4 if kind == "normal" else 1)])
     even = (parts >> np.uint64(40)) * 2.0**-24 + 2.0**-25
     # The sum of four, with variance 1.
@@ -140,7 +141,7 @@ def _numbers(kind: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
 
 def _scattered(places: np.ndarray[Any, Any], seed: np.uint64) -> np.ndarray[Any, Any]:
     """An integer of 64 bits for each column; unlike ones for unlike columns."""
-    mixed = np.full(places.shape[1:] or (1,), seed)
+    mixed = np.full(places.shape[1:], seed)
     for row in [*places, np.zeros_like(mixed)]:
         mixed = mixed ^ (row + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         for multiplier, shift in zip(_MULTIPLIERS, (30, 27), strict=True):
