@@ -41,7 +41,7 @@ def weights_in(
 
     >>> keys = {"model.fc.weight": ("model", "fc.weight"), "optim.step": ("optim", "step")}
     >>> weights_in(keys, {}, keys)
-    ({'model.fc.weight': 'fc.weight'}, {'optim': 'a dict of 1 beside model, which was taken'}, 'model')
+    ({'model.fc.weight': 'fc.weight'}, {'optim': 'a state dict of 1 tensors beside model, which was taken'}, 'model')
     """
     names = list(tensors)
     flat = {name: name for name in names}, dict(objects), ""
