@@ -206,3 +206,12 @@ def test_draws_that_have_no_row_are_refused() -> None:
 
     with pytest.raises(TranslationError, match="draws random numbers"):
         translate(Picks(), torch.randn(2, 5), axes="b 5")
+
+
+def test_a_single_number_and_none_at_all_are_drawn() -> None:
+    with without_dropout(torch.float32):
+        torch_numbers = [torch.randn(()), torch.rand(0, 3)]
+    with flax_draws():
+        flax_numbers = [jax.random.normal(jax.random.key(0), ()), jax.random.uniform(jax.random.key(0), (0, 3))]
+    assert float(torch_numbers[0]) == float(flax_numbers[0])
+    assert torch_numbers[1].shape == flax_numbers[1].shape == (0, 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from einops_arch.layouts.arrays import to_tensor
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.torch_hooks import outputs_in
@@ -26,10 +28,9 @@ class Exchange:
     """
 
     def __init__(self, masks: Mapping[tuple[int, int], Array], seed: int) -> None:
-        import torch
 
         self._masks, self._rest = masks, set(masks)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = np.random.default_rng(seed)
         self._call = -1
         # Something cannot be exchanged, or an output would be another one altogether.
         self.fails = False
@@ -81,7 +82,7 @@ class Exchange:
             self.fails = True
             return tensor
         self._rest.discard((self._call, n))
-        drawn = torch.randn(tensor.shape, generator=self._generator, dtype=torch.float64).to(tensor.device)
+        drawn = to_tensor(np.asarray(self._generator.normal(size=tuple(tensor.shape))), tensor.device)
         finite = tensor[torch.isfinite(tensor)]
         size = float(finite.square().mean().sqrt()) if finite.numel() else 1.0
         return torch.where(to_tensor(mask, tensor.device), (_FAR * (size or 1.0) * drawn).to(tensor.dtype), tensor)

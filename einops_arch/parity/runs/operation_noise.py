@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from einops_arch.layouts.arrays import to_tensor
 from einops_arch.parity.report import limits
 from einops_arch.parity.report.verdicts import Array
 from einops_arch.parity.runs.torch_hooks import own_array
@@ -27,7 +30,7 @@ def operation_noise(seed: int = 0) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves, tree_map
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
 
     def is_wide(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.dtype in (torch.float64, torch.complex128)
@@ -58,7 +61,7 @@ def operation_noise(seed: int = 0) -> Any:
             if may_round:
                 for tensor in tree_leaves(result):
                     if is_wide(tensor):
-                        noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+                        noise = to_tensor(np.asarray(generator.normal(size=tuple(tensor.shape))), tensor.device)
                         tensor.mul_(1 + limits.NOISE * noise)
             return result
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from einops_arch.layouts.arrays import to_tensor
 from einops_arch.parity.report.verdicts import Array, unit_roundoff, wide
 from einops_arch.parity.runs.jaxprs import LIFT, bodies
 
@@ -280,7 +281,7 @@ class TableRecorder:
         import torch
         from torch.utils._pytree import tree_leaves, tree_map
 
-        generator = torch.Generator().manual_seed(0)
+        generator = np.random.default_rng(0)
         changed = self._overwritten | {
             id(tensor)
             for tensor, version in zip(self._held, self._versions, strict=True)
@@ -320,11 +321,11 @@ class TableRecorder:
                 yield step
 
     def _disturbed(self, tensor: Any, generator: Any) -> Any:
-        import torch
 
         if not (tensor.is_floating_point() or tensor.is_complex()):
             return tensor
-        signs = torch.randint(0, 2, tensor.shape, generator=generator).to(tensor.device) * 2 - 1
+        # Not by PyTorch, whose draws may be those of the model.
+        signs = to_tensor(generator.choice(np.array([-1.0, 1.0]), tuple(tensor.shape)), tensor.device)
         return tensor * (1 + self._unit * signs)
 
     def _distinct(self, runs: Sequence[Sequence[Array]]) -> Any:
