@@ -18,7 +18,7 @@ from proof_attacks import kept, packed
 from proof_pairs import after_linear
 
 from einops_arch.errors import ParityError
-from einops_arch.parity import Verdict, compare
+from einops_arch.parity import Verdict, compare, hidden
 from einops_arch.parity.report.scales import fillers
 from einops_arch.parity.report.verdicts import Pair, measure
 from einops_arch.port import transfer
@@ -308,3 +308,17 @@ def test_what_a_packed_sequence_leaves_out_is_not_seen_where_nothing_reads_it():
     checked = packed(lambda m, x, n: m.rnn(x)[0]).report()
     assert not checked.passed
     assert not [words for words in checked.seen.not_seen if "nothing reads" in words]
+
+
+def test_a_large_model_is_not_run_with_a_second_row_and_the_report_says_so(monkeypatch):
+    def over_the_batch(y):
+        return y - y.mean(0, keepdims=True) if y.shape[0] > 1 else y
+
+    checked = report(lambda y: y, over_the_batch, NUMBERS[:1])
+    assert not checked.passed
+    assert "with a second row" in checked.first_divergence.path
+    monkeypatch.setattr(hidden, "_LIGHT", 300)
+    checked = report(lambda y: y, over_the_batch, NUMBERS[:1])
+    assert checked.passed
+    words = "its rows are all one, and a large model is not run with more; likely fix: larger inputs"
+    assert [reason for reason in checked.seen.not_seen if words in reason]

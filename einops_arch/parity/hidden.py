@@ -56,7 +56,9 @@ def look_behind(torch_side: Any, flax_side: Any, inputs: Inputs, options: Option
         (_two_rows(inputs), "a second row", "its rows are all one"),
         (_longer(inputs), "a second entry", "one of its axes has one entry"),
     ):
-        if more is not None:
+        if more is not None and _size(torch_side.model) > _LIGHT:
+            unseen.append(f"input {more[0]}: {why}, and a large model is not run with more; likely fix: larger inputs")
+        elif more is not None:
             options.say(f"inputs with {what}")
             alone = dataclasses.replace(plainly, own_dtype=False)
             name = f"input {more[0]} with {what}"
@@ -186,6 +188,14 @@ def _opened(inputs: Inputs) -> tuple[str, Inputs] | None:
         elif kind == "integer" and array.ndim == 1:
             chosen[place] = np.full_like(array, array.max())
     return _exchanged(inputs, chosen)
+
+
+_LIGHT = 1 << 24
+"""So many parameters has a model that is run again with more than it was given; of larger ones that is costly."""
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _two_rows(inputs: Inputs) -> tuple[str, Inputs] | None:
