@@ -19,11 +19,11 @@ from einops_arch.flax import layers
 # Inputs of one integer: kinds of tokens that are all the first, lengths that are all the longest.
 
 
-def with_kinds(flax_function, rows=None):
+def with_kinds(flax_function, rows=None, kinds=2):
     tokens = TOKENS[:rows]
     return nets(
-        {"token": nn.Embedding(11, 8), "kind": nn.Embedding(2, 8)},
-        {"token": nnx.Embed(11, 8, rngs=rngs()), "kind": nnx.Embed(2, 8, rngs=rngs())},
+        {"token": nn.Embedding(11, 8), "kind": nn.Embedding(kinds, 8)},
+        {"token": nnx.Embed(11, 8, rngs=rngs()), "kind": nnx.Embed(kinds, 8, rngs=rngs())},
         lambda m, t, k: m.token(t) + m.kind(k),
         flax_function,
         (tokens, np.zeros_like(tokens)),

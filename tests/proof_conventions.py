@@ -226,15 +226,15 @@ HONEST.add(
     "a model for one step alone",
     lambda: pair(lambda m, x: m.fc(x.reshape(3, 8)), lambda m, x: m.fc(x.reshape(3, 8)), STEP, axes="b t c"),
 )
-for _one, _cases in ((True, WRONG), (False, HONEST)):
+for _is_wrong, _cases in ((True, WRONG), (False, HONEST)):
     _cases.add(
         "batches of one",
         "one token",
-        lambda one=_one: nets(
+        lambda is_wrong=_is_wrong: nets(
             {"token": nn.Embedding(11, 8)},
             {"token": nnx.Embed(11, 8, rngs=rngs())},
             lambda m, t: m.token(t).sum(1),
-            (lambda m, t: m.token(t)[:, 0]) if one else (lambda m, t: m.token(t).sum(1)),
+            (lambda m, t: m.token(t)[:, 0]) if is_wrong else (lambda m, t: m.token(t).sum(1)),
             TOKENS[:, :1],
         ),
     )

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
-from proof_attacks import kept, packed
+from proof_attacks import kept, packed, with_kinds
 from proof_honest import HONEST
-from proof_pairs import ROWS, SEQUENCE, TOKENS, nets
+from proof_pairs import ROWS, SEQUENCE, nets
 from proof_wrong import WRONG, carry_fc, rngs
 from proof_wrong_calls import pair
 from torch import nn
@@ -161,15 +161,5 @@ for _name, _torch, _flax, _buffer in (
 
 
 # A table of one row leaves no other index.
-def kinds_of_one(flax_call):
-    return nets(
-        {"token": nn.Embedding(11, 8), "kind": nn.Embedding(1, 8)},
-        {"token": nnx.Embed(11, 8, rngs=rngs()), "kind": nnx.Embed(1, 8, rngs=rngs())},
-        lambda m, t, k: m.token(t) + m.kind(k),
-        flax_call,
-        (TOKENS, np.zeros_like(TOKENS)),
-    )
-
-
-HONEST.add("constant inputs", "a table of one row", lambda: kinds_of_one(lambda m, t, k: m.token(t) + m.kind(k)))
-WRONG.add("inputs", "a table of one row that is left out", lambda: kinds_of_one(lambda m, t, k: m.token(t)))
+HONEST.add("constant inputs", "a table of one row", lambda: with_kinds(lambda m, t, k: m.token(t) + m.kind(k), kinds=1))
+WRONG.add("inputs", "a table of one row that is left out", lambda: with_kinds(lambda m, t, k: m.token(t), kinds=1))

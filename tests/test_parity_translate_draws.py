@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from flax import nnx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from einops_arch.parity import compare, compare_training
+from einops_arch.parity import capture, compare, compare_captures, compare_training, read_capture
 from einops_arch.parity.runs.draws import flax_draws
 from einops_arch.parity.runs.randomness import without_dropout
 from einops_arch.port.optimizer import specs as optimizers
@@ -129,16 +131,17 @@ def test_what_the_twin_draws_has_pytorchs_distribution() -> None:
                 x + torch.rand_like(x),
                 x + torch.randint(2, 7, (x.shape[0], 1000)),
                 x + torch.empty_like(x).normal_(3, 0.5),
+                x + torch.empty_like(x).normal_(std=2.0),
             )
 
     x = torch.zeros(64, 1000)
     twin = translate(Draws(), x[:4], axes="b 1000")
     first, second = (twin.model(jnp.asarray(x.numpy())) for _ in range(2))
-    for ours, again, theirs in zip(first, second, Draws()(x), strict=True):
-        assert not np.array_equal(ours, again)
-        assert abs(float(ours.mean()) - float(theirs.mean())) < 0.05
-        assert abs(float(ours.std()) - float(theirs.std())) < 0.05
-        assert abs(float(ours.max()) - float(theirs.max())) < 1
+    for flax_draw, later_draw, torch_draw in zip(first, second, Draws()(x), strict=True):
+        assert not np.array_equal(flax_draw, later_draw)
+        assert abs(float(flax_draw.mean()) - float(torch_draw.mean())) < 0.05
+        assert abs(float(flax_draw.std()) - float(torch_draw.std())) < 0.05
+        assert abs(float(flax_draw.max()) - float(torch_draw.max())) < 1
 
 
 class FlaxNoise(nnx.Module):
@@ -175,6 +178,22 @@ def test_pairs_that_draw_are_compared(kind: str) -> None:
     assert ("not seen: how random numbers are drawn: both sides got the same ones" in str(report)) or not report.passed
 
 
+def test_a_capture_keeps_that_a_model_draws(tmp_path: Path) -> None:
+    x = torch.randn(3, 5)
+    capture(TorchNoise(), x, tmp_path / "torch", axes="b n")
+    capture(FlaxNoise("right"), x, tmp_path / "flax", axes="b n")
+    report = compare_captures(read_capture(tmp_path / "torch"), read_capture(tmp_path / "flax"))
+    assert report.passed, str(report)
+    assert "both sides got the same ones (PyTorch by randn_like)" in str(report)
+
+
+def test_numbers_of_a_generator_of_its_own_are_no_draws() -> None:
+    with without_dropout(torch.float32):
+        first, second = (torch.randn(4, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(first, torch.randn(4, generator=torch.Generator().manual_seed(0)))
+
+
 def test_training_that_draws_is_compared() -> None:
     torch.manual_seed(0)
     model = VAE()
@@ -189,8 +208,8 @@ def test_both_sides_get_the_same_numbers_whatever_the_order_of_axes() -> None:
     with flax_draws():
         key = jax.random.key(0)
         flax_numbers = [jax.random.normal(key, (2, 4, 5, 3)) for _ in range(2)] + [jax.random.uniform(key, (2, 3))]
-    for ours, theirs in zip(flax_numbers[:2], torch_numbers[:2], strict=True):
-        assert np.array_equal(np.moveaxis(np.asarray(ours), -1, 1), theirs.numpy())
+    for flax_draw, torch_draw in zip(flax_numbers[:2], torch_numbers[:2], strict=True):
+        assert np.array_equal(np.moveaxis(np.asarray(flax_draw), -1, 1), torch_draw.numpy())
     assert np.array_equal(np.asarray(flax_numbers[2]).T, torch_numbers[2].numpy())
     assert not np.array_equal(flax_numbers[0], flax_numbers[1])
     many = np.concatenate([np.asarray(numbers).ravel() for numbers in flax_numbers[:2]])

@@ -20,8 +20,8 @@ def held_against(model: nn.Module, twin: Translation, x: Tensor, *, channels_las
     with torch.no_grad():
         expected = copy.deepcopy(model).eval()(x).numpy()
     twin.model.eval()
-    given = np.moveaxis(x.numpy(), 1, -1) if channels_last else x.numpy()
-    actual = np.asarray(twin.model(jnp.asarray(given)))
+    flax_input = np.moveaxis(x.numpy(), 1, -1) if channels_last else x.numpy()
+    actual = np.asarray(twin.model(jnp.asarray(flax_input)))
     actual = np.moveaxis(actual, -1, 1) if twin.outputs[0] == "b h w c" else actual
     assert actual.shape == expected.shape
     return float(np.abs(actual - expected).max() / np.abs(expected).max())

@@ -147,6 +147,7 @@ def captured(
         output_layouts=() if layouts is None or framework == "torch" else layouts,
         trace=recorder.trace,
         input_tensors=recorder.tensors,
+        draws=side.draws() if framework == "torch" else (),
     )
 
 

@@ -127,6 +127,7 @@ def _tree(record: Capture, pool: _Pool) -> dict[str, Any]:
             ]
             for name, both in record.gradients.items()
         },
+        "draws": list(record.draws),
         "output_layouts": [list(layout) for layout in record.output_layouts],
         "trace": [_trace_call(call) for call in record.trace],
         "input_tensors": [[place, tensor.number, tensor.ndim] for place, tensor in record.input_tensors],
@@ -162,6 +163,7 @@ def _record(tree: Mapping[str, Any], get: Callable[[str], Array]) -> Capture:
         output_layouts=[tuple(layout) for layout in tree["output_layouts"]],
         trace=_from_trace(tree["trace"]),
         input_tensors=[(place, FakeTensor(number, ndim)) for place, number, ndim in tree["input_tensors"]],
+        draws=tree.get("draws", ()),
     )
 
 

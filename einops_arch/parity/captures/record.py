@@ -105,6 +105,7 @@ class Capture:
         output_layouts: with which Flax's gradients were made.
         trace: PyTorch's calls; empty for Flax.
         input_tensors: PyTorch's inputs in the trace, by place.
+        draws: the functions by which a PyTorch model was seen to draw random numbers.
     """
 
     framework: str
@@ -125,6 +126,7 @@ class Capture:
     output_layouts: Sequence[Layout] = ()
     trace: Sequence[TraceCall] = ()
     input_tensors: Sequence[tuple[str, FakeTensor]] = ()
+    draws: Sequence[str] = ()
 
     @property
     def digest(self) -> str:
@@ -170,8 +172,8 @@ class RecordedTorch(_Recorded):
     """PyTorch's side, from a capture."""
 
     def draws(self) -> list[str]:
-        """The functions by which it was seen to draw random numbers; a capture does not tell."""
-        return []
+        """The functions by which it was seen to draw random numbers."""
+        return list(self.record.draws)
 
     def run(
         self,

@@ -6,7 +6,7 @@ right all are by themselves, a difference far above what rounding was seen to do
 
 A module may magnify rounding by itself, as a norm of numbers far from zero does: then it need not give the same on the
 same inputs, but has to come as near as PyTorch's does with noise on its inputs and operations, and no further off than
-a limit that no other function keeps.
+a fixed limit.
 """
 
 from __future__ import annotations

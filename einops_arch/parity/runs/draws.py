@@ -17,7 +17,7 @@ import numpy as np
 
 from einops_arch.layouts.arrays import to_tensor
 
-__all__ = ["TORCH_DRAWS", "draw_torch", "flax_draws", "restart", "torch_draws"]
+__all__ = ["TORCH_DRAWS", "counting_draws", "draw_torch", "flax_draws", "restart"]
 
 TORCH_DRAWS = frozenset(
     ("randn", "randn_like", "rand", "rand_like", "normal", "normal_", "uniform_", "randint", "randint_like")
@@ -29,7 +29,8 @@ _DRAWN: ContextVar[Counter[tuple[str, tuple[int, ...]]]] = ContextVar("drawn")
 
 
 @contextlib.contextmanager
-def _counting() -> Iterator[None]:
+def counting_draws() -> Iterator[None]:
+    """A context in which draws are counted, from the first numbers on."""
     token = _DRAWN.set(Counter())
     try:
         yield
@@ -37,17 +38,11 @@ def _counting() -> Iterator[None]:
         _DRAWN.reset(token)
 
 
-def restart(*_: Any) -> None:
+def restart(*hook_arguments: Any) -> None:
     """Begin with the first numbers again, as each call of a whole model does."""
+    del hook_arguments
     if (drawn := _DRAWN.get(None)) is not None:
         drawn.clear()
-
-
-@contextlib.contextmanager
-def torch_draws() -> Iterator[None]:
-    """A context in which `draw_torch` counts."""
-    with _counting():
-        yield
 
 
 def draw_torch(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -114,7 +109,7 @@ def flax_draws() -> Iterator[None]:
         return (jnp.floor(numbers * (maxval - minval)) + minval).astype(dtype)
 
     before = {name: getattr(jax.random, name) for name in ("normal", "uniform", "randint")}
-    with _counting():
+    with counting_draws():
         for function in (normal, uniform, randint):
             setattr(jax.random, function.__name__, function)
         try:

@@ -28,7 +28,6 @@ class Exchange:
     """
 
     def __init__(self, masks: Mapping[tuple[int, int], Array], seed: int) -> None:
-
         self._masks, self._rest = masks, set(masks)
         self._generator = np.random.default_rng(seed)
         self._call = -1

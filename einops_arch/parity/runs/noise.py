@@ -47,9 +47,7 @@ class Noise:
         import torch
 
         if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
-            # The numbers are none of those that the model draws, which may be counted.
-            with torch._C.DisableTorchFunction():  # noqa: SLF001 no other is at hand
-                noise = torch.randn(value.shape, generator=self._generator, dtype=torch.float64).to(value.device)
+            noise = torch.randn(value.shape, generator=self._generator, dtype=torch.float64).to(value.device)
             return value * (1 + limits.NOISE * noise)
         if type(value) in (tuple, list):
             return type(value)(self.of(part) for part in value)

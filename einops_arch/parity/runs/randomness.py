@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch.parity.runs.draws import TORCH_DRAWS, draw_torch, flax_draws, torch_draws
+from einops_arch.parity.runs.draws import TORCH_DRAWS, counting_draws, draw_torch, flax_draws
 
 __all__ = [
     "dropped_axes",
@@ -194,7 +194,8 @@ def without_dropout(
                 value = args[0] if args else kwargs["input"]
                 dropped(float(values.get("p", 0.5)), active, value, _kind_of_function(name.rstrip("_")))
                 return value
-            if name in TORCH_DRAWS:
+            # What a generator of its own gives is the same in each call, and no draw.
+            if name in TORCH_DRAWS and kwargs.get("generator") is None:
                 drawn(name)
                 return draw_torch(func, name, args, kwargs)
             if name == "scaled_dot_product_attention":
@@ -208,7 +209,7 @@ def without_dropout(
                 args, kwargs = args[:3], kwargs | {"eps": torch.finfo(own).eps}
             return func(*args, **kwargs)
 
-    with torch_draws(), Stop():
+    with counting_draws(), Stop():
         yield
 
 

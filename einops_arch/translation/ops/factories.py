@@ -151,7 +151,8 @@ def drawn_with(writer: Writer, node: Node, *args: Any, **kwargs: Any) -> Array:
     if node.writes is not None:
         args = args[1:]
     names = ("mean", "std") if node.name == "normal" else ("from", "to")
-    first, second = (*args[:2], *(kwargs[name] for name in names if name in kwargs), *(0.0, 1.0)[len(args) :])[:2]
+    values = dict(zip(names, (0.0, 1.0), strict=True)) | dict(zip(names, args, strict=False)) | kwargs
+    first, second = (values[name] for name in names)
     if not isinstance(first, Value) and not isinstance(second, Value):
         scale = second - first if node.name == "uniform" else second
         code = f"self.{_noise(writer)}.{node.name}({_sizes_of(writer, node)}, {writer.dtype_of(node.outputs)})"
