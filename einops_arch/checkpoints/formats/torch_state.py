@@ -104,13 +104,13 @@ class _Search:
     def _path(self, value: Any, depth: int) -> list[str] | None:
         if self.is_state(value):
             return []
-        entries = _entries_of(value, lists=self._lists)
-        if not entries or depth > _DEPTH:
+        if depth > _DEPTH:
             return None
         if id(value) not in self._paths:
             # Not to go in circles.
             self._paths[id(value)] = None
-            self._paths[id(value)] = self._inside(entries, depth)
+            entries = _entries_of(value, lists=self._lists)
+            self._paths[id(value)] = self._inside(entries, depth) if entries else None
         return self._paths[id(value)]
 
     def follow(self, value: Any, key: str) -> list[str]:
