@@ -85,8 +85,8 @@ def window(name: str, length: int, *, periodic: bool = True, dtype: Any = jnp.fl
     Raises:
         ValueError: another name.
 
-    >>> window("hamming", 2).round(2).tolist()
-    [0.08, 1.0]
+    >>> window("hann", 4).round(2).tolist()
+    [0.0, 0.5, 1.0, 0.5]
     """
     check_choice("window", "name", name, _WINDOWS)
     if length == 1:
