@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import zipfile
 
 import flax.serialization
 import numpy as np
@@ -230,3 +232,74 @@ def test_a_wrapper_around_weights_alone_stays(tmp_path):
     (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes({"bert": TREE}))
     with open_checkpoint(tmp_path / "x.msgpack") as reader:
         assert reader.names() == ["bert.layer.query.kernel", "bert.layer.norm.scale"]
+
+
+def test_a_file_of_deepspeed_is_whole_or_refused(convnet, tmp_path):
+    shapes = [{name: value.shape for name, value in convnet.items()}]
+    torch.save({"module": convnet, "param_shapes": shapes, "optimizer": None}, tmp_path / "x.pt")
+    with open_checkpoint(tmp_path / "x.pt") as reader:
+        assert set(reader.names()) == set(convnet)
+    torch.save({"module": {name: torch.empty(0) for name in convnet}, "param_shapes": shapes}, tmp_path / "y.pt")
+    with pytest.raises(CheckpointError, match=r"expected whole tensors, received 8 tensors without .*zero_to_fp32"):
+        open_checkpoint(tmp_path / "y.pt")
+    # A tensor without elements is no mistake where nothing says that it had some.
+    torch.save({"module": {"w": torch.empty(0)}}, tmp_path / "z.pt")
+    assert open_checkpoint(tmp_path / "z.pt").names() == ["w"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("diffusion_pytorch_model.safetensors", ""),
+        ("diffusion_flax_model.msgpack", ""),
+        ("my_model.safetensors", "expected a checkpoint, .*; it holds 'config.json', 'my_model.safetensors'$"),
+    ],
+)
+def test_the_folder_of_a_diffusion_network(name, text, tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/config.json").write_text('{"_class_name": "UNet2DConditionModel"}', encoding="utf-8")
+    if name.endswith("msgpack"):
+        (tmp_path / "unet" / name).write_bytes(
+            flax.serialization.to_bytes({"conv_in": {"kernel": np.ones((3, 3, 2, 5))}})
+        )
+    else:
+        safetensors.torch.save_file({"conv_in.weight": torch.ones(5, 2, 3, 3)}, tmp_path / "unet" / name)
+    if text:
+        with pytest.raises(CheckpointError, match=text):
+            open_checkpoint(tmp_path / "unet")
+        return
+    output, code = run("port", tmp_path / "unet", tmp_path / "x.pt", "--to", "torch")
+    assert code == 0, output
+    shapes = {key: tuple(value.shape) for key, value in torch.load(tmp_path / "x.pt").items()}
+    assert shapes == {"conv_in.weight": (5, 2, 3, 3)}
+
+
+@pytest.mark.parametrize("fields", [{"model_type": "bert"}, {"architecture": "efficientnet_b0"}])
+def test_a_folder_of_another_network_changes_its_format(fields, tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/config.json").write_text(json.dumps(fields), encoding="utf-8")
+    safetensors.torch.save_file({"fc.weight": torch.ones(5, 2)}, tmp_path / "hub/model.safetensors")
+    output, code = run("port", tmp_path / "hub", tmp_path / "x.pt", "--to", "torch")
+    assert code == 0, output
+    assert "names and shapes were not checked" in output
+    output, code = run("port", tmp_path / "hub", tmp_path / "x.safetensors", "--to", "flax")
+    assert (code, "is none of ours" in output) == (2, True)
+
+
+def test_files_of_other_libraries_are_named(tmp_path):
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 3), (torch.ones(1, 2),)), tmp_path / "x.pt2")
+    with zipfile.ZipFile(tmp_path / "x.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", "x")
+    (tmp_path / "model.ckpt.index").write_bytes(b"x")
+    kernel = {"conv.weight": torch.ones(5, 3, 3, 2)}
+    safetensors.torch.save_file(kernel, tmp_path / "x.safetensors", metadata={"format": "mlx"})
+    for name, text in (
+        ("x.pt2", "received a program of torch.export"),
+        ("x.keras", "received a model of Keras, with 'config.json'"),
+        ("model.ckpt", "a checkpoint of TensorFlow"),
+        ("x.safetensors", "expected the framework torch or flax, received 'mlx'"),
+    ):
+        output, code = run("port", tmp_path / name, tmp_path / "y.pt", "--to", "torch")
+        assert (code, text in output) == (2, True), output
+        assert not (tmp_path / "y.pt").exists()

@@ -157,3 +157,15 @@ def test_a_file_of_the_other_framework_is_no_likeness(tmp_path):
     assert "expected names of PyTorch, as the destination has, received those of Flax" in output
     assert "problems" not in output
     assert port(source, tmp_path / "y.pt", "--to", "torch", "--like", tmp_path / "x.pt")[1] == 0
+
+
+def test_norms_of_haiku_lose_the_axes_of_one(tmp_path):
+    scale = np.arange(3.0)
+    np.savez(
+        tmp_path / "x.npz", **{"net/~/norm/scale": scale.reshape(1, 1, 1, 3), "net/~/norm/offset": np.ones((1, 3))}
+    )
+    output, code = port(tmp_path / "x.npz", tmp_path / "x.pt", "--to", "torch")
+    assert code == 0, output
+    state = torch.load(tmp_path / "x.pt")
+    assert state["net.norm.weight"].tolist() == scale.tolist()
+    assert state["net.norm.bias"].shape == (3,)

@@ -43,6 +43,10 @@ class Description:
         return metadata
 
 
+_OTHERS = ("mlx", "tf")
+"""What safetensors' own writers say of files whose convolutions lie neither as PyTorch's nor under Flax's names."""
+
+
 def describe(metadata: Mapping[str, str]) -> Description:
     """The inverse of `Description.metadata`; a file of another library has no architecture and is PyTorch's.
 
@@ -52,6 +56,8 @@ def describe(metadata: Mapping[str, str]) -> Description:
         ConfigError: the file's config does not fit the architecture.
     """
     framework = metadata.get("framework") or ("flax" if metadata.get("format") == "flax" else "torch")
+    if "framework" not in metadata and metadata.get("format") in _OTHERS:
+        framework = metadata["format"]
     if framework not in {"torch", "flax"}:
         raise CheckpointError(f"expected the framework torch or flax, received {brief(framework)}")
     name = metadata.get("architecture")

@@ -120,7 +120,10 @@ def open_checkpoint(
     try:
         path.stat()
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file or folder") from None
+        tensorflow = Path(f"{path}.index").is_file()
+        raise CheckpointError(
+            f"{path}: {'a checkpoint of TensorFlow, which is not read' if tensorflow else 'no such file or folder'}"
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no name of a file"
         raise CheckpointError(f"{path}: cannot be read: {reason}") from error

@@ -35,6 +35,7 @@ _LEAVES = {
 }
 """Those of Flax and of Haiku."""
 _KERNELS = frozenset({"kernel", "w"})
+_BROADCAST = ("b", "d", "h", "w")
 _ONE_AXIS = frozenset({"scale", "mean", "var"})
 """Leaves of norms, which have more axes where layers are stacked."""
 _TRANSPOSED = re.compile(r"(?i)transpose|deconv")
@@ -129,7 +130,7 @@ def _doubt(name: str, shapes: Mapping[str, Sequence[int]]) -> str:
     """
     owner, _, leaf = name.rpartition(".")
     shape = tuple(shapes[name])
-    if leaf in _ONE_AXIS and len(shape) > 1:
+    if leaf in _ONE_AXIS and len(shape) > 1 and torch_leaf(name, shape)[1] == IDENTITY:
         return f"a {leaf} of shape {shape}: of stacked layers, or of no known kind"
     if leaf not in _KERNELS or len(shape) < 2 or torch_leaf(name, shape)[1] in _ATTENTION.values():
         return ""
@@ -166,6 +167,10 @@ def torch_leaf(name: str, shape: Sequence[int]) -> tuple[str, str]:
         pattern = _ATTENTION[side, kind, len(shape)]
     elif kind == "kernel" and len(shape) in _KERNEL:
         pattern = _KERNEL[len(shape)]
+    elif leaf in {"scale", "offset"} and len(shape) > 1 and set(shape[:-1]) == {1}:
+        # Haiku's norms have an axis of 1 for each that they are broadcast over.
+        axes = " ".join(_BROADCAST[: len(shape) - 1])
+        pattern = f"{axes} c -> ({axes} c)" if len(shape) <= len(_BROADCAST) + 1 else IDENTITY
     return f"{owner}.{_LEAVES[leaf]}" if owner else _LEAVES[leaf], pattern
 
 

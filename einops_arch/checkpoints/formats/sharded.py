@@ -26,9 +26,12 @@ FLAX_INDEX = "flax_model.msgpack.index.json"
 FILES = (
     *(INDEX, "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin"),
     *(FLAX_INDEX, "flax_model.msgpack"),
+    *("diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors"),
+    *("diffusion_pytorch_model.bin", "diffusion_flax_model.msgpack"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
 """Where the tensors of a hub folder are, the best first; those of an adapter of PEFT only where there are no others."""
+_SHOWN = 12
 
 
 def names_of_index(index: Path) -> tuple[dict[str, str], dict[str, Any]]:
@@ -129,7 +132,12 @@ class HubReader(Reader):
     def __init__(self, folder: Path) -> None:
         weights = next((folder / name for name in FILES if exists(folder / name)), None)
         if weights is None:
-            raise CheckpointError(f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}")
+            names = sorted(file.name for file in folder.iterdir())
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            raise CheckpointError(
+                f"{folder}: expected a checkpoint, but the folder has none of {', '.join(FILES)}; it holds "
+                f"{', '.join(map(brief, names[:_SHOWN])) or 'nothing'}{more}"
+            )
         self._inner = open_index(weights) if weights.suffix == ".json" else _open(folder, weights.name)
         self.paths = self._inner.paths or [weights]
         self.tensors, self.aliases = self._inner.tensors, self._inner.aliases

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from einops_arch._text import brief
+from einops_arch._text import brief, counted
 from einops_arch.checkpoints.disk.blocks import BLOCK, blocks
 from einops_arch.checkpoints.disk.pread import open_file, read_at, read_bytes
 from einops_arch.checkpoints.disk.read_box import read_box
@@ -145,6 +145,7 @@ class TorchReader(TorchViews):
                 state, self.left_out, self.taken = self._found(loaded, key, foreign, drop)
                 self.views, self.aliases = tensors_of(state, self._size)
                 self.tensors = {name: view.info for name, view in self.views.items()}
+                self._check_whole()
                 for view in self.views.values():
                     self._find(view.storage)
         except BaseException as error:
@@ -160,6 +161,16 @@ class TorchReader(TorchViews):
     ) -> tuple[Mapping[str, Any], dict[str, str], str]:
         """The tensors that are read, by name; what lies beside them, and their entry."""
         return find_state(loaded, key, foreign, drop)
+
+    def _check_whole(self) -> None:
+        """DeepSpeed leaves names without elements where its processes keep the parts, and the shapes beside them."""
+        empty = [name for name, info in self.tensors.items() if not info.size]
+        if empty and any(name.rpartition(".")[2] == "param_shapes" for name in self.left_out):
+            raise CheckpointError(
+                f"expected whole tensors, received {counted(len(empty), 'tensor')} without elements, such as "
+                f"{brief(empty[0])}: ZeRO's third stage keeps their parts in other files; likely fix: the file that "
+                "DeepSpeed's zero_to_fp32.py makes of them"
+            )
 
     def _zip(self, foreign: list[Call]) -> object:
         self._archive: Archive | None = Archive(self.file, 0, self._size)

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from typing import Any, Self
 
+from einops_arch._text import brief
 from einops_arch.checkpoints.disk.pread import read_at, read_bytes
 from einops_arch.checkpoints.disk.sink import Sink
 from einops_arch.checkpoints.formats.pickles import MAX_PICKLE
@@ -24,6 +25,13 @@ _PAD = 0x4246
 _LARGE = 2 << 30
 _FOLDER = 0x10
 """The attribute of MS-DOS by which an archive says that a record is a folder."""
+_SHOWN = 6
+_KINDS = {
+    "/archive_format": "a program of torch.export, with ",
+    "model.weights.h5": "a model of Keras, with ",
+    "[Content_Types].xml": "a document, with ",
+}
+"""Other archives, by the end of a name in them."""
 
 
 class Archive:
@@ -46,6 +54,12 @@ class Archive:
         if len(self.entries) != len(entries):
             raise CheckpointError("a record is there twice")
         folders = [name.removesuffix("data.pkl") for name in self.entries if name.rpartition("/")[2] == "data.pkl"]
+        if not folders:
+            held = ", ".join(map(brief, list(self.entries)[:_SHOWN]))
+            kind = next((kind for name, kind in _KINDS.items() if any(e.endswith(name) for e in self.entries)), "")
+            raise CheckpointError(
+                f"expected a data.pkl in the archive, as torch.save writes it, received {kind}{held or 'nothing'}"
+            )
         if len(folders) != 1:
             raise CheckpointError(f"expected one data.pkl, received {len(folders)}")
         self.folder = folders[0]

@@ -12,6 +12,7 @@ from einops_arch import architectures
 from einops_arch._text import counted, printable
 from einops_arch.architectures import Config
 from einops_arch.checkpoints.checkpoint import describe
+from einops_arch.checkpoints.disk.bounded_json import read_json
 from einops_arch.checkpoints.files import check_destination, format_of
 from einops_arch.checkpoints.formats.sharded import CONFIG
 from einops_arch.checkpoints.reader import Reader
@@ -21,11 +22,13 @@ from einops_arch.cli.output import Page, byte_count, byte_size, bytes_bar, conso
 from einops_arch.cli.remarks import summed_up
 from einops_arch.cli.reports import print_lines
 from einops_arch.cli.targets import loaded
-from einops_arch.errors import CheckpointError, ConfigError, PortError
+from einops_arch.errors import CheckpointError, ConfigError, EinopsArchError, PortError
 from einops_arch.port.convert import PlannedTensor, Port, open_source
 from einops_arch.port.leaves import ByLeaf
 from einops_arch.port.models.fit import find_fits, nearest
 from einops_arch.port.models.folder import RECOGNIZED, open_pretrained
+from einops_arch.port.models.recognize import recognize
+from einops_arch.port.models.recognized import UnknownNetworkError
 from einops_arch.port.packed import PackedReader
 from einops_arch.port.suggested import suggestions
 from einops_arch.port.transfer import framework_of
@@ -153,10 +156,21 @@ def _recognized(source: Path, reader: Reader, to: str, options: PortOptions) -> 
     """A folder of the hub under our names; the file of Flax in PyTorch's layout and under the names of transformers."""
     flax = describe(reader.metadata).framework == "flax"
     reader = ByLeaf(reader) if flax else reader
-    if flax and to == "torch" and not (options.arch or options.preset or options.config):
-        # The names of transformers, which PyTorch's users load.
+    named = options.arch or options.preset or options.config
+    # The names of transformers, which PyTorch's users load; a file of another network only changes its format.
+    if to == "torch" and not named and (flax or _is_unknown(source, reader)):
         return reader
     return open_pretrained(source, reader)
+
+
+def _is_unknown(source: Path, reader: Reader) -> bool:
+    try:
+        recognize(read_json(source / CONFIG), reader.names())
+    except UnknownNetworkError:
+        return True
+    except EinopsArchError:
+        return False
+    return False
 
 
 def _model(options: PortOptions) -> Any:

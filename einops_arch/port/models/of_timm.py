@@ -12,7 +12,7 @@ from einops_arch.architectures.resnet import ResNetConfig
 from einops_arch.architectures.vit import ViTConfig
 from einops_arch.errors import CheckpointError
 from einops_arch.port.models.fields import ANY, Fields
-from einops_arch.port.models.recognized import Recognized
+from einops_arch.port.models.recognized import Recognized, UnknownNetworkError
 from einops_arch.port.models.renames import AS_THEY_ARE
 
 __all__ = ["recognize_timm"]
@@ -105,7 +105,7 @@ def recognize_timm(name: str, values: Mapping[str, Any]) -> Recognized:
     ]
     known = [preset for preset in known if not preset.startswith("tiny")]
     # A library wrote the name, so that it is no slip of another one.
-    raise CheckpointError(
+    raise UnknownNetworkError(
         f"config.json: architecture={brief(name)} of timm is none of ours: expected one of {', '.join(known)}; "
         "likely fix: einops-arch translate, which writes the Flax twin of other models"
     )

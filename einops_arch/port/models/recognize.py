@@ -11,10 +11,9 @@ from itertools import islice
 from typing import Any
 
 from einops_arch._text import brief
-from einops_arch.errors import CheckpointError
 from einops_arch.port.models.of_timm import recognize_timm
 from einops_arch.port.models.of_transformers import TRANSFORMERS
-from einops_arch.port.models.recognized import Recognized
+from einops_arch.port.models.recognized import Recognized, UnknownNetworkError
 
 __all__ = ["recognize"]
 
@@ -40,7 +39,7 @@ def recognize(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognized
     kind, name = fields.get("model_type"), fields.get("architecture")
     if isinstance(kind, str):
         if kind not in TRANSFORMERS:
-            raise CheckpointError(
+            raise UnknownNetworkError(
                 f"config.json: model_type={brief(kind)} is none of ours: expected one of {', '.join(TRANSFORMERS)}; "
                 "likely fix: einops-arch translate, which writes the Flax twin of other models"
             )
@@ -50,7 +49,7 @@ def recognize(fields: Mapping[str, Any], tensors: Collection[str]) -> Recognized
     shown = ", ".join(map(brief, islice(fields, _SHOWN))) + (
         f" and {len(fields) - _SHOWN} more" * (len(fields) > _SHOWN)
     )
-    raise CheckpointError(
+    raise UnknownNetworkError(
         "config.json: expected model_type, as transformers writes it, or architecture, as timm does, "
         f"received {shown or 'nothing'}"
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einops_arch.architectures.config import Config
+from einops_arch.errors import CheckpointError
 from einops_arch.port.models.renames import Naming
 
-__all__ = ["Recognized"]
+__all__ = ["Recognized", "UnknownNetworkError"]
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,7 @@ class Recognized:
     config: Config
     naming: Naming
     why: str
+
+
+class UnknownNetworkError(CheckpointError):
+    """A config that is of no network of this package."""
