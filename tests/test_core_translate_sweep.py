@@ -59,10 +59,8 @@ def test_new_results_take_the_place_of_old_ones(tmp_path: Path) -> None:
 
 def test_a_model_beyond_its_time_is_not_run_and_a_crash_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ended:
-        stdout = ""
-
-        def __init__(self, returncode: int, stderr: str = "") -> None:
-            self.returncode, self.stderr = returncode, stderr
+        def __init__(self, returncode: int, stderr: str = "", stdout: str = "") -> None:
+            self.returncode, self.stderr, self.stdout = returncode, stderr, stdout
 
     def verdict(ended: Ended) -> tuple[str, str]:
         monkeypatch.setattr(sweeping.subprocess, "run", lambda *args, **kwargs: ended)
@@ -72,7 +70,12 @@ def test_a_model_beyond_its_time_is_not_run_and_a_crash_is_a_fault(monkeypatch: 
 
     assert verdict(Ended(-24)) == ("not run", "more than 600 seconds of CPU time")
     assert verdict(Ended(1, "MemoryError")) == ("not run", "more than 16 GiB of memory")
+    assert verdict(Ended(-9)) == ("not run", "the memory of the machine ran out")
     assert verdict(Ended(-11, "segmentation"))[0] == "fault"
+    for made, text in (("refused", "it does not run in float64: {}"), ("fault", "RuntimeError: {}")):
+        reason = text.format("DefaultCPUAllocator: can't allocate memory: you tried to allocate 143327232 bytes")
+        result = json.dumps({"set": "own", "model": "vae", "verdict": made, "reasons": [reason]})
+        assert verdict(Ended(0, stdout=result)) == ("not run", "more than 16 GiB of memory")
 
 
 def test_the_catalog_has_every_set_and_names_models_by_it() -> None:

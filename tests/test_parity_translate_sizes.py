@@ -233,3 +233,14 @@ def test_an_argument_that_no_row_writes_from_sizes_is_refused_with_them() -> Non
     net = _Net(lambda y, x: F.layer_norm(y, (3,), eps=1 / x.shape[1]))
     with pytest.raises(TranslationError, match=r"layer_norm: an argument that depends on a size \(0\.25 at one"):
         translate(net, torch.randn(2, 4, 3), axes="b t 3", prove=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_memory_that_runs_out_is_no_refusal_and_fixes_no_size(dtype: torch.dtype) -> None:
+    def full(y: Tensor, x: Tensor) -> Tensor:
+        if x.dtype == dtype and (dtype == torch.float64 or x.shape[1] != 4):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
+        return y
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        translate(_Net(full), torch.randn(2, 4, 3), axes="b t 3")

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.process import environment
 from benchmarks.translate.catalog import ROOT, SETS, name_of
+from einops_arch.errors import out_of_memory
 
 __all__ = ["FIELDS", "faults", "lost", "merged", "read", "run_model", "sweep", "write"]
 
@@ -27,7 +28,6 @@ FIELDS = (
 )
 _VERDICTS = ("same function", "refused", "not run")
 _PACKAGES = ("torch", "jax", "flax", "torchvision", "timm", "transformers")
-_FULL = ("bad_alloc", "MemoryError", "RESOURCE_EXHAUSTED", "can't allocate memory", "Out of memory", "Cannot allocate")
 
 
 def run_model(entry: dict[str, Any], *, write_only: bool, keep: Path | None = None) -> dict[str, Any]:
@@ -47,14 +47,24 @@ def run_model(entry: dict[str, Any], *, write_only: bool, keep: Path | None = No
     plain = {"set": entry["set"], "model": entry["model"]}
     if run.returncode == 0:
         result = json.loads(run.stdout.splitlines()[-1])
+        # Memory ran out inside of something that made a reason of it.
+        if result["verdict"] != "same function" and _no_memory(" ".join(result["reasons"])):
+            result = plain | {"verdict": "not run", "reasons": [f"more than {MEMORY >> 30} GiB of memory"]}
     elif run.returncode == -signal.SIGXCPU:
         result = plain | {"verdict": "not run", "reasons": [f"more than {CPU} seconds of CPU time"]}
-    elif any(word in run.stderr for word in _FULL) or run.returncode == -signal.SIGKILL:
+    elif run.returncode == -signal.SIGKILL:
+        # What runs beside it may have taken the memory.
+        result = plain | {"verdict": "not run", "reasons": ["the memory of the machine ran out"]}
+    elif _no_memory(run.stderr):
         result = plain | {"verdict": "not run", "reasons": [f"more than {MEMORY >> 30} GiB of memory"]}
     else:
         last = (run.stderr.strip().splitlines() or [""])[-1]
         result = plain | {"verdict": "fault", "reasons": [f"the process ended with {run.returncode}: {last[:300]}"]}
     return {field: result.get(field) for field in FIELDS}
+
+
+def _no_memory(text: str) -> bool:
+    return out_of_memory(RuntimeError(text))
 
 
 def sweep(

@@ -32,7 +32,7 @@ from einops_arch.cli.declarations.translate import translate
 from einops_arch.cli.declarations.verify import verify
 from einops_arch.cli.help import ExplainedCommand, print_help
 from einops_arch.cli.output import PatientStream, raised
-from einops_arch.errors import EinopsArchError
+from einops_arch.errors import EinopsArchError, out_of_memory
 
 __all__ = ["app", "run"]
 
@@ -60,7 +60,8 @@ class _Group(TyperGroup):
         except Exception as error:  # a model is any code at all, and exit code 1 would say that two differ
             if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or os.environ.get(_TRACEBACK):
                 raise
-            reason = printable(f"{raised(error)}; {_TRACEBACK}=1 shows the traceback", "")
+            said = printable(f"{raised(error)}; {_TRACEBACK}=1 shows the traceback", "")
+            reason = "it does not fit the memory" if out_of_memory(error) else said
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None

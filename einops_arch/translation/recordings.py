@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from einops_arch.errors import out_of_memory
 from einops_arch.translation.calls import copy_of, is_of, notes_of_calls
 from einops_arch.translation.inputs import Arguments, resized
 from einops_arch.translation.refusals import Refusal, TranslationError
@@ -44,6 +45,7 @@ class Recorder:
 
     def recordings(self, second: Arguments) -> tuple[dict[str, Any], list[Any], bool]:
         """One recording for each mode, what is against it, and whether those of both sizes differ."""
+        from einops_arch.parity.runs.free_memory import trim_memory
         from einops_arch.translation.agree import agree
 
         recordings, notes = {}, []
@@ -59,6 +61,7 @@ class Recorder:
             told = [note for note in (*first.notes, *other.notes) if not is_of(note, memories)]
             notes += [*notes_of_mode, *told, *differences]
             recordings[mode] = first.root
+            trim_memory(self)
         return recordings, notes, differs
 
     def is_leaf(self, module: Any) -> bool:
@@ -100,9 +103,9 @@ class Recorder:
         try:
             recording = record_program(fresh(), args, kwargs, self.is_leaf)
         except Exception as error:
-            if not double and mode == "eval":
+            if not double and mode == "eval" and not out_of_memory(error):
                 self._check_copies(error, arguments)
-            if not double or not isinstance(error, RuntimeError):
+            if not double or not isinstance(error, RuntimeError) or out_of_memory(error):
                 raise
             # What the model makes by itself does not go together with float64; as a rule it has a dtype of its own.
             with _default_dtype(torch.float64), _in_double(error):
@@ -175,7 +178,10 @@ class Recorder:
                 result = copy_of(self._base(double=False), shared=True).eval()(*other.args, **other.kwargs)
                 if self.settings and not same_tensors(result, copy_of(self.fresh).eval()(*other.args, **other.kwargs)):
                     return f"a first call at another size sets another {next(iter(self.settings))}"
-        except Exception as error:  # noqa: BLE001 whatever it is, this size is not for this model
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            # Whatever else it is, this size is not for this model.
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return None
 
@@ -201,6 +207,8 @@ def _trains() -> Iterator[None]:
     except TranslationError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         reason = f"in training the original raises {type(error).__name__}: {str(error).splitlines()[0]}"
         raise TranslationError([Refusal("", "the model", "train()", reason, "inputs at which it trains")]) from error
 
@@ -210,7 +218,9 @@ def _in_double(error: Exception) -> Iterator[None]:
     """A model that does not run in float64 is refused; nothing could be proved about it."""
     try:
         yield
-    except RuntimeError:
+    except RuntimeError as again:
+        if out_of_memory(again):
+            raise
         reason = f"it does not run in float64, in which twins are proved: {str(error).splitlines()[0]}"
         fix = "another implementation of this operation, such as config._experts_implementation = 'eager'"
         if "Float and Double" in str(error) or "dtype" in str(error):

@@ -440,6 +440,7 @@ class Recorder(TorchFunctionMode):
                 [*(tensor for tensor, _ in scope.watched), *scope.module.parameters()]
             ):
                 self.detach(output, node.source)
+        scope.watched = []  # a tensor holds all that it was computed from
         return output
 
     def check_attributes(self) -> None:
