@@ -279,7 +279,7 @@ class _Ways(nn.Module):
 def test_bodies_that_a_setting_tells_apart_are_one_class_that_asks_it() -> None:
     model = _Ways()
     twin = translate(_Ways, torch.randn(2, 4, 16, 24), axes="b 4 h w", prove=False)
-    assert dict(twin.classes) == {"Halves": 3, "Shortcut": 3, "_Ways": 1}
+    assert dict(twin.classes) == {"Halves": 3, "Shortcut": 3, "Ways": 1}
     assert "if self.stride == 1:" in twin.source
     assert "if self.use_shortcut:" in twin.source
     # The two groups are no stride, though one kind of unit has the stride 2.
@@ -289,3 +289,27 @@ def test_bodies_that_a_setting_tells_apart_are_one_class_that_asks_it() -> None:
     x = torch.randn(3, 4, 20, 12)
     received = np.asarray(twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1))))
     np.testing.assert_allclose(np.moveaxis(received, -1, 1), model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+class _Mixed_5b(nn.Module):  # noqa: N801 as public models name theirs
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.fc(x))
+
+
+class tiny_net(nn.Module):  # noqa: N801 as public models name theirs
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed = _Mixed_5b()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mixed(x) + x
+
+
+def test_classes_of_the_twin_are_named_as_python_names_classes() -> None:
+    translation = translate(tiny_net(), torch.randn(2, 3), axes="b 3", prove=False)
+    assert list(translation.classes) == ["Mixed5b", "TinyNet"]
+    assert "class Mixed5b(nnx.Module):" in translation.source

@@ -149,7 +149,7 @@ class _Dense(nn.Module):
 def test_a_module_that_joins_a_list_is_one_class_for_every_length() -> None:
     model = _Dense()
     twin = translate(model, torch.randn(2, 3), axes="b 3", prove=False)
-    assert dict(twin.classes) == {"Joins": 4, "_Dense": 1}
+    assert dict(twin.classes) == {"Joins": 4, "Dense": 1}
     x = torch.randn(5, 3)
     np.testing.assert_allclose(twin.model(jnp.asarray(x.numpy())), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
 
@@ -179,7 +179,7 @@ class _Pixels(nn.Module):
 def test_images_whose_channels_are_shuffled_stay_channels_last_between_modules() -> None:
     model = _Pixels()
     twin = translate(model, torch.randn(2, 8, 6, 10), axes="b 8 h w", prove=False)
-    assert dict(twin.classes) == {"Shuffles": 3, "_Pixels": 1}
+    assert dict(twin.classes) == {"Shuffles": 3, "Pixels": 1}
     assert twin.outputs == ("b h w c",)
     assert '"b h w (g c) -> b h w (c g)", g=2' in twin.source
     assert "b c h w" not in twin.source
@@ -205,7 +205,7 @@ class _Projected(nn.Module):
 def test_what_begins_with_an_activation_takes_images_channels_last() -> None:
     model = _Projected()
     twin = translate(model, torch.randn(2, 4, 6, 10), axes="b 4 h w", prove=False)
-    assert dict(twin.classes) == {"_Projected": 1}
+    assert dict(twin.classes) == {"Projected": 1}
     assert "self.proj = Sequential(ReLU(), Conv(4, 3, (1, 1), rngs=rngs))" in twin.source
     x = torch.randn(3, 4, 5, 7)
     received = twin.model(jnp.asarray(np.moveaxis(x.numpy(), 1, -1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from types import SimpleNamespace
 
@@ -449,3 +450,22 @@ def test_integer_masks_of_a_proof_hold_both_values() -> None:
     assert set(resized(ones, {"b": 3}).args[0].flatten().tolist()) == {0, 1}
     tokens = arguments_of((torch.full((2, 4), 7),), ["b t"])
     assert len(set(resized(tokens, {"b": 3}).args[0].flatten().tolist())) > 1
+
+
+class _Bounded(nn.Module):
+    """Bounds that bound nothing, as those of a model that may be quantized later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+        self.register_buffer("low", torch.tensor(-math.inf))
+        self.register_buffer("high", torch.tensor(math.inf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(self.fc(x), self.low, self.high)
+
+
+def test_infinite_numbers_have_a_name_and_stay_infinite_in_the_proof() -> None:
+    translation = translate(_Bounded, torch.randn(2, 3), axes="b 3")
+    assert translation.passed, translation.report
+    assert "nnx.Variable(jnp.full((), -jnp.inf))" in translation.source

@@ -17,7 +17,7 @@ from einops_arch.translation.flax_class import Argument
 from einops_arch.translation.holes import Holes, parse, skeleton
 from einops_arch.translation.series import NUMBERED, common_series
 
-__all__ = ["Arguments", "small_letters"]
+__all__ = ["Arguments", "cap_words", "small_letters"]
 
 
 class Arguments:
@@ -309,6 +309,11 @@ def _environment(draft: Draft, constructor: Constructor, built: Mapping[int, Map
 def small_letters(name: str) -> str:
     """A name of arguments in small letters: `has_SelfAttention` is `has_self_attention`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def cap_words(name: str) -> str:
+    """A name of a class without underscores, as classes are named in Python: `Mixed_5b` is `Mixed5b`."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
 def _tuple(parts: Sequence[str]) -> str:

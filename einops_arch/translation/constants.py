@@ -33,8 +33,13 @@ def _filled(array: Any, shape: tuple[int, ...], suffix: str) -> str | None:
     if bool((array == 1).all()):
         return f"jnp.ones({shape}{suffix})"
     if bool((array == array.reshape(-1)[0]).all()):
-        return f"jnp.full({shape}, {array.reshape(-1)[0].item()!r}{suffix})"
+        return f"jnp.full({shape}, {_number(array.reshape(-1)[0].item())}{suffix})"
     return None
+
+
+def _number(value: Any) -> str:
+    """A number as code: infinities have a name in jax, and none in Python."""
+    return repr(value).replace("inf", "jnp.inf") if isinstance(value, float) else repr(value)
 
 
 def _drawn(array: Any, shape: tuple[int, ...], suffix: str) -> str:
@@ -98,7 +103,7 @@ def constant_code(tensor: Any, name: str, dtype: str | None) -> tuple[str, Any]:
     array = tensor.detach().cpu().numpy()
     kind = dtype or _dtype_name(array)
     if array.size and (array == array.reshape(-1)[0]).all():
-        return f"jnp.full({array.shape}, {array.reshape(-1)[0].item()!r}, {kind})", None
+        return f"jnp.full({array.shape}, {_number(array.reshape(-1)[0].item())}, {kind})", None
     if (form := _known_form(array, kind)) is not None:
         return form, None
     if array.size <= _SMALL and np.isfinite(array.astype(np.float64)).all():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from einops_arch.translation.arguments import Arguments, small_letters
+from einops_arch.translation.arguments import Arguments, cap_words, small_letters
 from einops_arch.translation.draft import Draft
 from einops_arch.translation.drafts import Drafts
 from einops_arch.translation.flax_class import Argument, FlaxClass
@@ -233,7 +233,7 @@ class _Merger:
                 "".join(part.capitalize() for part in re.split(r"[._\d]+", draft.path)[-1:] or ["Layers"]) or "Layers"
             )
         else:
-            base = re.sub(r"\W", "", draft.original.__name__).lstrip("_") or "Module"
+            base = cap_words(re.sub(r"\W", "", draft.original.__name__)) or "Module"
         imported = {line.rpartition(" ")[2] for line in set().union(*(d.imports for d in self.by_number.values()))}
         if base in imported or base in ("Array", "Sequential"):
             base = f"{base}Module"

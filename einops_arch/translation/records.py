@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from einops_arch.discovery.tracing.program import Record
+from einops_arch.translation.arguments import cap_words
 
 __all__ = ["Records"]
 
@@ -29,10 +30,11 @@ class Records:
         """The name of a record's class, which is known from here on with the fields that hold something."""
         kind = record.kind
         if kind not in self._names:
-            name, number = kind.__name__.lstrip("_"), 1
+            base = cap_words(kind.__name__)
+            name, number = base, 1
             while name in self._names.values():
                 number += 1
-                name = f"{kind.__name__.lstrip('_')}{number}"
+                name = f"{base}{number}"
             self._names[kind] = name
         kinds = self._kinds.setdefault(kind, {})
         for field, item in record.items():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from einops_arch.errors import ConfigError
+from einops_arch.translation.arguments import cap_words
 from einops_arch.translation.building import imported, maker
 from einops_arch.translation.construction import check_hooks, check_model, made
 from einops_arch.translation.free_sizes import FreeSizes
@@ -153,8 +154,9 @@ class _Translator:
         refusals += [item for item in (*drafts.refusals, *tie(drafts, root)) if item not in refusals]
         if refusals and not partial:
             raise TranslationError(refusals)
-        class_name = name or _name_of(type(self.model))
-        classes = merge(drafts, root, self.built, class_name)
+        classes = merge(drafts, root, self.built, name or _name_of(type(self.model)))
+        # Another class of the file, or a layer, may go by the name that was meant.
+        class_name = next(item.name for item in classes if root in item.drafts)
         stem = class_name.lower()
         source = emit.format_source(
             emit.source_of(
@@ -252,4 +254,4 @@ def _layout(order: Sequence[int]) -> str:
 
 def _name_of(kind: type) -> str:
     """The class of the whole model goes by its original; one of torch itself would go by the name of a layer."""
-    return "Model" if kind.__module__.startswith("torch.nn.") else kind.__name__
+    return "Model" if kind.__module__.startswith("torch.nn.") else cap_words(kind.__name__)
