@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 import torch
 from flax import nnx
 from torch import Tensor, nn
 
+import einops_arch.translation.prove as proving
 from einops_arch.parity import randomize
+from einops_arch.parity.report.verdicts import Verdict
 from einops_arch.translation import translate
 from einops_arch.translation.inputs import arguments_of
 from einops_arch.translation.prove import prove
@@ -62,6 +66,45 @@ def test_a_fault_of_the_size_of_that_rounding_is_seen_there(waves):
     assert any("near its own weights" in text for text in said)
     assert proof.verdict == "semantic difference"
     assert not any("moved by a tenth" in title for title in proof.reports)
+
+
+class Normed(nn.Module):
+    """Batch statistics of as many numbers as there are rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.fc(x))
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_rounding_over_few_numbers_is_compared_over_more_and_a_fault_stays(stays, monkeypatch):
+    model, x = Normed(), torch.randn(8, 4)
+    make = translate(model, x, axes="b c", prove=False).module.Normed
+    compared = proving._compared
+
+    def magnified(pair, arguments, *args, mode="eval", **options):
+        """As if the outputs of a batch of 8 in training, or of every one, were off by what rounding may become."""
+        report = compared(pair, arguments, *args, mode=mode, **options)
+        if mode == "eval" or (arguments.letters["b"] > 8 and not stays):
+            return report
+        rows = [dataclasses.replace(row, difference=3e-12, verdict=Verdict.SEMANTIC) for row in report.outputs]
+        return dataclasses.replace(report, outputs=tuple(rows))
+
+    monkeypatch.setattr(proving, "_compared", magnified)
+    said: list[str] = []
+    proof = prove(model, lambda rngs: make(rngs=rngs), {"first size": arguments_of(x, "b c")}, {}, said.append)
+    assert "comparing first size, train and gradients, with b=32" in said
+    if stays:
+        assert proof.verdict == "semantic difference"
+        assert any("near its own weights" in text for text in said)
+    else:
+        assert proof.passed
+        assert (
+            "first size, train and gradients, with b=32 (at that size 1 result off by up to 3.0e-12)" in proof.reports
+        )
 
 
 def test_weights_in_between_keep_ties_and_leave_no_bias_at_zero():

@@ -110,8 +110,9 @@ def _keep_tables(model: Any, copy: Any) -> None:
 
     state = copy.state_dict()
     for name, value in model.named_buffers():
-        is_table = value.is_floating_point() and "running_" not in name and (value != value.flatten()[:1]).any()
-        if is_table and name in state:
+        # One number is no table, but for an infinite one: a bound that bounds nothing.
+        several = (value != value.flatten()[:1]).any() or not value.isfinite().all()
+        if value.is_floating_point() and "running_" not in name and several and name in state:
             factors = 1 - torch.from_numpy(random_numbers(name, value.shape)).to(value.device).abs() / 28
             state[name] = (value.double() * factors).to(value.dtype)
     copy.load_state_dict(state)

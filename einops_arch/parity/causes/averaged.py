@@ -150,7 +150,7 @@ def _mean(draws: Iterator[dict[str, Array]], scales: Mapping[str, float]) -> tup
 
     It is known where its standard error is half of the limit at most, or where it is over the limit by far more.
     """
-    count = 0
+    count, started = 0, time.process_time()
     sums: dict[str, Any] = dict.fromkeys(scales, 0.0)
     squares = dict.fromkeys(scales, 0.0)
     for gaps in draws:
@@ -168,5 +168,8 @@ def _mean(draws: Iterator[dict[str, Array]], scales: Mapping[str, float]) -> tup
         if all(means[name] <= limits.FLOAT64 and errors[name] <= limits.FLOAT64 / 2 for name in means):
             return count, max(means.values())
         if count >= 2 * _AT_ONCE and max(errors.values()) * math.sqrt(count / _DRAWS) > limits.FLOAT64:
+            return None
+        needed = (max(errors.values()) / (limits.FLOAT64 / 2)) ** 2
+        if (time.process_time() - started) * needed > _PATIENCE:
             return None
     return None
