@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from flax import nnx
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
 import einops_arch.flax
 import einops_arch.torch
@@ -70,6 +72,30 @@ def test_extra_state_is_a_named_problem():
     ):
         with pytest.raises(PortError, match=r"0\._extra_state: expected an array, received a dict.*leave it out"):
             transfer(source.state_dict(), target)
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """A weight on a mesh of this one process."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        yield distribute_tensor(torch.ones(5, 3), init_device_mesh("cpu", (1,)), [Shard(0)])
+    finally:
+        dist.destroy_process_group()
+
+
+def test_tensors_on_a_mesh_are_named_problems_on_either_side(sharded):
+    holder = torch.nn.Linear(3, 5)
+    holder.weight = torch.nn.Parameter(sharded)
+    targets = torch.nn.Linear(3, 5), einops_arch.flax.Linear(3, 5, rngs=nnx.Rngs(0))
+    for target in targets:
+        for source in (holder, {"weight": sharded, "bias": torch.zeros(5)}):
+            with pytest.raises(PortError, match=r"weight: .*received a DTensor on a mesh; likely fix: \.full_tensor"):
+                transfer(source, target)
+    for source in targets:
+        with pytest.raises(PortError, match=r"weight: .* in the model, received a DTensor.*checkpoints\.load"):
+            transfer(source, holder)
+    assert (holder.weight.full_tensor() == 1).all()
 
 
 INCOMPLETE = {

@@ -28,6 +28,12 @@ def load_torch_state(model: nn.Module, state: Mapping[str, Any]) -> None:
     targets = {name: tensor for name, tensor in targets.items() if name not in extra}
     held = hold_state(expected_state(targets), arrays, tied_names(targets))
     odd += [f"{name}: the model keeps more than tensors there" for name in extra]
+    odd += [
+        f"{name}: expected a plain tensor in the model, received a DTensor on a mesh; likely fix: "
+        "einops_arch.checkpoints.load, which fills models on a mesh from a file"
+        for name, tensor in targets.items()
+        if type(tensor).__name__ == "DTensor"
+    ]
     held.check(f"transfer into {type(model).__name__}", odd)
     arrays = held.complete(arrays)
     for name, tensor in targets.items():
