@@ -167,8 +167,8 @@ def _with_exact_constants(
 def _same_arrays(first: Run, second: Run) -> bool:
     """Whether every module gave the same in both runs."""
     return len(first.calls) == len(second.calls) and all(
-        len(one.arrays) == len(other.arrays) and all(map(np.array_equal, one.arrays, other.arrays))
-        for one, other in zip(first.calls, second.calls, strict=True)
+        len(call.arrays) == len(again.arrays) and all(map(np.array_equal, call.arrays, again.arrays))
+        for call, again in zip(first.calls, second.calls, strict=True)
     )
 
 
