@@ -161,6 +161,13 @@ def test_a_batch_that_is_fixed_or_large_enough_stays() -> None:
         assert enough_for_statistics(norm, arguments) == ("", arguments)
 
 
+def test_a_deep_network_is_compared_over_more_numbers() -> None:
+    arguments = arguments_of(torch.randn(2, 4, 2, 2), "b c h w")
+    for depth, words in ((99, ""), (100, " with b=8")):
+        norms = torch.nn.Sequential(*(torch.nn.BatchNorm2d(4) for _ in range(depth)))
+        assert enough_for_statistics(norms, arguments)[0] == words
+
+
 class Stage(nn.Sequential):
     """As RegNet's: children under names that are no attributes' names."""
 

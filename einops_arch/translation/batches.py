@@ -11,44 +11,49 @@ from typing import Any
 
 from einops_arch.translation.inputs import Arguments, resized
 
-__all__ = ["ENOUGH", "PLENTY", "enough_for_statistics", "fewest_batch_values"]
+__all__ = ["ENOUGH", "PLENTY", "enough_for_statistics", "numbers_of_norms"]
 
 ENOUGH = 8
 """Numbers per channel from which on a batch norm is compared at the batch that it was recorded with."""
 PLENTY = 32
-"""The same where rounding was over a limit at that batch, as it may be in a deep network."""
+"""The same in a deep network, and where rounding was over a limit at that batch."""
+_DEEP = 100
+"""Batch norms from which on each magnifies what so many others have made of rounding."""
 _LARGEST = 32
 """The largest batch that is tried: a comparison keeps what every module gives."""
 
 
-def enough_for_statistics(model: Any, arguments: Arguments, enough: int = ENOUGH) -> tuple[str, Arguments]:
+def enough_for_statistics(model: Any, arguments: Arguments, enough: int | None = None) -> tuple[str, Arguments]:
     """Inputs for a comparison in train mode, and what to call their size; the same where they are enough.
 
     Args:
         model: of PyTorch, with any weights; it is not changed.
         arguments: at a size that was recorded.
-        enough: numbers per channel.
+        enough: numbers per channel; None for as many as a network of this depth should have.
 
     Returns:
         Such as `" with b=8"`, and the inputs; nothing and the same inputs where they are enough, or where the batch is
         fixed or would have to be larger than 32.
     """
     batch = arguments.letters.get("b")
-    fewest = fewest_batch_values(model, arguments, enough) if batch else enough
-    if not batch or not 0 < fewest < enough:
+    counts = numbers_of_norms(model, arguments) if batch else []
+    if not batch or not counts:
         return "", arguments
-    larger = batch * -(-enough // fewest)
-    return (f" with b={larger}", resized(arguments, {"b": larger})) if larger <= _LARGEST else ("", arguments)
+    enough = enough or (ENOUGH if len(counts) < _DEEP else PLENTY)
+    larger = batch * -(-enough // max(1, min(counts)))
+    if not batch < larger <= _LARGEST:
+        return "", arguments
+    return f" with b={larger}", resized(arguments, {"b": larger})
 
 
-def fewest_batch_values(model: Any, arguments: Arguments, enough: int = ENOUGH) -> int:
-    """How many numbers per channel the batch norm that sees fewest has in train mode; enough where there is none."""
+def numbers_of_norms(model: Any, arguments: Arguments) -> list[int]:
+    """How many numbers per channel each batch norm has in train mode."""
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
     from einops_arch.translation.calls import copy_of
 
-    counts = [enough]
+    counts = []
 
     def count(module: Any, inputs: tuple[Any, ...]) -> None:
         if isinstance(module, _BatchNorm) and module.training and inputs and inputs[0].ndim > 1:
@@ -60,4 +65,4 @@ def fewest_batch_values(model: Any, arguments: Arguments, enough: int = ENOUGH) 
     # What the model raises, such as of a single number per channel, the comparison itself says.
     with torch.no_grad(), contextlib.suppress(Exception):
         model(*arguments.args, **arguments.kwargs)
-    return min(counts)
+    return counts
