@@ -75,7 +75,8 @@ def max_pool(
         return_indices: whether to give the positions too, counted over the spatial axes of x as PyTorch counts them.
 
     Returns:
-        The maxima; with return_indices also their positions.
+        The maxima; with return_indices also their positions. Dilation can make windows at the border that hold no
+        value: their maximum is -inf, and their position -1, where PyTorch gives one outside of x.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -374,4 +375,5 @@ def _largest(
         x, place = largest(x, at, stretches)
         row = stretches.position_of(place, at) * math.prod(sizes[axis + 1 :])
         indices = row + stretches.take(indices, place, at)
-    return x, indices
+    held = functools.reduce(np.logical_and.outer, [stretches.inside.any(axis=1) for stretches in parts])
+    return x, indices if held.all() else jnp.where(held[..., None], indices, -1)
