@@ -304,7 +304,7 @@ def test_verify_prints_the_verdict_first_and_the_tables_where_asked_for():
     ]
     assert short[4:6] == [
         "what was seen",
-        "compared: 1 output (1 change with the inputs; 540 numbers), 9 modules in 9 calls, 9 gradients",
+        "compared: 1 output (1 changes with the inputs; 540 numbers), 9 modules in 9 calls, 9 gradients",
     ]
     result = invoke(*arguments, "--rows", "all")
     assert result.exit_code == 0, result.output

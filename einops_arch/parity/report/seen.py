@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from einops_arch._text import counted
+
 __all__ = ["NO_EVIDENCE", "Seen"]
 
 NO_EVIDENCE = (
@@ -41,13 +43,14 @@ class Seen:
 
     def __iter__(self) -> Iterator[str]:
         """In sentences."""
+        changing = f"{len(self.evidence)} {'changes' if len(self.evidence) == 1 else 'change'} with the inputs"
         counts = [
-            (self.outputs, "output", f" ({len(self.evidence)} change with the inputs; {self.numbers} numbers)"),
-            (self.modules, "module", f" in {self.calls} calls"),
+            (self.outputs, "output", f" ({changing}; {counted(self.numbers, 'number')})"),
+            (self.modules, "module", f" in {counted(self.calls, 'call')}"),
             (self.buffers, "buffer", ""),
             (self.gradients, "gradient", ""),
             (self.trained, "value", " after training"),
         ]
-        shown = [f"{count} {word}{'s' * (count != 1)}{more}" for count, word, more in counts if count or not more]
+        shown = [f"{counted(count, word)}{more}" for count, word, more in counts if count or not more]
         yield "compared: " + (", ".join(count for count in shown if not count.startswith("0 ")) or "nothing")
         yield from (f"not seen: {reason}" for reason in self.not_seen)
