@@ -375,5 +375,5 @@ def _largest(
         x, place = largest(x, at, stretches)
         row = stretches.position_of(place, at) * math.prod(sizes[axis + 1 :])
         indices = row + stretches.take(indices, place, at)
-    held = functools.reduce(np.logical_and.outer, [stretches.inside.any(axis=1) for stretches in parts])
+    held = functools.reduce(np.multiply.outer, [np.asarray(stretches.inside.any(axis=1)) for stretches in parts])
     return x, indices if held.all() else jnp.where(held[..., None], indices, -1)
