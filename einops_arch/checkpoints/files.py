@@ -21,9 +21,10 @@ from einops_arch.checkpoints.formats.safetensors_file import SafetensorsReader, 
 from einops_arch.checkpoints.formats.sharded import FILES, HubReader, open_index, write_hub
 from einops_arch.checkpoints.formats.torch_file import LEGACY, TorchReader
 from einops_arch.checkpoints.formats.torch_writer import write_torch
-from einops_arch.checkpoints.formats.trees import framework_of_names
+from einops_arch.checkpoints.formats.trees import framework_of_names, leaf_of
 from einops_arch.checkpoints.reader import MemoryReader, Reader, reading
 from einops_arch.checkpoints.reader_views import Selected, checked_patterns
+from einops_arch.checkpoints.trees_by_name import OfTree
 from einops_arch.errors import CheckpointError
 
 __all__ = [
@@ -129,21 +130,26 @@ def open_checkpoint(
         raise CheckpointError(f"{path}: cannot be read: {reason}") from error
     reader = _open(path, key, only, drop)
     reader.paths = [path, *reader.paths]
-    if reader.metadata.keys().isdisjoint({"framework", "format"}) and _has_kernels(reader):
-        # What safetensors' own writer for Flax has written: it says nothing, and PyTorch has no kernels.
-        reader.metadata, reader.by_leaves = {**reader.metadata, "framework": "flax"}, True
-    if only is None and not drop:
-        return reader
     try:
-        return Selected(reader, only, drop)
+        if _is_flat_tree(reader):
+            with reading(path):
+                reader = OfTree(reader)
+        return reader if only is None and not drop else Selected(reader, only, drop)
     except BaseException:
         reader.close()
         raise
 
 
-def _has_kernels(reader: Reader) -> bool:
+def _is_flat_tree(reader: Reader) -> bool:
+    """Whether names are all that there is of a tree of Flax."""
+    if isinstance(reader, NpzReader):
+        return reader.is_flat and reader.metadata["framework"] == "flax"
+    # What safetensors' own writer for Flax has written says nothing, and PyTorch has no kernels.
+    if not reader.metadata.keys().isdisjoint({"framework", "format"}):
+        return False
     names = reader.names()
-    return framework_of_names(names) == "flax" and any(name.rpartition(".")[2] == "kernel" for name in names)
+    ranks = {name: len(reader.info(name).shape) for name in names}
+    return framework_of_names(names, ranks) == "flax" and any(leaf_of(name) == "kernel" for name in names)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -176,7 +176,8 @@ def torch_leaf(name: str, shape: Sequence[int]) -> tuple[str, str]:
 
 def notes_of_leaves(reader: Reader, leaves: ByLeaf, like: object) -> list[str]:
     """Why a file was taken for Flax's, and what was taken for what."""
-    told = framework_of_names(leaves.inner.names()) == "flax"
+    names = leaves.inner.names()
+    told = framework_of_names(names, {name: len(leaves.inner.info(name).shape) for name in names}) == "flax"
     fix = "if it is PyTorch's, write it as .safetensors with the metadata framework=torch first"
     notes = []
     if reader.by_leaves:

@@ -78,7 +78,8 @@ class MsgpackReader(Reader):
         self.left_out = {".".join(where): reason for where, reason in beside.items()}
         others = {where: leaf for where, (leaf, _) in leaves.items() if where not in arrays}
         self.left_out |= {".".join(where): f"{leaf}, and no array" for where, leaf in others.items()}
-        self.metadata = {"framework": framework_of_names(self.tensors) or "flax"}
+        ranks = {name: len(info.shape) for name, info in self.tensors.items()}
+        self.metadata = {"framework": framework_of_names(self.tensors, ranks) or "flax"}
 
     def _tree(self, path: Path) -> _Parser:
         file, size = open_file(path)

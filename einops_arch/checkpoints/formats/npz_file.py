@@ -63,6 +63,7 @@ class NpzReader(Reader):
                 _check(entries, size)
                 members = {_path(entry.filename): entry for entry in entries}
                 names, beside = weights_of(members, key)
+                self.is_flat = all(len(path) == 1 for path in members)
                 if not names or len(members) != len(entries):
                     raise CheckpointError("expected arrays by name, received none" if not names else "names clash")
                 self._entries = {name: members[path] for path, name in names.items()}
@@ -77,7 +78,8 @@ class NpzReader(Reader):
             raise
         self.aliases = {}
         self.left_out = {**{".".join(path): reason for path, reason in beside.items()}, **others}
-        self.metadata = {"framework": framework_of_names(self.tensors) or "torch"}
+        ranks = {name: len(info.shape) for name, info in self.tensors.items()}
+        self.metadata = {"framework": framework_of_names(self.tensors, ranks) or "torch"}
 
     def bits(self, name: str) -> Bits:
         info, dtype, fortran, start = self._headers[name]

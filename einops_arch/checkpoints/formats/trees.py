@@ -13,7 +13,7 @@ from einops_arch._text import brief
 from einops_arch.checkpoints.limits import TREE_DEPTH
 from einops_arch.errors import CheckpointError
 
-__all__ = ["Names", "framework_of_names", "is_optimizer", "joined", "weights_of"]
+__all__ = ["Names", "framework_of_names", "is_optimizer", "joined", "leaf_of", "weights_of"]
 
 Names: TypeAlias = dict[tuple[str, ...], str]
 """A text by the keys that lead to an array."""
@@ -36,7 +36,8 @@ _COUNTERS = re.compile(r"(?i)((global|train|training|num|current|total)_)?(steps
 """What does so where it is an array itself; a part of a network may be called so too."""
 _STREAM = re.compile(r"(^|\.)rngs?(\.[^.]+)*\.(key|count)$")
 _FLAX_LEAVES = frozenset({"kernel", "scale", "embedding", "w", "embeddings"})
-_TORCH_LEAVES = frozenset({"weight", "running_mean", "running_var", "num_batches_tracked"})
+_TORCH_LEAVES = frozenset({"weight", "running_mean", "running_var"})
+"""The counter of batches is in the norms of Flax too that mean what PyTorch's mean."""
 _SHOWN = 12
 
 
@@ -102,15 +103,33 @@ def is_optimizer(name: str) -> bool:
     return _OPTIMIZER.fullmatch(name) is not None
 
 
-def framework_of_names(names: Iterable[str]) -> str | None:
+def framework_of_names(names: Iterable[str], ranks: Mapping[str, int] | None = None) -> str | None:
     """Whose names they are, by their leaves; None where nothing says it.
+
+    Args:
+        names: the names.
+        ranks: the number of axes by name, where it is known: beside kernels, a `weight` of one axis is that of a norm.
 
     >>> framework_of_names(["fc.kernel", "fc.bias"]), framework_of_names(["fc.weight"]), framework_of_names(["a"])
     ('flax', 'torch', None)
+    >>> framework_of_names(["fc.kernel", "norm.weight"], {"fc.kernel": 2, "norm.weight": 1})
+    'flax'
     """
-    leaves = {name.rpartition(".")[2] for name in names}
-    flax, torch = bool(leaves & _FLAX_LEAVES), bool(leaves & _TORCH_LEAVES)
-    return None if flax == torch else "flax" if flax else "torch"
+    names = list(names)
+    leaves = {leaf_of(name) for name in names}
+    flax, torch = bool(leaves & _FLAX_LEAVES), leaves & _TORCH_LEAVES
+    if torch == {"weight"} and "kernel" in leaves and ranks is not None:
+        torch = {name for name in names if leaf_of(name) == "weight" and ranks[name] > 1}
+    return None if flax == bool(torch) else "flax" if flax else "torch"
+
+
+def leaf_of(name: str) -> str:
+    """The last part of a name, of which dots and slashes are the ends.
+
+    >>> leaf_of("params/fc/kernel"), leaf_of("fc.kernel")
+    ('kernel', 'kernel')
+    """
+    return re.split(r"[./]", name)[-1]
 
 
 def _followed(paths: Sequence[tuple[str, ...]], key: str) -> tuple[str, ...]:
