@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.serialization
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,3 +91,39 @@ def test_names_that_differ_in_slashes_only_are_refused(tmp_path):
     source = write(tmp_path / "x.safetensors", {"fc/kernel": drawn(3, 2), "fc.kernel": drawn(2, 3)})
     with pytest.raises(CheckpointError, match=r"x\.safetensors: two arrays have the same name but for slashes"):
         open_checkpoint(source)
+
+
+def tree(*paths):
+    """A tree of arrays of different sizes."""
+    root: dict = {}
+    for size, path in enumerate(paths, 2):
+        node = root
+        for part in path.split("/")[:-1]:
+            node = node.setdefault(part, {})
+        node[path.split("/")[-1]] = drawn(size)
+    return root
+
+
+def test_statistics_one_level_below_the_train_state_belong_to_the_weights(tmp_path):
+    paths = ("params/bn/scale", "model_state/batch_stats/bn/mean", "opt_state/mu", "model_state/cache/x")
+    (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes(tree(*paths)))
+    with open_checkpoint(tmp_path / "x.msgpack") as reader:
+        assert {name: reader.info(name).shape for name in reader.names()} == {"bn.scale": (2,), "bn.mean": (3,)}
+        assert dict(reader.left_out) == {
+            "opt_state": "1 array beside params, which was taken",
+            "model_state": "1 array beside params, which was taken",
+        }
+    with open_checkpoint(tmp_path / "x.msgpack", key="params") as reader:
+        assert set(reader.names()) == {"bn.scale"}
+
+
+@pytest.mark.parametrize("other", ["batch_stats/bn/mean", "extra/batch_stats/bn/mean", "opt_state/batch_stats/bn/mean"])
+def test_of_several_statistics_none_is_guessed(other, tmp_path):
+    paths = ("params/bn/scale", "ema_state/batch_stats/bn/mean", "model_state/batch_stats/bn/mean", other)
+    (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes(tree(*paths)))
+    with open_checkpoint(tmp_path / "x.msgpack") as reader:
+        expected = {"batch_stats/bn/mean": {"bn.mean": (5,)}, "opt_state/batch_stats/bn/mean": {"bn.mean": (4,)}}
+        assert {name: reader.info(name).shape for name in reader.names()} == {
+            "bn.scale": (2,),
+            **expected.get(other, {}),
+        }

@@ -66,7 +66,7 @@ def weights_of(tree: Iterable[tuple[str, ...]], key: str | None = None) -> tuple
     parts = {path: path[size:] for path in paths if path[:size] == prefix and len(path) > size}
     taken = ".".join(prefix)
     if _is_linen(parts.values()):
-        parts = {path: rest[1:] for path, rest in parts.items() if rest[0] in _COLLECTIONS}
+        parts = _of_collections(parts)
         taken = ".".join((*prefix, _COLLECTIONS[0]))
     left_out = _beside(paths, parts, prefix, taken)
     # The state of nnx has one more level, for the value of each variable.
@@ -198,6 +198,20 @@ def _beside(
 def _is_linen(parts: Iterable[tuple[str, ...]]) -> bool:
     """Whether these are the variables of Linen: collections, of which `params` is one."""
     return any(len(rest) > 1 and rest[0] == _COLLECTIONS[0] for rest in parts)
+
+
+def _of_collections(parts: Mapping[tuple[str, ...], tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """What the collections of Linen hold that are weights, behind their names.
+
+    The statistics may lie one level further down, in what a train state keeps beside `params`: `model_state`.
+    """
+    stats = _COLLECTIONS[1]
+    homes = {rest[0] for rest in parts.values() if len(rest) > 2 and rest[1] == stats}
+    homes = {name for name in homes if not _is_of_training(name, 1) and "ema" not in name.lower()}
+    if len(homes) > 1 or any(rest[0] == stats for rest in parts.values()):
+        homes = set()
+    behind = {path: rest[1:] for path, rest in parts.items() if rest[0] in _COLLECTIONS}
+    return behind | {path: rest[2:] for path, rest in parts.items() if rest[0] in homes and rest[1:2] == (stats,)}
 
 
 def _counts(paths: Sequence[tuple[str, ...]], prefix: tuple[str, ...]) -> dict[str, int | None]:
