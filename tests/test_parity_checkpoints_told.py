@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.serialization
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -127,3 +128,22 @@ def test_of_several_statistics_none_is_guessed(other, tmp_path):
             "bn.scale": (2,),
             **expected.get(other, {}),
         }
+
+
+def test_haiku_turns_kernels_that_lie_the_other_way(tmp_path):
+    # Haiku's kernels have the outputs first, and jax turns them round.
+    kernel, image = drawn(3, 2, 5, 7), drawn(1, 4, 6, 7)
+    expected = jax.lax.conv_transpose(
+        image, kernel, (2, 1), "VALID", dimension_numbers=("NHWC", "HWOI", "NHWC"), precision="highest"
+    )
+    weight = torch.from_numpy(kernel[::-1, ::-1].transpose(3, 2, 0, 1).copy())
+    rise = torch.nn.functional.conv_transpose2d
+    received = rise(torch.from_numpy(image).permute(0, 3, 1, 2), weight, stride=(2, 1)).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(received.numpy(), expected, atol=1e-5)
+    for bias in ({}, {"b": drawn(5)}):
+        arrays = {"net/~/conv2_d_transpose": {"w": kernel, **bias}}
+        (tmp_path / "x.msgpack").write_bytes(flax.serialization.to_bytes(arrays))
+        output, code = run("port", tmp_path / "x.msgpack", tmp_path / "x.pt", "--to", "torch")
+        assert code == 2
+        assert "net.conv2_d_transpose.w: a kernel of shape (3, 2, 5, 7) of a transposed convolution" in output
+        assert not (tmp_path / "x.pt").exists()

@@ -142,7 +142,8 @@ def _doubt(name: str, shapes: Mapping[str, Sequence[int]]) -> str:
     if bias is not None and (len(bias) != 1 or bias[0] not in shape[-2:]):
         return f"a kernel of shape {shape} beside a bias of shape {tuple(bias)}: of stacked layers, or of no known kind"
     turned = len(shape) > 2 and _TRANSPOSED.search(owner.rpartition(".")[2])
-    if turned and (bias is None or bias[0] == shape[-1]):
+    # Haiku turns its kernels round although they lie the other way; Flax turns either the one or the other.
+    if turned and (leaf == "w" or bias is None or bias[0] == shape[-1]):
         return f"a kernel of shape {shape} of a transposed convolution, by the name of its layer, which may be flipped"
     return ""
 
