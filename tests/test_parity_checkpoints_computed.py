@@ -104,6 +104,17 @@ def test_weights_to_which_nothing_can_be_added(base, text, tmp_path):
     assert not (tmp_path / "y.safetensors").exists()
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.module.", "net.", "module.model."])
+def test_an_adapter_belongs_to_weights_behind_a_wrapper(wrapper, tmp_path):
+    base = {f"{wrapper}{name}": value for name, value in BASE.items()}
+    expected, _ = merge(tmp_path, PAIR, ALPHA)
+    (tmp_path / "y.safetensors").unlink()
+    received, _ = merge(tmp_path, PAIR, ALPHA, base)
+    assert not torch.equal(expected["fc.weight"], BASE["fc.weight"])
+    assert received.keys() == base.keys()
+    assert all(torch.equal(received[f"{wrapper}{name}"], value) for name, value in expected.items())
+
+
 def test_modules_that_were_saved_are_moved_bit_for_bit(tmp_path):
     big = 2**60 + 1
     base = {**BASE, "n": torch.tensor(0), "head.weight": torch.zeros(2, dtype=torch.float64)}

@@ -26,6 +26,7 @@ __all__ = [
     "checked_patterns",
     "renamed",
     "rule_of",
+    "texts",
 ]
 
 CAST_TO = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -103,13 +104,19 @@ def renamed(names: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str,
     r"""The new name of each by pairs of a regular expression and its replacement.
 
     Raises:
-        PortError: a rule matches nothing or is no regular expression.
+        PortError: a rule matches nothing, or is no pair of a regular expression and its replacement.
 
     >>> renamed(["module.fc.weight"], [(r"^module\.", "")])
     {'module.fc.weight': 'fc.weight'}
     """
     new = {name: name for name in names}
-    for pattern, replacement in rules:
+    for rule in rules:
+        if isinstance(rule, str) or len(rule) != 2:
+            raise PortError(
+                f"rename: expected pairs of a regular expression and its replacement, received {rule!r}; likely fix: "
+                "rename=[('^module\\\\.', '')]"
+            )
+        pattern, replacement = rule
         try:
             replaced = {name: re.subn(pattern, replacement, now) for name, now in new.items()}
         except (re.error, IndexError) as error:
@@ -296,18 +303,28 @@ class Selected(Without):
         super().__init__(inner, left_out)
 
 
-def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+def texts(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Texts as they are; a text by itself is one, and not a sequence of its characters.
+
+    >>> texts("step"), texts(["step"])
+    (('step',), ('step',))
+    """
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def checked_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
     """Regular expressions as they are.
 
     Raises:
         PortError: one is none.
     """
+    patterns = texts(patterns)
     for pattern in patterns:
         try:
             re.compile(pattern)
         except re.error as error:
             raise PortError(f"--drop {pattern}: not a regular expression: {error}") from error
-    return tuple(patterns)
+    return patterns
 
 
 def _options(only: str | None, drop: Sequence[str]) -> str:

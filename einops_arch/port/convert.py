@@ -15,7 +15,7 @@ from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
 from einops_arch.checkpoints.finite import Watched
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
-from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied
+from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied, texts
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
 from einops_arch.port.expected import expected_shapes
@@ -134,7 +134,7 @@ class Port:
                         "the file does not say of which architecture it is; likely fix: give a config or a Flax model"
                     )
             expected, tied = expected_shapes(model, before.framework) if model is not None else ({}, [])
-            for text in packing:
+            for text in texts(packing):
                 source = PackedReader(source, text, expected)
             result, ported = source, None
             if model is not None:

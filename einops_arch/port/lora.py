@@ -20,6 +20,7 @@ from einops_arch.checkpoints.tensors import DTYPES, FLOATS, Bits
 from einops_arch.errors import PortError
 from einops_arch.port.folding import Array, Computed
 from einops_arch.port.lora_config import config_path, scales
+from einops_arch.port.unwrap import common_prefix
 
 __all__ = ["Merged", "is_adapter"]
 
@@ -29,6 +30,8 @@ _PAIR = re.compile(
 )
 _AROUND = ("base_model.model.", "base_model.", "transformer.", "model.", "unet.", "text_encoder.")
 """What stands before the names of the network in an adapter of PEFT or diffusers, or before those of the file."""
+_WRAPPERS = 4
+"""Wrappers around each other whose names are looked behind."""
 _SCALED = re.compile(r"scale|^SCB$|absmax|quant", re.IGNORECASE)
 """What stands beside a weight of few bits that is to be multiplied."""
 
@@ -175,16 +178,24 @@ class Merged(Computed):
         return ""
 
     def _target(self, layer: str, suffix: str) -> str | None:
-        """The name in the file of a layer of the adapter."""
+        """The name in the file of a layer of the adapter, behind whatever wrappers all names of the file have."""
         forms = [layer, *(layer.removeprefix(prefix) for prefix in _AROUND if layer.startswith(prefix))]
         forms += [form.removeprefix(prefix) for form in forms for prefix in _AROUND if form.startswith(prefix)]
         forms += [f"{prefix}{form}" for form in forms for prefix in _AROUND]
-        names = self._names
-        return next((f"{form}{suffix}" for form in forms if f"{form}{suffix}" in names), None)
+        known = (names[f"{form}{suffix}"] for names in self._bare for form in forms if f"{form}{suffix}" in names)
+        return next(known, None)
 
     @cached_property
     def _names(self) -> frozenset[str]:
         return frozenset(self.inner.names())
+
+    @cached_property
+    def _bare(self) -> list[dict[str, str]]:
+        """The names by what is left of them without the first parts that all have, one part less each time."""
+        bare = [{name: name for name in self.inner.names()}]
+        while len(bare) <= _WRAPPERS and (prefix := common_prefix(bare[-1])):
+            bare.append({name.removeprefix(prefix): whole for name, whole in bare[-1].items()})
+        return bare
 
     def _check(self, adapter: Path) -> None:
         problems = []

@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch import architectures
 from einops_arch._log import LOG, Lines
 from einops_arch._text import counted
-from einops_arch.checkpoints.reader_views import checked_patterns, renamed
+from einops_arch.checkpoints.reader_views import checked_patterns, renamed, texts
 from einops_arch.errors import PortError
 from einops_arch.layouts.arrays import no_values, to_numpy
 from einops_arch.layouts.state import problems_error, state_arrays
@@ -151,7 +151,8 @@ def _adapted(
     if rename:
         changed = renamed(state, rename)
     changed = _at_paths(changed, paths)
-    dropped = {name for name, now in changed.items() if any(re.search(text, now) for text in checked_patterns(ignore))}
+    ignore = checked_patterns(ignore)
+    dropped = {name for name, now in changed.items() if any(re.search(text, now) for text in ignore)}
     for text in ignore:
         if not any(re.search(text, now) for now in changed.values()):
             raise PortError(f"ignore {text}: matches none of the {counted(len(changed), 'name')}")
@@ -172,7 +173,7 @@ def _adapted(
         raise problems_error("transfer", clashes)
     moved: dict[str, Any] = {now: state[names[0]] for now, names in olds.items()}
     expected, tied = _expected(target)
-    for text in packing:
+    for text in texts(packing):
         moved = _packed(moved, text, expected)
     moved = _unwrapped(moved, expected, tied)
     groups = same_arrays(moved)
