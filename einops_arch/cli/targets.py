@@ -58,6 +58,8 @@ def loaded(target: str) -> Any:
     called = attribute.endswith("()")
     if not colon or not attribute:
         raise ConfigError(f"expected module:function or module:Model, received {target!r}")
+    if "(" in attribute.removesuffix("()"):
+        raise ConfigError(f"{target}: nothing but () can stand behind a name; likely fix: a function without arguments")
     if os.getcwd() not in sys.path:  # noqa: PTH109 the entry is a string
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:

@@ -68,7 +68,7 @@ def suggestions(shapes: Shapes, framework: str, only: str | None = None) -> list
 def told_what_part_fits(
     error: PortError, shapes: Shapes, framework: str, config: Config | None, model: Any
 ) -> PortError:
-    """The error, in one line where the names with one beginning are those of the model, or of another of its sizes.
+    """The error, in a line for each beginning whose names are those of the model, or of another of its sizes.
 
     Args:
         error: what does not fit.
@@ -82,9 +82,13 @@ def told_what_part_fits(
         return error
     head = str(error).partition("\n  ")[0]
     expected, tied = expected_shapes(model, framework)
-    for part, inside in parts.items():
-        if fits(inside, expected, tied) or without_wrapper(inside, expected, tied)[1]:
-            return PortError(head, _part(part, type(model).__name__))
+    fitting = [
+        part
+        for part, inside in parts.items()
+        if fits(inside, expected, tied) or without_wrapper(inside, expected, tied)[1]
+    ]
+    if fitting:
+        return PortError(head, *(_part(part, type(model).__name__) for part in fitting))
     if config is None:
         return error
     from einops_arch.port.models.fit import find_fits

@@ -81,13 +81,16 @@ class OrbaxReader(Reader):
             metadata.setdefault("use_ocdbt", exists(path / "manifest.ocdbt"))
             own = exists(path / METADATA)
             arrays, others = _leaves(metadata)
-            rest: dict[tuple[str, ...], str] = {}
+        rest: dict[tuple[str, ...], str] = {}
+        # The folder may be whole, and an entry that was asked for not in it.
+        with reading(path):
             if own and key is None:
                 names = {parts: ".".join(parts) for parts in arrays}
             else:
                 names, rest = weights_of(arrays, key)
             if arrays and not names:
                 raise CheckpointError("expected arrays, received none but those of a training")
+        with reading(f"{path}: not a whole Orbax checkpoint"):
             left_out = {".".join(parts): why for parts, why in (rest | others).items()}
             known = {".".join(parts) for parts in (*arrays, *others)}
             # Those of a database are not listed: a small one may have any number of them.

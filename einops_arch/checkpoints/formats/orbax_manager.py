@@ -52,7 +52,7 @@ def find_item(path: Path, inside: set[str], key: str | None) -> tuple[Path, str 
     others = [item.name for item in sorted(step.iterdir()) if item.is_dir() and item.name not in items]
     name, _, rest = (key or "").partition(".")
     if name not in items:
-        if key is not None and len(items) > 1:
+        if key is not None and (len(items) > 1 or name in others):
             raise CheckpointError(f"{step}: expected an item {brief(name)}, received {', '.join(map(brief, items))}")
         name, rest = _likeliest(step, list(items)), key or ""
     beside |= {other: f"an item beside {name}, which was taken" for other in items if other != name}

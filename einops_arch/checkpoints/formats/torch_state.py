@@ -22,6 +22,7 @@ _DEPTH = 4
 _PARTS = 16
 """Dictionaries inside each other that are one state dict."""
 _SHOWN = 12
+_FEW = 4
 _STATE_DICT = (
     "; likely fix, if it is a model and you trust the file: "
     "torch.save(torch.load(FILE, weights_only=False).state_dict(), OTHER)"
@@ -315,8 +316,23 @@ def _describe(value: Any) -> str:
         return "an empty dict"
     reason = f"is {_brief(value[wrong[0]])}, and no tensor" if type(wrong[0]) is str else "is no name"
     tensors = sum(map(is_tensor, value.values()))
-    fix = f"; likely fix: --drop '^{re.escape(wrong[0]):.80}$'" if tensors and type(wrong[0]) is str else ""
+    fix = f"; likely fix: {_drops(wrong, value)}" if tensors and all(type(name) is str for name in wrong) else ""
     return f"a dict whose entry {_name(wrong[0])} {reason}; it holds {_names(value)}{fix}"
+
+
+def _drops(names: Sequence[str], others: Iterable[Any]) -> str:
+    r"""The options that leave out these names of several: one where they end as no other does.
+
+    >>> names = ["a._extra_state", "b.c._extra_state", "step", "args"]
+    >>> _drops(names[:2], names), _drops(names[2:], names)
+    ("--drop '(^|\\.)_extra_state$'", "--drop '^step$' --drop '^args$'")
+    """
+    leaves = {name.rpartition(".")[2] for name in names}
+    alike = [name for name in others if type(name) is str and name.rpartition(".")[2] in leaves]
+    if len(names) > 1 and len(leaves) == 1 and len(alike) == len(names):
+        return f"--drop '(^|\\.){re.escape(leaves.pop()):.80}$'"
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return " ".join(f"--drop '^{re.escape(name):.80}$'" for name in names[:_FEW]) + more
 
 
 def _entries(value: Mapping[Any, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,12 @@ def _model(options: PortOptions) -> Any:
     if options.arch or options.preset or options.config:
         raise ConfigError("port: --model takes the place of --arch, --preset and --config, received both")
     model = loaded(options.model)
-    if framework_of(model) != "flax":
+    try:
+        framework = framework_of(model)
+    except PortError as error:
+        fix = f"; likely fix: --model '{options.model}()'" if inspect.isroutine(model) else ""
+        raise ConfigError(f"--model {options.model}: {error}{fix}") from error
+    if framework != "flax":
         raise ConfigError(
             f"--model {options.model}: expected a Flax model, whose layers say how arrays lie, received "
             f"{type(model).__name__} of PyTorch; likely fix: the model that einops-arch translate writes"
