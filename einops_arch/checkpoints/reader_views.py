@@ -110,7 +110,8 @@ def renamed(names: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str,
     {'module.fc.weight': 'fc.weight'}
     """
     new = {name: name for name in names}
-    for rule in rules:
+    pairs: Sequence[Any] = rules
+    for rule in pairs:
         if isinstance(rule, str) or len(rule) != 2:
             raise PortError(
                 f"rename: expected pairs of a regular expression and its replacement, received {rule!r}; likely fix: "
