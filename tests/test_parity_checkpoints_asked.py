@@ -17,7 +17,7 @@ from einops_arch.architectures import ConvNetConfig
 from einops_arch.checkpoints import open_checkpoint
 from einops_arch.cli.app import app
 from einops_arch.errors import CheckpointError, PortError
-from einops_arch.port import port_checkpoint, transfer
+from einops_arch.port import load_optimizer, port_checkpoint, transfer
 from einops_arch.torch import ConvNet
 
 RUNNER = CliRunner()
@@ -125,3 +125,28 @@ def test_what_is_no_model_is_told_by_its_name(target, text, tmp_path, monkeypatc
     assert f"targets_of_asked:{target}: " in output
     assert text in " ".join(output.split())
     assert not (tmp_path / "y").exists()
+
+
+def test_an_empty_key_is_no_entry(tmp_path):
+    source = saved(tmp_path / "x.pt", {"model": {"a": torch.ones(2)}, "ema": {"a": torch.ones(3)}})
+    output, code = run("port", source, tmp_path / "y.pt", "--to", "torch", "--key", "")
+    assert code == 2
+    assert "x.pt: expected the name of an entry, received an empty --key" in " ".join(output.split())
+    assert not (tmp_path / "y.pt").exists()
+
+
+def test_the_states_of_optimizers_are_listed_where_the_one_asked_for_is_none(tmp_path):
+    layer = torch.nn.Linear(3, 5)
+    adam = torch.optim.Adam(layer.parameters()).state_dict()
+    source = saved(tmp_path / "x.pt", {"net": layer.state_dict(), "adam": adam, "other": adam})
+    target = nnx.Linear(3, 5, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(target, optax.adam(1e-3), wrt=nnx.Param)
+    with pytest.raises(CheckpointError, match=r"the entry 'gone' .*, received 'adam', 'other'; likely fix: key='adam'"):
+        load_optimizer(source, target, optimizer, key="gone")
+    with pytest.raises(
+        CheckpointError, match=r"expected one entry .*, received 'adam', 'other'; likely fix: key='adam'"
+    ):
+        load_optimizer(source, target, optimizer)
+    weights = saved(tmp_path / "y.pt", layer.state_dict())
+    with pytest.raises(CheckpointError, match=r"the state of an optimizer, received none$"):
+        load_optimizer(weights, target, optimizer)

@@ -159,7 +159,7 @@ def test_what_is_no_state_of_a_known_optimizer(tmp_path):
     lion = {"count": np.ones(()), "mu": {"w": np.ones(3)}}
     cases = {
         "none": (state, "expected one entry with the state of an optimizer, received none"),
-        "two": ({**state, "opt_g": known, "opt_d": known}, "received 'opt_g', 'opt_d'; say key="),
+        "two": ({**state, "opt_g": known, "opt_d": known}, "received 'opt_g', 'opt_d'; likely fix: key='opt_g'"),
         "lion": (
             {**state, "opt_state": {"0": lion}},
             "received 'count', 'mu'",

@@ -115,6 +115,8 @@ def open_checkpoint(
         MissingFrameworkError: the format needs a framework that is not installed.
     """
     drop = checked_patterns(drop)
+    if key == "":
+        raise CheckpointError(f"{path}: expected the name of an entry, received an empty --key (key=)")
     if str(path).startswith("hf:/"):
         path = fetch(path)
     path = Path(path)

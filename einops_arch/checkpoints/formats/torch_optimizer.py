@@ -45,12 +45,13 @@ class OptimizerReader(TorchReader):
         self, loaded: object, key: str | None, foreign: Sequence[Call], drop: Sequence[str]
     ) -> tuple[Mapping[str, Any], dict[str, str], str]:
         del drop
-        entries = dict(_optimizers(loaded, "", 0))
-        if key is not None:
-            entries = {name: value for name, value in entries.items() if name == key}
+        known = dict(_optimizers(loaded, "", 0))
+        entries = known if key is None else {name: value for name, value in known.items() if name == key}
         if len(entries) != 1:
-            listed = ", ".join(map(brief, entries)) or "none"
-            raise CheckpointError(f"expected one entry with the state of an optimizer, received {listed}; say key=")
+            listed = ", ".join(map(brief, known)) or "none"
+            asked = "one entry" if key is None else f"the entry {brief(key)}"
+            fix = f"; likely fix: key={next(iter(known))!r:.80}" if known else ""
+            raise CheckpointError(f"expected {asked} with the state of an optimizer, received {listed}{fix}")
         ((name, optimizer),) = entries.items()
         self.groups = [_plain(group, number) for number, group in enumerate(optimizer["param_groups"])]
         tensors, self.numbers = {}, {}
