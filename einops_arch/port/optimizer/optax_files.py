@@ -94,7 +94,8 @@ def _entry(path: Path) -> str:
 
 def _none_but(entries: Sequence[str]) -> CheckpointError:
     listed = ", ".join(map(brief, entries)) or "none"
-    return CheckpointError(f"expected one entry with the state of an optimizer, received {listed}; say key=")
+    fix = f"; likely fix: key={entries[0]!r:.80}" if entries else ""
+    return CheckpointError(f"expected one entry with the state of an optimizer, received {listed}{fix}")
 
 
 def _state(node: Any, where: str) -> Any:
