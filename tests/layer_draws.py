@@ -14,7 +14,7 @@ import torch
 from layer_parity import QUICKLY, channels_first, channels_last
 
 # How many settings are drawn for each layer; `nox -s tests-layers` draws 200.
-SETTINGS = int(os.environ.get("EINOPS_ARCH_LAYER_SETTINGS", "3"))
+SETTINGS = int(os.environ.get("EINOPS_ARCH_LAYER_SETTINGS", "10"))
 # A failure is not made smaller: each try would compile anew, and settings are small already.
 drawn = hypothesis.settings(
     max_examples=SETTINGS,
@@ -22,10 +22,6 @@ drawn = hypothesis.settings(
     derandomize=True,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
-
-# Layers with parameters compile a step of training for each setting, which takes a second and more: everyday sessions
-# draw one of each, and the others stand written out in `test_parity_layers_leaves.py`.
-drawn_leaves = hypothesis.settings(drawn, max_examples=SETTINGS if SETTINGS >= 10 else 1)
 
 OUTPUTS, GRADIENTS = 1e-12, 1e-10
 # Below so many units of roundoff of the result's rms a ratio compares noise with noise.

@@ -7,7 +7,7 @@ import torch
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_draws import drawn_leaves
+from layer_draws import drawn
 from layer_leaves import assert_twins
 
 import einops_arch.flax as layers
@@ -39,7 +39,7 @@ def assert_twins_or_refused(build_torch, build, shapes, *, train, **options):
     raise AssertionError(f"PyTorch refuses: {refusal}")
 
 
-@drawn_leaves
+@drawn
 @given(st.integers(1, 3), st.sampled_from([(1, 2, 3), (2, 2, 4), (3, 3, 6), (1, 1, 1)]), st.data())
 def test_convolutions(axes, widths, data):
     groups, c, o = widths
@@ -58,7 +58,7 @@ def test_convolutions(axes, widths, data):
     )  # fmt: skip
 
 
-@drawn_leaves
+@drawn
 @given(st.integers(1, 3), st.sampled_from([(1, 2, 3), (2, 2, 4), (3, 3, 6)]), st.data())
 def test_transposed_convolutions(axes, widths, data):
     groups, c, o = widths
@@ -77,7 +77,7 @@ def test_transposed_convolutions(axes, widths, data):
     )  # fmt: skip
 
 
-@drawn_leaves
+@drawn
 @given(st.sampled_from(["Batch", "Instance"]), st.integers(1, 3), some, some, some, st.data())
 def test_norms_with_statistics(kind, axes, affine, tracked, train, data):
     momentum, epsilon = data.draw(st.sampled_from([None, 0.1, 0.6, 1.0])), data.draw(st.sampled_from([1e-5, 1e-2]))
@@ -93,7 +93,7 @@ def test_norms_with_statistics(kind, axes, affine, tracked, train, data):
     )
 
 
-@drawn_leaves
+@drawn
 @given(st.sampled_from([(1, 4), (2, 4), (4, 4), (3, 6)]), some, st.integers(1, 3), st.data())
 def test_group_norm(widths, affine, axes, data):
     groups, c = widths
@@ -105,7 +105,7 @@ def test_group_norm(widths, affine, axes, data):
     )
 
 
-@drawn_leaves
+@drawn
 @given(st.sampled_from(["LayerNorm", "RMSNorm"]), some, some, st.sampled_from([(4,), (3, 4), (2, 3, 4)]))
 def test_norms_of_the_last_axes(kind, affine, bias, shape):
     options = {"bias": bias} if kind == "LayerNorm" else {}
@@ -119,7 +119,7 @@ def test_norms_of_the_last_axes(kind, affine, bias, shape):
     )
 
 
-@drawn_leaves
+@drawn
 @given(st.sampled_from(["LSTM", "GRU", "RNN"]), st.integers(1, 2), some, some, some, st.integers(0, 2))
 def test_recurrent_layers(kind, depth, bias, batch_first, bidirectional, proj_size):
     options = {"batch_first": batch_first, "bidirectional": bidirectional}
@@ -134,7 +134,7 @@ def test_recurrent_layers(kind, depth, bias, batch_first, bidirectional, proj_si
     )
 
 
-@drawn_leaves
+@drawn
 @given(some, some, some, some, st.sampled_from([None, 5]), st.sampled_from([None, 4]), st.sampled_from([1, 2, 3]))
 def test_attention(bias, bias_kv, zero, batch_first, kdim, vdim, heads):
     options = {"add_bias_kv": bias_kv, "add_zero_attn": zero, "batch_first": batch_first, "kdim": kdim, "vdim": vdim}
@@ -148,7 +148,7 @@ def test_attention(bias, bias_kv, zero, batch_first, kdim, vdim, heads):
     )
 
 
-@drawn_leaves
+@drawn
 @given(st.sampled_from(["relu", "gelu"]), some, some, some, some)
 def test_transformer_layers(activation, norm_first, batch_first, bias, decodes):
     options = {"dim_feedforward": 5, "activation": activation, "norm_first": norm_first, "batch_first": batch_first}
@@ -162,7 +162,7 @@ def test_transformer_layers(activation, norm_first, batch_first, bias, decodes):
     )
 
 
-@drawn_leaves
+@drawn
 @given(few, few, few, some, some)
 def test_linear_maps(i, j, o, bias, bilinear):
     if bilinear:

@@ -51,6 +51,8 @@ def interpolate(
 
     Differs from `jax.image.resize`: its `"nearest"` is PyTorch's `"nearest-exact"`, its `"cubic"` has another kernel,
     it smooths when it makes an image smaller unless told otherwise, and it has neither `align_corners` nor a scale.
+    Where `"nearest"` keeps the size of an axis under a factor that is not 1, PyTorch's gradient is not that of its own
+    result; here it is.
 
     Args:
         x: channels last, with a batch axis and 1, 2 or 3 spatial axes.
