@@ -115,6 +115,19 @@ def test_an_adapter_belongs_to_weights_behind_a_wrapper(wrapper, tmp_path):
     assert all(torch.equal(received[f"{wrapper}{name}"], value) for name, value in expected.items())
 
 
+def test_an_adapter_that_could_belong_to_two_networks_is_refused(tmp_path):
+    base = {"unet.fc.weight": BASE["fc.weight"], "text_encoder.fc.weight": BASE["fc.weight"] + 1}
+    with pytest.raises(
+        PortError, match=r"received unet\.fc\.weight and text_encoder\.fc\.weight; likely fix: --only unet\."
+    ):
+        merge(tmp_path, PAIR, ALPHA, base)
+    assert not (tmp_path / "y.safetensors").exists()
+    received, _ = merge(tmp_path, {f"text_encoder.{name}": value for name, value in PAIR.items()}, ALPHA, base)
+    assert torch.equal(received["unet.fc.weight"], base["unet.fc.weight"])
+    expected = 1 + ALPHA["lora_alpha"] / A.shape[0] * (B.double() @ A.double())
+    assert torch.equal(received["text_encoder.fc.weight"], expected.float())
+
+
 def test_modules_that_were_saved_are_moved_bit_for_bit(tmp_path):
     big = 2**60 + 1
     base = {**BASE, "n": torch.tensor(0), "head.weight": torch.zeros(2, dtype=torch.float64)}

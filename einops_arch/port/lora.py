@@ -178,12 +178,28 @@ class Merged(Computed):
         return ""
 
     def _target(self, layer: str, suffix: str) -> str | None:
-        """The name in the file of a layer of the adapter, behind whatever wrappers all names of the file have."""
+        """The name in the file of a layer of the adapter, behind whatever wrappers all names of the file have.
+
+        Raises:
+            PortError: without what stands before it, it is that of several.
+        """
         forms = [layer, *(layer.removeprefix(prefix) for prefix in _AROUND if layer.startswith(prefix))]
         forms += [form.removeprefix(prefix) for form in forms for prefix in _AROUND if form.startswith(prefix)]
-        forms += [f"{prefix}{form}" for form in forms for prefix in _AROUND]
-        known = (names[f"{form}{suffix}"] for names in self._bare for form in forms if f"{form}{suffix}" in names)
-        return next(known, None)
+        for names in self._bare:
+            if known := next((names[f"{form}{suffix}"] for form in forms if f"{form}{suffix}" in names), None):
+                return known
+            for form in forms:
+                longer = {f"{prefix}{form}{suffix}": None for prefix in _AROUND}
+                several = [names[name] for name in longer if name in names]
+                if len(several) > 1:
+                    only = f"--only {several[0].partition('.')[0]}. (only=)"
+                    raise PortError(
+                        f"{layer}: expected one weight that it belongs to, received {' and '.join(several)}; likely "
+                        f"fix: {only}, or their beginnings in the names of the adapter"
+                    )
+                if several:
+                    return several[0]
+        return None
 
     @cached_property
     def _names(self) -> frozenset[str]:
