@@ -150,3 +150,12 @@ def test_the_states_of_optimizers_are_listed_where_the_one_asked_for_is_none(tmp
     weights = saved(tmp_path / "y.pt", layer.state_dict())
     with pytest.raises(CheckpointError, match=r"the state of an optimizer, received none$"):
         load_optimizer(weights, target, optimizer)
+
+
+def test_the_names_of_entries_may_have_dots(tmp_path):
+    names = {"EMA": {"w": torch.ones(2)}, "EMA{'decay': 0.9}": {"shadow": {"w": torch.ones(3)}}}
+    source = saved(tmp_path / "x.ckpt", {"state_dict": {"w": torch.ones(4)}, "callbacks": names})
+    keys = {"callbacks.EMA": 2, "callbacks.EMA{'decay': 0.9}": 3, "callbacks.EMA{'decay': 0.9}.shadow": 3}
+    for key, size in keys.items():
+        with open_checkpoint(source, key=key) as reader:
+            assert reader.info("w").shape == (size,)

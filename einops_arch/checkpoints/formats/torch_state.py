@@ -120,7 +120,9 @@ class _Search:
         whole = value
         while key:
             names = _entries_of(value, lists=True)
-            name = key if key in names else key.partition(".")[0]
+            # A name may have dots, as those of Lightning's callbacks.
+            heads = (name for name in names if type(name) is str and (key == name or key.startswith(f"{name}.")))
+            name = max(heads, key=len, default=key.partition(".")[0])
             if name not in names:
                 states = self._shown(whole)
                 more = f"; state dicts are {states}" if states else ""
