@@ -77,6 +77,18 @@ def test_a_weight_of_one_axis_beside_kernels_is_that_of_a_norm(ending, separator
     assert (state["embed.weight"] == leaves["embed.embedding"]).all()
 
 
+@pytest.mark.parametrize("separator", [".", "/"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_the_state_of_nnx_has_a_part_more_for_each_value(ending, separator, tmp_path):
+    leaves = {"layers.0.kernel": drawn(2, 3), "layers.0.bias": drawn(3)}
+    arrays = {f"{name}.value".replace(".", separator): value for name, value in leaves.items()}
+    output, code = run("port", write(tmp_path / f"x{ending}", arrays), tmp_path / "x.pt", "--to", "torch")
+    assert code == 0, output
+    state = {name: value.numpy() for name, value in torch.load(tmp_path / "x.pt").items()}
+    assert state.keys() == {"layers.0.weight", "layers.0.bias"}
+    assert (state["layers.0.weight"] == leaves["layers.0.kernel"].T).all()
+
+
 def test_kernels_of_pytorch_stay(tmp_path):
     arrays = {"blur.kernel": drawn(3, 2), "fc.weight": drawn(2, 5)}
     source = write(tmp_path / "x.safetensors", arrays)

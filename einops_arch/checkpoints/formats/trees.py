@@ -124,12 +124,13 @@ def framework_of_names(names: Iterable[str], ranks: Mapping[str, int] | None = N
 
 
 def leaf_of(name: str) -> str:
-    """The last part of a name, of which dots and slashes are the ends.
+    """The last part of a name that ends at dots and slashes; the state of nnx has one more, for each value.
 
-    >>> leaf_of("params/fc/kernel"), leaf_of("fc.kernel")
-    ('kernel', 'kernel')
+    >>> leaf_of("params/fc/kernel"), leaf_of("fc.kernel"), leaf_of("fc.kernel.value")
+    ('kernel', 'kernel', 'kernel')
     """
-    return re.split(r"[./]", name)[-1]
+    parts = re.split(r"[./]", name)
+    return parts[-2] if len(parts) > 1 and parts[-1] == "value" else parts[-1]
 
 
 def _followed(paths: Sequence[tuple[str, ...]], key: str) -> tuple[str, ...]:
