@@ -194,7 +194,15 @@ def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Ar
 
 
 def _integers(like: Any, shape: tuple[int, ...], random: np.random.Generator) -> Any:
-    """Integers of the same range, or of the same in each column; a mask of 0 and 1 keeps a 1 in each row."""
+    """Integers of the same range, or of the same in each column; a mask of 0 and 1 keeps a 1 in each row.
+
+    A single negative number among others, such as a label of -100, means that there is none: it is drawn as such.
+    """
+    negative, nothing = like[like < 0], like < 0
+    if nothing.any() and not nothing.all() and negative.min() == negative.max() < -1:
+        drawn = np.where(random.random(shape) < 0.3, int(negative[0]), _integers(like[~nothing], shape, random))
+        drawn.flat[:1] = int(negative[0])
+        return drawn
     low, high = (int(like.min()), int(like.max())) if like.numel() else (0, 0)
     if low >= 0 and high <= 1:
         drawn = random.integers(0, 2, shape)

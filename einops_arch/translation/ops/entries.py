@@ -6,6 +6,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array, from_value
+from einops_arch.translation.ops.masks import masked
 from einops_arch.translation.ops.table import operation
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer
@@ -36,11 +37,15 @@ def _row(input: Any, dim: int, places: str) -> str:
 def index_put(writer: Writer, node: Node, input: Any, indices: Any, values: Any, accumulate: bool = False) -> Array:
     """Entries are written or added where several indices say."""
     if any(isinstance(part, Value) and part.dtype == "bool" for part in indices):
-        raise UnknownOperationError("a part that depends on values is written", "torch.where")
+        if accumulate:
+            raise UnknownOperationError("a part that depends on values is written", "torch.where")
+        places = [slice(None) if part is None else part for part in indices]
+        taken = sum(len(part.shape) if isinstance(part, Value) and part.dtype == "bool" else 1 for part in places)
+        return masked(writer, node, input, [*places, *[slice(None)] * (len(input.shape) - taken)], values)
     array, written = writer.ordered(input).code, writer.ordered(values).code
-    places = ", ".join(":" if part is None else writer.ordered(part).code for part in indices)
+    codes = ", ".join(":" if part is None else writer.ordered(part).code for part in indices)
     how = "add" if accumulate else "set"
-    return from_value(writer.bind(f"{array}.at[{places}].{how}({written})"), node.outputs)
+    return from_value(writer.bind(f"{array}.at[{codes}].{how}({written})"), node.outputs)
 
 
 @operation("take")

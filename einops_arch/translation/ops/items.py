@@ -6,6 +6,7 @@ from typing import Any
 
 from einops_arch.discovery.tracing.program import Node, Value
 from einops_arch.translation.layout import Array, from_value
+from einops_arch.translation.ops.masks import masked
 from einops_arch.translation.ops.table import operation
 from einops_arch.translation.refusals import UnknownOperationError
 from einops_arch.translation.writer import Writer, is_floating
@@ -60,7 +61,12 @@ def _item(writer: Writer, node: Node, input: Any, index: Any) -> Array:
 
 def _full_index(index: Any, rank: int) -> list[Any]:
     parts = list(index) if isinstance(index, tuple) else [index]
-    taken = sum(1 for part in parts if part is not None and part is not Ellipsis)
+    # A mask takes as many axes as it has.
+    taken = sum(
+        len(part.shape) if isinstance(part, Value) and part.dtype == "bool" else 1
+        for part in parts
+        if part is not None and part is not Ellipsis
+    )
     fill = [slice(None)] * (rank - taken)
     if any(part is Ellipsis for part in parts):
         place = next(n for n, part in enumerate(parts) if part is Ellipsis)
@@ -97,12 +103,9 @@ def _advanced(writer: Writer, node: Node, value: Any, parts: list[Any]) -> Array
 def setitem(writer: Writer, node: Node, input: Any, index: Any, value: Any) -> Array:
     """A part is written."""
     parts = _full_index(index, len(input.shape))
-    array = writer.ordered(input)
-    if len(parts) == 1 and isinstance(parts[0], Value) and parts[0].dtype == "bool" and not isinstance(value, Value):
-        mask = writer.ordered(parts[0])
-        return from_value(writer.bind(f"jnp.where({mask.code}, {writer.number(value)}, {array.code})"), node.outputs)
     if any(isinstance(part, Value) and part.dtype == "bool" for part in parts):
-        raise UnknownOperationError("a part that depends on values is written", "torch.where")
+        return masked(writer, node, input, parts, value)
+    array = writer.ordered(input)
     codes = [_index_code(writer, part) for part in parts]
     while len(codes) > 1 and codes[-1] == ":":
         codes.pop()
