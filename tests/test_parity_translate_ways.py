@@ -103,6 +103,60 @@ def test_one_class_for_six_ways_to_attend_computes_what_each_computed(both_sides
         np.testing.assert_allclose(np.asarray(received), model.eval()(x, y).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+class Cross(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        return (x @ self.key(context).transpose(1, 2)).softmax(-1) @ context
+
+
+class Wide(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x).tanh()
+
+
+class Before(nn.Module):
+    """The norm before whatever it is given, with whatever that takes."""
+
+    def __init__(self, width: int, fn: nn.Module) -> None:
+        super().__init__()
+        self.fn = fn
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, **kwargs: Tensor) -> Tensor:
+        return self.fn(self.norm(x), **kwargs)
+
+
+class Latents(nn.Module):
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [Before(width, Cross(width)), Before(width, Cross(width)), Before(width, Wide(width))]
+        )
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        cross, attend, wide = self.layers
+        x = x + cross(x, context=context)
+        return wide(attend(x) + x)
+
+
+def test_what_is_handed_on_is_taken_by_every_child_of_the_class() -> None:
+    torch.manual_seed(0)
+    model = Latents()
+    twin = translate(model, (torch.randn(2, 3, 6), torch.randn(2, 5, 6)), axes=("b t 6", "b u 6"))
+    assert twin.passed, str(twin.report)
+    x, context = torch.randn(3, 4, 6), torch.randn(3, 7, 6)
+    received = twin.model(jnp.asarray(x.numpy()), jnp.asarray(context.numpy()))
+    np.testing.assert_allclose(np.asarray(received), model.eval()(x, context).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
 ASKED = ("a is not None", "b is not None", "self.c", "self.deterministic")
 
 

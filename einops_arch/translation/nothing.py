@@ -32,15 +32,18 @@ class Known:
 
 
 def handed_on(
-    sides: Sequence[Bodies], drafts: Sequence[Draft], signatures: Mapping[str, tuple[Sequence[str], frozenset[str]]]
+    sides: Sequence[Bodies],
+    groups: Sequence[Sequence[Draft]],
+    signatures: Mapping[str, tuple[Sequence[str], frozenset[str]]],
 ) -> list[Bodies]:
     """The bodies with arguments that they do not have handed on, as None, where other bodies hand them on.
 
     Args:
         sides: the lines of each body by mode.
-        drafts: whose bodies they are.
+        groups: the drafts whose bodies they are; those of one group may hold children of several classes.
         signatures: by class, the arguments of a call, and those that may be left out.
     """
+    drafts = [next((draft for draft in group if draft.bodies), group[0]) for group in groups]
     optional = {
         name for draft in drafts for name in draft.arguments if any(name not in other.arguments for other in drafts)
     }
@@ -53,16 +56,16 @@ def handed_on(
                     calls[ast.unparse(node.func)] = node
     written = {canonical(line) for side in sides for lines in side.values() for line in lines}
 
-    def changed(line: str, draft: Draft) -> str:
+    def changed(line: str, draft: Draft, group: Sequence[Draft]) -> str:
         """A line that is one of another body then, as it is otherwise."""
-        new = _with_none(line, draft, optional, calls, signatures)
+        new = _with_none(line, optional - set(draft.arguments), group, calls, signatures)
         return new if canonical(new) in written else line
 
     return [
-        {mode: [changed(line, draft) for line in lines] for mode, lines in side.items()}
+        {mode: [changed(line, draft, group) for line in lines] for mode, lines in side.items()}
         if calls and not optional <= set(draft.arguments)
         else side
-        for side, draft in zip(sides, drafts, strict=True)
+        for side, draft, group in zip(sides, drafts, groups, strict=True)
     ]
 
 
@@ -78,22 +81,25 @@ def _handed(node: ast.Call) -> set[str]:
 
 def _with_none(
     line: str,
-    draft: Draft,
-    optional: set[str],
+    missing: set[str],
+    group: Sequence[Draft],
     calls: Mapping[str, ast.Call],
     signatures: Mapping[str, tuple[Sequence[str], frozenset[str]]],
 ) -> str:
-    missing = optional - set(draft.arguments)
     function = ast.parse(f"def body():\n{textwrap.indent(line, '    ')}").body[0]
     changed = False
     for node in ast.walk(function):
         model = calls.get(ast.unparse(node.func)) if isinstance(node, ast.Call) else None
         if model is None or not isinstance(node, ast.Call):
             continue
-        names, free = signatures.get(_class_of(ast.unparse(node.func), draft), ((), frozenset()))
+        called = dict.fromkeys(_class_of(ast.unparse(node.func), draft) for draft in group)
+        taken = [signatures.get(name, ((), frozenset[str]())) for name in called]
+        names = min((names for names, _ in taken), key=len)
+        free = frozenset.intersection(*(optional for _, optional in taken))
         for place, item in enumerate(model.args):
             fits = isinstance(item, ast.Name) and item.id in missing and place == len(node.args) < len(names)
-            if fits and names[place] in free and names[place] not in {word.arg for word in node.keywords}:
+            here = {other[place] for other, _ in taken} if fits else set()
+            if here and here <= free and not here & {word.arg for word in node.keywords}:
                 node.args.append(item)
                 changed = True
         own = {word.arg: word for word in node.keywords}

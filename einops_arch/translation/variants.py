@@ -121,7 +121,7 @@ def as_one(
     """
     if len(sides) < 2:
         return (sides[0] if sides else {}), []
-    sides = handed_on(sides, [_called(group) for group in groups], known.signatures)
+    sides = handed_on(sides, groups, known.signatures)
     ways = [(n, mode) for n, side in enumerate(sides) for mode in side]
     firsts = [_called(group).number for group in groups]
     numbered = [
