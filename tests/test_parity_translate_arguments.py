@@ -230,3 +230,29 @@ def test_each_column_of_integers_keeps_its_range() -> None:
     other = torch.tensor([[4, 8, 1], [0, 0, 0]])
     difference = np.asarray(twin.model(jnp.asarray(other.numpy()))) - model(other).detach().numpy()
     assert np.abs(difference).max() < 1e-5
+
+
+class Dilated(nn.Module):
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.logsigmoid(self.conv(x)) + x
+
+
+class Stack(nn.Module):
+    def __init__(self, width: int = 4, depth: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Dilated(width, 2**n) for n in range(depth)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_a_number_of_a_loop_is_no_argument_that_is_the_same_by_chance() -> None:
+    source = translate(Stack, torch.randn(2, 4, 9), axes="b c t", prove=False).source
+    assert "dilation" in source
+    assert "(1, 2, 4)" in source

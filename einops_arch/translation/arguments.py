@@ -90,7 +90,7 @@ class Arguments:
             holes.visit(parse(code))
             collected.append(holes)
         vectors = [tuple(ast.unparse(holes.nodes[n]) for holes in collected) for n in range(len(collected[0].nodes))]
-        originals = {} if inside else self._originals(attribute, vectors, rows)
+        originals = {} if inside else self._originals(attribute, vectors, collected[0].slots, rows)
         swaps: list[ast.expr] = []
         for n, vector in enumerate(vectors):
             if n in originals:
@@ -155,7 +155,9 @@ class Arguments:
         name = f"has_{re.sub(r'(?<=[a-z])(?=[A-Z])', '_', attribute).lower()}"
         return self._argument(vector, name, name, inside=False)
 
-    def _originals(self, attribute: str, vectors: Sequence[tuple[str, ...]], rows: Sequence[int]) -> dict[int, str]:
+    def _originals(
+        self, attribute: str, vectors: Sequence[tuple[str, ...]], slots: Sequence[str], rows: Sequence[int]
+    ) -> dict[int, str]:
         """By number of the hole, the expression of arguments that stands in its place in the original."""
         leaves = self.constructor.leaves(attribute, self.kept)
         environments = [self.environments[n] for n in rows]
@@ -163,10 +165,12 @@ class Arguments:
         if not any(not isinstance(leaf, ast.Constant) for leaf in leaves):
             return {}
         result: dict[int, str] = {}
-        decided: set[int] = set()
+        turning = self.constructor.other_each_turn(attribute)
+        decided = {n for n, slot in enumerate(slots) if slot in turning}
+        turned = set(decided)
         numbers = [_spread(vector) or vector for vector in vectors]
         for number in dict.fromkeys(numbers):
-            places = [n for n, other in enumerate(numbers) if other == number]
+            places = [n for n, other in enumerate(numbers) if other == number and n not in turned]
             there = [n for n, other in enumerate(values) if other == number]
             decided.update(places if there else ())
             if len(there) != len(places) and any(isinstance(leaves[n], ast.Constant) for n in there):

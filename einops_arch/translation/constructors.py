@@ -35,6 +35,8 @@ class Constructor:
         definitions: local names and plain attributes (`"self.size"`) with the one expression that they are.
         tests: conditions, in `if` and in conditional expressions.
         handed: the call of the base's constructor.
+        turning: variables of loops.
+        names: what the names of classes stand for.
     """
 
     defaults: dict[str, str | None] = field(default_factory=dict)
@@ -42,6 +44,32 @@ class Constructor:
     definitions: dict[str, ast.expr] = field(default_factory=dict)
     tests: list[ast.expr] = field(default_factory=list)
     handed: ast.Call | None = None
+    turning: set[str] = field(default_factory=set)
+    names: Mapping[str, Any] = field(default_factory=dict)
+
+    def other_each_turn(self, attribute: str) -> set[str]:
+        """Arguments of children that a loop gives other numbers in each turn: `Block(width, 2**n)` for `n in ...`.
+
+        Such a number is none of the constructor's arguments, even where it is the same by chance.
+        """
+        result: set[str] = set()
+        for value in self.made.get(attribute, ()):
+            for call in ast.walk(value):
+                if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+                    continue
+                kind = self.names.get(call.func.id)
+                named = {word.arg: word.value for word in call.keywords if word.arg is not None}
+                if not isinstance(kind, type):
+                    continue
+                try:
+                    bound = inspect.signature(kind).bind_partial(*call.args, **named)
+                except (TypeError, ValueError):
+                    continue
+                for name, node in bound.arguments.items():
+                    parts = ast.walk(node) if isinstance(node, ast.expr) else ()
+                    if any(isinstance(part, ast.Name) and part.id in self.turning for part in parts):
+                        result.add(name)
+        return result
 
     def leaves(self, attribute: str, kept: frozenset[str] = frozenset()) -> list[ast.expr]:
         """Numbers and expressions of arguments in the order in which they stand where an attribute is made.
@@ -172,10 +200,11 @@ def constructor_of(kind: type) -> Constructor:
         if isinstance(node, (ast.If, ast.IfExp)):
             result.tests.append(node.test)
         if isinstance(node, (ast.For, ast.comprehension)):
-            twice.update(name.id for name in ast.walk(node.target) if isinstance(name, ast.Name))
+            result.turning.update(name.id for name in ast.walk(node.target) if isinstance(name, ast.Name))
         if isinstance(node, ast.AugAssign):
             twice.add(ast.unparse(node.target))
-    for key in twice:
+    result.names = getattr(kind.__init__, "__globals__", {})  # type: ignore[misc]
+    for key in twice | result.turning:
         result.definitions[key] = ast.Name("__unknown__", ast.Load())
     return result
 

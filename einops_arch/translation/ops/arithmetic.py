@@ -80,7 +80,7 @@ _ACTIVATIONS = {
     ("hardswish",): "functional.hardswish({})",
     ("hardsigmoid",): "functional.hardsigmoid({})",
     ("selu",): "functional.selu({})",
-    ("logsigmoid",): "functional.logsigmoid({})",
+    ("logsigmoid", "log_sigmoid"): "functional.logsigmoid({})",
     ("softsign",): "functional.softsign({})",
     ("tanhshrink",): "functional.tanhshrink({})",
     ("abs", "__abs__", "absolute"): "functional.absolute({})",
