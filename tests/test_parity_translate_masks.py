@@ -1,4 +1,4 @@
-"""Translate: what is written where a mask is true, and integers of which some mean that there is none."""
+"""Translate: what is written where a mask is true, and inputs of which not every number has a meaning."""
 
 from __future__ import annotations
 
@@ -88,3 +88,30 @@ def test_labels_that_count_for_nothing_are_drawn_as_such() -> None:
     labels[1, 3:] = -100
     received = twin.model(jnp.asarray(x.numpy()), jnp.asarray(labels.numpy()))
     np.testing.assert_allclose(received, model(x, labels).detach().numpy(), rtol=1e-5)
+
+
+class _Shares(nn.Module):
+    """The logarithm of what lies between 0 and 1, which has no value for normal numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor, seen: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        odds = self.fc(torch.log(x) - torch.log1p(-x))
+        loss = nn.functional.binary_cross_entropy(torch.sigmoid(odds), target, reduction="none").sum(-1)
+        return odds.exp() * seen[..., None], (loss * seen).sum() / seen.sum()
+
+
+def test_inputs_of_a_range_stay_in_it_where_others_have_no_value() -> None:
+    torch.manual_seed(0)
+    seen = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
+    inputs = (torch.rand(2, 4, 5) * 0.8 + 0.1, seen, torch.rand(2, 4, 5))
+    model = _Shares().eval()
+    twin = translate(model, inputs, axes=("b t 5", "b t", "b t 5"))
+    assert twin.passed, str(twin.report)
+    assert not twin.fixed
+    other = (torch.rand(3, 7, 5) * 0.8 + 0.1, torch.ones(3, 7), torch.rand(3, 7, 5))
+    received = twin.model(*(jnp.asarray(item.numpy()) for item in other))
+    for expected, array in zip(model(*other), received, strict=True):
+        np.testing.assert_allclose(np.asarray(array), expected.detach().numpy(), rtol=1e-4, atol=1e-5)

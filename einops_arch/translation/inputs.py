@@ -12,7 +12,7 @@ import numpy as np
 from einops_arch.errors import ShapeError
 from einops_arch.translation.refusals import Refusal, TranslationError
 
-__all__ = ["Arguments", "another_size", "arguments_of", "far_size", "input_order", "resized"]
+__all__ = ["Arguments", "another_size", "arguments_of", "far_size", "input_order", "is_range", "resized"]
 
 
 @dataclass
@@ -23,11 +23,13 @@ class Arguments:
         args: by position, tensors.
         kwargs: by name, tensors.
         axes: letters or sizes of each tensor, in the order of the leaves.
+        within: whether floating-point numbers of other inputs stay in the range of these.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     axes: list[list[str]]
+    within: bool = False
 
     @property
     def tensors(self) -> list[Any]:
@@ -181,7 +183,8 @@ def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Ar
         names = arguments.axes[next(count)]
         shape = tuple(sizes.get(name, size) for name, size in zip(names, item.shape, strict=True))
         if item.is_floating_point():
-            return torch.from_numpy(random.standard_normal(shape)).to(item.dtype)
+            drawn = _floats(item, shape, random) if arguments.within else random.standard_normal(shape)
+            return torch.from_numpy(drawn).to(item.dtype)
         if item.dtype == torch.bool:
             return torch.from_numpy(random.random(shape) < 0.7)
         return torch.from_numpy(_integers(item, shape, random)).to(item.dtype)
@@ -190,7 +193,28 @@ def resized(arguments: Arguments, sizes: Mapping[str, int], seed: int = 1) -> Ar
         tuple(other(item) for item in arguments.args),
         {name: other(item) for name, item in arguments.kwargs.items()},
         arguments.axes,
+        arguments.within,
     )
+
+
+def _floats(like: Any, shape: tuple[int, ...], random: np.random.Generator) -> Any:
+    """Numbers of the same range where none of these is negative, or these themselves where all are whole."""
+    if not is_range(like):
+        return random.standard_normal(shape)
+    if bool((like == like.round()).all()):
+        return random.choice(like.flatten().double().numpy(), shape)
+    return random.uniform(float(like.min()), float(like.max()), shape)
+
+
+def is_range(tensor: Any) -> bool:
+    """Whether floating-point numbers may have been meant not to be negative: probabilities, distances, masks.
+
+    >>> import torch
+    >>> is_range(torch.tensor([0.0, 0.3])), is_range(torch.tensor([-0.1, 0.3]))
+    (True, False)
+    """
+    finite = tensor.is_floating_point() and tensor.numel() and bool(tensor.isfinite().all())
+    return bool(finite) and 0 <= float(tensor.min()) < float(tensor.max())
 
 
 def _integers(like: Any, shape: tuple[int, ...], random: np.random.Generator) -> Any:

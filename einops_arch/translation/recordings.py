@@ -8,7 +8,7 @@ from typing import Any
 
 from einops_arch.errors import out_of_memory
 from einops_arch.translation.calls import copy_of, is_of, notes_of_calls
-from einops_arch.translation.inputs import Arguments, resized
+from einops_arch.translation.inputs import Arguments, is_range, resized
 from einops_arch.translation.refusals import Refusal, TranslationError
 
 __all__ = ["Recorder"]
@@ -167,6 +167,27 @@ class Recorder:
             self._first = self.record(self.arguments, "eval", double=False).root
         return self._first
 
+    def needs_range(self) -> bool:
+        """Whether the original raises, or gives what is not finite, for numbers beyond the range of its inputs alone.
+
+        A logarithm of an input, or a loss of probabilities, has nothing to compare for normal numbers.
+        """
+        import torch
+
+        if not any(map(is_range, self.arguments.tensors)):
+            return False
+        finite = []
+        for arguments in (self.arguments, resized(self.arguments, {})):
+            try:
+                with torch.no_grad():
+                    result = copy_of(self._base(double=False), shared=True).eval()(*arguments.args, **arguments.kwargs)
+                finite.append(all(bool(tensor.isfinite().all()) for tensor in _floats_of(result)))
+            except Exception as error:
+                if out_of_memory(error):
+                    raise
+                finite.append(False)
+        return finite == [True, False]
+
     def runs(self, sizes: Mapping[str, int]) -> str | None:
         import torch
 
@@ -184,6 +205,15 @@ class Recorder:
             # Whatever else it is, this size is not for this model.
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return None
+
+
+def _floats_of(result: Any) -> Iterator[Any]:
+    import torch
+    from torch.utils import _pytree as pytree
+
+    for leaf in pytree.tree_leaves(result):
+        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+            yield leaf
 
 
 @contextlib.contextmanager

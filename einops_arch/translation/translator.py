@@ -131,6 +131,7 @@ class _Translator:
         from einops_arch.translation.trees import all_scopes
 
         self.say("recording")
+        self.arguments.within = self.recorder.needs_range()
         sizes = self.free.second()
         second = resized(self.arguments, sizes)
         recordings, notes, differs = self.recorder.recordings(second)
