@@ -248,9 +248,10 @@ class _Agreement:
             if isinstance(second, (Axis, Operation)) or first != second:
                 if pair in _SMALLEST:
                     return SmallestNumber()
-                raise _Disagreement(
-                    f"a number is {pair[0]} at one size and {pair[1]} at another, and how it was made is not known"
-                )
+                # Python multiplies a float by a size without asking the size.
+                hint = " (of 0.5 * n it is not, of n * 0.5 it is)" if isinstance(pair[0], float) else ""
+                numbers_of = f"{pair[0]} at one size and {pair[1]} at another"
+                raise _Disagreement(f"a number is {numbers_of}, and how it was made is not known{hint}")
             return first
         self._check_same(first, second)
         if all(self._is_fixed(atom) for atom in atoms(first)):

@@ -51,7 +51,8 @@ def write_operation(writer: Writer, node: Node) -> None:
         result = row(writer, node, *node.args, **{k: v for k, v in node.kwargs.items() if (k, v) != ("out", None)})
     except TypeError as error:
         if row.__name__ in str(error) and "argument" in str(error):
-            raise UnknownOperationError(f"an argument is not known: {error}") from error
+            reason = str(error).partition("() ")[2] or str(error)
+            raise UnknownOperationError(f"an argument is not known: its row {reason}") from error
         raise
     store(writer, node.outputs, result)
 
