@@ -127,3 +127,22 @@ def test_weights_in_between_keep_ties_and_leave_no_bias_at_zero():
     assert pair.model.second.weight is pair.model.first.weight
     torch.testing.assert_close(pair.model.first.weight, weight.float(), rtol=0, atol=0)
     assert (pair.model.first.bias.abs() > 0.005).all()
+
+
+class Mixed(nn.Module):
+    """As Glow mixes channels: an orthogonal matrix, the logarithm of whose determinant is nothing but rounding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.linalg.qr(torch.randn(8, 8))[0])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x @ self.w, x.new_zeros(x.shape[0]) + torch.slogdet(self.w)[1]
+
+
+def test_own_weights_of_which_a_result_is_rounding_are_moved_by_a_tenth() -> None:
+    torch.manual_seed(1)
+    twin = translate(Mixed(), torch.randn(2, 8), axes="b 8")
+    assert twin.passed, str(twin.report)
+    titles = list(twin.report.reports)
+    assert any("own weights, at its own weights moved by a tenth (at these" in title for title in titles), titles
