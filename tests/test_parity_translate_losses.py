@@ -75,3 +75,46 @@ class Scaled(nn.Module):
 def test_a_loss_of_other_shapes_is_refused():
     with pytest.raises(TranslationError, match=r"mse_loss.*other shapes.*expand the smaller"):
         translate(Scaled, torch.randn(3, 5), axes="b 5")
+
+
+class Weighted(nn.Module):
+    """Binary cross entropies of pixels, with weights of classes and of pixels, behind a norm without an eps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("positive", torch.tensor([0.5, 2.0, 1.0, 3.0]).view(4, 1, 1))
+
+    def forward(self, image: Tensor, goal: Tensor) -> tuple[Tensor, ...]:
+        scores = self.scores(image)
+        pixels = image.square().mean(1, keepdim=True).detach()  # PyTorch takes no gradient of it
+        target = goal.sigmoid()
+        return (
+            F.binary_cross_entropy_with_logits(scores, target, pos_weight=self.positive),
+            F.binary_cross_entropy_with_logits(scores, target, pixels, pos_weight=self.positive, reduction="none"),
+            F.binary_cross_entropy(scores.sigmoid(), target, pixels, reduction="sum"),
+            F.rms_norm(scores, (8,)),
+        )
+
+
+class Attached(nn.Module):
+    """A weight of terms that comes from an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.fc(x), x.sigmoid(), weight)
+
+
+def test_what_has_no_gradient_by_an_input_is_refused_with_the_way_out():
+    inputs = {"x": torch.randn(2, 3), "weight": torch.rand(2, 3)}
+    with pytest.raises(TranslationError, match=r"not differentiable with respect to.*likely fix: \.detach\(\)"):
+        translate(Attached, inputs, axes={"x": "b 3", "weight": "b 3"})
+
+
+def test_weights_of_a_binary_cross_entropy_are_broadcast_as_pytorch_does():
+    inputs = {"image": torch.randn(2, 3, 6, 8), "goal": torch.randn(2, 4, 6, 8)}
+    translation = translate(Weighted, inputs, axes={"image": "b 3 h 8", "goal": "b 4 h 8"})
+    assert translation.passed, translation.report

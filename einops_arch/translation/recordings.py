@@ -122,7 +122,7 @@ class Recorder:
         return recording
 
     def _check_copies(self, error: Exception, arguments: Arguments) -> None:
-        """Refuse a model that runs while a copy of it does not, as one whose hooks hold the model itself."""
+        """Refuse a model that runs while a copy of it, whose inputs need gradients, does not."""
         import torch
 
         modes = [(module, module.training) for module in self.model.modules()]
@@ -135,6 +135,9 @@ class Recorder:
             for module, training in modes:
                 module.training = training
         text = str(error).splitlines()[0] if str(error) else ""
+        if "not differentiable with respect to" in text:
+            fix = ".detach() on that argument, where the model passes it"
+            raise TranslationError([Refusal("", "the model", "backward", text, fix)]) from error
         reason = f"a copy of the model raises {type(error).__name__}: {text}"
         fix = "hooks and functions that take the module they are called with, and do not hold the model itself"
         raise TranslationError([Refusal("", "the model", "copy.deepcopy", reason, fix)]) from error

@@ -94,9 +94,15 @@ def binary(
     pos_weight: Any = None,
 ) -> Array:
     """Of probabilities, or of their logits."""
-    if weight is not None or pos_weight is not None:
-        raise UnknownOperationError("a binary cross entropy with weights", "multiply the unreduced loss")
-    return _compared(writer, node, input, target, _reduction(size_average, reduce, reduction))
+    arguments = _reduction(size_average, reduce, reduction)
+    if weight is None and pos_weight is None:
+        return _compared(writer, node, input, target, arguments)
+    # Weights are broadcast in PyTorch's order of axes.
+    scores, goal = writer.ordered(input), writer.ordered(target)
+    weights = "" if weight is None else f", {writer.ordered(weight).code}"
+    weights += "" if pos_weight is None else f", pos_weight={writer.ordered(pos_weight).code}"
+    call = f"{node.name}({scores.code}, {goal.code}{weights}{arguments})"
+    return writer.make(functional(writer, call), node.outputs)
 
 
 @operation("kl_div")

@@ -141,10 +141,11 @@ def rms_norm(
     eps: float | None = None,
 ) -> Array:
     """Each position divided by the root of its mean square."""
-    if len(normalized_shape) != 1 or eps is None:
-        raise UnknownOperationError("rms_norm over several axes or without eps")
+    if len(normalized_shape) != 1:
+        raise UnknownOperationError("rms_norm over several axes")
     array = writer.ordered(input)
-    code = f"{array.code} * jax.lax.rsqrt(jnp.mean(jnp.square({array.code}), axis=-1, keepdims=True) + {eps!r})"
+    epsilon = f"jnp.finfo({array.code}.dtype).eps" if eps is None else repr(eps)
+    code = f"{array.code} * jax.lax.rsqrt(jnp.mean(jnp.square({array.code}), axis=-1, keepdims=True) + {epsilon})"
     if weight is not None:
         code += f" * {writer.ordered(weight).code}"
     return writer.make(f"({code})", node.outputs, tuple(range(len(input.shape))), array.names)
