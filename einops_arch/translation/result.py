@@ -69,17 +69,19 @@ class Translation:
             test: of a pytest file that builds the twin and loads the weights.
         """
         path = Path(path)
-        path.write_text(_renamed_table(self.source, path.stem), encoding="utf-8")
-        if self.constants:
-            np.savez(path.with_suffix(".npz"), **self.constants)
         if weights is not None:
-            from safetensors.numpy import save_file
-
+            from einops_arch.checkpoints.files import write_tensors
+            from einops_arch.checkpoints.reader import MemoryReader
             from einops_arch.flax.state import state_dict
 
             # Not `ascontiguousarray`, which makes an axis for a number without one, such as a counter of batches.
             arrays = {key: np.asarray(item, order="C") for key, item in state_dict(self.model).items()}
-            save_file(arrays, weights)
+            # Each name of a tied weight has its numbers, so that PyTorch finds all of them.
+            arrays |= {key: arrays[key].copy() for key in MemoryReader(arrays, {}).aliases}
+            write_tensors(weights, MemoryReader(arrays, {}), force=True, kind="safetensors")
+        path.write_text(_renamed_table(self.source, path.stem), encoding="utf-8")
+        if self.constants:
+            np.savez(path.with_suffix(".npz"), **self.constants)
         if test is not None:
             Path(test).write_text(_test_text(path, self.name, weights), encoding="utf-8")
 
@@ -101,10 +103,9 @@ def _test_text(path: Path, name: str, weights: Any) -> str:
         f"    model = {name}(rngs=nnx.Rngs(0))",
     ]
     if weights is not None:
-        lines.insert(2, "from einops_arch.flax import load_state_dict")
-        lines += [
-            "    from safetensors.numpy import load_file",
-            "",
-            f'    load_state_dict(model, load_file("{weights}"))',
+        lines[2:2] = [
+            "from einops_arch.checkpoints import read_checkpoint",
+            "from einops_arch.flax import load_state_dict",
         ]
+        lines.append(f'    load_state_dict(model, read_checkpoint("{weights}").tensors)')
     return "\n".join([*lines, ""])

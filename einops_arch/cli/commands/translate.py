@@ -104,13 +104,14 @@ def _factory(target: str, state: Path | None) -> Any:
         return make
 
     def with_state() -> Any:
-        import torch
-
         from einops_arch.checkpoints import read_checkpoint
+        from einops_arch.port import transfer
 
         model = make()
-        arrays = read_checkpoint(state).tensors
-        model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+        dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        transfer(read_checkpoint(state).tensors, model)
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            tensor.data = tensor.data.to(dtypes[name])  # in which it computes; a file may hold another
         return model
 
     return with_state
