@@ -90,7 +90,7 @@ class Arguments:
             holes.visit(parse(code))
             collected.append(holes)
         vectors = [tuple(ast.unparse(holes.nodes[n]) for holes in collected) for n in range(len(collected[0].nodes))]
-        originals = {} if inside else self._originals(attribute, vectors, collected[0].slots, rows)
+        originals = {} if inside else self._originals(attribute, vectors, collected[0], rows)
         swaps: list[ast.expr] = []
         for n, vector in enumerate(vectors):
             if n in originals:
@@ -156,7 +156,7 @@ class Arguments:
         return self._argument(vector, name, name, inside=False)
 
     def _originals(
-        self, attribute: str, vectors: Sequence[tuple[str, ...]], slots: Sequence[str], rows: Sequence[int]
+        self, attribute: str, vectors: Sequence[tuple[str, ...]], holes: Holes, rows: Sequence[int]
     ) -> dict[int, str]:
         """By number of the hole, the expression of arguments that stands in its place in the original."""
         leaves = self.constructor.leaves(attribute, self.kept)
@@ -166,7 +166,8 @@ class Arguments:
             return {}
         result: dict[int, str] = {}
         turning = self.constructor.other_each_turn(attribute)
-        decided = {n for n, slot in enumerate(slots) if slot in turning}
+        # The start and the step of a series are numbers that the loop does not change.
+        decided = {n for n, slot in enumerate(holes.slots) if slot in turning and not holes.computed[n]}
         turned = set(decided)
         numbers = [_spread(vector) or vector for vector in vectors]
         for number in dict.fromkeys(numbers):

@@ -43,13 +43,17 @@ class Holes(ast.NodeTransformer):
         self.positional = POSITIONAL if positional is None else positional
         self.nodes: list[ast.AST] = []
         self.slots: list[str] = []
+        self.computed: list[bool] = []
+        """Whether it is a part of what is computed there, such as the step of a series."""
         self.swap = swap
         self.slot = ""
+        self.terms = 0
 
     def visit(self, node: ast.AST) -> Any:
         if _is_hole(node):
             self.nodes.append(node)
             self.slots.append(self.slot)
+            self.computed.append(bool(self.terms))
             return self.swap[len(self.nodes) - 1] if self.swap is not None else ast.Name("_hole_", ast.Load())
         if isinstance(node, ast.Call):
             called = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -65,7 +69,10 @@ class Holes(ast.NodeTransformer):
             return node
         if isinstance(node, ast.comprehension):
             return self._comprehension(node)
-        return super().generic_visit(node)
+        self.terms += isinstance(node, ast.BinOp)
+        visited = super().generic_visit(node)
+        self.terms -= isinstance(node, ast.BinOp)
+        return visited
 
     def _comprehension(self, node: ast.comprehension) -> ast.comprehension:
         """What it runs over goes by its variables: a number of children, or a tuple for each variable."""
