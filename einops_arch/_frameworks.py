@@ -1,4 +1,4 @@
-"""One error for a framework that is not installed, raised before anything else is imported."""
+"""What frameworks raise: one error where one is not installed, before anything else is imported; no memory left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 
 from einops_arch.errors import MissingFrameworkError
 
-__all__ = ["require"]
+__all__ = ["out_of_memory", "require"]
 
 
 def require(*modules: str, extra: str, by: str) -> None:
@@ -46,3 +46,21 @@ def require(*modules: str, extra: str, by: str) -> None:
             f'{by} needs {names}, which {verb} not installed; likely fix: pip install "einops-arch[{extra}]"',
             name=missing[0],
         )
+
+
+# PyTorch raises a RuntimeError of its own for it, and so does jax.
+_NO_MEMORY = (
+    *("MemoryError", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
+    *("RESOURCE_EXHAUSTED", "Out of memory", "out of memory"),
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, which says nothing of the model that it ran out in.
+
+    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"))
+    True
+    >>> out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    False
+    """
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

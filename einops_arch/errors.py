@@ -25,27 +25,10 @@ __all__ = [
     "PortError",
     "ShapeError",
     "UnknownArchitectureError",
-    "out_of_memory",
 ]
 
 
 _LONGEST_NAME = 200
-# PyTorch raises a RuntimeError of its own for it, and so does jax.
-_NO_MEMORY = (
-    *("MemoryError", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
-    *("RESOURCE_EXHAUSTED", "Out of memory", "out of memory"),
-)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, which says nothing of the model that it ran out in.
-
-    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"))
-    True
-    >>> out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    False
-    """
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 class EinopsArchError(Exception):

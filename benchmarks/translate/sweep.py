@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.process import environment
 from benchmarks.translate.catalog import ROOT, SETS, name_of
-from einops_arch.errors import out_of_memory
+from einops_arch._frameworks import out_of_memory
 
 __all__ = ["FIELDS", "faults", "lost", "merged", "read", "run_model", "sweep", "write"]
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
+from einops_arch._frameworks import out_of_memory
 from einops_arch._text import printable
 from einops_arch._version import __version__
 from einops_arch.cli.declarations.capture import capture
@@ -32,7 +33,7 @@ from einops_arch.cli.declarations.translate import translate
 from einops_arch.cli.declarations.verify import verify
 from einops_arch.cli.help import ExplainedCommand, print_help
 from einops_arch.cli.output import PatientStream, raised
-from einops_arch.errors import EinopsArchError, out_of_memory
+from einops_arch.errors import EinopsArchError
 
 __all__ = ["app", "run"]
 

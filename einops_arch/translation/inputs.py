@@ -207,12 +207,7 @@ def _floats(like: Any, shape: tuple[int, ...], random: np.random.Generator) -> A
 
 
 def is_range(tensor: Any) -> bool:
-    """Whether floating-point numbers may have been meant not to be negative: probabilities, distances, masks.
-
-    >>> import torch
-    >>> is_range(torch.tensor([0.0, 0.3])), is_range(torch.tensor([-0.1, 0.3]))
-    (True, False)
-    """
+    """Whether floating-point numbers may have been meant not to be negative: probabilities, distances, masks."""
     finite = tensor.is_floating_point() and tensor.numel() and bool(tensor.isfinite().all())
     return bool(finite) and 0 <= float(tensor.min()) < float(tensor.max())
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from einops_arch.errors import out_of_memory
+from einops_arch._frameworks import out_of_memory
 from einops_arch.translation.calls import copy_of, is_of, notes_of_calls
 from einops_arch.translation.inputs import Arguments, is_range, resized
 from einops_arch.translation.refusals import Refusal, TranslationError
