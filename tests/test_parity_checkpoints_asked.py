@@ -113,7 +113,8 @@ def test_all_the_parts_that_fit_are_told(tmp_path):
     [
         ("make", "received function; likely fix: --model 'targets_of_asked:make()'"),
         ("three", "received int"),
-        ("Net(wide=True)", "nothing but () can stand behind a name"),
+        ("Net(wide=wide)", "expected arguments that are literals, as module:Net(8, norm='batch')"),
+        ("three(5)", "expected something that can be called, received int"),
     ],
 )
 def test_what_is_no_model_is_told_by_its_name(target, text, tmp_path, monkeypatch):

@@ -123,7 +123,7 @@ def test_the_diff_of_a_flax_module(capsys):
     ("target", "given", "message"),
     [
         ("code_to_read", "b=2", "expected module:function or module:Model, received 'code_to_read'"),
-        ("code_to_read:shuffle", "b c=2", "--input: expected axes and as many sizes, such as 'b c h w=2,12,5,7'"),
+        ("code_to_read:shuffle", "b c=2", "--input: expected axes and as many sizes, such as 'b c h w=2,12,5,7' or"),
         ("code_to_read:absent", "b=2", "module 'code_to_read' has no attribute 'absent'"),
         (
             "absent_module:f",

@@ -219,7 +219,7 @@ def _unwrapped(
     shapes = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
     if len(shapes) < len(state):
         return state
-    new, remark = without_wrapper(shapes, expected, tied)
+    new, remark = without_wrapper(shapes, expected, tied, names_alone=True)
     if remark:
         counters = [f"{name}: left out: a counter of the wrapper" for name in state if name not in new]
         LOG.warning("%s%s", remark, Lines(counters))

@@ -59,12 +59,20 @@ def unwrapped(reader: Reader, expected: Shapes, tied: Sequence[Sequence[str]] = 
         tied: groups of names that are one tensor in the model.
     """
     shapes = {name: reader.info(name).shape for name in reader.names()}
-    new, remark = without_wrapper(shapes, expected, tied)
+    new, remark = without_wrapper(shapes, expected, tied, names_alone=True)
     return Unwrapped(reader, new, remark) if remark else reader
 
 
-def without_wrapper(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[str]] = ()) -> tuple[dict[str, str], str]:
+def without_wrapper(
+    shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[str]] = (), *, names_alone: bool = False
+) -> tuple[dict[str, str], str]:
     """The new name by the old one, and what was taken off in words, empty if nothing was.
+
+    Args:
+        shapes: those of the checkpoint.
+        expected: those of the model.
+        tied: groups of names that are one tensor in the model.
+        names_alone: take it off where the names are those of the model and shapes are not.
 
     >>> without_wrapper({"module.weight": (3,), "n_averaged": ()}, {"weight": (3,)})
     ({'module.weight': 'weight'}, 'module. was taken off 1 name, as DataParallel or an average of weights writes it')
@@ -73,6 +81,10 @@ def without_wrapper(shapes: Shapes, expected: Shapes, tied: Sequence[Sequence[st
         for new in candidates(shapes):
             renamed = {new[name]: shape for name, shape in shapes.items() if name in new}
             if len(renamed) == len(new) and fits(renamed, expected, tied):
+                return new, taken_off(new)
+        # So that shapes which do not fit are told by the model's own names.
+        for new in candidates(shapes) if names_alone else ():
+            if expected and sorted(new.values()) == sorted(expected):
                 return new, taken_off(new)
     return {name: name for name in shapes}, ""
 

@@ -58,7 +58,9 @@ def _values(entry: Input, framework: str) -> Any:
     import numpy as np
 
     random = np.random.default_rng(0)
-    values = random.integers(0, 2, entry.shape) if "int" in entry.dtype else random.standard_normal(entry.shape)
+    integers = "int" in entry.dtype
+    high = 2 if entry.high is None else entry.high
+    values = random.integers(0, high, entry.shape) if integers else random.standard_normal(entry.shape)
     values = values.astype(entry.dtype)
     if framework == "jax":
         import jax.numpy as jnp

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-import os
-import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +14,10 @@ import numpy as np
 from einops_arch._frameworks import require
 from einops_arch._text import printable
 from einops_arch.cli.output import echo, print_json, progress
-from einops_arch.cli.targets import loaded
+from einops_arch.cli.targets import by_name, loaded, named, parsed
 from einops_arch.errors import ConfigError, DestinationError
 
 __all__ = ["TranslateOptions", "random_inputs", "translate_target"]
-
-_INPUT = re.compile(
-    r"(?:(?P<name>[A-Za-z_]\w*)\s*:\s*)?(?P<axes>[^=@:]+)=(?P<shape>[0-9, ]+?)"
-    r"(?:\s*@(?P<dtype>\w+)|\s+int\s*<\s*(?P<high>\d+))?\s*"
-)
 
 
 @dataclass(frozen=True)
@@ -83,17 +76,9 @@ def translate_target(target: str, output: Path, options: TranslateOptions) -> bo
 
 def _factory(target: str, state: Path | None) -> Any:
     """The module, or the function that makes it, so that construction is seen; with the weights of a checkpoint."""
-    name, _, attribute = target.partition(":")
-    if attribute.endswith("()"):
-        if os.getcwd() not in sys.path:  # noqa: PTH109 the entry is a string
-            sys.path.insert(0, os.getcwd())  # noqa: PTH109
-        try:
-            made: Any = importlib.import_module(name)
-            for part in attribute.removesuffix("()").split("."):
-                made = getattr(made, part)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{target}: cannot be imported: {error}") from error
-        make: Callable[[], Any] = made
+    value, call = named(target)
+    if call is not None:
+        make: Callable[[], Any] = functools.partial(value, *call.arguments, **call.keywords)
     else:
         module = loaded(target)
 
@@ -104,14 +89,10 @@ def _factory(target: str, state: Path | None) -> Any:
         return make
 
     def with_state() -> Any:
-        from einops_arch.checkpoints import read_checkpoint
-        from einops_arch.port import transfer
+        from einops_arch.cli.states import put_state
 
         model = make()
-        dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
-        transfer(read_checkpoint(state).tensors, model)
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            tensor.data = tensor.data.to(dtypes[name])  # in which it computes; a file may hold another
+        put_state(state, model)
         return model
 
     return with_state
@@ -127,32 +108,16 @@ def random_inputs(texts: Sequence[str]) -> tuple[Any, Any]:
         ConfigError: a text has another form, or some have a name and some have none.
     """
     random = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    axes: dict[str, str] = {}
-    names = set()
-    for n, text in enumerate(texts):
-        match = _INPUT.fullmatch(text.strip())
-        shape = tuple(int(size) for size in match["shape"].split(",") if size.strip()) if match else ()
-        if match is None or len(shape) != len(match["axes"].split()):
-            raise ConfigError(
-                "--input: expected axes and as many sizes, such as 'b c h w=2,3,64,64' or "
-                f"'input_ids: b t=2,7 int<50', received {text!r}"
-            )
-        name = match["name"] or str(n)
-        names.add(bool(match["name"]))
-        dtype = match["dtype"] or ("int64" if match["high"] else "float32")
-        if "int" in dtype:
-            arrays[name] = random.integers(0, int(match["high"] or 2), shape).astype(dtype)
-        elif dtype == "bool":
-            arrays[name] = random.random(shape) < 0.7
+    entries = [parsed(text) for text in texts]
+    arrays: list[Any] = []
+    for entry in entries:
+        if "int" in entry.dtype:
+            arrays.append(random.integers(0, 2 if entry.high is None else entry.high, entry.shape).astype(entry.dtype))
+        elif entry.dtype == "bool":
+            arrays.append(random.random(entry.shape) < 0.7)
         else:
-            arrays[name] = random.standard_normal(shape).astype(dtype)
-        axes[name] = match["axes"].strip()
-    if len(names) > 1:
-        raise ConfigError("--input: expected a name for each input or for none")
-    if names == {True}:
-        return arrays, axes
-    return tuple(arrays.values()), list(axes.values())
+            arrays.append(random.standard_normal(entry.shape).astype(entry.dtype))
+    return by_name([entry.name for entry in entries], arrays, [entry.axes for entry in entries])
 
 
 def _sizes(text: str) -> dict[str, int]:

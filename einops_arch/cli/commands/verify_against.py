@@ -10,6 +10,7 @@ from typing import Any
 from einops_arch.cli.commands.verify import write_report
 from einops_arch.cli.output import console, print_json, progress
 from einops_arch.cli.reports import Rows, print_reports
+from einops_arch.cli.states import put_state
 from einops_arch.cli.targets import inputs_of, model_of
 from einops_arch.errors import ConfigError
 
@@ -27,6 +28,7 @@ class PairOptions:
         modes: `"eval"`, `"train"`, or both.
         gradients: compare them as well.
         probes: compare with further inputs and states as well.
+        state: a checkpoint for both.
         transfer: carry the weights of the first into the second before.
         randomize: fill the first with weights in which a mistake shows, before.
         report: the HTML file to write.
@@ -41,6 +43,7 @@ class PairOptions:
     modes: Sequence[str] = ("eval",)
     gradients: bool = True
     probes: bool = False
+    state: Path | None = None
     transfer: bool = False
     randomize: bool = False
     report: Path | None = None
@@ -72,18 +75,14 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
     if not recorded:
         require("torch", "jax", "flax", extra="all", by="verify")
         torch_side, flax_side = two_models(torch_side, flax_side, "verify")
-    if recorded and (options.transfer or options.randomize or options.inputs or options.probes):
+    weights = options.transfer or options.randomize or options.state is not None
+    if recorded and (weights or options.inputs or options.probes):
         raise ConfigError(
-            "verify: a capture has its weights and inputs, received --transfer, --randomize, --probes or --input"
+            "verify: a capture has its weights and inputs, received --transfer, --randomize, --state, --probes or "
+            "--input"
         )
-    if options.randomize:
-        from einops_arch.parity import randomize
-
-        randomize(torch_side)
-    if options.transfer or options.randomize:
-        from einops_arch.port import transfer
-
-        transfer(torch_side, flax_side)
+    if weights:
+        _give_weights(torch_side, flax_side, options)
     settings: dict[str, Any] = {
         "layouts": _pairs(options.layouts, "--layout"),
         # Nothing after the sign leaves a module out.
@@ -121,6 +120,25 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
     else:
         print_reports(console(), [(f"{report.mode} mode", report) for report in reports], options.rows)
     return passed
+
+
+def _give_weights(torch_model: Any, flax_model: Any, options: PairOptions) -> None:
+    """The weights that the options name, in both models."""
+    from einops_arch.port import transfer
+
+    stated = {path: other for path, other in _pairs(options.paths, "--path").items() if other}
+    names = list(torch_model.state_dict())
+    # Paths of modules without weights are for the comparison alone.
+    paths = {path: other for path, other in stated.items() if any(f"{name}.".startswith(f"{path}.") for name in names)}
+    if options.state is not None:
+        if options.randomize:
+            raise ConfigError("verify: --state has the weights that --randomize would draw, received both")
+        put_state(options.state, torch_model, flax_model, paths)
+    elif options.randomize:
+        from einops_arch.parity import randomize
+
+        randomize(torch_model)
+    transfer(torch_model, flax_model, paths=paths)
 
 
 def _side(target: str) -> Any:

@@ -16,7 +16,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "verify": (
         "einops-arch verify convnet --mode eval",
-        'einops-arch verify nets:Classifier --against classifier:Classifier --randomize --input "b c h w=2,3,8,9"',
+        'einops-arch verify nets:Classifier classifier:Classifier --randomize --input "b c h w=2,3,8,9"',
+        'einops-arch verify nets:Classifier classifier:Classifier --state w.safetensors --input "b c h w=2,3,8,9"',
     ),
     "inspect": ("einops-arch inspect convnet.pt",),
     "discover": ('einops-arch discover nets:shuffle --input "b c h w=2,12,5,7"',),

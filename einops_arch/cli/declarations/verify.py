@@ -18,7 +18,9 @@ __all__ = ["verify"]
 def verify(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TARGET...", help="Architectures, checkpoints, or one MODULE:ATTR or capture."),
+        typer.Argument(
+            metavar="TARGET...", help="Architectures, checkpoints, or MODULE:ATTR or a capture and its Flax twin."
+        ),
     ] = None,
     arch: Annotated[
         str | None, typer.Option("--arch", metavar="NAME", help="The architecture of a checkpoint, unless it says it.")
@@ -29,7 +31,8 @@ def verify(
         Mode | None, typer.Option("--mode", metavar="eval|train", help="One mode only; both if left out.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="MODULE:ATTR", help="The Flax model, or a capture of it.")
+        str | None,
+        typer.Option("--against", metavar="MODULE:ATTR", help="The Flax model; or name it second."),
     ] = None,
     inputs: Inputs = None,
     layouts: Annotated[
@@ -38,6 +41,9 @@ def verify(
     ] = None,
     paths: Annotated[
         list[str] | None, typer.Option("--path", metavar="PATH=OTHER", help="A module's path in Flax; with --against.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FILE", help="A checkpoint of any format for both models.")
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page.")] = None,
     *,
@@ -73,6 +79,8 @@ def verify(
     The verdict is made in float64; float32 shows how well it is rounded.
     A name stands for its preset `tiny` with random weights; --preset and --config choose other sizes.
     """
+    if against is None and targets and ":" in targets[0] and len(targets) == 2:
+        targets, against = targets[:1], targets[1]
     modes = (str(mode),) if mode else ("eval", "train")
     if against is not None:
         from einops_arch.cli.commands.verify_against import PairOptions, verify_pair
@@ -86,6 +94,7 @@ def verify(
             modes=modes,
             gradients=gradients,
             probes=probes,
+            state=state,
             transfer=transfer,
             randomize=randomize,
             report=report,
@@ -98,8 +107,11 @@ def verify(
         return
     from einops_arch.cli.commands.verify import Options, verify_all
 
-    if inputs or layouts or paths or transfer or randomize or lift_casts:
-        raise ConfigError("verify: --input, --layout, --path, --transfer, --randomize, --lift-casts go with --against")
+    if inputs or layouts or paths or state or transfer or randomize or lift_casts:
+        raise ConfigError(
+            "verify: --input, --layout, --path, --state, --transfer, --randomize, --lift-casts go with two models, as "
+            "nets:Net flax_nets:Net"
+        )
     options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
     options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training, rows=rows)
     if not verify_all(targets or [], options, every=every):
