@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
 import torch
 from flax import nnx
 
+from einops_arch.errors import PatternError
 from einops_arch.flax import layers as ours
 from einops_arch.parity import Verdict, compare, randomize
 from einops_arch.parity.probes import random_numbers
@@ -108,3 +111,94 @@ def test_inputs_that_do_not_correspond_are_noted():
     transfer(*models)
     report = compare(*models, ROWS, axes="b t c", teacher=True)
     assert "fc: not given PyTorch's inputs: shapes (15, 12) and (3, 5, 12)" in report.seen.not_seen
+
+
+class TorchGate(NN.Module):
+    """A module with code of its own between two others, whose input is no module's output."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = NN.Conv1d(12, 12, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.up(x.mean(-1, keepdim=True)))
+
+
+class FlaxGate(nnx.Module):
+    def __init__(self):
+        self.up = ours.Conv(12, 12, (1,), rngs=RNGS)
+
+    def __call__(self, x):
+        return x * jax.nn.sigmoid(self.up(jnp.mean(x, axis=1, keepdims=True)))
+
+
+class TorchBlock(NN.Module):
+    """Of what goes into the gate, nothing but the block around it tells the order of the axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.gate = NN.Conv1d(12, 12, 3, padding=1), TorchGate()
+
+    def forward(self, x):
+        return x + self.gate(torch.nn.functional.gelu(self.conv(x)))
+
+
+class FlaxBlock(nnx.Module):
+    def __init__(self, approximate=False):
+        self.conv, self.gate = ours.Conv(12, 12, (3,), padding=1, rngs=RNGS), FlaxGate()
+        self.approximate = approximate
+
+    def __call__(self, x):
+        return x + self.gate(jax.nn.gelu(self.conv(x), approximate=self.approximate))
+
+
+@pytest.mark.parametrize("steps", [5, 12])
+@pytest.mark.parametrize("teacher", [False, True])
+def test_a_module_inside_of_one_with_channels_is_given_its_inputs_in_flax_order(steps, teacher):
+    x = random_numbers("x", (2, 12, steps))
+    models = TorchBlock(), FlaxBlock()
+    randomize(models[0])
+    transfer(*models)
+    report = compare(*models, x, axes="b c t", teacher=teacher)
+    assert report.passed, str(report)
+    assert report.seen.modules == 4
+    assert not report.seen.not_seen
+    models[1].approximate = True
+    report = compare(*models, x, axes="b c t", teacher=teacher)
+    assert report.first_divergence.path == ""
+    if not teacher:
+        assert len(report.causes) == 1
+        assert "the exact form of GELU, the Flax module has the tanh form" in report.causes[0]
+
+
+def test_a_layout_can_be_that_of_one_output():
+    class Torch(NN.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = TorchPool()
+
+        def forward(self, x):
+            return self.pool(x)[0]
+
+    class TorchPool(NN.Module):
+        def forward(self, x):
+            return x.mean(-1), torch.softmax(x, -1)
+
+    class FlaxPool(nnx.Module):
+        def __call__(self, x):
+            return jnp.mean(x, 1), 1.5 * jnp.moveaxis(jax.nn.softmax(x, axis=1), 1, 0)
+
+    class Flax(nnx.Module):
+        def __init__(self):
+            self.pool = FlaxPool()
+
+        def __call__(self, x):
+            return self.pool(x)[0]
+
+    x = random_numbers("x", (5, 5, 5))
+    for layouts in ({"pool.1": "b c t -> t b c"}, {"p*": "b c t -> b t c", "pool.1": "b c t -> t b c"}):
+        report = compare(Torch(), Flax(), x, axes="b c t", layouts=layouts)
+        row = next(row for row in report.rows if row.path == "pool")
+        assert np.isclose(row.difference, 0.5), str(report)
+    with pytest.raises(PatternError, match=r"no module was called at 'pool\.2'"):
+        compare(Torch(), Flax(), x, axes="b c t", layouts={"pool.2": "b c t -> t b c"})

@@ -60,7 +60,7 @@ def compare(
         flax_inputs: what Flax takes, where it is not the inputs with their axes moved.
         layouts: by module path, how the axes of its outputs lie in both, such as `"b c h w -> b h w c"`, where the
             rules of `einops_arch.parity.runs.axes` cannot know it. A path may have wildcards, such as `"encoder.*"`;
-            one that ends in a dot is a prefix.
+            one that ends in a dot is a prefix; `"pool.1"` is the second output of `pool`.
         mode: `"eval"`, or `"train"`, which compares the batch statistics as well.
         gradients: compare, in float64, the gradients of a random projection of the outputs: of every parameter and of
             every floating-point input.

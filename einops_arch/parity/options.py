@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from einops_arch.architectures.config import Config
@@ -51,17 +51,9 @@ def known_tensors(
     """
     known: list[tuple[Any, Layout]] = []
     used: set[str] = set()
-    # A translated model names the layout of every module: looking through all calls for each would be quadratic.
-    calls_at: dict[str, list[TraceCall]] = {}
-    for call in trace:
-        calls_at.setdefault(call.path, []).append(call)
-    # The last counts, and an exact path more than one with wildcards.
-    for stated_path in sorted(options.layouts, key=lambda path: not _is_wild(path)):
-        layout = from_pattern(options.layouts[stated_path])
-        for call in trace if _is_wild(stated_path) else calls_at.get(stated_path, ()):
-            if _names(stated_path, call.path):
-                used.add(stated_path)
-                known += [(tensor, layout) for tensor in call.outputs if tensor.ndim == len(layout)]
+    for stated_path, layout, call, places in _statements(trace, options.layouts):
+        used.add(stated_path)
+        known += [(call.outputs[n], layout) for n in places]
     if complete and (unknown := sorted(set(options.layouts) - used)):
         raise PatternError(f"layouts: no module was called at {', '.join(map(repr, unknown))}")
     outputs = next((call.outputs for call in trace if call.path == ""), ())
@@ -78,14 +70,31 @@ def stated_outputs(trace: Sequence[TraceCall], layouts: Mapping[str, str]) -> di
 
     A module and the last one inside of it may give one tensor, which lies otherwise in each of Flax's.
     """
-    stated: dict[tuple[str, int, int], Layout] = {}
-    for stated_path in sorted(layouts, key=lambda path: not _is_wild(path)):
-        layout = from_pattern(layouts[stated_path])
-        for call in trace:
-            if _names(stated_path, call.path):
-                places = [n for n, tensor in enumerate(call.outputs) if tensor.ndim == len(layout)]
-                stated |= {(call.path, call.index, n): layout for n in places}
-    return stated
+    return {
+        (call.path, call.index, n): layout for _, layout, call, places in _statements(trace, layouts) for n in places
+    }
+
+
+def _statements(
+    trace: Sequence[TraceCall], layouts: Mapping[str, str]
+) -> Iterator[tuple[str, Layout, TraceCall, list[int]]]:
+    """Each key of `layouts=` with its layout, the calls that it names, and the numbers of the outputs that it fits."""
+    # A translated model names the layout of every module: looking through all calls for each would be quadratic.
+    calls_at: dict[str, list[TraceCall]] = {}
+    for call in trace:
+        calls_at.setdefault(call.path, []).append(call)
+    # The last counts: what names a module more than wildcards do, what names one of its outputs most.
+    for path in sorted(layouts, key=lambda path: (not _is_wild(path), path not in calls_at)):
+        layout = from_pattern(layouts[path])
+        if _is_wild(path) or path in calls_at:
+            calls = [call for call in trace if _names(path, call.path)] if _is_wild(path) else calls_at[path]
+            named = [(call, range(len(call.outputs))) for call in calls]
+        else:
+            module, _, number = path.rpartition(".")
+            outputs = range(int(number), int(number) + 1) if number.isdecimal() else range(0)
+            named = [(call, outputs) for call in calls_at.get(module, []) if outputs and outputs[0] < len(call.outputs)]
+        for call, places in named:
+            yield path, layout, call, [n for n in places if call.outputs[n].ndim == len(layout)]
 
 
 def _is_wild(path: str) -> bool:

@@ -7,6 +7,7 @@ give differs by their own rounding alone. Without float64 that is all there is t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,17 +16,22 @@ import numpy as np
 from einops_arch._text import counted
 from einops_arch.layouts.arrays import dtype_kind
 from einops_arch.parity.report import limits
-from einops_arch.parity.report.alignment import splits
+from einops_arch.parity.report.alignment import refined, splits
 from einops_arch.parity.report.module_rows import module_rows
 from einops_arch.parity.report.pair import RunPair
 from einops_arch.parity.report.report import Report
 from einops_arch.parity.report.seen import Seen
-from einops_arch.parity.report.verdicts import Array
-from einops_arch.parity.runs.axes import Layout, TraceCall, resolve, resolve_inputs
+from einops_arch.parity.report.verdicts import Array, Verdict
+from einops_arch.parity.runs.axes import Layout, TraceCall, guessed, resolve, resolve_inputs
 from einops_arch.parity.runs.run import Call, Run
 from einops_arch.parity.runs.values import in_order, rebuild
 
-__all__ = ["in_flax_form", "teacher_report"]
+__all__ = ["in_flax_form", "is_certain", "teacher_report"]
+
+_UNKNOWN_AXES = (
+    "the order of the axes of its input in Flax is not known, as several fit; likely fix: "
+    "layouts={{{path!r}: 'PyTorch's axes -> Flax's axes'}}"
+)
 
 
 def teacher_report(
@@ -54,9 +60,10 @@ def teacher_report(
         lift: keep float64 where a model casts to less.
     """
     layouts = resolve(trace, flax_side.modules, known)
-    input_layouts = resolve_inputs(trace, flax_side.modules, known)
+    input_layouts = resolve_inputs(trace, flax_side.modules, known, layouts)
     notes: list[str] = []
     unforced: list[str] = []
+    uncertain: set[str] = set()
     nests: dict[tuple[str, int], Any] = {}
     for key, nest in run.inputs.items():
         if key in forms:
@@ -65,6 +72,7 @@ def teacher_report(
                 unforced.append(f"{key[0] or 'the network'}: not given PyTorch's inputs: {moved}")
             else:
                 nests[key] = moved
+                uncertain |= set() if is_certain(nest, forms[key], input_layouts[key]) else {key[0]}
     other = _forced(flax_side.forced(nests, double=False), run, unforced)
     wide = wide_other = None
     if not why:
@@ -84,7 +92,13 @@ def teacher_report(
         first, second = (_forced(results, run, unforced) for results in (wide, wide_other))
         two = RunPair(torch_side.modules, flax_side.modules, first, second, recorded, other, layouts)
         notes.append("each module was given the inputs that PyTorch's had" + " with casts lifted" * lift)
+        layouts = refined(first, second, layouts, guessed(trace, flax_side.modules, known))
+        two = dataclasses.replace(two, layouts=layouts)
         rows, more = module_rows(two)
+    # With the axes of its input in the wrong order, a right module gives something else.
+    unknown = [row.path for row in rows if row.path in uncertain and row.verdict is Verdict.SEMANTIC]
+    rows = tuple(row for row in rows if row.path not in unknown)
+    unforced += [f"{path}: not judged: {_UNKNOWN_AXES.format(path=path)}" for path in unknown]
     # The network itself is one of the modules: its values are the outputs.
     whole = [call for call in two.torch.calls if not call.path and any(not row.path for row in rows)]
     seen = Seen(
@@ -97,21 +111,22 @@ def teacher_report(
     return Report(rows=rows, outputs=(), mode=mode, notes=tuple(notes), seen=seen)
 
 
-def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None], *, split: bool = False) -> Any:
+def in_flax_form(nest: Any, form: Any, layouts: Sequence[Sequence[Layout]], *, split: bool = False) -> Any:
     """Put PyTorch's arrays into the form of Flax's arguments, or say why they do not fit.
 
     Args:
         nest: PyTorch's arguments, by position and by name.
         form: Flax's, whatever numbers are in them.
-        layouts: of PyTorch's arrays.
+        layouts: that PyTorch's arrays may have; the first that fits is taken.
         split: an axis of the one may be several of the other, in this order, such as heads and their features.
     """
     values, slots = in_order(nest, _is_array), in_order(form, _is_array)
     if len(values) != len(slots):
         return f"{counted(len(values), 'array')} in PyTorch, {len(slots)} in Flax"
     moved: list[Array] = []
-    for value, slot, layout in zip(values, slots, [*layouts, *[None] * len(values)], strict=False):
-        array = value if layout is None or len(layout) != value.ndim else value.transpose(layout)
+    for value, slot, likely in zip(values, slots, [*layouts, *[()] * len(values)], strict=False):
+        fitting = _fitting(value, slot, likely)
+        array = fitting[0] if fitting else _moved(value, likely)
         if split and array.size == slot.size and splits(*sorted((array.shape, slot.shape), key=len)):
             array = array.reshape(slot.shape)
         if array.shape != slot.shape:
@@ -124,6 +139,23 @@ def in_flax_form(nest: Any, form: Any, layouts: Sequence[Layout | None], *, spli
         rebuild(args, lambda *_: next(rest), _is_array),
         {name: rebuild(value, lambda *_: next(rest), _is_array) for name, value in kwargs.items()},
     )
+
+
+def is_certain(nest: Any, form: Any, layouts: Sequence[Sequence[Layout]]) -> bool:
+    """Whether PyTorch's arrays fit Flax's arguments in only one of the layouts that they may have."""
+    values, slots = in_order(nest, _is_array), in_order(form, _is_array)
+    return all(
+        len(_fitting(value, slot, likely)) < 2 for value, slot, likely in zip(values, slots, layouts, strict=False)
+    )
+
+
+def _fitting(value: Array, slot: Array, likely: Sequence[Layout]) -> list[Array]:
+    moved = [value.transpose(layout) for layout in likely if len(layout) == value.ndim]
+    return [array for array in moved if array.shape == slot.shape]
+
+
+def _moved(value: Array, likely: Sequence[Layout]) -> Array:
+    return value.transpose(likely[0]) if likely and len(likely[0]) == value.ndim else value
 
 
 def _forced(results: Mapping[tuple[str, int], Any], run: Run, unforced: list[str]) -> Run:

@@ -98,7 +98,7 @@ def _recorded(
     run, trace, tensors = torch_side.run(*wide_torch, 1, double=True, lift=two.lifted, inputs_of=wanted)
     stated = known(trace, tensors)
     layouts = resolve(trace, two.flax_modules, stated) | dict(two.layouts)
-    input_layouts = resolve_inputs(trace, two.flax_modules, stated)
+    input_layouts = resolve_inputs(trace, two.flax_modules, stated, layouts)
     run.calls = [call if call.path in wanted else dataclasses.replace(call, arrays=()) for call in run.calls]
     del trace, tensors, stated
     trim_memory(torch_side)

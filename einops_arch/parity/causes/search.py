@@ -21,7 +21,7 @@ from einops_arch.parity.report.verdicts import Array, wide
 from einops_arch.parity.runs.axes import Layout, plain
 from einops_arch.parity.runs.run import Run
 from einops_arch.parity.runs.values import in_order
-from einops_arch.parity.teacher import in_flax_form
+from einops_arch.parity.teacher import in_flax_form, is_certain
 
 __all__ = ["LocatedFault", "Recorded", "search"]
 
@@ -39,7 +39,7 @@ class Recorded:
         flax_side: Flax's side, whose modules are copied one by one.
         run: PyTorch's in float64, with the inputs of the modules that differ.
         layouts: of their outputs.
-        input_layouts: of their inputs.
+        input_layouts: that their inputs may have.
         forms: the arguments of Flax's modules, whatever numbers are in them.
         values: Flax's own inputs, for a module whose arguments do not correspond.
         lifted: casts are lifted.
@@ -51,7 +51,7 @@ class Recorded:
     flax_side: Any
     run: Run
     layouts: Mapping[tuple[str, int, int], Layout]
-    input_layouts: Mapping[tuple[str, int], Sequence[Layout | None]]
+    input_layouts: Mapping[tuple[str, int], Sequence[Sequence[Layout]]]
     forms: Mapping[tuple[str, int], Any]
     values: Callable[[str], Mapping[tuple[str, int], Any]]
     lifted: bool
@@ -110,8 +110,8 @@ class FaultSearch:
         self._count = 0
         # Of PyTorch's outputs of a module, those that Flax's has too, where it has fewer.
         self._fitting: dict[str, list[int]] = {}
-        # The calls whose arguments have axes on one side that are one axis on the other.
-        self._split: set[tuple[str, int]] = set()
+        # The calls of whose arguments the order of axes was guessed, also of those that an axis was split into.
+        self._guessed: set[tuple[str, int]] = set()
 
     def inside(self, path: str) -> list[LocatedFault]:
         """Locate faults in the modules inside of one, at any depth."""
@@ -166,8 +166,8 @@ class FaultSearch:
                 if case is not None:
                     self._outputs[path] = case.form, case.output_places
                     is_right = case.is_right
-                    if not is_right and (path, index) in self._split:
-                        # The order of what an axis was split into was guessed: it can prove a module right alone.
+                    if not is_right and (path, index) in self._guessed:
+                        # A guess can prove a module right alone.
                         is_right = None
                         del self._outputs[path]
                         break
@@ -200,7 +200,9 @@ class FaultSearch:
         moved = in_flax_form(nest, form, layouts)
         if isinstance(moved, str):
             moved = in_flax_form(nest, form, layouts, split=True)
-            self._split.add(key)
+            self._guessed.add(key)
+        elif not is_certain(nest, form, layouts):
+            self._guessed.add(key)
         return None if isinstance(moved, str) else moved
 
     def _with_its_own_inputs(self, path: str) -> Case | None:

@@ -89,9 +89,10 @@ def refined(
 ) -> dict[tuple[str, int, int], Layout]:
     """The layouts, where a guess does not bring equal values together but another order of axes does.
 
-    A permutation under which two results agree to the float64 limit is no chance. Of the network's own output only
-    the channels may stand elsewhere than was guessed, in a network where channels move at all: any other order would be
-    part of what it computes.
+    A permutation under which two results agree to the float64 limit is no chance. Where none does, an order that gives
+    Flax's shape takes the place of a guess that does not. Of the network's own output only the channels may stand
+    elsewhere than was guessed, in a network where channels move at all: any other order would be part of what it
+    computes.
 
     Args:
         torch_run: PyTorch's run.
@@ -112,10 +113,12 @@ def refined(
                 continue
             if _agree(call.arrays[n], twin.arrays[m], layouts[key]):
                 continue
-            for layout in _other_layouts(call.arrays[n], twin.arrays[m], layouts[key], root=not call.path):
-                if _agree(call.arrays[n], twin.arrays[m], layout):
-                    better[key] = layout
-                    break
+            torch, flax = call.arrays[n], twin.arrays[m]
+            fitting = list(_other_layouts(torch, flax, layouts[key], root=not call.path))
+            likely = fitting[:1] if _moved(torch, layouts[key]).shape != flax.shape else []
+            agreeing = next((layout for layout in fitting if _agree(torch, flax, layout)), None)
+            if agreeing is not None or likely:
+                better[key] = agreeing or likely[0]
     return {**layouts, **better}
 
 

@@ -86,9 +86,10 @@ def _measure_call(
         if call.path and pair.torch.shape != pair.flax.shape and pair.torch.size == pair.flax.size:
             candidate = merged(call.arrays[n], pair.flax, two.layouts[call.path, call.index, n])
             if candidate is None:
+                place = f"{call.path}.{n}" if len(call.arrays) > 1 else call.path
                 unseen.append(
-                    f"{call.path}: {pair.torch.shape} in PyTorch and {pair.flax.shape} in Flax, whose axes could not "
-                    f"be brought together; likely fix: layouts={{{call.path!r}: 'PyTorch's axes -> Flax's axes'}}"
+                    f"{place}: {pair.torch.shape} in PyTorch and {pair.flax.shape} in Flax, whose axes could not "
+                    f"be brought together; likely fix: layouts={{{place!r}: 'PyTorch's axes -> Flax's axes'}}"
                 )
                 continue
             pair, joined = Pair(candidate, pair.flax, roundoff=two.roundoff), True

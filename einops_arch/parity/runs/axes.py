@@ -132,30 +132,53 @@ def guessed(
 
 
 def resolve_inputs(
-    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
-) -> dict[tuple[str, int], list[Layout | None]]:
-    """The layout of everything that goes into a call, by path and number of the call; None where it is not known."""
-    known = _known(calls, flax_modules, known_layouts)
-    return {
-        (call.path, call.index): [
-            known.get(id(tensor), plain(tensor.ndim) if tensor.ndim < 3 else None) for tensor in call.inputs
-        ]
-        for call in calls
+    calls: Sequence[TraceCall],
+    flax_modules: Mapping[str, Any],
+    known_layouts: Sequence[tuple[Any, Layout]],
+    outputs: Mapping[tuple[str, int, int], Layout],
+) -> dict[tuple[str, int], list[tuple[Layout, ...]]]:
+    """The layouts that each array may have that goes into a call, by path and number of the call.
+
+    It is one layout where rules 1 to 3 tell it. Else they are those that are likely, the likeliest first: that of the
+    module which gave it, that of what the call gives, that of what the module around it was given, the same axes.
+
+    Args:
+        calls: in the order in which they returned.
+        flax_modules: Flax's modules by path.
+        known_layouts: tensors whose layout is known.
+        outputs: the layouts of the outputs, by path, number of the call and of the output.
+    """
+    firm = _told(calls, flax_modules, known_layouts)
+    around = {call.place: call for call in calls}
+    source = {
+        id(tensor): outputs[call.path, call.index, n]
+        for call in reversed(calls)
+        for n, tensor in enumerate(call.outputs)
+        if (call.path, call.index, n) in outputs
     }
+
+    def likely(call: TraceCall, tensor: Any) -> tuple[Layout, ...]:
+        if (layout := firm.get(id(tensor))) is not None:
+            return (layout,)
+        if tensor.ndim < 3:
+            return (plain(tensor.ndim),)
+        outer = around.get(call.parent) if call.parent is not None else None
+        guesses = [
+            source.get(id(tensor)),
+            outputs.get((call.path, call.index, 0)) if _kind(call.module) != "own axes" else None,
+            firm.get(id(outer.input)) if outer is not None else None,
+            plain(tensor.ndim),
+        ]
+        return tuple(dict.fromkeys(guess for guess in guesses if guess is not None and len(guess) == tensor.ndim))
+
+    return {(call.path, call.index): [likely(call, tensor) for tensor in call.inputs] for call in calls}
 
 
 def _known(
     calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
 ) -> dict[int, Layout]:
     """The layouts of all tensors of which anything is known, and of every output, by the tensor's identity."""
-    known = _by_type(calls, flax_modules, known_layouts)
-    _spread(calls, known)
-    for call in calls:
-        if _kind(call.module) == "last axis":
-            for tensor in (call.input, *call.outputs):
-                if tensor is not None:
-                    known.setdefault(id(tensor), plain(tensor.ndim))
-    _spread(calls, known)
+    known = _told(calls, flax_modules, known_layouts)
     around = {call.place: call for call in calls}
     for call in sorted(calls, key=lambda call: call.place):
         for tensor in call.outputs:
@@ -164,6 +187,21 @@ def _known(
                 layout = known.get(id(outer.input)) if outer is not None else None
                 fits = layout is not None and len(layout) == tensor.ndim and _kind(call.module) != "own axes"
                 known[id(tensor)] = layout if fits and layout is not None else plain(tensor.ndim)
+    return known
+
+
+def _told(
+    calls: Sequence[TraceCall], flax_modules: Mapping[str, Any], known_layouts: Sequence[tuple[Any, Layout]]
+) -> dict[int, Layout]:
+    """The layouts that rules 1 to 3 tell, by the tensor's identity."""
+    known = _by_type(calls, flax_modules, known_layouts)
+    _spread(calls, known)
+    for call in calls:
+        if _kind(call.module) == "last axis":
+            for tensor in (call.input, *call.outputs):
+                if tensor is not None:
+                    known.setdefault(id(tensor), plain(tensor.ndim))
+    _spread(calls, known)
     return known
 
 
