@@ -39,10 +39,12 @@ def translate(
 
     Args:
         model: a `torch.nn.Module`, or a function that makes one; construction is recorded then, which gives names to
-            the arguments of constructors.
+            the arguments of constructors. The proof is of the model as it was made: a twin that is made with other
+            arguments was not compared.
         inputs: a tensor or array, a tuple of arguments, or a dict by name.
-        axes: the axes of each input, such as `"b c h w"`: letters are free, numbers are fixed. Where `c` stands before
-            the last axis the twin takes the input channels last.
+        axes: the axes of each input, such as `"b c h w"`: letters are free, numbers are fixed. The twin takes
+            an input channels last where its pattern has `c` before the last axis, or a number right between `b` and `h`
+            or `d`, as in `"b 3 h w"`; any other input in PyTorch's order, `"b 40 t"` too.
         also: further sizes to compare at, by letter.
         leaves: Flax classes of one's own for PyTorch classes: `{MyLayer: MyFlaxLayer}`.
         partial: write what can be written; the rest raises NotImplementedError when it is called.
