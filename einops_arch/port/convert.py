@@ -15,7 +15,7 @@ from einops_arch.checkpoints.disk.sink import Progress
 from einops_arch.checkpoints.files import check_destination, format_of, open_checkpoint, write_tensors
 from einops_arch.checkpoints.finite import Watched
 from einops_arch.checkpoints.reader import MemoryReader, Reader, Wrapper
-from einops_arch.checkpoints.reader_views import Cast, Renamed, Untied, texts
+from einops_arch.checkpoints.reader_views import Cast, Relabeled, Renamed, Untied, texts
 from einops_arch.errors import CheckpointError, PortError
 from einops_arch.port.bounds import model_of
 from einops_arch.port.expected import expected_shapes
@@ -24,6 +24,7 @@ from einops_arch.port.leaves import ByLeaf, notes_of_leaves
 from einops_arch.port.like import held_against
 from einops_arch.port.lora import Merged
 from einops_arch.port.packed import PackedReader
+from einops_arch.port.renaming import is_last, new_names, with_old_names
 from einops_arch.port.suggested import told_what_fits, told_what_part_fits
 from einops_arch.port.ties import once_tied, untied_lines
 from einops_arch.port.unwrap import Unwrapped, unwrapped
@@ -82,6 +83,7 @@ class Port:
     _cast: Cast | None = None
     _ported: Any = None
     _made: tuple[PackedReader | Computed, ...] = ()
+    _last: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def open(
@@ -104,7 +106,8 @@ class Port:
             to: `"torch"` or `"flax"`.
             config: the config of the network, if the file does not say it.
             model: a Flax model, which may be abstract, in the place of a registered architecture.
-            rename: pairs of a regular expression and its replacement, for foreign names.
+            rename: pairs of a regular expression and its replacement, for foreign names; where the source
+                fits the model without them, for those of the destination.
             packing: patterns between names and axes, see `Packing.parse`; they speak of the source after `rename`.
             dtype: round floating-point tensors to this dtype.
             allow_overflow: let finite numbers become infinite on the way.
@@ -121,19 +124,12 @@ class Port:
             renamed = Renamed(reader, rename) if rename else None
             source: Reader = renamed or reader
             notes: list[str] = []
+            last: dict[str, str] = {}
             if model is None:
-                if config is not None:
-                    from einops_arch.flax._build import abstract_model
-
-                    model = abstract_model(config)
-                elif before.config is not None:
-                    config = before.config
-                    model = model_of(config, reader)
-                elif before.framework != to and to == "flax":
-                    raise CheckpointError(
-                        "the file does not say of which architecture it is; likely fix: give a config or a Flax model"
-                    )
+                model, config = _model_of_file(before, reader, to, config)
             expected, tied = expected_shapes(model, before.framework) if model is not None else ({}, [])
+            renames_last = renamed is not None and not packing and is_last(reader, renamed, expected, tied)
+            source = reader if renames_last else source
             for text in texts(packing):
                 source = PackedReader(source, text, expected)
             result, ported = source, None
@@ -144,6 +140,9 @@ class Port:
                 both = [[target, name] for name, target in source.aliases.items()]
                 notes += untied_lines(both, tied, expected)
                 result = ported = _ported(source, model, before.framework, to, config)
+                if renames_last:
+                    last = new_names(result, reader, rename)
+                    result = Relabeled(result, last)
             elif before.framework != to:
                 result = source = ByLeaf(source)
             if like is not None:
@@ -160,11 +159,22 @@ class Port:
         except BaseException:
             reader.close()
             raise
-        names = renamed.renamed if renamed else {}
+        names = last or (renamed.renamed if renamed else {})
         place = reader.paths[0] if reader.paths else Path("memory")
         made = tuple(row for row in _chain(source) if isinstance(row, PackedReader | Computed))
         return Port(
-            place, before, after, source, watched, names, model, tuple(notes), _cast=cast, _ported=ported, _made=made
+            place,
+            before,
+            after,
+            source,
+            watched,
+            names,
+            model,
+            tuple(notes),
+            _cast=cast,
+            _ported=ported,
+            _made=made,
+            _last=last,
         )
 
     def __enter__(self) -> Self:
@@ -177,8 +187,9 @@ class Port:
     def tensors(self) -> list[PlannedTensor]:
         """What will be written, in this order."""
         rows = []
+        olds = {now: name for name, now in self._last.items()}
         for name, info in self.result.tensors.items():
-            origin = self._ported.origins.get(name) if self._ported is not None else None
+            origin = self._ported.origins.get(olds.get(name, name)) if self._ported is not None else None
             sources = origin.names if origin is not None else (self.source.aliases.get(name, name),)
             traces = [self.source.traced(source) for source in sources]
             steps = [pattern for _, patterns in traces for pattern in patterns]
@@ -290,21 +301,20 @@ class Port:
         computed: set[str] = set()
         made = {name for row in self._made if isinstance(row, Computed) for name in row.remarks}
         with open_checkpoint(destination) as written:
-            back: Reader = written
+            back: Reader = with_old_names(written, self._last)
+            result = with_old_names(self.result, self._last)
             expected: Reader = self.source
             pairs: list[tuple[Reader, Reader, str]] = []
             names = list(self.source.tensors)
             if self._ported is not None and self.before.framework != self.after.framework:
                 from einops_arch.port.stream import Ported
 
-                back = Ported(written, self.model, self.after.framework, self.before.framework)
+                back = Ported(back, self.model, self.after.framework, self.before.framework)
                 origins = self._ported.origins
-                computed = {
-                    name for name, origin in origins.items() if not origin.moved and name in self.result.tensors
-                }
+                computed = {name for name, origin in origins.items() if not origin.moved and name in result.tensors}
                 lossy = {source for origin in origins.values() if not origin.moved for source in origin.names}
                 names = [name for name in names if name not in lossy and name not in self._ported.ignored]
-                pairs = [(self.result, written, name) for name in computed]
+                pairs = [(result, with_old_names(written, self._last), name) for name in computed]
             if self._cast is not None:
                 expected = Cast(self.source, self._cast.dtype, allow_overflow=self._cast.allow_overflow)
             pairs += [(expected, back, name) for name in names]
@@ -386,7 +396,8 @@ def port_checkpoint(
         key: the entry of the source that is the state dict, as `open_checkpoint` takes it.
         only: leave out what has a name that does not begin with this.
         drop: regular expressions; what has a name in which one of them matches is left out.
-        rename: pairs of a regular expression and its replacement, for foreign names.
+        rename: pairs of a regular expression and its replacement, for foreign names; where the source fits the
+            model without them, for those of the destination.
         packing: patterns between names and axes, see `Packing.parse`; they speak of the source after `rename`.
         fold: put plain weights in the place of those with a weight norm or a spectral norm.
         merge_lora: the file of a LoRA adapter, whose products are added to the weights.
@@ -443,6 +454,21 @@ def convert(checkpoint: Checkpoint, to: str, config: Config) -> Checkpoint:
         arrays = {name: port.result.read(name) for name in port.result.tensors}
         arrays |= {name: arrays[target] for name, target in port.result.aliases.items()}
         return Checkpoint(arrays, to, port.after.architecture, config)
+
+
+def _model_of_file(before: Description, reader: Reader, to: str, config: Config | None) -> tuple[Any, Config | None]:
+    """An abstract Flax model of the network, if it is known which it is, and its config."""
+    if config is not None:
+        from einops_arch.flax._build import abstract_model
+
+        return abstract_model(config), config
+    if before.config is not None:
+        return model_of(before.config, reader), before.config
+    if before.framework != to and to == "flax":
+        raise CheckpointError(
+            "the file does not say of which architecture it is; likely fix: give a config or a Flax model"
+        )
+    return None, None
 
 
 def _ported(source: Reader, model: Any, framework: str, to: str, config: Config | None) -> Any:
