@@ -26,7 +26,12 @@ def port(
     preset: Preset = None,
     config: ConfigFile = None,
     rename: Annotated[
-        list[str] | None, typer.Option("--rename", metavar="REGEX=REPLACEMENT", help="Change names first; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--rename",
+            metavar="REGEX=REPLACEMENT",
+            help="New names: of the source, or of the result where it fits without.",
+        ),
     ] = None,
     packing: Annotated[
         list[str] | None,
@@ -81,7 +86,8 @@ def port(
     """Carry a checkpoint of any size to the other framework, bit for bit.
 
     PyTorch's state goes to .safetensors, .pt or .dcp, Flax's to .safetensors or an Orbax folder (a name without an
-    ending); either goes to a Hugging Face folder (.hf). The destination is whole or untouched.
+    ending); either goes to a Hugging Face folder (.hf). The destination is whole or untouched, and has the
+    weights alone: no epoch and no optimizer.
     """
     from einops_arch.cli.commands.port import PortOptions, port_file
 
