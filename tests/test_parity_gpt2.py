@@ -132,6 +132,13 @@ def test_folders_that_are_none(tmp_path, gpt2_folder):
     with pytest.raises(CheckpointError) as caught:
         torch_from_pretrained(tmp_path)
     assert str(caught.value) == f"{tmp_path}: expected a folder with config.json, as the hub has them"
+    torch.save({"weight": torch.ones(2)}, file := tmp_path / "ported.pt")
+    for path in (file, tmp_path):
+        for read in (torch_from_pretrained, flax_from_pretrained):
+            with pytest.raises(CheckpointError) as caught:
+                read(path)
+            fix = f"likely fix: build the network, and einops_arch.checkpoints.load({str(path)!r}, model)"
+            assert str(caught.value) == f"{path}: expected a folder with config.json, as the hub has them; {fix}"
     folder = _folder(tmp_path / "other", {"model_type": "bert"}, gpt2_folder[1].state_dict())
     with pytest.raises(CheckpointError) as caught:
         flax_from_pretrained(folder)

@@ -16,6 +16,7 @@ from einops_arch.layouts.arrays import same_bits, to_numpy, to_tensor
 from einops_arch.layouts.rules import _RULES, find_rule
 from einops_arch.port import register_layout, to_flax, to_torch, transfer
 from einops_arch.port.transfer import model_state
+from einops_arch.torch import ConvNet
 
 
 def rngs():
@@ -402,13 +403,39 @@ def test_a_variable_without_a_row_is_not_lost_in_silence():
         state_dict(layer)
 
 
+def test_to_flax_names_from_state_for_a_model_with_the_names_and_shapes_of_a_network():
+    model = ConvNet()
+    model.config = None
+    with pytest.raises(PortError) as caught:
+        to_flax(model)
+    fix = "einops_arch.flax.from_state(ConvNetConfig.mnist(), model.state_dict())"
+    assert f"received ConvNet; likely fix: {fix}, as the names" in str(caught.value)
+
+
+@pytest.mark.parametrize("put", [load_state_dict, lambda model, state: transfer(state, model)])
+def test_a_state_of_flax_in_the_place_of_pytorchs_is_one_line_that_names_load(put):
+    # A square kernel fits a weight by its shape, and would compute another function.
+    target = nnx.Linear(3, 3, rngs=rngs())
+    before = np.asarray(target.kernel[...])
+    with pytest.raises(PortError) as caught:
+        put(target, {"kernel": np.ones((3, 3), np.float32), "bias": np.ones(3, np.float32)})
+    _, *lines = str(caught.value).split("\n  ")
+    assert len(lines) == 1
+    assert lines[0].startswith("1 name of Flax, such as kernel, expected PyTorch's names and layout; likely fix: ")
+    assert "einops_arch.checkpoints.load(FILE, model)" in lines[0]
+    assert (np.asarray(target.kernel[...]) == before).all()
+
+
 def test_to_flax_and_to_torch_take_registered_models_of_the_right_framework():
     with pytest.raises(PortError) as caught:
         to_flax(nn.Linear(2, 3))
     assert "to_flax: expected a model of a registered architecture (convnet, " in str(caught.value)
     assert str(caught.value).endswith(
-        "received Linear; likely fix: build the other model yourself and use transfer(source, target)"
+        "received Linear; likely fix: einops_arch.translate(model, inputs), which writes the Flax model, or build it "
+        "yourself and use transfer(source, target)"
     )
+    with pytest.raises(PortError, match=r"received Linear; likely fix: build the other model yourself and use"):
+        to_torch(nnx.Linear(2, 3, rngs=rngs()))
     with pytest.raises(PortError, match="to_torch: expected a flax model, received a torch model"):
         to_torch(nn.Linear(2, 3))
     with pytest.raises(PortError, match=r"expected a torch.nn.Module or a flax.nnx.Module, received int"):

@@ -33,6 +33,8 @@ Expected: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
 _COUNTER, _EXTRA = "num_batches_tracked", "_extra_state"
 _COMPUTED = re.compile(r"_[guv]$|_orig$|(^|\.)parametrizations\.")
 _ADAPTER = re.compile(r"(^|\.)lora[_.]")
+_FLAX_LEAVES = {"kernel", "scale", "embedding", "mean", "var", "bias"}
+"""What Flax calls the leaves of its layers."""
 _COMPARED = 10_000
 """Pairs of names that are compared to say which one was meant: a file may have any number of them."""
 _PARTS = 6
@@ -236,10 +238,34 @@ def common_cause(
     """
     if unexpected and (lines := computed_causes(unexpected)) and len(lines[1]) == len(unexpected):
         return lines[0]
+    if lines := _flax_cause(unexpected, missing):
+        return lines
     if len(unexpected) < 2 or not missing:
         return None
     prefixed = None if known else _prefixed(unexpected, missing)
     return prefixed or _replaced(unexpected, missing, alike or (lambda *_: True))
+
+
+def _flax_cause(unexpected: Sequence[str], missing: Sequence[str]) -> list[str] | None:
+    """What to do with a state of Flax, whose `kernel` is no `weight` by another name: its axes lie otherwise.
+
+    >>> print(*_flax_cause(["fc.kernel"], ["fc.weight"]))  # doctest: +ELLIPSIS
+    1 name of Flax, such as fc.kernel, expected PyTorch's names and layout; likely fix: einops_arch.checkpoints.load...
+    >>> _flax_cause(["fc.kernel", "norm.weight"], ["fc.weight"]) is None
+    True
+    """
+    kernels = [
+        name
+        for name in unexpected
+        if name.rpartition(".")[2] == "kernel" and f"{name.removesuffix('kernel')}weight" in missing
+    ]
+    if not kernels or any(name.rpartition(".")[2] not in _FLAX_LEAVES for name in unexpected):
+        return None
+    line = (
+        f"{counted(len(unexpected), 'name')} of Flax, such as {kernels[0]}, expected PyTorch's names and layout; "
+        "likely fix: einops_arch.checkpoints.load(FILE, model), which takes a file of either framework"
+    )
+    return [line]
 
 
 def computed_causes(names: Sequence[str]) -> tuple[list[str], list[str]] | None:

@@ -11,7 +11,7 @@ from einops_arch.layouts.state import computed_causes
 from einops_arch.port.expected import expected_shapes
 from einops_arch.port.unwrap import Shapes, fits, without_wrapper
 
-__all__ = ["suggestions", "told_what_fits", "told_what_part_fits"]
+__all__ = ["same_network", "suggestions", "told_what_fits", "told_what_part_fits"]
 
 _MOST = 4096
 """Tensors of a file for which networks are looked for."""
@@ -44,6 +44,20 @@ def told_what_fits(error: PortError, shapes: Shapes, framework: str, config: Con
             head, *lines, f"{line}a config with {fields}; the command finds it by itself, without --preset"
         )
     return PortError(head, f"{line}--arch {others[0]}")
+
+
+def same_network(shapes: Shapes) -> str | None:
+    """The config, as Python, of the one published size that has these names and shapes of PyTorch's, if there is one.
+
+    Args:
+        shapes: the shape of each tensor by its name.
+    """
+    if not 0 < len(shapes) <= _MOST:
+        return None
+    from einops_arch.port.models.fit import find_fits
+
+    fits_of_it = [fit for fit in find_fits(shapes) if not fit.fields and not fit.wrapper]
+    return f"{type(fits_of_it[0].config).__name__}.{fits_of_it[0].preset}()" if len(fits_of_it) == 1 else None
 
 
 def suggestions(shapes: Shapes, framework: str, only: str | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from einops_arch.layouts.state import problems_error, state_arrays
 from einops_arch.port.expected import expected_shapes
 from einops_arch.port.packed import packing_groups
 from einops_arch.port.settings import setting_differences
-from einops_arch.port.suggested import told_what_fits
+from einops_arch.port.suggested import same_network, told_what_fits
 from einops_arch.port.ties import needless_names, same_arrays, untied_lines
 from einops_arch.port.unwrap import without_wrapper
 
@@ -288,9 +288,23 @@ def _architecture(model: Any, framework: str, function: str) -> architectures.Ar
     if not isinstance(config, architectures.Config):
         raise PortError(
             f"{function}: expected a model of a registered architecture ({', '.join(architectures.names())}), received "
-            f"{type(model).__name__}; likely fix: build the other model yourself and use transfer(source, target)"
+            f"{type(model).__name__}; likely fix: {_fix_for(model, framework)}"
         )
     return architectures.of_config(config)
+
+
+def _fix_for(model: Any, framework: str) -> str:
+    """What makes the twin of a model that is not registered."""
+    if framework == "flax":
+        return "build the other model yourself and use transfer(source, target)"
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
+    network = same_network(shapes)
+    if network is not None:
+        return f"einops_arch.flax.from_state({network}, model.state_dict()), as the names and shapes are those of it"
+    return (
+        "einops_arch.translate(model, inputs), which writes the Flax model, or build it yourself and use "
+        "transfer(source, target)"
+    )
 
 
 def _flax_training(model: Any) -> bool:

@@ -113,7 +113,11 @@ def open_pretrained(folder: str | Path, reader: Reader | None = None) -> Reader:
     """
     folder = fetch(folder)
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{folder}: expected a folder with {CONFIG}, as the hub has them")
+        checkpoint = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+        fix = f"; likely fix: build the network, and einops_arch.checkpoints.load({str(folder)!r}, model)"
+        raise CheckpointError(
+            f"{folder}: expected a folder with {CONFIG}, as the hub has them{fix if checkpoint else ''}"
+        )
     reader = reader or open_checkpoint(folder)
     try:
         config = describe(reader.metadata).config
