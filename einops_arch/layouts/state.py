@@ -238,8 +238,8 @@ def common_cause(
     """
     if unexpected and (lines := computed_causes(unexpected)) and len(lines[1]) == len(unexpected):
         return lines[0]
-    if lines := _flax_cause(unexpected, missing):
-        return lines
+    if (flax := _flax_cause(unexpected, missing)) is not None:
+        return flax
     if len(unexpected) < 2 or not missing:
         return None
     prefixed = None if known else _prefixed(unexpected, missing)
