@@ -177,8 +177,8 @@ def test_wrong_usage_is_one_message():
         "error: expected --input for a model of one's own, such as --input 'b c h w=2,3,32,32'"
     )
     assert refused("verify", "convnet", *SIZES) == (
-        "error: verify: --input, --layout, --path, --state, --transfer, --randomize, --lift-casts go with two models, "
-        "as nets:Net flax_nets:Net"
+        "error: verify: --input, --layout, --path, --state, --key, --transfer, --randomize, --lift-casts go with two "
+        "models, as nets:Net flax_nets:Net"
     )
     assert refused("verify", "convnet", "vgg16_features", *AGAINST).startswith("error: verify: expected one model and")
     assert refused("capture", "models_of_mine:Stem", "out") == (

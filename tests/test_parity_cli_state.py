@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flax.serialization import msgpack_serialize
 from typer.testing import CliRunner
 
 from einops_arch.cli.app import app
@@ -153,7 +154,7 @@ def test_a_state_goes_with_two_models_and_not_with_other_weights():
     )
     result = invoke("verify", "convnet", "--state", "tagger.ckpt")
     assert result.exit_code == 2
-    assert "--state, --transfer" in result.stderr
+    assert "--state, --key, --transfer" in result.stderr
     assert invoke("capture", "tagger:Tagger", "run", "--input", "b t=2,7@int64").exit_code == 0
     result = invoke("verify", "run", "--against", "flax/tagger.py:Tagger", "--state", "tagger.ckpt")
     assert result.exit_code == 2
@@ -171,6 +172,62 @@ def test_translate_refuses_a_file_of_flax_and_says_what_to_do():
     assert result.exit_code == 2
     assert "its arrays have Flax's names and layout" in result.stderr
     assert "--to torch --model MODULE:TWIN" in result.stderr
+
+
+TAGGERS = {
+    "verify": ("verify", "tagger:Tagger", "flax/tagger.py:Tagger", *INPUT, "--mode", "eval"),
+    "translate": ("translate", "tagger:Tagger()", *INPUT, "-o", "twin.py"),
+}
+
+
+@pytest.mark.parametrize("arguments", TAGGERS.values(), ids=TAGGERS)
+def test_of_several_states_none_is_taken_without_a_word(arguments, state, caplog):
+    """An average beside the model is named; of two that could be meant none is taken, until --key says which."""
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    average = {name: tensor / 2 for name, tensor in tensors.items()}
+    torch.save({"model": tensors, "model_ema": average, "epoch": 3}, "two.pt")
+    result = invoke(*arguments, "--state", "two.pt")
+    assert result.exit_code == 0, result.output
+    assert "model_ema: left out: a state dict of 3 tensors beside model, which was taken" in caplog.text
+    assert "epoch" not in caplog.text
+    torch.save({"generator": tensors, "discriminator": {"fc.weight": torch.ones(2, 2)}}, "gan.pt")
+    again = (*arguments, "--force") if arguments[0] == "translate" else arguments
+    result = invoke(*again, "--state", "gan.pt")
+    assert result.exit_code == 2
+    assert "error: gan.pt: expected one state dict, received several: 'generator' (3 tensors), 'disc" in result.stderr
+    assert "likely fix: --key generator" in result.stderr
+    for file, key in (("gan.pt", "generator"), ("two.pt", "model_ema")):
+        result = invoke(*again, "--state", file, "--key", key)
+        assert result.exit_code == 0, result.output
+    result = invoke(*again, "--state", "gan.pt", "--key", "discriminator")
+    assert result.exit_code == 2
+    assert "error: gan.pt: transfer into Tagger: " in result.stderr
+    result = invoke(*again, "--key", "generator")
+    assert result.exit_code == 2
+    assert "--key names an entry of the file of --state, received it alone" in result.stderr
+
+
+def test_the_key_says_whose_values_are_loaded(state):
+    from einops_arch.cli.states import put_state
+    from einops_arch.cli.targets import loaded
+    from einops_arch.flax import state_dict
+
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    torch.save({"model": tensors, "model_ema": {name: tensor / 2 for name, tensor in tensors.items()}}, "two.pt")
+    model = loaded("tagger:Tagger")
+    put_state(Path("two.pt"), model, key="model_ema")
+    assert (model.head.bias.detach().numpy() == state["head.bias"] / 2).all()
+    twin = loaded("flax/tagger.py:Tagger")
+    leaves = {"params": {"embed": {"embedding": state["embed.weight"]}}}
+    leaves["params"]["head"] = {"kernel": state["head.weight"].T, "bias": state["head.bias"]}
+    halves = {
+        "params": {owner: {leaf: array / 2 for leaf, array in of.items()} for owner, of in leaves["params"].items()}
+    }
+    Path("two.msgpack").write_bytes(msgpack_serialize({"ema": halves, "model": leaves}))
+    put_state(Path("two.msgpack"), model, twin, key="model")
+    assert (state_dict(twin)["head.weight"] == state["head.weight"]).all()
+    put_state(Path("two.msgpack"), model, twin, key="ema")
+    assert (model.head.weight.detach().numpy() == state["head.weight"] / 2).all()
 
 
 def test_a_model_is_made_with_the_arguments_of_the_command_line():

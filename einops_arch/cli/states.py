@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from einops_arch._log import LOG, Lines
+from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.errors import PortError
 
 __all__ = ["put_state"]
 
 
-def put_state(file: Path, torch_model: Any, flax_model: Any = None, paths: Mapping[str, str] | None = None) -> None:
+_WEIGHTS = re.compile(r"(a state dict of|weights beside|\d+ arrays? beside) .*which was taken")
+"""Why an entry was left out that may be the weights that were meant."""
+
+
+def put_state(
+    file: Path,
+    torch_model: Any,
+    flax_model: Any = None,
+    paths: Mapping[str, str] | None = None,
+    key: str | None = None,
+) -> None:
     """Put a checkpoint of any format into a PyTorch model, with wrappers taken off its names.
 
     The model keeps the dtypes in which it computes, whatever those of the file.
@@ -21,22 +34,30 @@ def put_state(file: Path, torch_model: Any, flax_model: Any = None, paths: Mappi
         torch_model: the model, changed in place.
         flax_model: its twin, which has the weights of a file of Flax afterwards, and is unchanged after any other.
         paths: the path of a module in Flax by its path in PyTorch, where they differ.
+        key: the entry that holds the weights, as `open_checkpoint` takes it. Other entries that could be meant are
+            named in a warning of the logger `einops_arch`.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, has no such entry, or several that could be meant.
         PortError: names or shapes do not fit; all of them are in the message, and nothing was changed.
     """
-    from einops_arch.checkpoints import load, read_checkpoint
+    from einops_arch.checkpoints import load, open_checkpoint
     from einops_arch.port import transfer
 
-    checkpoint = read_checkpoint(file)
+    with open_checkpoint(file, key=key) as reader:
+        framework, left_out = describe(reader.metadata).framework, dict(reader.left_out)
+        arrays = {name: reader.read(name) for name in reader.tensors} if framework == "torch" else {}
+        arrays |= {name: arrays[target] for name, target in reader.aliases.items() if framework == "torch"}
+    others = [f"{name}: left out: {reason}" for name, reason in left_out.items() if _WEIGHTS.fullmatch(reason)]
+    if others:
+        LOG.warning("%s:%s", file, Lines(others))
     tensors = {name: value for name, value in torch_model.state_dict().items() if hasattr(value, "dtype")}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
     try:
-        if checkpoint.framework == "torch":
-            transfer(checkpoint.tensors, torch_model)
+        if framework == "torch":
+            transfer(arrays, torch_model)
         elif flax_model is not None:
-            load(file, flax_model)
+            load(open_checkpoint(file, key=key), flax_model)
             transfer(flax_model, torch_model, paths={other: path for path, other in (paths or {}).items()})
         else:
             raise PortError(

@@ -26,6 +26,7 @@ class TranslateOptions:
 
     inputs: Sequence[str]
     state: Path | None = None
+    key: str | None = None
     weights: Path | None = None
     test: Path | None = None
     leaves: Sequence[str] = ()
@@ -51,8 +52,10 @@ def translate_target(target: str, output: Path, options: TranslateOptions) -> bo
     for path in (output, options.weights, options.test):
         if path is not None and path.exists() and not options.force:
             raise DestinationError(f"{path}: there is a file of this name; likely fix: --force, which replaces it")
+    if options.key is not None and options.state is None:
+        raise ConfigError("translate: --key names an entry of the file of --state, received it alone")
     inputs, axes = random_inputs(options.inputs)
-    make = _factory(target, options.state)
+    make = _factory(target, options.state, options.key)
     with progress(f"translating {target}", quiet=options.as_json) as say:
         try:
             result = translate(
@@ -74,7 +77,7 @@ def translate_target(target: str, output: Path, options: TranslateOptions) -> bo
     return bool(result.passed)
 
 
-def _factory(target: str, state: Path | None) -> Any:
+def _factory(target: str, state: Path | None, key: str | None) -> Any:
     """The module, or the function that makes it, so that construction is seen; with the weights of a checkpoint."""
     value, call = named(target)
     if call is not None:
@@ -92,7 +95,7 @@ def _factory(target: str, state: Path | None) -> Any:
         from einops_arch.cli.states import put_state
 
         model = make()
-        put_state(state, model)
+        put_state(state, model, key=key)
         return model
 
     return with_state

@@ -29,6 +29,7 @@ class PairOptions:
         gradients: compare them as well.
         probes: compare with further inputs and states as well.
         state: a checkpoint for both.
+        key: the entry of it that holds the weights.
         transfer: carry the weights of the first into the second before.
         randomize: fill the first with weights in which a mistake shows, before.
         report: the HTML file to write.
@@ -44,6 +45,7 @@ class PairOptions:
     gradients: bool = True
     probes: bool = False
     state: Path | None = None
+    key: str | None = None
     transfer: bool = False
     randomize: bool = False
     report: Path | None = None
@@ -81,6 +83,8 @@ def verify_pair(target: str, against: str, options: PairOptions) -> bool:
             "verify: a capture has its weights and inputs, received --transfer, --randomize, --state, --probes or "
             "--input"
         )
+    if options.key is not None and options.state is None:
+        raise ConfigError("verify: --key names an entry of the file of --state, received it alone")
     if weights:
         _give_weights(torch_side, flax_side, options)
     settings: dict[str, Any] = {
@@ -133,7 +137,7 @@ def _give_weights(torch_model: Any, flax_model: Any, options: PairOptions) -> No
     if options.state is not None:
         if options.randomize:
             raise ConfigError("verify: --state has the weights that --randomize would draw, received both")
-        put_state(options.state, torch_model, flax_model, paths)
+        put_state(options.state, torch_model, flax_model, paths, options.key)
     elif options.randomize:
         from einops_arch.parity import randomize
 

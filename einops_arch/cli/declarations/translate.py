@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from einops_arch.cli.declarations.options import AsJson
+from einops_arch.cli.declarations.options import AsJson, Key
 
 __all__ = ["translate"]
 
@@ -29,6 +29,7 @@ def translate(
     state: Annotated[
         Path | None, typer.Option("--state", metavar="FILE", help="A checkpoint of any format to load first.")
     ] = None,
+    key: Key = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Write the weights as safetensors.")
     ] = None,
@@ -49,6 +50,6 @@ def translate(
     """Write the Flax twin of a PyTorch model as source, and prove it; exit code 1 without the same function."""
     from einops_arch.cli.commands.translate import TranslateOptions, translate_target
 
-    options = TranslateOptions(inputs, state, weights, test, leaf or (), also or (), partial, force, as_json)
+    options = TranslateOptions(inputs, state, key, weights, test, leaf or (), also or (), partial, force, as_json)
     if not translate_target(target, output, options):
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from einops_arch.cli.declarations.options import AsJson, ConfigFile, Inputs, Mode, Preset
+from einops_arch.cli.declarations.options import AsJson, ConfigFile, Inputs, Key, Mode, Preset
 from einops_arch.cli.reports import Rows
 from einops_arch.errors import ConfigError
 
@@ -45,6 +45,7 @@ def verify(
     state: Annotated[
         Path | None, typer.Option("--state", metavar="FILE", help="A checkpoint of any format for both models.")
     ] = None,
+    key: Key = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page.")] = None,
     *,
     transfer: Annotated[
@@ -95,6 +96,7 @@ def verify(
             gradients=gradients,
             probes=probes,
             state=state,
+            key=key,
             transfer=transfer,
             randomize=randomize,
             report=report,
@@ -107,10 +109,10 @@ def verify(
         return
     from einops_arch.cli.commands.verify import Options, verify_all
 
-    if inputs or layouts or paths or state or transfer or randomize or lift_casts:
+    if inputs or layouts or paths or state or key or transfer or randomize or lift_casts:
         raise ConfigError(
-            "verify: --input, --layout, --path, --state, --transfer, --randomize, --lift-casts go with two models, as "
-            "nets:Net flax_nets:Net"
+            "verify: --input, --layout, --path, --state, --key, --transfer, --randomize, --lift-casts go with two "
+            "models, as nets:Net flax_nets:Net"
         )
     options = Options(arch, preset, config, modes, gradients=gradients, as_json=as_json, report=report)
     options = dataclasses.replace(options, probes=probes, teacher=teacher, training=training, rows=rows)
