@@ -16,6 +16,7 @@ from einops_arch.parity.runs.inputs import prepare
 from einops_arch.parity.runs.paths import Paths, torch_paths_of
 from einops_arch.parity.session import compared
 from einops_arch.parity.sides import check_settings, two_models
+from einops_arch.parity.waiting import silent
 
 __all__ = ["compare"]
 
@@ -79,7 +80,7 @@ def compare(
         probes: compare with further inputs and with random weights as well, in which hidden differences show: low
             variance, off-centre, around 2.7, other sizes, unequal lengths, random statistics and biases.
         progress: told in a few words what is being done, such as `print`, whenever that is something else; a large
-            model takes a minute.
+            model takes a minute. If left out, a search for causes that takes long is told on the stderr of a terminal.
 
     Returns:
         The report.
@@ -145,7 +146,7 @@ def compare(
         lift_casts=lift_casts,
         own_dtype=own_dtype,
         causes=causes,
-        say=progress or (lambda text: None),
+        say=progress or silent,
     )
     both_inputs = prepare(inputs, flax_inputs, axes, options.config, (torch_side.dtype, flax_side.dtype))
     report = compared(torch_side, flax_side, both_inputs, options)

@@ -11,6 +11,7 @@ from einops_arch.architectures.config import Config
 from einops_arch.errors import PatternError
 from einops_arch.parity.runs.axes import Layout, TraceCall, from_axes, from_pattern
 from einops_arch.parity.runs.inputs import Inputs
+from einops_arch.parity.waiting import silent
 
 __all__ = ["Options", "known_tensors", "stated_outputs"]
 
@@ -29,7 +30,7 @@ class Options:
     lift_casts: bool | None = None
     own_dtype: bool = True
     causes: bool = True
-    say: Callable[[str], None] = lambda text: None
+    say: Callable[[str], None] = silent
 
     @property
     def mode(self) -> str:

@@ -37,6 +37,7 @@ from einops_arch.parity.runs.inputs import Inputs
 from einops_arch.parity.runs.run import Failure, Run
 from einops_arch.parity.runs.tables import Tables
 from einops_arch.parity.teacher import teacher_report
+from einops_arch.parity.waiting import told_when_long
 
 __all__ = ["compared"]
 
@@ -107,12 +108,11 @@ def _compared(torch_side: Any, flax_side: Any, inputs: Inputs, options: Options)
     def known(trace: Sequence[TraceCall], tensors: Sequence[tuple[str, Any]]) -> list[tuple[Any, Layout]]:
         return known_tensors(trace, tensors, inputs, options)
 
-    if options.causes:
-        options.say("looking for the cause")
-    report = diagnose(
-        torch_side, flax_side, inputs, two, report, known, options.steps, options.say, causes=options.causes
-    )
-    return with_gradient_causes(slopes, torch_side, inputs, report) if options.causes else report
+    diagnosed = functools.partial(diagnose, torch_side, flax_side, inputs, two, report, known, options.steps)
+    if not options.causes:
+        return diagnosed(options.say, causes=False)
+    with told_when_long(options.say, "looking for the cause") as say:
+        return with_gradient_causes(slopes, torch_side, inputs, diagnosed(say, causes=True))
 
 
 def _with_tables(

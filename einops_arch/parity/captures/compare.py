@@ -21,6 +21,7 @@ from einops_arch.parity.runs.paths import Paths, rename, torch_paths_of
 from einops_arch.parity.runs.run import Run
 from einops_arch.parity.runs.values import flatten
 from einops_arch.parity.session import compared
+from einops_arch.parity.waiting import silent
 from einops_arch.port.transfer import framework_of
 
 __all__ = ["compare_captures", "is_capture"]
@@ -85,7 +86,7 @@ def compare_captures(
     if source is None:
         raise ParityError("compare_captures: expected a capture, received two models; likely fix: compare")
     wanted = bool(source.gradients) if gradients is None else gradients
-    say = progress or (lambda text: None)
+    say = progress or silent
     for model in (side for side, record in zip(sides, records, strict=True) if record is None):
         say(f"running {type(model).__name__}")
     torch_record, flax_record = (
