@@ -1,5 +1,7 @@
 """What every page gets: arXiv numbers as links, and the version. Links to the source are left out while there is none.
 
+What a page says to readers of a clone, in which nobody has filled it in, is left out where it is filled in.
+
 `repo_url` of mkdocs.yml is the one setting: empty, no page has a link to a repository or for editing; set, all do.
 """
 
@@ -12,6 +14,7 @@ from einops_arch import __version__
 
 _TAG = re.compile(r"(<[^>]+>)")
 _NO_LINKS = re.compile(r"<(?P<end>/?)(?:a|code|pre|svg|script|style)\b[^>]*>")
+_IN_A_CLONE = re.compile(r"^\*In a clone this page is .*\.\*\n\n", re.MULTILINE)
 _ARXIV = re.compile(r"\barXiv:\s?(?P<number>\d{4}\.\d{4,5})\b")
 
 
@@ -26,6 +29,11 @@ def on_config(config: Any) -> Any:
             name for name in features if name not in {"content.action.edit", "content.action.view"}
         ]
     return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Take out what is said to readers of a clone."""
+    return _IN_A_CLONE.sub("", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
