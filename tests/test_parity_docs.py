@@ -175,6 +175,7 @@ def test_the_reference_of_the_command_line_has_every_command_and_option():
     for name, command in typer.main.get_command(app).commands.items():
         section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
         assert f"$ einops-arch {name}" in section
+        assert "\n| argument or option | what it is |\n|---|---|\n| `" in section
         assert section.count("\n| `") == len(command.params)
         for option in (name for parameter in command.params for name in parameter.opts if name.startswith("--")):
             assert option in section
@@ -216,3 +217,11 @@ def test_links_that_lead_nowhere_are_seen(tmp_path):
         "a.html: b.html#here: the page has no such place",
         "a.html: c.html: there is no such file",
     ]
+
+
+def test_pages_of_the_layers_that_are_too_heavy_are_seen(tmp_path):
+    look = hook("look")
+    (tmp_path / "api").mkdir()
+    for name, size in (("flax-norms", look.HEAVIEST), ("flax-space", look.HEAVIEST + 1), ("port", 2 * look.HEAVIEST)):
+        (tmp_path / "api" / f"{name}.html").write_text("x" * size)
+    assert list(look.heavy_pages(tmp_path)) == ["api/flax-space.html: expected at most 120,000 bytes, received 120,001"]

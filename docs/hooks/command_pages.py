@@ -30,7 +30,8 @@ def _section(name: str, command: Any) -> str:
     examples = "\n".join(f"$ {line}" for line in EXAMPLES[name])
     rows = [f"| `{_cell(label(p))}` | {_cell(describe(p))} |" for p in command.params if not p.hidden]
     # Not `console`: a test runs the blocks of the pages, and these lines have a test of their own.
-    parts = [f"## {name}", summary, *paragraphs, f"```text\n{examples}\n```", "| | |\n|---|---|", "\n".join(rows)]
+    head = "| argument or option | what it is |\n|---|---|"
+    parts = [f"## {name}", summary, *paragraphs, f"```text\n{examples}\n```", head, "\n".join(rows)]
     return "\n\n".join(parts[:-2]) + "\n\n" + "\n".join(parts[-2:])
 
 

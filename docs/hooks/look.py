@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (1280, 400)
 HEIGHT = 2400
+HEAVIEST = 120_000
+"""Bytes of a page of the Flax layers."""
 
 
 class _Links(HTMLParser):
@@ -59,6 +61,14 @@ def broken_links(site: Path) -> Iterator[str]:
                 yield f"{where}: {link}: the page has no such place"
 
 
+def heavy_pages(site: Path) -> Iterator[str]:
+    """Every page of the Flax layers that is heavier than a phone should have to load."""
+    for path in sorted(site.glob("api/flax*.html")):
+        size = path.stat().st_size
+        if size > HEAVIEST:
+            yield f"{path.relative_to(site)}: expected at most {HEAVIEST:,} bytes, received {size:,}"
+
+
 def photograph(browser: str, page: Path, out: Path, width: int, *, dark: bool) -> Path:
     """Take a picture of a page.
 
@@ -78,7 +88,7 @@ def photograph(browser: str, page: Path, out: Path, width: int, *, dark: bool) -
 
 
 def main() -> int:
-    """Check the links and take the pictures; exit code 1 if a link is broken."""
+    """Check the links and take the pictures; exit code 1 if a link is broken or a page too heavy."""
     parser = argparse.ArgumentParser(description="Photograph the built pages and check their links.")
     parser.add_argument("pages", nargs="*", help="such as index.html; all if left out")
     parser.add_argument("--site", type=Path, default=Path("site"))
@@ -87,7 +97,7 @@ def main() -> int:
     options = parser.parse_args()
     if not (options.site / "index.html").is_file():
         sys.exit(f"{options.site}: expected the built pages; likely fix: nox -s docs")
-    broken = list(broken_links(options.site))
+    broken = [*broken_links(options.site), *heavy_pages(options.site)]
     for line in broken:
         sys.stdout.write(f"{line}\n")
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
