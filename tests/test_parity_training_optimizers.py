@@ -348,7 +348,9 @@ def test_the_settings_of_one_description_are_the_same(description):
             for parameter in group["params"]:
                 parameter.grad = torch.ones_like(parameter)
         optimizer.step()
-        transfer_optimizer(model, optimizer, twin, description.flax(twin), source_schedule=schedule)
+        target = description.flax(twin)
+        # It raises with what differs, if anything does.
+        assert transfer_optimizer(model, optimizer, twin, target, source_schedule=schedule) is target
 
 
 def test_a_schedule_that_differs_later_is_said():
