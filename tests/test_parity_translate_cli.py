@@ -66,6 +66,33 @@ def test_a_model_that_branches_on_values_is_refused_and_nothing_is_written(folde
     assert not (folder / "twin.py").exists()
 
 
+def test_of_a_twin_that_differs_nothing_is_written_unless_that_is_asked_for(folder: Path) -> None:
+    (folder / "halves.py").write_text(
+        "import torch\nfrom flax import nnx\n\n\n"
+        "class Half(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return 0.5 * x\n\n\n"
+        "class FlaxHalf(nnx.Module):\n"
+        "    def __init__(self, *, rngs):\n"
+        "        pass\n\n"
+        "    def __call__(self, x):\n"
+        "        return 0.6 * x\n\n\n"
+        "def make():\n"
+        "    return torch.nn.Sequential(torch.nn.Linear(4, 3), Half())\n"
+    )
+    arguments = ["translate", "halves:make()", "--input", "b 4=2,4", "-o", "twin.py"]
+    arguments += ["--leaf", "halves:Half=halves:FlaxHalf"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "wrote      nothing, as the proof did not pass; --partial writes the file all the same" in result.stdout
+    assert not (folder / "twin.py").exists()
+    result = CliRunner().invoke(app, [*arguments, "--partial"])
+    assert result.exit_code == 1
+    assert "wrote      twin.py" in result.stdout
+    assert "nothing" not in result.stdout
+    assert "FlaxHalf(" in (folder / "twin.py").read_text()
+
+
 def test_weights_are_written_without_another_library_and_tied_ones_under_each_name(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

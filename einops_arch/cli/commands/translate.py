@@ -192,6 +192,8 @@ def _print_result(target: str, output: Path, result: Any, *, as_json: bool, writ
         )
     _say(f"ported     {parameters:,} numbers, bit for bit")
     _say(f"proved     {verdict}")
+    if not written:
+        _say("wrote      nothing, as the proof did not pass; --partial writes the file all the same")
     for item in result.refusals:
         _say(f"  {item}")
     if result.report is not None and not result.report.passed:
