@@ -154,17 +154,18 @@ def _is_flat_tree(reader: Reader) -> bool:
     return framework_of_names(names, ranks) == "flax" and any(leaf_of(name) == "kernel" for name in names)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, key: str | None = None) -> Checkpoint:
     """Read a whole checkpoint into memory; no code in it is ever run.
 
     Args:
         path: what `open_checkpoint` takes.
+        key: the entry of the file that holds the weights, as `open_checkpoint` takes it.
 
     Raises:
         CheckpointError: the file is not there, is damaged, or holds more than plain weights.
         MissingFrameworkError: the format needs a framework that is not installed.
     """
-    with open_checkpoint(path) as reader:
+    with open_checkpoint(path, key=key) as reader:
         arrays = {name: reader.read(name) for name in reader.tensors}
         arrays |= {name: arrays[target] for name, target in reader.aliases.items()}
         return Checkpoint.from_metadata(arrays, reader.metadata)

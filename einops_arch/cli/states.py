@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from einops_arch._log import LOG, Lines
-from einops_arch.checkpoints.checkpoint import describe
 from einops_arch.errors import PortError
 
 __all__ = ["put_state"]
@@ -41,21 +40,20 @@ def put_state(
         CheckpointError: the file cannot be read, has no such entry, or several that could be meant.
         PortError: names or shapes do not fit; all of them are in the message, and nothing was changed.
     """
-    from einops_arch.checkpoints import load, open_checkpoint
+    from einops_arch.checkpoints import load, open_checkpoint, read_checkpoint
     from einops_arch.port import transfer
 
     with open_checkpoint(file, key=key) as reader:
-        framework, left_out = describe(reader.metadata).framework, dict(reader.left_out)
-        arrays = {name: reader.read(name) for name in reader.tensors} if framework == "torch" else {}
-        arrays |= {name: arrays[target] for name, target in reader.aliases.items() if framework == "torch"}
-    others = [f"{name}: left out: {reason}" for name, reason in left_out.items() if _WEIGHTS.fullmatch(reason)]
+        left_out = reader.left_out.items()
+    others = [f"{name}: left out: {reason}" for name, reason in left_out if _WEIGHTS.fullmatch(reason)]
     if others:
         LOG.warning("%s:%s", file, Lines(others))
+    checkpoint = read_checkpoint(file, key=key)
     tensors = {name: value for name, value in torch_model.state_dict().items() if hasattr(value, "dtype")}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
     try:
-        if framework == "torch":
-            transfer(arrays, torch_model)
+        if checkpoint.framework == "torch":
+            transfer(checkpoint.tensors, torch_model)
         elif flax_model is not None:
             load(open_checkpoint(file, key=key), flax_model)
             transfer(flax_model, torch_model, paths={other: path for path, other in (paths or {}).items()})
