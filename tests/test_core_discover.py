@@ -400,6 +400,12 @@ def test_reductions_of_einops_come_back(case, reduction, data):
     np.testing.assert_allclose(found(x), old(x), rtol=1e-12)
 
 
+def test_products_beyond_the_largest_integer_come_back():
+    """Of the random numbers that a function is tried on: three of them multiplied are more than 2**63."""
+    found = discover(lambda x: x.prod(1), "i j", (2, 3))
+    assert (found.operation, found.reduction) == ("reduce", "prod")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -55,7 +55,8 @@ def moved(arrays: Sequence[Any], origin: Any) -> Any:
 
 def _only_moved(moved: Any, values: Sequence[Any]) -> bool:
     """Whether an output holds nothing but elements of the inputs, which are whole numbers."""
-    if not np.isfinite(moved).all() or not np.array_equal(moved, np.rint(moved)):
+    # Larger numbers, as products are, fit no integer.
+    if not (np.abs(moved) < 2**53).all() or not np.array_equal(moved, np.rint(moved)):
         return False
     # Whole numbers of a small range are looked up in a table.
     taken = np.concatenate([np.ravel(value) for value in values]).astype(np.int64)
