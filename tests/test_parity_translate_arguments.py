@@ -256,3 +256,54 @@ def test_a_number_of_a_loop_is_no_argument_that_is_the_same_by_chance() -> None:
     source = translate(Stack, torch.randn(2, 4, 9), axes="b c t", prove=False).source
     assert "dilation" in source
     assert "(1, 2, 4)" in source
+
+
+class _Turned(nn.Module):
+    """A table whose length is not the width's alone, and a layer that only some depths have."""
+
+    def __init__(self, width: int = 12, heads: int = 2, depth: int = 2, hidden: int = 7) -> None:
+        super().__init__()
+        self.register_buffer("rates", torch.arange(width // heads).float())
+        self.first = nn.Linear(width, hidden)
+        self.middle = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(depth))
+        self.more = nn.Linear(hidden, hidden) if depth > 2 else nn.Identity()
+        self.last = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer in self.middle:
+            x = layer(x).relu()
+        x = self.last(self.more(x))
+        return x + torch.cat([self.rates] * (x.shape[-1] // self.rates.shape[0])).cos()
+
+
+def test_an_argument_with_which_states_would_differ_is_a_literal():
+    translation = translate(_Turned, torch.randn(2, 5, 12), axes="b t 12", name="Turned")
+    assert translation.passed, translation.report
+    parameters = inspect.signature(translation.module.Turned.__init__).parameters
+    assert not {"width", "heads", "depth"} & set(parameters)
+    assert "Written for " in translation.source.partition("from __future__")[0]
+    twin = translation.module.Turned(hidden=9, rngs=nnx.Rngs(0))
+    state = _Turned(hidden=9).state_dict()
+    load_state_dict(twin, state)
+    with pytest.raises(TypeError, match="width"):
+        translation.module.Turned(width=24, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("name", sorted(OWN_MODELS))
+def test_arguments_that_a_twin_has_make_the_states_of_the_original(name):
+    own = OWN_MODELS[name]
+    kind = type(own.make())
+    flax_class = getattr(_golden(name), kind.__name__)
+    checked = 0
+    for argument, parameter in inspect.signature(flax_class.__init__).parameters.items():
+        if argument in ("self", "rngs"):
+            continue
+        for value in (2 * parameter.default, parameter.default + 3 * max(1, parameter.default // 2)):
+            try:
+                state = kind(**{argument: value}).state_dict()
+            except (ValueError, RuntimeError):
+                continue
+            load_state_dict(flax_class(**{argument: value}, rngs=nnx.Rngs(0)), state)
+            checked += 1
+    assert checked

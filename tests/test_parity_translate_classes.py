@@ -83,8 +83,10 @@ def test_classes_merge_over_absent_children_conditions_and_arguments() -> None:
         "self.conv = Conv(inplanes, planes, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)",
         "if inplanes != planes else Identity()",
         "self.blocks = nnx.List([Block(planes, planes, rngs=rngs) for _ in range(depth)])",
-        "self.stage1 = Stage(2 * width, 3 * width, 2, rngs=rngs)",
-        "self.fc = Linear(3 * width, classes, rngs=rngs)",
+        # The one shrinking layer is written with its numbers, so no other width makes the original's weights.
+        "Written for width=4: ",
+        "self.stage1 = Stage(8, 12, 2, rngs=rngs)",
+        "self.fc = Linear(12, classes, rngs=rngs)",
     ):
         assert line in translation.source, translation.source
     model = copy.deepcopy(made[0])

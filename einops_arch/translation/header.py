@@ -18,6 +18,7 @@ def header(
     recorder: Recorder,
     free: FreeSizes,
     sizes: Mapping[str, int],
+    literals: Mapping[str, str],
 ) -> str:
     """The docstring of the file.
 
@@ -26,6 +27,7 @@ def header(
         recorder: of the original.
         free: its free axes.
         sizes: the second sizes.
+        literals: arguments of the original's constructor that are none here, each with its value.
     """
     kind = type(recorder.model)
     package = kind.__module__.partition(".")[0]
@@ -48,9 +50,18 @@ def header(
     return (
         f"{name} in Flax NNX, translated by einops_arch from {package}{version}.\n\n"
         f"{textwrap.fill(recorded, 118, break_long_words=False, break_on_hyphens=False)}\n"
-        f"{_limits(free)}{_frozen(recorder.model)}{_settled(recorder.settings)}"
+        f"{_literals(literals)}{_limits(free)}{_frozen(recorder.model)}{_settled(recorder.settings)}"
         f"{_memories(recorder.memories)}"
     )
+
+
+def _literals(values: Mapping[str, str]) -> str:
+    """Arguments that would not do here what they do in the original."""
+    if not values:
+        return ""
+    numbers = ", ".join(f"{name}={value}" for name, value in values.items())
+    text = f"Written for {numbers}: with another number the original's state has other names or shapes than this one's."
+    return "\n" + textwrap.fill(text, 118) + "\n"
 
 
 def _limits(free: FreeSizes) -> str:

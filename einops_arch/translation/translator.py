@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from einops_arch.errors import ConfigError
 from einops_arch.translation.arguments import cap_words
 from einops_arch.translation.building import imported, maker
 from einops_arch.translation.construction import check_hooks, check_model, made
+from einops_arch.translation.flax_class import FlaxClass
 from einops_arch.translation.free_sizes import FreeSizes
 from einops_arch.translation.header import header
 from einops_arch.translation.inputs import arguments_of, input_order, resized
+from einops_arch.translation.other_arguments import fixed_arguments, with_literals
 from einops_arch.translation.recordings import Recorder
 from einops_arch.translation.refusals import TranslationError, refusals_of
 from einops_arch.translation.result import Translation
@@ -39,8 +42,9 @@ def translate(
 
     Args:
         model: a `torch.nn.Module`, or a function that makes one; construction is recorded then, which gives names to
-            the arguments of constructors. The proof is of the model as it was made: a twin that is made with other
-            arguments was not compared.
+            the arguments of constructors. Each of the whole model's that has a number is tried with others, and is a
+            literal where names or shapes of the original's state would then not be the twin's. The proof is of the
+            model as it was made: the outputs of a twin that is made with other arguments were not compared.
         inputs: a tensor or array, a tuple of arguments, or a dict by name.
         axes: the axes of each input, such as `"b c h w"`: letters are free, numbers are fixed. The twin takes
             an input channels last where its pattern has `c` before the last axis, or a number right between `b` and `h`
@@ -67,11 +71,16 @@ def translate(
     from einops_arch._frameworks import require
 
     require("torch", "jax", "flax", extra="all", by="einops_arch.translation")
+    import torch
+
     from einops_arch.discovery.tracing.torch_first_call import settled
 
     say = progress or (lambda text: None)
+    finished = isinstance(model, torch.nn.Module)
     built: dict[int, dict[str, Any]] = {}
     model = made(model, built)
+    # What a finished model was made with is known in part alone.
+    known = {} if finished else dict(built.get(id(model), {}))
     check_model(model)
     check_hooks(model)
     arguments = arguments_of(inputs, axes)
@@ -82,7 +91,7 @@ def translate(
         if id(module) in built
     }
     recorder = Recorder(settled_model, model, settings, arguments, dict(leaves or {}))
-    return _Translator(recorder, built, say).run(also=also or (), partial=partial, name=name, prove=prove)
+    return _Translator(recorder, built, known, say).run(also=also or (), partial=partial, name=name, prove=prove)
 
 
 def register_op(torch_function: Callable[..., Any], row: Callable[..., Any] | str, *, replace: bool = False) -> None:
@@ -116,16 +125,22 @@ def register_op(torch_function: Callable[..., Any], row: Callable[..., Any] | st
 
 
 class _Translator:
-    def __init__(self, recorder: Recorder, built: Mapping[int, Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        built: Mapping[int, Mapping[str, Any]],
+        known: Mapping[str, Any],
+        say: Callable[[str], None],
+    ) -> None:
         self.recorder = recorder
         self.free = FreeSizes(recorder)
         self.model = recorder.model
         self.arguments = recorder.arguments
         self.built = dict(built)
+        self.known = known
         self.say = say
 
     def run(self, *, also: Sequence[Mapping[str, int]], partial: bool, name: str | None, prove: bool) -> Translation:
-        from einops_arch.translation import emit
         from einops_arch.translation.calls import HALF
         from einops_arch.translation.drafts import Drafts
         from einops_arch.translation.merge import merge
@@ -160,23 +175,14 @@ class _Translator:
         classes = merge(drafts, root, self.built, name or _name_of(type(self.model)))
         # Another class of the file, or a layer, may go by the name that was meant.
         class_name = next(item.name for item in classes if root in item.drafts)
-        stem = class_name.lower()
-        source = emit.format_source(
-            emit.source_of(
-                classes,
-                header(class_name, self.recorder, self.free, sizes),
-                {line for draft in drafts.drafts.values() for line in draft.imports},
-                constants=bool(drafts.arrays),
-                stem=stem,
-                records=drafts.records.source(),
-            )
-        )
+        file = _File(self, drafts, sizes, class_name)
+        source, module, remove = file.with_true_arguments(classes, {} if refusals else self.known)
         scopes = list(all_scopes(recordings["eval"]))
         body = next(iter(root.bodies.values()))
         result = Translation(
             source,
             None,
-            None,
+            module,
             None,
             refusals=tuple(refusals),
             outputs=tuple(
@@ -193,7 +199,6 @@ class _Translator:
             name=class_name,
         )
         self.say("building")
-        result.module, remove = imported(source, stem, drafts.arrays)
         weakref.finalize(result, remove)
         make = maker(getattr(result.module, class_name))
         from einops_arch.flax._build import filled
@@ -210,6 +215,42 @@ class _Translator:
                 runs[f"also {number + 1}"] = resized(self.arguments, {**sizes, **extra}, seed=number + 2)
             result.report = run_proof(self.model, make, runs, _layouts(drafts, recordings), self.say)
         return result
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the text of the file needs beside its classes."""
+
+    translator: _Translator
+    drafts: Any
+    sizes: Mapping[str, int]
+    class_name: str
+
+    def with_true_arguments(self, classes: list[FlaxClass], known: Mapping[str, Any]) -> tuple[str, Any, Any]:
+        """The text, the module and what removes its folder, once arguments that hold for one number are literals."""
+        source, module, remove = self.imported(classes, {})
+        literals = fixed_arguments(self.translator.model, known, classes[-1], getattr(module, self.class_name))
+        if not literals:
+            return source, module, remove
+        remove()
+        return self.imported([*classes[:-1], with_literals(classes[-1], literals)], literals)
+
+    def imported(self, classes: Sequence[FlaxClass], literals: Mapping[str, str]) -> tuple[str, Any, Any]:
+        """The text with these arguments as literals, the module, and what removes the module's folder."""
+        from einops_arch.translation import emit
+
+        stem = self.class_name.lower()
+        source = emit.format_source(
+            emit.source_of(
+                classes,
+                header(self.class_name, self.translator.recorder, self.translator.free, self.sizes, literals),
+                {line for draft in self.drafts.drafts.values() for line in draft.imports},
+                constants=bool(self.drafts.arrays),
+                stem=stem,
+                records=self.drafts.records.source(),
+            )
+        )
+        return source, *imported(source, stem, self.drafts.arrays)
 
 
 def _letters(names: Sequence[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 The original is own_models.LlamaBlock, recorded at b=2 t=7 24, and at b=3, t=9. The weights of the PyTorch model load
 with `einops_arch.flax.load_state_dict`. This file derives from its source, whose license applies to it.
+
+Written for width=24, heads=4: with another number the original's state has other names or shapes than this one's.
 """
 
 from __future__ import annotations
@@ -33,19 +35,19 @@ class RootMeanSquareNorm(nnx.Module):
 class LlamaBlock(nnx.Module):
     """`own_models.LlamaBlock`: `b t c` -> `b t c`."""
 
-    def __init__(self, width: int = 24, heads: int = 4, groups: int = 2, hidden: int = 40, *, rngs: nnx.Rngs) -> None:
-        self.heads = heads
+    def __init__(self, groups: int = 2, hidden: int = 40, *, rngs: nnx.Rngs) -> None:
+        self.heads = 4
         self.groups = groups
         self.rates = nnx.Variable(10000.0 ** (-jnp.arange(3, dtype=jnp.float32) / 3))
-        self.norm1 = RootMeanSquareNorm(width, rngs=rngs)
-        self.q = Linear(width, heads * (width // heads), use_bias=False, rngs=rngs)
-        self.k = Linear(width, groups * (width // heads), use_bias=False, rngs=rngs)
-        self.v = Linear(width, groups * (width // heads), use_bias=False, rngs=rngs)
-        self.o = Linear(heads * (width // heads), width, use_bias=False, rngs=rngs)
-        self.norm2 = RootMeanSquareNorm(width, rngs=rngs)
-        self.gate = Linear(width, hidden, use_bias=False, rngs=rngs)
-        self.up = Linear(width, hidden, use_bias=False, rngs=rngs)
-        self.down = Linear(hidden, width, use_bias=False, rngs=rngs)
+        self.norm1 = RootMeanSquareNorm(24, rngs=rngs)
+        self.q = Linear(24, 24, use_bias=False, rngs=rngs)
+        self.k = Linear(24, groups * 6, use_bias=False, rngs=rngs)
+        self.v = Linear(24, groups * 6, use_bias=False, rngs=rngs)
+        self.o = Linear(24, 24, use_bias=False, rngs=rngs)
+        self.norm2 = RootMeanSquareNorm(24, rngs=rngs)
+        self.gate = Linear(24, hidden, use_bias=False, rngs=rngs)
+        self.up = Linear(24, hidden, use_bias=False, rngs=rngs)
+        self.down = Linear(hidden, 24, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         functional.check_shape(x, "b t 24")
