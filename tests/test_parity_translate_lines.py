@@ -150,3 +150,16 @@ def test_a_loop_begins_and_ends_with_the_names_of_the_original() -> None:
     assert "for layer in self.layers:\n            h = layer(h)" in twin.source
     assert "h = embedded\n" in twin.source
     assert "self.layers[" not in twin.source
+
+
+class _ManySteps(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        for n in range(60):
+            x = x * getattr(torch, ("sin", "cos", "tanh")[n * n % 7 % 3])(x)
+        return x
+
+
+def test_a_call_of_many_steps_says_so_to_linters() -> None:
+    note = "# ruff: noqa: PLR0915"
+    assert note in translate(_ManySteps(), torch.randn(2, 3), axes="b 3", prove=False).source
+    assert note not in translate(nn.Linear(3, 3), torch.randn(2, 3), axes="b 3", prove=False).source
