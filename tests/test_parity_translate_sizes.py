@@ -255,3 +255,34 @@ def test_memory_that_runs_out_is_no_refusal_and_fixes_no_size(dtype: torch.dtype
 
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         translate(_Net(full), torch.randn(2, 4, 3), axes="b t 3")
+
+
+class _Grid(torch.nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = torch.nn.Linear(width, width)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        grid = x.unflatten(1, size)
+        return self.mix(grid + grid.flip(1)).flatten(1, 2)
+
+
+class _FreeAndFixedGrids(torch.nn.Module):
+    """One grid has the size of the image, the other that of a pooling: one class is called with and without a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = _Grid(4)
+        self.small = _Grid(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.adaptive_avg_pool2d(x.mean(1, keepdim=True), (3, 5))
+        image = self.image(x.flatten(2).mT, (x.shape[2], x.shape[3]))
+        small = self.small(y.flatten(2).mT, (y.shape[2], y.shape[3]))
+        return image.mean(1) + small.mean(1)
+
+
+def test_a_size_that_is_fixed_where_a_module_is_called_is_no_argument_there() -> None:
+    translation = translate(_FreeAndFixedGrids(), torch.randn(2, 4, 6, 10), axes="b 4 h w")
+    assert translation.passed, translation.report
+    assert 'self.small(rearrange(y, "b h w 1 -> b (h w) 1"))' in translation.source

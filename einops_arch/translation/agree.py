@@ -262,7 +262,9 @@ class _Agreement:
         if isinstance(atom.value, Value) and atom.axis is not None:
             sizes = atom.value.sizes
             return bool(sizes) and sizes[atom.axis][0] == sizes[atom.axis][1]
-        return False
+        # A size that a module is called with, which is as fixed as it is where the module is called.
+        outer = list(atoms(expression_of(atom.value))) if isinstance(atom.value, Size) else []
+        return bool(outer) and all(self._is_fixed(item) for item in outer)
 
     def _check_same(self, first: Expression, second: Expression) -> None:
         if isinstance(first, Axis) and isinstance(second, Axis):
